@@ -1,0 +1,259 @@
+"""The batched D-VAE / NGAE model against the slow reference that follows the equations graph by graph."""
+
+import itertools
+
+import pytest
+import torch
+from reference_dagnn import (
+    Graph,
+    decode_greedy_reference,
+    decode_probability_reference,
+    encode_reference,
+    loss_reference,
+)
+from scipy.stats import chisquare
+
+from latentnas.graphs import DagBatch
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+ENAS_SHAPE = dict(num_types=8, num_vertices=8, input_type=0, output_type=1)
+NB101_SHAPE = dict(num_types=5, num_vertices=7, input_type=1, output_type=0)
+TINY_SHAPE = dict(num_types=4, num_vertices=4, input_type=0, output_type=1)
+
+
+def make_model(shape, seed=0, scale=2.0, **options):
+    """A toy model with weights large enough for its decisions to differ between graphs."""
+    torch.manual_seed(seed)
+    model = NGAE(NGAEConfig(**{**shape, "hidden": 24, "latent": 8, "predictor": "none", **options}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+def random_dags(count, seed, num_types, num_vertices, input_type, output_type):
+    """DAGs of 2 to N vertices with random operations and edges, vertices without predecessors among them."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(2, num_vertices + 1, (count,), generator=generator)
+    types = torch.full((count, num_vertices), -1)
+    adjacency = torch.zeros(count, num_vertices, num_vertices, dtype=torch.bool)
+    operations = torch.tensor([t for t in range(num_types) if t not in (input_type, output_type)])
+    for i, n in enumerate(sizes.tolist()):
+        types[i, :n] = operations[torch.randint(len(operations), (n,), generator=generator)]
+        types[i, 0], types[i, n - 1] = input_type, output_type
+        adjacency[i, :n, :n] = torch.triu(torch.rand(n, n, generator=generator) < 0.5, diagonal=1)
+    return DagBatch(types, adjacency, sizes)
+
+
+def make_batch(shape, count=12, seed=1):
+    return ENAS.sample(count, seed=seed) if shape is ENAS_SHAPE else random_dags(count, seed, **shape)
+
+
+def graphs_of(batch):
+    return [Graph.from_batch(batch, i) for i in range(len(batch))]
+
+
+def encode_all(model, batch):
+    mu, logvar = zip(*(encode_reference(model, graph) for graph in graphs_of(batch)))
+    return torch.stack(mu), torch.stack(logvar)
+
+
+def assert_near(ours, expected, tolerance):
+    """Equal to `tolerance` relative to the largest entry, or absolutely where all entries are below one."""
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance * scale)
+
+
+shapes = pytest.mark.parametrize("shape", [ENAS_SHAPE, NB101_SHAPE], ids=["enas", "nb101-like"])
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+
+
+@shapes
+@dtypes
+def test_encoder_equals_reference(shape, dtype):
+    model, batch = make_model(shape).to(dtype), make_batch(shape)
+    mu, logvar = model.encode(batch)
+    expected_mu, expected_logvar = encode_all(model, batch)
+    assert_near(mu, expected_mu, TOLERANCE[dtype])
+    assert_near(logvar, expected_logvar, TOLERANCE[dtype])
+    assert mu.std(0).min() > 1e-3, "the toy model must tell the graphs apart, or this test shows nothing"
+
+
+@shapes
+@dtypes
+def test_loss_and_every_gradient_equal_reference(shape, dtype):
+    model, batch = make_model(shape).to(dtype), make_batch(shape)
+    parameters = dict(model.named_parameters())
+    terms = model.loss(batch, generator=torch.Generator().manual_seed(5))
+    gradients = torch.autograd.grad(terms["total"], list(parameters.values()))
+
+    mu, logvar = encode_all(model, batch)
+    z = model.reparameterize(mu, logvar, generator=torch.Generator().manual_seed(5))
+    terms_of_graphs = [loss_reference(model, graph, zi) for graph, zi in zip(graphs_of(batch), z)]
+    vertices, edges = (torch.stack(term).sum() for term in zip(*terms_of_graphs))
+    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    total = vertices + edges + model.config.beta * kl
+    expected = torch.autograd.grad(total, list(parameters.values()))
+
+    for name, value in {"vertices": vertices, "edges": edges, "kl": kl, "total": total}.items():
+        assert_near(terms[name], value, TOLERANCE[dtype])
+    for name, ours, reference in zip(parameters, gradients, expected):
+        assert reference.abs().max() > 0, f"{name} gets no gradient in the reference"
+        assert_near(ours, reference, TOLERANCE[dtype])
+
+
+@shapes
+def test_greedy_decodes_equal_reference(shape):
+    model = make_model(shape, seed=3, scale=3.0)
+    z = 2 * torch.randn(60, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        decoded = graphs_of(model.decode(z))
+        expected = [decode_greedy_reference(model, zi) for zi in z]
+    assert decoded == expected
+    assert len({str(graph) for graph in expected}) > 10, "the toy model must decode to different graphs"
+
+
+@shapes
+def test_permuting_the_batch_permutes_the_output(shape):
+    model, batch = make_model(shape, noise_scale=0.0), make_batch(shape)
+    order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mu, logvar = model.encode(batch)
+        permuted_mu, permuted_logvar = model.encode(batch[order])
+        assert_near(permuted_mu, mu[order], 1e-5)
+        assert_near(permuted_logvar, logvar[order], 1e-5)
+        assert model.decode(mu)[order].keys() == model.decode(mu[order]).keys()
+        assert_near(model.loss(batch[order])["total"], model.loss(batch)["total"], 1e-5)
+
+
+@shapes
+def test_loss_of_a_batch_is_the_sum_of_its_graphs(shape):
+    model, batch = make_model(shape, noise_scale=0.0), make_batch(shape, count=6)
+    with torch.no_grad():
+        whole = model.loss(batch)
+        singles = [model.loss(batch[i : i + 1]) for i in range(len(batch))]
+    for term in ("vertices", "edges", "kl"):
+        assert_near(whole[term], sum(single[term] for single in singles), 1e-5)
+
+
+def test_reparameterize_scales_the_noise():
+    model = make_model(TINY_SHAPE, noise_scale=0.01).train()
+    mu, logvar = torch.zeros(20000, 8), torch.full((20000, 8), 2.0)
+    z = model.reparameterize(mu, logvar, generator=torch.Generator().manual_seed(0))
+    assert z.std().item() == pytest.approx(0.01 * torch.e**1.0, rel=0.02)
+    torch.testing.assert_close(model.eval().reparameterize(mu, logvar), mu)
+
+
+def all_decodable(num_types, num_vertices, input_type, output_type):
+    """Every graph the decoder can make: any types but output, any edges, loose ends tied to the output."""
+
+    def close(types, predecessors):
+        used = {u for sources in predecessors for u in sources}
+        loose = [u for u in range(len(types)) if u not in used]
+        return Graph([*types, output_type], [*predecessors, loose])
+
+    open_graphs = [([input_type], [[]])]
+    for v in range(1, num_vertices):
+        yield from (close(*graph) for graph in open_graphs)
+        open_graphs = [
+            ([*types, t], [*predecessors, [u for u in range(v) if chosen[u]]])
+            for types, predecessors in open_graphs
+            for t in range(num_types)
+            if t != output_type
+            for chosen in itertools.product([False, True], repeat=v)
+        ]
+
+
+def assert_drawn_from(counts, probabilities):
+    """Chi-square test at level 0.001 with the cells expected fewer than five times taken together."""
+    expected = torch.tensor(probabilities, dtype=torch.float64) * sum(counts)
+    observed = torch.tensor(counts, dtype=torch.float64)
+    rare = expected < 5
+    expected = torch.cat([expected[~rare], expected[rare].sum(0, keepdim=True)])
+    observed = torch.cat([observed[~rare], observed[rare].sum(0, keepdim=True)])
+    kept = expected > 0
+    assert len(expected) > 8
+    assert observed[~kept].sum() == 0
+    assert chisquare(observed[kept], expected[kept] * observed.sum() / expected.sum()).pvalue > 1e-3
+
+
+def tally(graphs, counts):
+    table = {}
+    for graph, count in zip(graphs, counts):
+        table[str(graph)] = table.get(str(graph), 0) + count
+    return table
+
+
+def test_samples_follow_the_reference_probabilities():
+    model = make_model(TINY_SHAPE, seed=4, scale=1.5).double()
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(9)).double()
+    possible = list(all_decodable(**TINY_SHAPE))
+    trials = 8000
+    with torch.no_grad():
+        batch, source, count = model.sample_decodes(z, trials, torch.Generator().manual_seed(11))
+        same_z = z[:1].expand(trials, -1)
+        single = model.decode(same_z, sample=True, generator=torch.Generator().manual_seed(12))
+        probabilities = [[decode_probability_reference(model, g, zi).item() for g in possible] for zi in z]
+    for row in range(len(z)):
+        assert sum(probabilities[row]) == pytest.approx(1.0)
+        mine = source == row
+        assert count[mine].sum() == trials
+        assert len(set(batch[mine].keys())) == int(mine.sum()), "the decodes of one z must be distinct"
+        drawn = tally(graphs_of(batch[mine]), count[mine].tolist())
+        assert set(drawn) <= {str(g) for g in possible}
+        assert_drawn_from([drawn.get(str(g), 0) for g in possible], probabilities[row])
+    drawn = tally(graphs_of(single), [1] * trials)
+    assert_drawn_from([drawn.get(str(g), 0) for g in possible], probabilities[0])
+
+
+def test_sampling_repeats_with_its_seed():
+    model = make_model(ENAS_SHAPE)
+    z = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        first, second = (model.sample_decodes(z, 50, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert first[0].keys() == second[0].keys()
+    assert torch.equal(first[1], second[1]) and torch.equal(first[2], second[2])
+
+
+def test_decoder_shares_the_forward_messages():
+    model = make_model(ENAS_SHAPE)
+    assert model.decoder.message is model.encoder.forward_message
+    assert model.decoder.cell is not model.encoder.forward_cell
+
+
+def test_size_of_the_published_model():
+    model = NGAE(NGAEConfig(**ENAS_SHAPE, predictor="none"))
+    assert (model.config.hidden, model.config.latent) == (501, 56)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(6.94, abs=0.005)
+
+
+def rig(model, favourite_type, edge_bias):
+    """Makes the decoder always choose one type and, by the sign of edge_bias, every edge or none."""
+    with torch.no_grad():
+        for head in (model.decoder.vertex_head, model.decoder.edge_head):
+            head[2].weight.zero_()
+        model.decoder.vertex_head[2].bias.fill_(-50.0)[favourite_type] = 50.0
+        model.decoder.edge_head[2].bias.fill_(edge_bias)
+    return model
+
+
+@pytest.mark.parametrize(
+    "favourite_type, edge_bias, vertices, valid",
+    [
+        (0, 50.0, 8, False),  # input vertices only, until the forced output: too many inputs
+        (3, -50.0, 8, False),  # operations without any edge
+        (1, 50.0, 2, False),  # output at once
+        (3, 50.0, 8, True),  # no output of its own either, but all edges: the forced output makes it valid
+    ],
+)
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_decoder_that_never_stops_is_stopped(favourite_type, edge_bias, vertices, valid, sample):
+    model = rig(make_model(ENAS_SHAPE), favourite_type, edge_bias)
+    with torch.no_grad():
+        decoded = model.decode(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), sample=sample)
+    assert decoded.num_vertices.tolist() == [vertices] * 4
+    assert (decoded.types[:, vertices - 1] == ENAS.output_type).all()
+    assert (decoded.types[:, vertices:] == -1).all()
+    assert ENAS.is_valid(decoded).tolist() == [valid] * 4
