@@ -1,0 +1,118 @@
+"""Claims judge numbers correctly and results files repeat byte for byte, whatever goes wrong around them."""
+
+import json
+
+import pandas
+import pytest
+
+from latentnas import claims, paths
+from latentnas.claims import Claim, Results, load_frame, load_result, load_results
+
+
+@pytest.fixture(autouse=True)
+def results_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("ours, details, verdict", [
+    (99.99, dict(paper=99.99, printed_in="Table 1"), "met"),
+    (99.95, dict(paper=99.99, printed_in="Table 1"), "short of the paper"),
+    (99.95, dict(paper=99.99, printed_in="Table 1", tolerance=0.05), "met"),
+    (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "met"),
+    (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower", target=0.18), "short of the target"),
+    (0.4, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "short of the paper"),
+    (0.4, dict(), "no published value"),
+    (0.4, dict(target=0.5), "short of the target"),
+    (None, dict(paper=1.0, printed_in="Table 1"), "not measured"),
+    (float("nan"), dict(paper=1.0, printed_in="Table 1"), "not measured"),
+])
+def test_verdict(ours, details, verdict):
+    assert Claim("ngae.enas.rmse_std", ours, "%", **details).verdict == verdict
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (dict(id="validity", ours=1.0, unit="%"), "id"),
+    (dict(id="NGAE.enas.x", ours=1.0, unit="%"), "id"),
+    (dict(id="a.b.c", ours=1.0, unit="%", paper=2.0), "printed_in"),
+    (dict(id="a.b.c", ours=1.0, unit="%", better="bigger"), "better"),
+])
+def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        Claim(**arguments)
+
+
+def make(seed=0, profile="quick"):
+    results = Results("02_x", profile, "public", parameters={"seed": seed})
+    results.claim("ngae.enas.validity", 100 / 3 + seed, "%", paper=33.0, printed_in="Table 1", low=33, high=34, seeds=[seed])
+    results.frame("table", pandas.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
+    return results
+
+
+def test_same_seed_same_bytes_apart_from_the_manifest(results_folder):
+    contents = []
+    for _ in range(2):
+        contents.append(make().write().read_text())
+        assert (results_folder / "quick/02_x/table.csv").read_bytes() == b"x,name\n0.3333333333,a\n2,b\n"
+    first, second = (text.partition('"manifest"')[0] for text in contents)
+    assert first == second and '"claims"' in first and '"frames"' in first
+    assert make(seed=1).write().read_text().partition('"manifest"')[0] != first
+
+
+def test_what_is_loaded_is_what_was_written():
+    make().write()
+    content = load_results("quick")["02_x"]
+    assert content["claims"][0]["ours"] == pytest.approx(100 / 3)
+    assert content["claims"][0]["verdict"] == "met"
+    assert content["frames"]["table"]["rows"] == 2
+    assert {"git", "versions", "device", "data", "wall_seconds", "peak_memory_mb"} <= set(content["manifest"])
+    assert load_results("paper") == {}
+
+
+def test_manifest_names_data_by_checksum(tmp_path):
+    file = tmp_path / "raw.txt"
+    file.write_bytes(b"abc")
+    results = Results("02_x", "quick", "public", parameters={}, data_files=[file])
+    manifest = json.loads(results.write().read_text())["manifest"]
+    assert manifest["data"] == {"raw.txt": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_changed_runs_see_unchanged_upstream_results_but_never_the_reverse():
+    make().write()
+    assert load_result("02_x", "quick+00000000")["profile"] == "quick"
+    make(seed=1, profile="quick+00000000").write()
+    assert load_result("02_x", "quick+00000000")["parameters"] == {"seed": 1}
+    assert load_result("02_x", "quick")["parameters"] == {"seed": 0}
+    assert load_result("03_x", "quick") is None
+    with pytest.raises(FileNotFoundError, match="--only 02"):
+        load_frame("02_x", "missing", "quick")
+    assert list(load_frame("02_x", "table", "quick").columns) == ["x", "name"]
+
+
+def test_the_same_claim_twice_and_odd_frame_names_are_refused():
+    results = make()
+    with pytest.raises(ValueError, match="twice"):
+        results.claim("ngae.enas.validity", 1.0, "%")
+    with pytest.raises(ValueError, match="frame name"):
+        results.frame("../table", pandas.DataFrame())
+
+
+def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
+    path = make().write()
+    before = path.read_bytes()
+
+    def full_disk(*arguments, **keywords):
+        raise OSError("no space left on device")
+    monkeypatch.setattr(claims.json, "dumps", full_disk)
+    with pytest.raises(OSError):
+        make(seed=1).write()
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir() if file.is_file()] == ["02_x.json"]
+
+
+def test_a_broken_results_file_is_named(results_folder):
+    path = make().write()
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(ValueError, match="02_x.json"):
+        load_results("quick")
