@@ -1,0 +1,1 @@
+"""Where labels come from: one module per table of measured architectures."""

@@ -1,0 +1,109 @@
+"""The 19,020 six-layer ENAS architectures with weight-sharing accuracy on CIFAR-10 that D-VAE, NGAE and SVGe
+train on."""
+
+import random
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from latentnas.benchmarks.download import FILES, DataError, PublicFile, fetch
+from latentnas.graphs import DagBatch, canonical_hash
+from latentnas.spaces.enas import ENAS, EnasSpace
+
+BURN_IN = 1000  # D-VAE drops the first architectures: the ENAS controller was still warming up
+TRAIN_SHARE = 0.9
+
+_LINE = re.compile(r"\s*(\[.*\])\s*,\s*(\d*\.\d+)\s*")
+
+
+@dataclass(frozen=True)
+class EnasBenchmark:
+    """The table, one row per architecture in the order of the file.
+
+    Accuracy is a fraction of the CIFAR-10 validation images, measured with the shared weights of one ENAS
+    supernet. It is not the accuracy after training the architecture by itself. Five architectures occur
+    twice, with two accuracies; nothing else in the file tells how noisy the labels are.
+    """
+
+    space: EnasSpace
+    batch: DagBatch
+    accuracy: torch.Tensor  # float64 [19020], a fraction
+    flops: torch.Tensor  # int64 [19020], multiply-adds of the network stated in spaces/enas.py
+    params: torch.Tensor  # int64 [19020], of the same network
+    complexity: torch.Tensor  # float64 [19020]: NGAE's measure divided by its maximum over the whole table
+    complexity_scale: float  # that maximum
+    source: PublicFile
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def split(self, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row numbers of the 17,118 training and 1,902 test architectures, int64. Seed 0 is D-VAE's own
+        split."""
+        order = list(range(len(self)))
+        random.Random(seed).shuffle(order)
+        cut = int(len(order) * TRAIN_SHARE)
+        return torch.tensor(order[:cut]), torch.tensor(order[cut:])
+
+    def query(self, batch: DagBatch) -> pd.DataFrame:
+        """What is known about any graphs, one row each.
+
+        Columns: `known` (it is in the table), `accuracy` (NaN where not known; the mean where the table has
+        the architecture twice), `valid` (an architecture of the space), `flops`, `params` and `complexity`
+        (NaN where not valid).
+        """
+        batch = batch.to("cpu")
+        accuracy = self._accuracy_by_hash.reindex(canonical_hash(batch).numpy()).to_numpy()
+        valid = self.space.contains(batch)
+        costs = {"flops": self.space.flops, "params": self.space.params, "complexity": self._complexity}
+        frame = pd.DataFrame({"known": ~np.isnan(accuracy), "accuracy": accuracy, "valid": valid.numpy()})
+        for column, cost in costs.items():
+            values = torch.full((len(batch),), float("nan"), dtype=torch.float64)
+            values[valid] = cost(batch[valid]).double()
+            frame[column] = values.numpy()
+        return frame
+
+    @cached_property
+    def _accuracy_by_hash(self) -> pd.Series:
+        return (
+            pd.Series(self.accuracy.numpy(), index=canonical_hash(self.batch).numpy()).groupby(level=0).mean()
+        )
+
+    def _complexity(self, batch: DagBatch) -> torch.Tensor:
+        return self.space.complexity(batch) / self.complexity_scale
+
+
+def load_enas() -> EnasBenchmark:
+    """The benchmark, downloaded when it is not here. Raises DataError."""
+    batch, accuracy = read_structures(fetch("enas"))
+    batch, accuracy = batch[BURN_IN:], accuracy[BURN_IN:]
+    complexity = ENAS.complexity(batch)
+    scale = float(complexity.max())
+    return EnasBenchmark(
+        ENAS, batch, accuracy, ENAS.flops(batch), ENAS.params(batch), complexity / scale, scale, FILES["enas"]
+    )
+
+
+def read_structures(path: Path) -> tuple[DagBatch, torch.Tensor]:
+    """All architectures of a file in D-VAE's format, and their accuracies as float64.
+    Raises DataError naming the line, the row and the position of what is wrong."""
+    lines = Path(path).read_text().splitlines()
+    numbers, accuracy = np.empty((len(lines), 21), dtype=np.int64), np.empty(len(lines))
+    for index, line in enumerate(lines):
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise DataError(
+                f"Line {index + 1} of {path} is not an architecture and an accuracy: {line[:100]!r}. Expected six "
+                "lists in brackets, a comma and a number such as 0.7302."
+            )
+        try:
+            numbers[index] = ENAS.numbers(match[1])
+        except ValueError as error:
+            raise DataError(f"Line {index + 1} of {path}: {error}") from None
+        accuracy[index] = float(match[2])
+    return ENAS.from_numbers(numbers), torch.from_numpy(accuracy)

@@ -1,0 +1,264 @@
+"""The ENAS macro search space with six layers, as encoded by D-VAE (Zhang et al., NeurIPS 2019).
+
+An architecture is a DAG of 8 vertices: the input (vertex 0), six layers (vertices 1 to 6) and the output
+(vertex 7). The backbone 0 -> 1 -> ... -> 7 is always there; each of the 15 skip connections u -> v with u + 2
+<= v <= 6 is free, and each layer is one of six operations. As text it is six rows: row v is `[operation, flag
+0, ..., flag v-2]`, flag u adding the edge u -> v:
+
+    [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]
+
+The backbone visits every vertex, so the vertices have only one topological order: two of these graphs are
+isomorphic exactly when they are equal position by position, and one text stands for one architecture.
+
+FLOPs and parameters are those of one stated network, which follows the conventions of ENAS's macro space
+(Pham et al., ICML 2018) with the 96 filters of D-VAE's final training, on 32 x 32 RGB images with 10 classes:
+
+* stem: 3x3 convolution 3 -> 96;
+* a layer that reads one vertex takes it as it is; one that reads k > 1 vertices concatenates them and merges
+  them with a 1x1 convolution 96 k -> 96;
+* then its operation, 96 -> 96, stride 1: `conv`: one k x k convolution; `sepconv`: a depthwise k x k and a
+  pointwise 1x1 convolution; `avgpool` and `maxpool`: a 1x1 convolution, then 3x3 pooling;
+* the resolution is 32 up to vertex 2, 16 for vertices 3 and 4, 8 for vertices 5 and 6. At each of the two
+  borders, every earlier vertex that some later layer reads passes one factorised reduction (two 1x1
+  convolutions 96 -> 48 with stride 2, the second on the image shifted by one pixel, concatenated); it is
+  shared by all readers, and one that nobody reads is not built;
+* head: global average pooling and a linear layer 96 -> 10 with bias.
+
+Every convolution has no bias. The stem, each merge, each operation and each reduction ends in one batch
+normalisation (2 x 96 parameters). FLOPs are multiply-adds of convolutions and of the linear layer; pooling,
+normalisation, activations and concatenation are not counted.
+"""
+
+import json
+
+import numpy as np
+import torch
+
+from latentnas.graphs import DagBatch
+
+NUM_LAYERS = 6
+NUM_OPERATIONS = 6
+FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
+
+CHANNELS = 96
+NUM_CLASSES = 10
+IMAGE_SIZE = 32
+REDUCE_AFTER = (2, 4)  # the last vertex at each resolution but the lowest
+
+# Weights of each operation's convolutions, in the order of the types 2 to 7.
+OPERATION_WEIGHTS = (
+    9 * CHANNELS**2,
+    9 * CHANNELS + CHANNELS**2,
+    25 * CHANNELS**2,
+    25 * CHANNELS + CHANNELS**2,
+    CHANNELS**2,
+    CHANNELS**2,
+)
+
+# NGAE's factor m of each type, 0 to 7 (released code): the input counts nothing, "other types" count 48.
+COMPLEXITY_FACTORS = (0, 48, 10, 10, 26, 26, 1, 1)
+
+# Where the 6 operations stand among the 21 numbers of a text, and which edge u -> v each of the 15 flags adds.
+OPERATION_COLUMNS = [row * (row + 1) // 2 for row in range(NUM_LAYERS)]
+FLAG_COLUMNS = [column for column in range(21) if column not in OPERATION_COLUMNS]
+FLAG_SOURCES = [flag for row in range(NUM_LAYERS) for flag in range(row)]
+FLAG_TARGETS = [row + 1 for row in range(NUM_LAYERS) for _ in range(row)]
+
+
+class EnasSpace:
+    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`."""
+
+    name = "enas"
+    num_vertices = 8
+    num_types = 8
+    type_names = (
+        "input", "output", "conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3",
+    )  # fmt: skip
+    input_type = 0
+    output_type = 1
+    size = NUM_OPERATIONS**NUM_LAYERS * 2 ** len(FLAG_COLUMNS)  # 1,528,823,808: too many to enumerate
+
+    def parse(self, text: str) -> str:
+        """The canonical text of one architecture. Raises ValueError naming the row and the position that is
+        wrong."""
+        return _write(self.numbers(text))
+
+    def numbers(self, text: str) -> list[int]:
+        """The 21 numbers of an architecture's text, row after row. Raises ValueError like `parse`."""
+        try:
+            rows = json.loads(text)
+        except (json.JSONDecodeError, TypeError) as error:
+            where = f"character {error.pos + 1} of " if isinstance(error, json.JSONDecodeError) else ""
+            raise ValueError(
+                f"Not an ENAS architecture: {where}{_shorten(text)} cannot be read. {_EXPECTED}"
+            ) from None
+        if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
+            found = f"{len(rows)} rows" if isinstance(rows, list) else "no list"
+            raise ValueError(
+                f"Not an ENAS architecture: {_shorten(text)} has {found} instead of six rows. {_EXPECTED}"
+            )
+        for index, row in enumerate(rows):
+            problem = _problem(row, index)
+            if problem:
+                raise ValueError(
+                    f"Not an ENAS architecture: row {index + 1}{problem} in {_shorten(text)}. {_EXPECTED}"
+                )
+        return [number for row in rows for number in row]
+
+    def from_numbers(self, numbers: np.ndarray) -> DagBatch:
+        """Graphs of the texts whose 21 numbers are the rows of `numbers` [B, 21]; the numbers are not checked
+        again."""
+        numbers = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))
+        types = torch.full((len(numbers), self.num_vertices), self.input_type)
+        types[:, 1:-1] = numbers[:, OPERATION_COLUMNS] + FIRST_OPERATION
+        types[:, -1] = self.output_type
+        adjacency = torch.zeros(len(numbers), self.num_vertices, self.num_vertices, dtype=torch.bool)
+        backbone = torch.arange(self.num_vertices - 1)
+        adjacency[:, backbone, backbone + 1] = True
+        adjacency[:, FLAG_SOURCES, FLAG_TARGETS] = numbers[:, FLAG_COLUMNS] == 1
+        return DagBatch(types, adjacency, torch.full((len(numbers),), self.num_vertices))
+
+    def to_batch(self, texts: list[str]) -> DagBatch:
+        """Graphs of a list of texts. Raises ValueError naming the text in the list, the row and the
+        position."""
+        numbers = np.empty((len(texts), 21), dtype=np.int64)
+        for index, text in enumerate(texts):
+            try:
+                numbers[index] = self.numbers(text)
+            except ValueError as error:
+                raise ValueError(f"Text {index + 1} of {len(texts)}: {error}") from None
+        return self.from_numbers(numbers)
+
+    def to_strings(self, batch: DagBatch) -> list[str]:
+        """Canonical texts. Raises ValueError when a graph is not in the space: filter with `contains`
+        first."""
+        self._require(batch)
+        numbers = np.empty((len(batch), 21), dtype=np.int64)
+        numbers[:, OPERATION_COLUMNS] = batch.types[:, 1:-1].cpu().numpy() - FIRST_OPERATION
+        numbers[:, FLAG_COLUMNS] = batch.adjacency[:, FLAG_SOURCES, FLAG_TARGETS].cpu().numpy()
+        return [_write(row) for row in numbers.tolist()]
+
+    def is_valid(self, batch: DagBatch) -> torch.Tensor:
+        """D-VAE's rules, bool [B]: a DAG with one input and one output vertex, every other vertex with
+        predecessors and successors, the whole backbone, and only one edge into the output.
+
+        The rules say nothing about size: a graph with fewer than six layers is valid too (but see
+        `contains`). Every edge must lead to a later position, as in any decoded graph.
+        """
+        types, adjacency = batch.types, batch.adjacency
+        position = torch.arange(types.shape[1], device=types.device)
+        last = batch.num_vertices[:, None] - 1
+        present = position <= last
+        known = (types >= 0) & (types < self.num_types)
+        predecessors, successors = adjacency.sum(1), adjacency.sum(2)
+        is_input, is_output = types == self.input_type, types == self.output_type
+
+        forward = ~adjacency.tril().any(-1).any(-1)
+        inside = ~((predecessors + successors > 0) & ~present).any(-1)
+        typed = (known | ~present).all(-1)
+        one_input = (is_input & present).sum(-1) == 1
+        one_output = (is_output & present).sum(-1) == 1
+        reached = ((predecessors > 0) | is_input | ~present).all(-1)
+        continued = ((successors > 0) | is_output | ~present).all(-1)
+        backbone = (adjacency.diagonal(offset=1, dim1=1, dim2=2) | (position[:-1] >= last)).all(-1)
+        single_exit = ((predecessors == 1) | (position != last)).all(-1)
+        return (
+            forward & inside & typed & one_input & one_output & reached & continued & backbone & single_exit
+        )
+
+    def contains(self, batch: DagBatch) -> torch.Tensor:
+        """Which graphs are architectures of this space, bool [B]: valid, with all six layers."""
+        return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
+
+    def sample(self, n: int, seed: int) -> DagBatch:
+        """`n` architectures drawn uniformly from the whole space, with replacement."""
+        random = np.random.default_rng(seed)
+        numbers = random.integers(0, 2, size=(n, 21))
+        numbers[:, OPERATION_COLUMNS] = random.integers(0, NUM_OPERATIONS, size=(n, NUM_LAYERS))
+        return self.from_numbers(numbers)
+
+    def flops(self, batch: DagBatch) -> torch.Tensor:
+        """Multiply-adds for one image, int64 [B], of the network stated at the top of this module.
+        Raises ValueError when a graph is not in the space."""
+        weights, pixels = self._convolutions(batch)
+        return (weights * pixels).sum(1) + CHANNELS * NUM_CLASSES
+
+    def params(self, batch: DagBatch) -> torch.Tensor:
+        """Trainable parameters, int64 [B], of the network stated at the top of this module.
+        Raises ValueError when a graph is not in the space."""
+        weights, _ = self._convolutions(batch)
+        normalisation = 2 * CHANNELS * (weights > 0).sum(1)
+        return weights.sum(1) + normalisation + CHANNELS * NUM_CLASSES + NUM_CLASSES
+
+    def complexity(self, batch: DagBatch) -> torch.Tensor:
+        """NGAE's complexity as in its released code, float64 [B], not normalised: 48 x m x in-degree summed
+        over all vertices but the input, with m = 10 for both 3x3 kinds, 26 for both 5x5 kinds, 1 for pooling
+        and 48 for the output."""
+        factors = torch.tensor(COMPLEXITY_FACTORS, dtype=torch.float64, device=batch.types.device)
+        present = batch.types >= 0
+        return (48 * factors[batch.types.clamp(min=0)] * batch.adjacency.sum(1) * present).sum(1)
+
+    def _convolutions(self, batch: DagBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights [B, K] and output pixels [K] of every convolution block of the stated network; 0 weights:
+        not built."""
+        self._require(batch)
+        device = batch.types.device
+        layers = torch.arange(1, NUM_LAYERS + 1, device=device)
+        layer_pixels = IMAGE_SIZE**2 // 4 ** sum((layers > border).long() for border in REDUCE_AFTER)
+
+        stem = torch.full((len(batch), 1), 3 * 9 * CHANNELS, device=device)
+        inputs = batch.adjacency.sum(1)[:, layers]
+        merges = torch.where(inputs > 1, inputs * CHANNELS**2, 0)
+        operations = torch.tensor(OPERATION_WEIGHTS, device=device)[batch.types[:, layers] - FIRST_OPERATION]
+        weights, pixels = [stem, merges, operations], [IMAGE_SIZE**2, *layer_pixels.tolist() * 2]
+        for number, border in enumerate(REDUCE_AFTER, start=1):
+            # the output never counts as a reader here: its one edge comes from the last layer
+            read_later = batch.adjacency[:, : border + 1, border + 1 :].any(2)
+            weights.append(read_later * CHANNELS**2)
+            pixels += [IMAGE_SIZE**2 // 4**number] * (border + 1)
+        return torch.cat(weights, dim=1), torch.tensor(pixels, device=device)
+
+    def _require(self, batch: DagBatch) -> None:
+        """Raise ValueError unless all graphs are architectures of this space."""
+        foreign = (~self.contains(batch)).nonzero().flatten().tolist()
+        if foreign:
+            raise ValueError(
+                f"{len(foreign)} of {len(batch)} graphs are not architectures of the six-layer ENAS space, the first "
+                f"at index {foreign[0]} with vertex types {batch.types[foreign[0]].tolist()}. Keep only those that "
+                "ENAS.contains(batch) accepts."
+            )
+
+
+ENAS = EnasSpace()
+
+_EXPECTED = (
+    "Expected six lists such as [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]: row r "
+    "is an operation from 0 to 5 followed by r - 1 flags, each 0 or 1."
+)
+
+
+def _problem(row: object, index: int) -> str:
+    """What is wrong with row `index` (from 0), continuing the words "row N"; empty when nothing is."""
+    if not isinstance(row, list):
+        return f" is {row!r}, not a list,"
+    if len(row) != index + 1:
+        return f" has {len(row)} numbers instead of {index + 1}"
+    for position, number in enumerate(row):
+        allowed = NUM_OPERATIONS if position == 0 else 2
+        # bool is a subclass of int, but `true` is no number of this format
+        if type(number) is not int or not 0 <= number < allowed:
+            return (
+                f", position {position + 1}, is {number!r} instead of a whole number from 0 to {allowed - 1}"
+            )
+    return ""
+
+
+def _write(numbers: list[int]) -> str:
+    """The canonical text of 21 numbers."""
+    return str([numbers[start : start + row + 1] for row, start in enumerate(OPERATION_COLUMNS)])
+
+
+def _shorten(text: object) -> str:
+    """The text in quotes, cut to what fits in an error."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= 100 else quoted[:97] + "..."
