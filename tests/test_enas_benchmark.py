@@ -4,11 +4,13 @@ import random
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from latentnas.benchmarks.download import DataError, DataUnreachable
 from latentnas.benchmarks.enas import load_enas, read_structures
+from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
 
 GOOD = "[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]], 0.7302"
@@ -77,11 +79,23 @@ def test_query_knows_the_table_and_only_the_table(enas):
     ) + [True]
 
 
-def test_query_averages_architectures_listed_twice(enas):
-    keys = np.array(enas.batch.keys())
-    values, counts = np.unique(keys, return_counts=True)
-    twice = np.flatnonzero(keys == values[counts == 2][0])
-    assert enas.query(enas.batch[twice])["accuracy"].tolist() == [enas.accuracy[twice].mean()] * 2
+def test_accuracy_depends_on_skip_connections_alone(enas):
+    """A property of the public file that everybody who learns from it should know."""
+    patterns = pd.DataFrame(enas.space.skips(enas.batch).numpy())
+    by_pattern = pd.Series(enas.accuracy.numpy()).groupby([patterns[flag] for flag in patterns])
+    assert len(by_pattern) == 8_477 and (by_pattern.nunique() == 1).all()
+
+
+def test_query_by_skip_connections(enas):
+    other_operations = enas.batch[:50]
+    types = other_operations.types.clone()
+    types[:, 1:7] = 2 + (types[:, 1:7] - 1) % 6
+    found = enas.query(DagBatch(types, other_operations.adjacency, other_operations.num_vertices))
+    assert np.array_equal(found["accuracy_by_skips"], enas.accuracy[:50]) and not found["known"].all()
+    everything = ENAS.sample(1000, seed=0)
+    everything.adjacency[0, 2, 3] = False
+    by_skips = enas.query(everything)["accuracy_by_skips"]
+    assert np.isnan(by_skips[0]) and 0 < by_skips.notna().sum() < 999
 
 
 def test_loading_is_fast(enas):

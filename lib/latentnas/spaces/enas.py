@@ -135,8 +135,12 @@ class EnasSpace:
         self._require(batch)
         numbers = np.empty((len(batch), 21), dtype=np.int64)
         numbers[:, OPERATION_COLUMNS] = batch.types[:, 1:-1].cpu().numpy() - FIRST_OPERATION
-        numbers[:, FLAG_COLUMNS] = batch.adjacency[:, FLAG_SOURCES, FLAG_TARGETS].cpu().numpy()
+        numbers[:, FLAG_COLUMNS] = self.skips(batch).cpu().numpy()
         return [_write(row) for row in numbers.tolist()]
+
+    def skips(self, batch: DagBatch) -> torch.Tensor:
+        """The 15 flags of each graph, bool [B, 15], in the order of the text."""
+        return batch.adjacency[:, FLAG_SOURCES, FLAG_TARGETS]
 
     def is_valid(self, batch: DagBatch) -> torch.Tensor:
         """D-VAE's rules, bool [B]: a DAG with one input and one output vertex, every other vertex with
