@@ -127,8 +127,12 @@ class Results:
         self.frames[name] = {"rows": len(table), "sha256": sha256(file)}
         return file
 
-    def write(self):
-        """Write the results file and return its path."""
+    def write(self, loaded_seconds=0.0):
+        """Write the results file and return its path.
+
+        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made: a run that loads them is short,
+        but its numbers were not to be had in that time.
+        """
         content = {
             "notebook": self.notebook,
             "profile": self.profile,
@@ -136,7 +140,7 @@ class Results:
             "parameters": self.parameters,
             "claims": [asdict(claim) for claim in self.claims.values()],
             "frames": self.frames,
-            "manifest": manifest(self.device, self.data_files),
+            "manifest": manifest(self.device, self.data_files) | {"loaded_seconds": round(float(loaded_seconds), 1)},
         }
         with paths.atomic_write(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -41,6 +41,13 @@ class Job:
     parameters: dict
     needs: tuple        # labels and names (label, notebook) of the jobs that must be done before
 
+    def to_json(self):
+        return json.dumps({"notebook": self.notebook, "label": self.label, "parameters": self.parameters, "needs": self.needs})
+
+    @classmethod
+    def from_json(cls, text):
+        return cls(**json.loads(text))
+
     @property
     def source(self):
         return paths.NOTEBOOKS / f"{self.notebook}.ipynb"

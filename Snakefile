@@ -1,0 +1,47 @@
+# One rule per notebook: what it reads, what it leaves, how it is run. `./run_all.sh` starts this; so can `snakemake` itself, for example
+# with an executor:  snakemake --executor slurm --jobs 8 --config profile=paper
+# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]. What they may be is checked in latentnas.profiles.
+import os
+import shlex
+import sys
+
+from latentnas import paths, profiles
+
+ONLY = config.get("only", [])
+OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
+JOBS = profiles.plan(config.get("profile", "quick"), ONLY, OVERRIDES)
+
+
+def relative(path):
+    """As seen from the working directory, so that a moved checkout is still up to date."""
+    return os.path.relpath(path, paths.OUTPUT)
+
+
+def run_command(job):
+    return shlex.join([sys.executable, "-m", "latentnas.notebook_runner", job.to_json()])
+
+
+workdir: str(paths.OUTPUT)
+
+
+rule all:
+    input: [relative(job.stamp) for job in JOBS]
+
+
+# A stamp marks that this machine ran the notebook to its end. Results and executed copies may come with the repository:
+# they are updated in place (`update`), so that a run that is cut off takes nothing away.
+for job in JOBS:
+    rule:
+        name: job.notebook
+        input:
+            source=relative(job.source),
+            library=[relative(path) for path in profiles.library_files()],
+            needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs],
+        output:
+            stamp=relative(job.stamp),
+            results=update(relative(job.results)),
+            executed=update(relative(job.executed)),
+        params:
+            parameters=job.parameters,      # another value: another run
+            command=lambda wildcards, job=job: run_command(job),     # a function: its braces are not wildcards
+        shell: "{params.command}"

@@ -1,0 +1,5 @@
+import sys
+
+from latentnas.cli import main
+
+sys.exit(main())

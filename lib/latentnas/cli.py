@@ -1,0 +1,191 @@
+"""The command line behind ./run_all.sh: check what is asked, let Snakemake run what is out of date, renew the reports.
+
+Nothing here imports torch: that a run has nothing to do must be known within seconds.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+
+from latentnas import notebook_runner, paths, profiles, report
+from latentnas.profiles import UsageError
+
+EXAMPLES = """\
+commands:
+  run        (default) run the notebooks that are out of date, then renew the reports
+  test       run the tests; what follows goes to pytest, for example: ./run_all.sh test -k claims
+  figures    draw all figures again from stored results, without training
+  bench      measure training and decoding speed against the reference
+
+examples:
+  ./run_all.sh                                  every notebook, profile quick
+  ./run_all.sh --profile paper --dry-run        what would run at the published sizes, and for how long
+  ./run_all.sh --only 02 --only 03              two notebooks, and what they depend on
+  ./run_all.sh --only 02 -p seed=1              one changed parameter; its files go to data/results/quick+<hash>/
+
+A run that was interrupted goes on where it stopped when the same command is given again.
+"""
+
+
+def parser():
+    """The argument parser of `run` and `figures`; `test` and `bench` take their arguments as they are."""
+    result = argparse.ArgumentParser(prog="run_all.sh", description="Rerun the notebooks of this companion.", epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("command", nargs="?", default="run", choices=("run", "test", "figures", "bench"), metavar="command", help="see below")
+    result.add_argument("--profile", help="size of the run: smoke, quick (default), recommended or paper")
+    result.add_argument("--only", action="append", default=[], metavar="NOTEBOOK", help="a notebook's name or its beginning; may be repeated")
+    result.add_argument("-p", action="append", default=[], dest="parameters", metavar="NAME=VALUE",
+                        help="set a parameter declared in a selected notebook; may be repeated")
+    result.add_argument("--jobs", type=positive, default=1, metavar="N", help="notebooks to run at the same time (default 1)")
+    result.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
+    return result
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def main(arguments=None):
+    """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something impossible."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] == ["test"]:
+            return subprocess.run([sys.executable, "-m", "pytest", *arguments[1:]], cwd=paths.ROOT).returncode
+        if arguments[:1] == ["bench"]:
+            from latentnas import bench     # imports torch
+            return bench.main(arguments[1:])
+        options = parser().parse_args(arguments)
+        if options.command == "figures":
+            return figures(options)
+        return run(options)
+    except UsageError as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def run(options):
+    """Run what is out of date of the selected notebooks."""
+    profile = options.profile or "quick"
+    profiles.check_profile(profile)
+    selected = profiles.select_notebooks(options.only)
+    overrides = profiles.parse_overrides(options.parameters, selected)
+    jobs = profiles.plan(profile, options.only, overrides)
+    for job in jobs:
+        forget_incomplete(job)
+    snakemake = snakemake_arguments(profile, options)
+    waiting = out_of_date(snakemake, jobs)
+    if not waiting:
+        if not options.dry_run:
+            report.renew({job.label for job in jobs})
+        print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
+        return 0
+    if options.dry_run:
+        print(f"Would run, profile {profile}:")
+        for job in waiting:
+            seconds = notebook_runner.expected_seconds(job.label, job.notebook)
+            print(f"  {job.notebook} -> data/results/{job.label}{f'   (took {notebook_runner.in_words(seconds)})' if seconds else ''}")
+        return 0
+    with one_run_at_a_time():
+        status = run_snakemake(snakemake, waiting, options.jobs)
+    report.renew({job.label for job in jobs})
+    undone = [job for job in waiting if not job.stamp.exists()]
+    if status or undone:
+        print(f"Not finished: {', '.join(job.notebook for job in undone) or 'see above'}. The same command goes on from here.", file=sys.stderr)
+        return 1
+    for label in sorted({job.label for job in waiting}):
+        print(f"Done. Results: data/results/{label}   figures and report: figures/{label}   notebooks as run: notebooks/executed/{label}")
+    return 0
+
+
+def figures(options):
+    """Redraw all figures from stored results, of one profile or of all that have any."""
+    if options.only or options.parameters or options.dry_run:
+        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
+    if options.profile:
+        profiles.check_profile(options.profile)
+    labels = [options.profile] if options.profile else report.labels_with_results()
+    if not any(report.has_results(label) for label in labels):
+        raise UsageError(f"There are no results to draw yet{f' for profile {options.profile}' if options.profile else ''}. "
+                         "Run the notebooks first: ./run_all.sh")
+    from latentnas import plots         # imports matplotlib
+    for label in labels:
+        plots.redraw(label)
+    report.renew(labels)
+    print(f"Figures drawn again: {', '.join(f'figures/{label}' for label in labels)}")
+    return 0
+
+
+# ---------------------------------------------------------------- Snakemake
+
+def snakemake_arguments(profile, options):
+    """Command-line arguments common to the look ahead and to the run itself."""
+    config = {"profile": profile, "only": options.only, "overrides": options.parameters}
+    return [
+        "--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.OUTPUT), "--rerun-incomplete",
+        "--rerun-triggers", "mtime", "params", "input",     # not the rule's own code: its command names this machine's Python
+        "--cores", str(options.jobs), "--config", *(f"{name}={json.dumps(value)}" for name, value in config.items()),
+    ]
+
+
+def forget_incomplete(job):
+    """Without its results or executed copy, a notebook has not run, whatever the stamp says."""
+    if not (job.results.exists() and job.executed.exists()):
+        job.stamp.unlink(missing_ok=True)
+
+
+def out_of_date(snakemake, jobs):
+    """The jobs that Snakemake would run, in order."""
+    paths.OUTPUT.mkdir(parents=True, exist_ok=True)
+    looked = subprocess.run([sys.executable, "-m", "snakemake", *snakemake, "--dry-run", "--nolock"],
+                            capture_output=True, text=True, env=child_environment())
+    if looked.returncode:
+        raise UsageError(f"Snakemake could not make a plan from the Snakefile:\n{(looked.stdout + looked.stderr)[-3000:]}")
+    rules = {line.split()[1].rstrip(":") for line in (looked.stdout + looked.stderr).splitlines() if line.startswith(("rule ", "localrule "))}
+    return [job for job in jobs if job.notebook in rules]
+
+
+def run_snakemake(snakemake, waiting, jobs):
+    """Run Snakemake on the terminal, without its own chatter; return its exit status. The runner of each notebook reports progress."""
+    agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
+    seconds = [notebook_runner.expected_seconds(*key) for key in agenda["jobs"]]
+    estimate = "" if None in seconds else f", about {notebook_runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
+    print(f"{len(waiting)} notebook{'s' if len(waiting) > 1 else ''} to run{estimate}: {', '.join(job.notebook for job in waiting)}", flush=True)
+    os.environ.update(child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())})
+    if jobs > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    from snakemake.cli import main as snakemake_main    # half a second to import
+    try:
+        # In this process, so that Snakemake is gone when this process is killed. --nolock: `one_run_at_a_time` holds a lock that,
+        # unlike Snakemake's, a killed process does not leave behind.
+        snakemake_main([*snakemake, "--keep-going", "--nolock", "--quiet", "all"])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def child_environment():
+    """The environment of Snakemake and its jobs: the same package and folders as here."""
+    return os.environ | {"PYTHONPATH": notebook_runner.library_path(), "LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
+
+
+@contextlib.contextmanager
+def one_run_at_a_time():
+    """Hold this output folder's run lock; UsageError if another run holds it. The system lets go of it when this process ends in any way."""
+    paths.STATE.mkdir(parents=True, exist_ok=True)
+    with open(paths.STATE / "run.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError("Another run is writing to this folder. Wait until it has finished, or end it; then give the command again.") from error
+        yield
