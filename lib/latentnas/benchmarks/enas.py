@@ -76,11 +76,14 @@ class EnasBenchmark:
 
     @cached_property
     def _accuracy_by_hash(self) -> pd.Series:
-        return pd.Series(self.accuracy, index=canonical_hash(self.batch)).groupby(level=0).first()
+        return self._accuracy_by(canonical_hash(self.batch).numpy())
 
     @cached_property
     def _accuracy_by_skips(self) -> pd.Series:
-        return pd.Series(self.accuracy, index=self._skip_numbers(self.batch)).groupby(level=0).first()
+        return self._accuracy_by(self._skip_numbers(self.batch))
+
+    def _accuracy_by(self, keys: np.ndarray) -> pd.Series:
+        return pd.Series(self.accuracy.numpy(), index=keys).groupby(level=0).first()
 
     def _skip_numbers(self, batch: DagBatch) -> np.ndarray:
         """The 15 flags of each graph as one whole number."""
