@@ -1,0 +1,155 @@
+"""A batch of node-labelled directed acyclic graphs (DAGs) as dense tensors.
+
+The one data type that flows through the package: spaces make it, models encode and decode it, benchmarks
+look labels up by its canonical hash, plots draw it. Letters: B graphs, N vertices, T node types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import networkx
+import torch
+from torch import Tensor
+
+NO_VERTEX = -1  # the type of the positions past the end of a graph that is smaller than N
+
+
+@dataclass(frozen=True)
+class DagBatch:
+    """B graphs of at most N vertices, numbered in a topological order.
+
+    Args:
+        types: node types, int64 ``[B, N]``; ``NO_VERTEX`` past the end of a graph.
+        adjacency: bool ``[B, N, N]``; ``adjacency[b, u, v]`` is the edge u -> v, and only u < v may be set.
+        num_vertices: int64 ``[B]``.
+    """
+
+    types: Tensor
+    adjacency: Tensor
+    num_vertices: Tensor
+
+    def __post_init__(self) -> None:
+        graphs, vertices = self.types.shape
+        if self.adjacency.shape != (graphs, vertices, vertices) or self.num_vertices.shape != (graphs,):
+            raise ValueError(
+                f"A DagBatch with types of shape {tuple(self.types.shape)} needs adjacency of shape "
+                f"{(graphs, vertices, vertices)} and num_vertices of shape {(graphs,)}, but they have "
+                f"{tuple(self.adjacency.shape)} and {tuple(self.num_vertices.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return self.types.shape[0]
+
+    def __getitem__(self, index: slice | Tensor | Sequence[int]) -> DagBatch:
+        """The graphs chosen by a slice, a boolean mask or a list of positions, as a batch."""
+        if isinstance(index, int):
+            raise TypeError("A DagBatch is indexed by a slice, a mask or a list; for one graph use batch[i : i + 1].")
+        return DagBatch(self.types[index], self.adjacency[index], self.num_vertices[index])
+
+    @property
+    def max_vertices(self) -> int:
+        return self.types.shape[1]
+
+    def to(self, device: torch.device | str) -> DagBatch:
+        return DagBatch(self.types.to(device), self.adjacency.to(device), self.num_vertices.to(device))
+
+    @staticmethod
+    def cat(batches: Iterable[DagBatch]) -> DagBatch:
+        batches = list(batches)
+        return DagBatch(
+            torch.cat([batch.types for batch in batches]),
+            torch.cat([batch.adjacency for batch in batches]),
+            torch.cat([batch.num_vertices for batch in batches]),
+        )
+
+    def keys(self) -> list[bytes]:
+        """One byte string a graph; two are the same exactly when types and edges agree position by position."""
+        rows = torch.cat([self.types.to(torch.int8), self.adjacency.flatten(1).to(torch.int8)], dim=1)
+        return [row.tobytes() for row in rows.cpu().contiguous().numpy()]
+
+
+def equal(first: DagBatch, second: DagBatch) -> Tensor:
+    """Whether graph b of both batches agrees position by position, bool ``[B]``."""
+    same_types = (first.types == second.types).all(dim=1)
+    return same_types & (first.adjacency == second.adjacency).flatten(1).all(dim=1)
+
+
+def canonical_hash(batch: DagBatch) -> Tensor:
+    """A hash that does not depend on how vertices are numbered, int64 ``[B]``.
+
+    Weisfeiler-Lehman refinement over predecessors and successors, the idea of the graph hash of
+    NAS-Bench-101 (Ying et al., 2019): each of N rounds mixes a vertex's label with the sums of its
+    neighbours' labels, and the graph's hash is the mixed sum over vertices. 64-bit arithmetic wraps around.
+    """
+    present = batch.types != NO_VERTEX
+    edges = batch.adjacency.long()
+    label = _mix(batch.types + 1)
+    for _ in range(batch.max_vertices):
+        incoming = (edges * _mix(label + 1).unsqueeze(2)).sum(dim=1)  # [B, N]: sum over predecessors
+        outgoing = (edges * _mix(label + 2).unsqueeze(1)).sum(dim=2)  # [B, N]: sum over successors
+        label = _mix(label + 3 * _mix(incoming) + 5 * _mix(outgoing + 7))
+    return _mix((label * present).sum(dim=1))
+
+
+def _mix(value: Tensor) -> Tensor:
+    """The finaliser of splitmix64: a bijection of 64-bit integers that scatters nearby values."""
+    value = value + -7046029254386353131  # the golden ratio as a signed 64-bit integer
+    value = (value ^ _logical_shift(value, 30)) * -4658895280553007687
+    value = (value ^ _logical_shift(value, 27)) * -7723592293110705685
+    return value ^ _logical_shift(value, 31)
+
+
+def _logical_shift(value: Tensor, bits: int) -> Tensor:
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
+    """Graph ``index`` with its types as the node attribute ``type``."""
+    count = int(batch.num_vertices[index])
+    graph = networkx.DiGraph()
+    graph.add_nodes_from((vertex, {"type": int(batch.types[index, vertex])}) for vertex in range(count))
+    graph.add_edges_from(batch.adjacency[index].nonzero().tolist())
+    return graph
+
+
+def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
+    """Graphs with the node attribute ``type``, renumbered in topological order (ties by the old number).
+
+    Raises:
+        ValueError: a graph has a cycle or more than ``max_vertices`` vertices.
+    """
+    types = torch.full((len(graphs), max_vertices), NO_VERTEX)
+    adjacency = torch.zeros(len(graphs), max_vertices, max_vertices, dtype=torch.bool)
+    for index, graph in enumerate(graphs):
+        if graph.number_of_nodes() > max_vertices or not networkx.is_directed_acyclic_graph(graph):
+            raise ValueError(
+                f"Graph {index} cannot be batched: it needs to be acyclic with at most {max_vertices} vertices, "
+                f"but it has {graph.number_of_nodes()} vertices and {graph.number_of_edges()} edges."
+            )
+        order = {vertex: place for place, vertex in enumerate(networkx.lexicographical_topological_sort(graph))}
+        for vertex, place in order.items():
+            types[index, place] = graph.nodes[vertex]["type"]
+        for source, target in graph.edges:
+            adjacency[index, order[source], order[target]] = True
+    return DagBatch(types, adjacency, torch.tensor([graph.number_of_nodes() for graph in graphs]))
+
+
+def to_pyg(batch: DagBatch):
+    """The graphs as one ``torch_geometric.data.Batch`` with node types in ``x`` (int64 ``[vertices]``)."""
+    from torch_geometric.data import Batch, Data  # slow to import, and only message-passing models need it
+
+    return Batch.from_data_list(
+        Data(x=batch.types[i, :count], edge_index=batch.adjacency[i].nonzero().t().contiguous(), num_nodes=count)
+        for i, count in enumerate(batch.num_vertices.tolist())
+    )
+
+
+def from_pyg(graphs, max_vertices: int) -> DagBatch:
+    """The inverse of :func:`to_pyg`."""
+    from torch_geometric.utils import to_dense_adj, to_dense_batch
+
+    types, present = to_dense_batch(graphs.x, graphs.batch, NO_VERTEX, max_vertices, graphs.num_graphs)
+    adjacency = to_dense_adj(graphs.edge_index, graphs.batch, None, max_vertices, graphs.num_graphs)
+    return DagBatch(types, adjacency.bool(), present.sum(dim=1))

@@ -1,0 +1,126 @@
+"""NGAE: neural graph autoencoder with performance and complexity predictors (Li et al., 2020), and D-VAE.
+
+    loss = types + edges + beta * KL + (f_perf(z) - y)^2 + (f_comp(z) - c)^2        (NGAE eq. 6)
+
+D-VAE (Zhang et al., 2019) is the same model with ``predictors="none"``. What the paper says and what its
+authors ran differ in several places; ``NGAEConfig`` names each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latentnas.graphs import DagBatch
+from latentnas.models import generate
+from latentnas.models.dagnn import DagDecoder, DagEncoder
+from latentnas.models.predictors import Predictor
+
+PREDICTORS = ("paper", "released", "none")
+
+
+@dataclass(frozen=True)
+class NGAEConfig:
+    """Sizes and weights of NGAE; the defaults are the published ones on the ENAS space."""
+
+    num_types: int = 8  # T, input and output included
+    num_vertices: int = 8  # N, the largest graph
+    input_type: int = 0  # type of vertex 0
+    output_type: int = 1  # type that ends a graph
+    hidden: int = 501  # H
+    latent: int = 56  # D
+    beta: float = 0.005  # weight of the KL term: the authors' code; the paper's text implies 1
+    noise_scale: float = 0.01  # factor on the sampling noise in training: the authors' code; the text implies 1
+    predictors: str = "paper"  # "paper": two hidden layers, standardised labels; "released": one, raw; "none": D-VAE
+    performance_weight: float = 1.0  # of the squared error of f_perf
+    complexity_weight: float = 1.0  # of the squared error of f_comp
+
+    def __post_init__(self) -> None:
+        if self.predictors not in PREDICTORS:
+            raise ValueError(f"predictors={self.predictors!r} is unknown; choose one of {', '.join(PREDICTORS)}.")
+        if min(self.hidden, self.latent) < 1:
+            raise ValueError(f"hidden={self.hidden} and latent={self.latent} must both be at least 1.")
+
+
+class NGAE(nn.Module):
+    """The variational graph autoencoder; see the module's docstring.
+
+    Shapes: B graphs of N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    """
+
+    def __init__(self, config: NGAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = DagEncoder(config.num_types, config.num_vertices, config.hidden, config.latent)
+        self.decoder = DagDecoder(
+            config.num_types,
+            config.num_vertices,
+            config.hidden,
+            config.latent,
+            config.input_type,
+            config.output_type,
+            self.encoder.forward_message,
+        )
+        released = config.predictors == "released"
+        if config.predictors != "none":
+            self.performance = Predictor(config.latent, config.hidden, released)
+            self.complexity = Predictor(config.latent, config.hidden, released)
+
+    def calibrate(self, performance: Tensor, complexity: Tensor) -> None:
+        """Fix the scale of the predictors from the training labels, both ``[B]``."""
+        if self.config.predictors != "none":
+            self.performance.calibrate(performance)
+            self.complexity.calibrate(complexity)
+
+    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """mu and logvar."""
+        if batch.max_vertices != self.config.num_vertices:
+            raise ValueError(
+                f"This model was built for graphs of {self.config.num_vertices} vertices, but the batch has "
+                f"{batch.max_vertices}; build the model with num_vertices={batch.max_vertices}."
+            )
+        return self.encoder(batch)
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.randn(mu.shape, generator=generator, device=mu.device)
+        return mu + self.config.noise_scale * noise * (logvar / 2).exp()
+
+    def decode(self, z: Tensor) -> DagBatch:
+        """The graph of each z, every decision the most likely one."""
+        return generate.decode(self.decoder, z)
+
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` independent random decodes of every z; see :func:`generate.sample`."""
+        return generate.sample(self.decoder, z, trials, generator)
+
+    def loss(
+        self,
+        batch: DagBatch,
+        performance: Tensor | None = None,
+        complexity: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
+
+        Args:
+            performance, complexity: labels ``[B]`` in their own unit; needed unless ``predictors="none"``.
+            generator: source of the sampling noise.
+        """
+        mu, logvar = (values.float() for values in self.encode(batch))
+        z = self.reparameterize(mu, logvar, generator)
+        vertices, edges = self.decoder.loss(z, batch)
+        terms = {
+            "vertices": vertices.mean(),
+            "edges": edges.mean(),
+            "kl": -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean(),
+        }
+        total = terms["vertices"] + terms["edges"] + self.config.beta * terms["kl"]
+        if self.config.predictors != "none":
+            code = mu if self.config.predictors == "released" else z
+            terms["performance"] = self.performance.loss(code, performance).mean()
+            terms["complexity"] = self.complexity.loss(code, complexity).mean()
+            total = total + self.config.performance_weight * terms["performance"]
+            total = total + self.config.complexity_weight * terms["complexity"]
+        return {"total": total} | terms
