@@ -79,7 +79,7 @@ def _pair(first, second):
     if len(first) != len(second):
         raise ValueError(
             f"These two arrays are compared entry by entry, so they need equal lengths, but have "
-            f"{len(first)} and {len(second)}. Pass the values of the same graphs (or seeds) in the same order."
+            f"{len(first)} and {len(second)}. Pass values of the same graphs (or seeds) in one order."
         )
     return first, second
 
