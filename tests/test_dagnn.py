@@ -4,6 +4,11 @@ import itertools
 
 import pytest
 import torch
+from scipy.stats import chisquare
+
+from latentnas.graphs import DagBatch
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
 from reference_dagnn import (
     Graph,
     decode_greedy_reference,
@@ -11,11 +16,6 @@ from reference_dagnn import (
     encode_reference,
     loss_reference,
 )
-from scipy.stats import chisquare
-
-from latentnas.graphs import DagBatch
-from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.spaces.enas import ENAS
 
 ENAS_SHAPE = dict(num_types=8, num_vertices=8, input_type=0, output_type=1)
 NB101_SHAPE = dict(num_types=5, num_vertices=7, input_type=1, output_type=0)

@@ -1,0 +1,176 @@
+"""The figures: same bytes every time, nothing hidden behind boxes, and all of them from stored tables alone."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from latentnas import paths, plots
+from latentnas.spaces.enas import ENAS
+
+EVERY_SKIP = "[[1], [4, 1], [5, 1, 1], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 1, 1, 1, 1, 1]]"
+
+
+@pytest.fixture(autouse=True)
+def output(tmp_path, monkeypatch):
+    """Everything is written to a temporary folder, and every figure is closed."""
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    yield tmp_path
+    plt.close("all")
+
+
+def tables():
+    """A small table for each figure."""
+    rng = np.random.default_rng(0)
+    history = [
+        dict(epoch=e, vertices=3 / e, edges=5 / e, kl=10 + e, performance=p, complexity=p, model=model, seed=seed)
+        for model, p in (("NGAE", 0.5), ("D-VAE", np.nan)) for seed in (0, 1) for e in (1, 2, 3)
+    ]  # fmt: skip
+    n = 60
+    points = dict(x=rng.normal(size=n), y=rng.normal(size=n), accuracy=0.73 + 0.01 * rng.random(n))
+    points |= dict(split=["train", "train", "test"] * 20, model=["NGAE"] * 30 + ["D-VAE"] * 30)
+    true = rng.normal(size=n)
+    predictions = dict(true=true, predicted=0.9 * true, split=["train", "test"] * 30, model="NGAE")
+    curve = [dict(epoch=e, rmse=1 / e, model="NGAE", seed=s, mean_line=0.976) for s in (0, 1) for e in (1, 2, 3)]
+    trajectories = [
+        dict(start=i, step=t, performance=t, complexity=-t, judged=0.74 if i else np.nan, variant=variant)
+        for variant in ("NGAE", "single step") for i in range(3) for t in range(3)
+    ]  # fmt: skip
+    cells = [
+        dict(method=method, rank=rank, arch=EVERY_SKIP, judged=0.745, table_accuracy=known, flops=3e8, params=2e6)
+        for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan)) for rank in (1, 2, 3)
+    ]  # fmt: skip
+    front = dict(judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"])
+    frames = dict(
+        training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
+        ascent=trajectories, top_cells=cells, front=front,
+    )  # fmt: skip
+    return {figure: pd.DataFrame(frame) for figure, frame in frames.items()}
+
+
+def store(profile="quick"):
+    """What the notebooks leave behind: the tables, and a results file each."""
+    for figure, table in tables().items():
+        notebook, (frame,), _ = plots.FIGURES[figure]
+        folder = paths.RESULTS / profile / notebook
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{frame}.csv", index=False)
+        results = dict(notebook=notebook, profile=profile, data_source="public", parameters={}, claims=[], frames={})
+        folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
+
+
+def test_every_figure_is_drawn_anew_from_stored_tables():
+    store()
+    names = plots.redraw("quick")
+    assert len(names) == len(plots.FIGURES)
+    assert "02_ngae_latent_space_training_curves" in names
+    written = {file.name for file in (paths.FIGURES / "quick").iterdir()}
+    assert written == {f"{name}{suffix}" for name in names for suffix in (".png", ".pdf")}
+
+
+def test_figures_are_the_same_bytes_every_time():
+    def draw():
+        figure = plots.ngae_predictor_scatter(tables()["predictor_scatter"])
+        plots.save(figure, "scatter", "quick", "public data")
+        return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
+
+    first = draw()
+    with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
+        assert draw() == first
+    assert b"CreationDate" not in first[1]
+
+
+def test_the_foot_names_profile_and_data():
+    figure = plots.save(plots.ngae_rmse_curve(tables()["rmse_curve"]), "curve", "smoke", "public data (ENAS, 19,020)")
+    assert figure.texts[-1].get_text() == "profile smoke · public data (ENAS, 19,020)"
+    assert (paths.FIGURES / "smoke" / "curve.png").is_file()
+    assert plt.get_fignums() == [], "a saved figure must not be shown a second time by a notebook"
+
+
+def test_nothing_to_redraw_says_how_to_get_there():
+    with pytest.raises(FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"):
+        plots.redraw("quick")
+    store()
+    (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
+        plots.redraw("quick")
+
+
+def test_a_table_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="mean_line is missing"):
+        plots.ngae_rmse_curve(tables()["rmse_curve"].drop(columns="mean_line"))
+    with pytest.raises(ValueError, match="no rows"):
+        plots.ngae_ascent(tables()["ascent"].iloc[:0])
+
+
+def draw(types, edges, type_names=ENAS.type_names):
+    adjacency = np.zeros((len(types), len(types)), dtype=bool)
+    for u, v in edges:
+        adjacency[u, v] = True
+    _, ax = plt.subplots()
+    plots.draw_cell(ax, types, adjacency, type_names)
+    return ax
+
+
+def random_edges(vertices, seed):
+    rng = np.random.default_rng(seed)
+    return [(u, v) for v in range(vertices) for u in range(v) if rng.random() < 0.6]
+
+
+@pytest.mark.parametrize("vertices", [4, 7, 8])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cell_shows_every_edge_once_and_never_behind_a_box(vertices, seed):
+    edges = random_edges(vertices, seed)
+    ax = draw([0] + [2] * (vertices - 2) + [1], edges)
+    boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(boxes) == vertices
+    assert sorted(arrow.get_gid() for arrow in arrows) == sorted(f"edge {u} {v}" for u, v in edges)
+    low, high = ax.get_ylim()
+    for arrow in arrows:
+        u, v = map(int, arrow.get_gid().split()[1:])
+        pieces = arrow.get_path().transformed(ax.transData).to_polygons(closed_only=False)  # shaft and head
+        x, y = ax.transData.inverted().transform(np.vstack(pieces)).T
+        assert x.min() == pytest.approx(u, abs=0.4) and x.max() == pytest.approx(v, abs=0.5)
+        assert (y > low).all() and (y < high).all()
+        for box in boxes:
+            inside_x = abs(x - box.get_x() - box.get_width() / 2) < box.get_width() / 2 - 0.01
+            inside_y = abs(y - box.get_y() - box.get_height() / 2) < box.get_height() / 2 - 0.01
+            assert not (inside_x & inside_y).any()
+
+
+def test_arcs_that_would_cross_go_to_different_sides():
+    sides = plots.arc_sides([(0, 2), (1, 3)])
+    assert sides[0, 2] != sides[1, 3]
+    crossing = [(0, 2), (1, 3), (2, 4), (3, 5), (4, 6)]  # a chain: two sides are enough for all
+    sides = plots.arc_sides(crossing)
+    assert all(sides[a] != sides[b] for a, b in zip(crossing, crossing[1:]))
+
+
+def test_positions_without_a_vertex_are_not_drawn():
+    ax = draw([0, 2, 1, -1, -1], [(0, 1), (1, 2)])
+    assert sum(isinstance(patch, FancyBboxPatch) for patch in ax.patches) == 3
+
+
+def test_an_operation_looks_alike_in_every_space():
+    names = ("conv3x3", "nor_conv_3x3", "conv3x3-bn-relu")
+    assert len({plots.operation_look(name) for name in names}) == 1
+    assert plots.operation_look("avgpool3x3") == plots.operation_look("avg_pool_3x3")
+    assert len({plots.operation_look(name) for name in ENAS.type_names}) == ENAS.num_types
+
+
+def test_methods_keep_their_colours():
+    colours = plots.colours_of(["my search", "NGAE", "D-VAE"])
+    assert colours["NGAE"] == plots.colours_of(["NGAE"])["NGAE"]
+    assert len({colours["my search"], colours["NGAE"], colours["D-VAE"]}) == 3
+    with pytest.raises(ValueError, match="at most 5 methods"):
+        plots.colours_of("abcdef")
+
+
+def test_pareto_front():
+    front = plots.pareto_front([3, 1, 2, 1, 4], [5.0, 2.0, 1.5, 1.0, 5.0])
+    assert front.tolist() == [[1, 2.0], [3, 5.0]]
