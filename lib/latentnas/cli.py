@@ -96,12 +96,13 @@ def run(options):
             seconds = notebook_runner.expected_seconds(job.label, job.notebook)
             print(f"  {job.notebook} -> data/results/{job.label}{f'   (took {notebook_runner.in_words(seconds)})' if seconds else ''}")
         return 0
+    agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
     with one_run_at_a_time():
-        status = run_snakemake(snakemake, waiting, options.jobs)
+        run_snakemake(snakemake, agenda, options.jobs)
     report.renew({job.label for job in jobs})
-    undone = [job for job in waiting if not job.stamp.exists()]
-    if status or undone:
-        print(f"Not finished: {', '.join(job.notebook for job in undone) or 'see above'}. The same command goes on from here.", file=sys.stderr)
+    _, undone = notebook_runner.progress(agenda)
+    if undone:
+        print(f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from here.", file=sys.stderr)
         return 1
     for label in sorted({job.label for job in waiting}):
         print(f"Done. Results: data/results/{label}   figures and report: figures/{label}   notebooks as run: notebooks/executed/{label}")
@@ -119,8 +120,12 @@ def figures(options):
         raise UsageError(f"There are no results to draw yet{f' for profile {options.profile}' if options.profile else ''}. "
                          "Run the notebooks first: ./run_all.sh")
     from latentnas import plots         # imports matplotlib
-    for label in labels:
-        plots.redraw(label)
+    try:
+        for label in labels:
+            plots.redraw(label)
+    except FileNotFoundError as error:      # a table that a figure needs is gone; the message says how to make it
+        print(error, file=sys.stderr)
+        return 1
     report.renew(labels)
     print(f"Figures drawn again: {', '.join(f'figures/{label}' for label in labels)}")
     return 0
@@ -155,23 +160,20 @@ def out_of_date(snakemake, jobs):
     return [job for job in jobs if job.notebook in rules]
 
 
-def run_snakemake(snakemake, waiting, jobs):
-    """Run Snakemake on the terminal, without its own chatter; return its exit status. The runner of each notebook reports progress."""
-    agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
+def run_snakemake(snakemake, agenda, jobs):
+    """Run Snakemake on the terminal, without its own chatter. The runner of each notebook reports progress, and leaves a stamp if it succeeds."""
     seconds = [notebook_runner.expected_seconds(*key) for key in agenda["jobs"]]
     estimate = "" if None in seconds else f", about {notebook_runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
-    print(f"{len(waiting)} notebook{'s' if len(waiting) > 1 else ''} to run{estimate}: {', '.join(job.notebook for job in waiting)}", flush=True)
+    names = [notebook for _, notebook in agenda["jobs"]]
+    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{estimate}: {', '.join(names)}", flush=True)
     os.environ.update(child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())})
     if jobs > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     from snakemake.cli import main as snakemake_main    # half a second to import
-    try:
+    with contextlib.suppress(SystemExit):
         # In this process, so that Snakemake is gone when this process is killed. --nolock: `one_run_at_a_time` holds a lock that,
         # unlike Snakemake's, a killed process does not leave behind.
         snakemake_main([*snakemake, "--keep-going", "--nolock", "--quiet", "all"])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def child_environment():

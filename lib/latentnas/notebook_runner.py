@@ -17,7 +17,7 @@ from pathlib import Path
 from latentnas import paths, profiles
 
 TIMES = "times.json"        # in paths.STATE: seconds that each notebook took here, for estimates
-KERNEL_NOISE = ("KeyboardInterrupt caught in kernel", "TCP", "frozen modules", "PYDEVD_DISABLE_FILE_VALIDATION", "Debugger warning")
+KERNEL_NOISE = (b"Kernel is running over TCP", b"KeyboardInterrupt caught in kernel")    # the second while papermill ends it
 
 
 class NotebookFailed(Exception):
@@ -30,11 +30,12 @@ def execute(source, parameters, target, failed_copy):
     Otherwise the copy as far as it came is put at `failed_copy` and NotebookFailed raised.
     """
     import papermill        # here, because the rest of this module must import quickly
+    from nbclient.exceptions import DeadKernelError
 
     with tempfile.TemporaryDirectory() as scratch:
         run_copy = Path(scratch) / source.name
         try:
-            with environment(PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONPATH=library_path()), quiet_kernel_start():
+            with environment(PYTHONPATH=library_path()), quiet_kernel_start():
                 papermill.execute_notebook(
                     source, run_copy, parameters=parameters, kernel_name="python3", cwd=paths.ROOT,
                     progress_bar=False, stderr_file=LineWriter(f"    {source.stem[:2]} | "),
@@ -45,6 +46,9 @@ def execute(source, parameters, target, failed_copy):
                 f"Notebook {source.stem} stopped in cell {cell_number(run_copy)} with {error.ename}: {error.evalue}\n"
                 f"The notebook as far as it came, with the full error, is {shown(failed_copy)}."
             ) from error
+        except DeadKernelError as error:
+            raise NotebookFailed(f"The Python process of notebook {source.stem} died on the way, most often because memory ran out. "
+                                 "Close other programs or choose a smaller --profile, and give the command again.") from error
         save_copy(run_copy, target)
 
 
@@ -71,7 +75,7 @@ def library_path():
 
 @contextlib.contextmanager
 def quiet_kernel_start():
-    """Pass on what processes started in the block write to stderr, less the kernel's remarks about its own transport and debugger.
+    """Pass on what processes started in the block write to stderr, less the kernel's remarks about its own transport and end.
 
     The kernel inherits this process's stderr, so its file descriptor goes through a pipe that a thread filters.
     """
@@ -82,9 +86,9 @@ def quiet_kernel_start():
     os.close(write_end)
 
     def forward():
-        with open(read_end, "rb") as lines, open(original, "wb", buffering=0, closefd=False) as out:
+        with open(read_end, "rb") as lines, open(os.dup(original), "wb", buffering=0) as out:
             for line in lines:
-                if not any(word.encode() in line for word in KERNEL_NOISE):
+                if not any(words in line for words in KERNEL_NOISE):
                     out.write(line)
 
     thread = threading.Thread(target=forward, daemon=True)

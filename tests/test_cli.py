@@ -1,0 +1,316 @@
+"""./run_all.sh as its users meet it: what it refuses, what it runs, that it is quick when nothing is to do, and that a kill does no harm."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from toy_project import FINISH, REPOSITORY, WORK, make_project, project_environment, run_all, start_all, write_notebook
+
+from latentnas import cli, paths, report
+
+# ---------------------------------------------------------------- requests that cannot be carried out
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """A toy project in which nothing must happen."""
+    return make_project(tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--profile", "huge"], ["huge", "smoke, quick"]),
+    (["--only", "07"], ["'07'", "00_first, 01_second"]),
+    (["--only", ""], ["00_first, 01_second"]),
+    (["-p", "sede=1"], ["'sede'", "data_source, seed"]),
+    (["-p", "seed=one"], ["'seed'", "for everything random", "int"]),
+    (["-p", "seed"], ["name=value"]),
+    (["-p", "profile=paper"], ["--profile"]),
+    (["--jobs", "0"], ["1 or more"]),
+    (["--jobs", "many"], ["--jobs"]),
+    (["--unknown"], ["--unknown"]),
+    (["fly"], ["fly", "figures"]),
+    (["figures"], ["no results", "./run_all.sh"]),
+    (["figures", "--profile", "huge"], ["huge"]),
+    (["figures", "--only", "00"], ["only --profile"]),
+])
+def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):
+    for name, value in dict(ROOT=untouched, OUTPUT=untouched, NOTEBOOKS=untouched / "notebooks", STATE=untouched / "data/state",
+                            PROFILES=untouched / "notebooks/profiles.toml", RESULTS=untouched / "data/results").items():
+        monkeypatch.setattr(paths, name, value)
+    try:
+        status = cli.main(arguments)
+    except SystemExit as end:       # argparse
+        status = end.code
+    captured = capsys.readouterr()
+    assert status == 2
+    for word in words:
+        assert word in captured.err
+    assert "Traceback" not in captured.err
+    assert not (untouched / "data").exists() and not (untouched / ".snakemake").exists()
+
+
+def test_help_shows_commands_and_examples(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for word in ("--profile", "--only", "-p NAME=VALUE", "--jobs", "--dry-run", "figures", "bench", "test", "examples:"):
+        assert word in shown
+
+
+def test_the_command_line_does_not_import_torch():
+    code = "import sys; from latentnas import cli; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(REPOSITORY / "lib")}).returncode == 0
+
+
+# ---------------------------------------------------------------- whole runs
+
+def results_of(folder, label="quick"):
+    """The comparable part of the results files, and the tables."""
+    files = sorted((folder / "data/results" / label).rglob("*.*"))
+    return {file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition('"manifest"')[0]
+            for file in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A toy project after its first complete run, and that run; tests copy it rather than change it."""
+    folder = make_project(tmp_path_factory.mktemp("finished"))
+    run = run_all(folder)
+    assert run.returncode == 0, run.stderr
+    return folder, run
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    return folder
+
+
+def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
+    folder, run = finished
+    assert set(results_of(folder)) == {"00_first.json", "01_second.json", "00_first/table.csv", "01_second/table.csv"}
+    assert "toy.space.number" in (folder / "figures/quick/REPORT.md").read_text()
+    assert (folder / "notebooks/executed/quick/01_second.ipynb").exists()
+    for line in ("00 | step 4", "00_first (quick): running [0 of 2 done]", "01_second (quick): done in", "[2 of 2 done]"):
+        assert line in run.stderr
+    assert run.stderr.index("00_first (quick): done") < run.stderr.index("01_second (quick): running")
+    for chatter in ("snakemake", "Building DAG", "TCP", "Warning"):
+        assert chatter not in run.stdout + run.stderr
+
+
+def test_the_second_call_has_nothing_to_do_and_knows_it_quickly_from_any_folder(project, tmp_path):
+    started = time.time()
+    run = run_all(project, cwd=tmp_path)
+    assert run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
+    assert time.time() - started < 5
+
+
+def would_run(project, *arguments):
+    run = run_all(project, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stderr
+    return [line.split()[0] for line in run.stdout.splitlines() if " -> data/results/" in line]
+
+
+def test_what_changed_is_run_again_and_nothing_else(project):
+    assert would_run(project, "--only", "00", "--only", "01_second") == []
+    write_notebook(project / "notebooks/01_second.ipynb", [WORK, "'changed'", FINISH.format(name="01_second")])
+    assert would_run(project) == ["01_second"]
+    assert would_run(project, "--only", "00") == []
+    profiles = project / "notebooks/profiles.toml"
+    profiles.write_text(profiles.read_text().replace("[quick.00_first]", "[quick.00_first]\nseed = 4"))
+    assert would_run(project) == ["00_first", "01_second"]
+    assert would_run(project, "--profile", "smoke") == ["00_first", "01_second"]
+
+
+def test_changed_library_and_lost_results_are_noticed(project):
+    with open(project / "lib/latentnas/claims.py", "a") as file:
+        file.write("# changed\n")
+    assert would_run(project) == ["00_first", "01_second"]
+
+
+def test_lost_results_are_made_again(project):
+    before = results_of(project)
+    (project / "data/results/quick/01_second.json").unlink()
+    run = run_all(project)
+    assert run.returncode == 0 and "1 notebook to run, about" in run.stdout
+    assert results_of(project) == before
+
+
+def test_a_changed_parameter_has_its_own_place(project):
+    before = results_of(project)
+    run = run_all(project, "--only", "00", "-p", "seed=5")
+    assert run.returncode == 0, run.stderr
+    label, = {path.name for path in (project / "data/results").iterdir()} - {"quick"}
+    assert label.startswith("quick+")
+    content = json.loads((project / "data/results" / label / "00_first.json").read_text())
+    assert content["parameters"] == {"seed": 5} and content["profile"] == label
+    assert results_of(project) == before
+    assert "Everything is up to date" in run_all(project, "--only", "00", "-p", "seed=5").stdout
+    assert would_run(project, "--only", "00", "-p", "seed=6") == ["00_first"]
+
+
+def test_a_failing_notebook_stops_what_needs_it_and_says_where(project):
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, "raise ValueError('on purpose')", FINISH.format(name="00_first")])
+    before = results_of(project)
+    run = run_all(project)
+    assert run.returncode == 1
+    for words in ("00_first stopped in cell 3 with ValueError: on purpose", "data/failed/quick/00_first.ipynb", "Not finished: 00_first, 01_second"):
+        assert words in run.stderr
+    assert "01_second (quick): running" not in run.stderr
+    assert results_of(project) == before        # what is published is not taken away by a failure
+
+
+@pytest.mark.parametrize("kill_seed", [0, 1])
+def test_a_kill_at_any_moment_and_the_same_command_again_give_the_same_results(project, kill_seed):
+    expected = results_of(project)
+    shutil.rmtree(project / "data")
+    shutil.rmtree(project / "notebooks/executed")
+    running = start_all(project)
+    time.sleep(random.Random(kill_seed).uniform(2, 7))
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    time.sleep(1)
+    left = results_of(project)
+    assert all(expected[name] == text for name, text in left.items())      # nothing half-written is ever in place
+    again = run_all(project)
+    assert again.returncode == 0, again.stderr
+    assert results_of(project) == expected
+    assert "Everything is up to date" in run_all(project).stdout
+
+
+def test_two_runs_at_once_do_not_mix(project):
+    profiles = project / "notebooks/profiles.toml"
+    profiles.write_text(profiles.read_text().replace("seed = 3", "seed = 4"))
+    first = start_all(project)
+    try:
+        deadline = time.time() + 20
+        stamp = project / "data/state/quick/00_first.done"
+        while stamp.exists() and time.time() < deadline:       # it is taken away when the notebook starts
+            time.sleep(0.1)
+        second = run_all(project)
+        assert second.returncode == 2 and "Another run" in second.stderr
+    finally:
+        assert first.wait(timeout=60) == 0
+
+
+# ---------------------------------------------------------------- the door itself
+
+FAKE_PYTHON = """#!/bin/bash
+# stands in for python: notes what it is asked and makes the files that the real one would
+case "$1 $2" in
+    "-c "*) exit 0 ;;
+    "--version "*) echo "Python 3.11.0" ;;
+    "-m venv") echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+    "-m pip") echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
+    "-m latentnas") shift 2; echo "started with: $*" ;;
+esac
+"""
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A checkout on a machine where `python3.11` is the stand-in; returns a function that runs its run_all.sh, and the notes' path."""
+    folder = tmp_path / "a checkout with spaces"
+    folder.mkdir()
+    for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    fake = programs / "python3.11"
+    fake.write_text(FAKE_PYTHON)
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    notes = tmp_path / "notes"
+
+    def door(*arguments, **variables):
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(tmp_path)} | variables
+        return subprocess.run([str(folder / "run_all.sh"), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    return door, notes, folder
+
+
+def test_the_environment_is_made_once_and_again_when_the_lock_changes(bare):
+    door, notes, folder = bare
+    first = door("--only", "02")
+    assert first.returncode == 0 and first.stdout == "started with: --only 02\n"
+    assert first.stderr.count("\n") == 1 and "setting up" in first.stderr and "minutes" in first.stderr
+    assert notes.read_text().split() == ["venv", "pip", "pip"]
+    assert door().stderr == "" and notes.read_text().split() == ["venv", "pip", "pip"]
+    with open(folder / "requirements.lock", "a") as lock:
+        lock.write("six==1.17.0\n")
+    door()
+    assert notes.read_text().split() == ["venv", "pip", "pip"] * 2
+
+
+def test_an_installation_that_broke_off_is_done_again(bare):
+    door, notes, folder = bare
+    broken = notes.with_name("notes.broken")
+    broken.touch()
+    run = door()
+    assert run.returncode == 1 and "no network" in run.stderr and "failed" in run.stderr and "started" not in run.stdout
+    broken.unlink()
+    assert door().stdout.startswith("started")
+    assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
+
+
+def test_no_python_and_a_wrong_python_are_explained(bare, tmp_path):
+    door, *_ = bare
+    none = door(PATH=f"{tmp_path / 'only_tools'}:{tools_without_python(tmp_path / 'only_tools')}")
+    assert none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
+    wrong = door(LATENTNAS_PYTHON="/nowhere/python")
+    assert wrong.returncode == 1 and "/nowhere/python" in wrong.stderr
+
+
+def tools_without_python(folder):
+    """A folder with the few programs that run_all.sh uses, and no Python; returned as text."""
+    folder.mkdir()
+    for name in ("bash", "env", "dirname", "cksum", "cat", "mv", "rm", "tail", "grep"):
+        (folder / name).symlink_to(shutil.which(name))
+    return str(folder)
+
+
+def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
+    door, notes, _ = bare
+    active = tmp_path / "active"
+    active.mkdir()
+    shutil.copy(tmp_path / "programs/python3.11", active / "python")
+    run = door(CONDA_DEFAULT_ENV="latentnas", PATH=f"{active}:/usr/bin:/bin")
+    assert run.stdout.startswith("started") and not notes.exists()
+
+
+# ---------------------------------------------------------------- reports
+
+def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    rows = report.readme_table().splitlines()[2:]
+    assert len(rows) == len(report.EXPERIMENTS)
+    for row in rows:
+        *_, cpu, gpu, result, _ = row.split("|")
+        assert (cpu.strip(), gpu.strip(), result.strip()) == ("", "", "")
+
+
+def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    from latentnas.claims import Results
+    for profile, value in (("quick", 60.0), ("paper", 99.5), ("smoke", 1.0), ("quick+12345678", 2.0)):
+        results = Results("02_ngae_latent_space", profile, "public", {})
+        results.claim("ngae.enas.reconstruction", value, "%", paper=99.99, printed_in="NGAE Table 1")
+        results.write(loaded_seconds=3600)
+    row, = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
+    assert "reconstruction 99.5 % (paper 99.99)" in row and "--only 02 --profile paper" in row
+    assert re.search(r"\| quick \d+ min, paper \d+ min \|", row)
+    assert "smoke" not in row and "60 %" not in row and "+1234" not in row
+
+
+def test_a_readme_without_markers_is_an_error():
+    with pytest.raises(report.profiles.UsageError, match="markers"):
+        report.with_table("# Title\n")
+    assert report.with_table(f"a\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nb").startswith(f"a\n{report.MARKERS[0]}\n| experiment")

@@ -1,0 +1,72 @@
+"""A project folder with tiny notebooks, for tests of the runner and the command line; and how to start the command line on it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from latentnas import paths
+
+REPOSITORY = paths.ROOT
+PARAMETERS = 'profile: str = "quick"    # name of the run\ndata_source: str = "public"\nseed: int = 0    # for everything random\n'
+WORK = """import random, sys, time
+from latentnas import paths
+random.seed(seed)
+for step in range(5):
+    print("step", step, file=sys.stderr, flush=True)
+    time.sleep(0.1)"""
+FINISH = """from latentnas.claims import Results
+import pandas
+results = Results("{name}", profile, data_source, dict(seed=seed))
+results.claim("toy.space.number", random.random(), "points", seeds=[seed])
+results.frame("table", pandas.DataFrame({{"x": [random.random()]}}))
+results.write().relative_to(paths.OUTPUT)"""
+
+
+def code_cell(source, number, tags=()):
+    return {"cell_type": "code", "id": f"c{number}", "metadata": {"tags": list(tags)}, "source": source, "outputs": [], "execution_count": None}
+
+
+def write_notebook(path, cells, parameters=PARAMETERS):
+    """A notebook file of code cells, the parameters cell first; none if `parameters` is None."""
+    first = [] if parameters is None else [code_cell(parameters, 0, ["parameters"])]
+    content = {
+        "cells": first + [code_cell(source, number) for number, source in enumerate(cells, 1)],
+        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        "nbformat": 4, "nbformat_minor": 5,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def make_project(folder):
+    """Two notebooks, the second after the first, beside a copy of this repository's Snakefile and run_all.sh; `lib` is a link."""
+    for name in ("00_first", "01_second"):
+        write_notebook(folder / "notebooks" / f"{name}.ipynb", [WORK, FINISH.format(name=name)])
+    (folder / "notebooks/profiles.toml").write_text('[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 3\n[quick.00_first]\n')
+    for name in ("Snakefile", "run_all.sh"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    package = folder / "lib" / "latentnas"
+    package.mkdir(parents=True)
+    for name in ("__init__", "__main__", "paths", "profiles", "claims", "cli", "report", "notebook_runner"):
+        shutil.copy(REPOSITORY / "lib" / "latentnas" / f"{name}.py", package)
+    return folder
+
+
+def project_environment(folder):
+    """The environment in which that project's own run_all.sh runs with this interpreter."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LATENTNAS_", "PYTHONPATH", "SNAKEMAKE"))}
+    return environment | {"LATENTNAS_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+
+
+def run_all(folder, *arguments, cwd=None):
+    """Run `run_all.sh` of the project in `folder` to its end."""
+    return subprocess.run([str(folder / "run_all.sh"), *arguments], cwd=cwd or folder, env=project_environment(folder),
+                          capture_output=True, text=True, timeout=120)
+
+
+def start_all(folder, *arguments):
+    """Start `run_all.sh` in the background."""
+    return subprocess.Popen([str(folder / "run_all.sh"), *arguments], cwd=folder, env=project_environment(folder),
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
