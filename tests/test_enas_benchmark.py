@@ -98,6 +98,11 @@ def test_query_by_skip_connections(enas):
     assert np.isnan(by_skips[0]) and 0 < by_skips.notna().sum() < 999
 
 
+def test_other_data_sources_are_refused():
+    with pytest.raises(DataError, match="no data source 'bundled'.*'public'"):
+        load_enas("bundled")
+
+
 def test_loading_is_fast(enas):
     start = time.perf_counter()
     load_enas()

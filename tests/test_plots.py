@@ -24,7 +24,7 @@ def output(tmp_path, monkeypatch):
 
 
 def tables():
-    """A small table for each figure."""
+    """Small tables for each figure."""
     rng = np.random.default_rng(0)
     history = [
         dict(epoch=e, vertices=3 / e, edges=5 / e, kl=10 + e, performance=p, complexity=p, model=model, seed=seed)
@@ -45,20 +45,36 @@ def tables():
         for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan)) for rank in (1, 2, 3)
     ]  # fmt: skip
     front = dict(judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"])
+    pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
+    density = [
+        dict(measure=measure, cost=cost, accuracy=value, count=count)
+        for measure in ("FLOPs", "complexity") for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
+    ]  # fmt: skip
+    spaces = dict(
+        accuracy=[
+            dict(accuracy=[0.70, 0.71, 0.72], count=[3, 0, 5]),
+            dict(skips=[0, 1, 2], count=[1, 5, 9], low=0.70, median=0.72, high=0.74),
+            [dict(source=u, target=v, difference=(v - 2 * u) / 1000) for u, v in pairs],
+        ],
+        costs=[density, dict(measure=["FLOPs", "complexity"], label=["millions", "share"], spearman=[-0.1, 0.2])],
+        cells=[[dict(label=label, arch=EVERY_SKIP, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]],
+    )
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front,
     )  # fmt: skip
-    return {figure: pd.DataFrame(frame) for figure, frame in frames.items()}
+    frames = spaces | {figure: [frame] for figure, frame in frames.items()}
+    return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
 
 
 def store(profile="quick"):
     """What the notebooks leave behind: the tables, and a results file each."""
-    for figure, table in tables().items():
-        notebook, (frame,), _ = plots.FIGURES[figure]
+    for figure, group in tables().items():
+        notebook, frames, _ = plots.FIGURES[figure]
         folder = paths.RESULTS / profile / notebook
         folder.mkdir(parents=True, exist_ok=True)
-        table.to_csv(folder / f"{frame}.csv", index=False)
+        for frame, table in zip(frames, group, strict=True):
+            table.to_csv(folder / f"{frame}.csv", index=False)
         results = dict(notebook=notebook, profile=profile, data_source="public", parameters={}, claims=[], frames={})
         folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
 
@@ -74,7 +90,7 @@ def test_every_figure_is_drawn_anew_from_stored_tables():
 
 def test_figures_are_the_same_bytes_every_time():
     def draw():
-        figure = plots.ngae_predictor_scatter(tables()["predictor_scatter"])
+        figure = plots.ngae_predictor_scatter(tables()["predictor_scatter"][0])
         plots.save(figure, "scatter", "quick", "public data")
         return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
 
@@ -85,7 +101,7 @@ def test_figures_are_the_same_bytes_every_time():
 
 
 def test_the_foot_names_profile_and_data():
-    figure = plots.save(plots.ngae_rmse_curve(tables()["rmse_curve"]), "curve", "smoke", "public data (ENAS, 19,020)")
+    figure = plots.save(plots.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)")
     assert figure.texts[-1].get_text() == "profile smoke · public data (ENAS, 19,020)"
     assert (paths.FIGURES / "smoke" / "curve.png").is_file()
     assert plt.get_fignums() == [], "a saved figure must not be shown a second time by a notebook"
@@ -102,9 +118,9 @@ def test_nothing_to_redraw_says_how_to_get_there():
 
 def test_a_table_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="mean_line is missing"):
-        plots.ngae_rmse_curve(tables()["rmse_curve"].drop(columns="mean_line"))
+        plots.ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
     with pytest.raises(ValueError, match="no rows"):
-        plots.ngae_ascent(tables()["ascent"].iloc[:0])
+        plots.ngae_ascent(tables()["ascent"][0].iloc[:0])
 
 
 def draw(types, edges, type_names=ENAS.type_names):

@@ -10,11 +10,11 @@ from functools import wraps
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Affine2D
 
 from latentnas import paths
@@ -268,6 +268,119 @@ def draw_box(ax, x, name):
         y = (len(lines) - 1) / 2 * 0.29 - number * 0.29 - 0.1
         placed = Affine2D().scale(scale).translate(x - scale * width / 2 - scale * outline.get_extents().x0, y)
         ax.add_patch(PathPatch(outline.transformed(placed), facecolor=INK, linewidth=0))
+
+
+# ---------------------------------------------------------------- search spaces
+
+
+@styled
+def space_cells(cells):
+    """A few architectures, drawn. Columns: label, arch (ENAS text), accuracy (fraction), flops, params."""
+    cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
+    figure, axes = new_figure(1, columns=2, rows=-(-len(cells) // 2))
+    for ax, cell in zip(axes.flat, cells.itertuples()):
+        batch = ENAS.to_batch([cell.arch])
+        draw_cell(ax, batch.types[0], batch.adjacency[0], ENAS.type_names)
+        ax.set_title(
+            f"{cell.label}: {100 * cell.accuracy:.2f} %, {cell.flops / 1e6:,.0f} M FLOPs, "
+            f"{cell.params / 1e6:.2f} M parameters", loc="center", fontsize=7,
+        )  # fmt: skip
+    for ax in axes.flat[len(cells) :]:
+        ax.axis("off")
+    # Both cells of a row reach as high as the higher one, so that all boxes have one size and no room is lost.
+    reaches = [max(ax.get_ylim()[1] for ax in row) for row in axes]
+    for row, reach in zip(axes, reaches):
+        for ax in row:
+            ax.set_ylim(-reach, reach)
+    axes[0, 0].get_gridspec().set_height_ratios([2 * reach + 0.8 for reach in reaches])
+    figure.set_figheight(DOUBLE / 2 / len(ENAS.type_names) * sum(2 * reach + 0.8 for reach in reaches) + 0.17)
+    return figure
+
+
+@styled
+def space_accuracy(histogram, skips, effects):
+    """What accuracies a table holds and how the skip connections move them.
+
+    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `skips`: skips
+    (their number), count, low, median, high (fractions). Of `effects`: source, target, difference (mean accuracy
+    with the skip connection less that without, fraction).
+    """
+    histogram = rows_of(histogram, "accuracy", "count")
+    skips = rows_of(skips, "skips", "count", "low", "median", "high")
+    effects = rows_of(effects, "source", "target", "difference")
+    figure, axes = new_figure(2.3, columns=3)
+    counts, numbers, single = axes[0]
+
+    width = 100 * histogram.accuracy.diff().min()
+    counts.bar(100 * histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    counts.set_xlabel("accuracy (%)")
+    counts.set_ylabel("architectures")
+
+    numbers.fill_between(skips.skips, 100 * skips.low, 100 * skips.high, color=BLUE, alpha=0.18, linewidth=0)
+    numbers.plot(skips.skips, 100 * skips["median"], "o-", color=BLUE, markersize=3)
+    numbers.set_xlabel("number of skip connections")
+    numbers.set_ylabel("accuracy (%)")
+    numbers.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    grid = 100 * effects.pivot(index="source", columns="target", values="difference")
+    limit = np.nanmax(np.abs(grid))
+    image = single.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit)
+    for row, source in enumerate(grid.index):
+        for column, target in enumerate(grid.columns):
+            value = grid.loc[source, target]
+            if np.isfinite(value):
+                dark = abs(value) > 0.7 * limit
+                single.text(
+                    column, row, signed(value), ha="center", va="center", fontsize=5.5,
+                    color="white" if dark else INK,
+                )  # fmt: skip
+    single.set_xticks(range(len(grid.columns)), grid.columns)
+    single.set_yticks(range(len(grid.index)), grid.index)
+    single.tick_params(length=0)
+    single.set_xlabel("into vertex")
+    single.set_ylabel("from vertex")
+    for spine in single.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=single, shrink=0.8)
+    bar.set_label("accuracy (points)")
+    bar.outline.set_visible(False)
+    letter(axes, ["Accuracy", "By number of skips (median, 90 %)", "What one skip changes"])
+    return figure
+
+
+@styled
+def space_costs(density, correlations):
+    """Accuracy against three measures of cost, as counts of architectures on a grid.
+
+    Columns of `density`: measure, cost and accuracy (middles of the cells of a regular grid; cost in the unit
+    that is shown, accuracy a fraction), count. Of `correlations`: measure, label (of the axis), spearman.
+    """
+    density = rows_of(density, "measure", "cost", "accuracy", "count")
+    correlations = rows_of(correlations, "measure", "label", "spearman")
+    figure, axes = new_figure(2.3, columns=len(correlations), sharey=True)
+    top = density["count"].max()
+    for ax, measure in zip(axes[0], correlations.itertuples()):
+        cells = density[density.measure == measure.measure]
+        grid = cells.pivot(index="accuracy", columns="cost", values="count").sort_index()
+        image = ax.pcolormesh(
+            grid.columns, 100 * grid.index, grid.where(grid > 0), cmap="viridis", norm=LogNorm(1, top), shading="nearest",
+            rasterized=True,
+        )  # fmt: skip
+        ax.set_xlabel(measure.label)
+        ax.text(
+            0.98, 0.03, f"Spearman {signed(measure.spearman)}", transform=ax.transAxes, ha="right", fontsize=7
+        )
+    axes[0, 0].set_ylabel("accuracy (%)")
+    letter(axes, correlations.measure)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=25)
+    bar.set_label("architectures")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def signed(value):
+    """A number with two digits and its sign, with the long minus that axes have."""
+    return f"{value:+.2f}".replace("-", "−")
 
 
 # ---------------------------------------------------------------- NGAE
@@ -527,6 +640,9 @@ def pareto_front(cost, value):
 # ---------------------------------------------------------------- all of them, from stored tables
 
 FIGURES = {  # figure: (notebook, names of its stored tables, function of those tables)
+    "accuracy": ("01_search_spaces", ("histogram", "skips", "effects"), space_accuracy),
+    "costs": ("01_search_spaces", ("density", "correlations"), space_costs),
+    "cells": ("01_search_spaces", ("cells",), space_cells),
     "training_curves": ("02_ngae_latent_space", ("history",), ngae_training_curves),
     "latent_map": ("02_ngae_latent_space", ("points",), ngae_latent_map),
     "predictor_scatter": ("03_ngae_predictor", ("predictions",), ngae_predictor_scatter),

@@ -93,8 +93,13 @@ class EnasBenchmark:
         return self.space.complexity(batch) / self.complexity_scale
 
 
-def load_enas() -> EnasBenchmark:
-    """The benchmark, downloaded when it is not here. Raises DataError."""
+def load_enas(data_source: str = "public") -> EnasBenchmark:
+    """The benchmark, downloaded when it is not here. Raises DataError; "public" is its only data source."""
+    if data_source != "public":
+        raise DataError(
+            f"The ENAS table has no data source {data_source!r}: it is downloaded from the authors' repository and not "
+            "shipped with this project. Set data_source to 'public'."
+        )
     batch, accuracy = read_structures(fetch("enas"))
     batch, accuracy = batch[BURN_IN:], accuracy[BURN_IN:]
     complexity = ENAS.complexity(batch)
