@@ -301,9 +301,9 @@ def space_cells(cells):
 def space_accuracy(histogram, skips, effects):
     """What accuracies a table holds and how the skip connections move them.
 
-    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `skips`: skips
-    (their number), count, low, median, high (fractions). Of `effects`: source, target, difference (mean accuracy
-    with the skip connection less that without, fraction).
+    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `skips`: skips (their
+    number), count, low, median, high (5, 50 and 95 % quantiles, fractions). Of `effects`: source, target, difference
+    (mean accuracy with the skip connection less that without, fraction).
     """
     histogram = rows_of(histogram, "accuracy", "count")
     skips = rows_of(skips, "skips", "count", "low", "median", "high")
@@ -316,8 +316,11 @@ def space_accuracy(histogram, skips, effects):
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("architectures")
 
-    numbers.fill_between(skips.skips, 100 * skips.low, 100 * skips.high, color=BLUE, alpha=0.18, linewidth=0)
-    numbers.plot(skips.skips, 100 * skips["median"], "o-", color=BLUE, markersize=3)
+    numbers.plot(skips.skips, 100 * skips["median"], "o-", color=BLUE, markersize=3, label="median")
+    numbers.fill_between(
+        skips.skips, 100 * skips.low, 100 * skips.high, color=BLUE, alpha=0.18, linewidth=0, label="5 to 95 %",
+    )  # fmt: skip
+    numbers.legend(loc="lower left")
     numbers.set_xlabel("number of skip connections")
     numbers.set_ylabel("accuracy (%)")
     numbers.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -344,7 +347,7 @@ def space_accuracy(histogram, skips, effects):
     bar = figure.colorbar(image, ax=single, shrink=0.8)
     bar.set_label("accuracy (points)")
     bar.outline.set_visible(False)
-    letter(axes, ["Accuracy", "By number of skips (median, 90 %)", "What one skip changes"])
+    letter(axes, ["Accuracy", "By number of skips", "What one skip changes"])
     return figure
 
 
