@@ -57,6 +57,42 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained model with the record of its training."""
+
+    model: nn.Module
+    history: pandas.DataFrame  # one row an epoch, see fit
+    directory: Path
+
+    @property
+    def seconds(self) -> float:
+        """What the training took, whenever it was done."""
+        return float(self.history["seconds"].sum())
+
+    def at_epoch(self, epoch: int) -> nn.Module:
+        """The model as it was after an epoch named in ``TrainConfig.keep``, in place of the trained one."""
+        load_weights(self.model, self.directory / f"epoch-{epoch:04d}.safetensors")
+        return self.model
+
+
+def train_model(
+    name: str, model_class: type[nn.Module], model_config, batch: DagBatch, targets: dict[str, Tensor], config: TrainConfig
+) -> Run:
+    """Build a model from the seed, scale its predictors to the labels and train it, or load it where that was done.
+
+    Args:
+        name: begins the name of the run's folder. model_class: called with ``model_config``.
+        batch, targets, config: see :func:`fit`.
+    """
+    torch.manual_seed(config.seed)
+    model = model_class(model_config)
+    model.calibrate(**targets)
+    directory = run_directory(name, model, batch, targets, config)
+    history = fit(model, batch, targets, config, directory)
+    return Run(model.eval(), history, directory)
+
+
 def run_directory(name: str, model: nn.Module, batch: DagBatch, targets: dict[str, Tensor], config: TrainConfig) -> Path:
     """The folder of a run: its name and a hash of configuration, training graphs and labels."""
     digest = hashlib.sha256(_description(model, config).encode())

@@ -68,8 +68,8 @@ class NGAE(nn.Module):
             self.performance = Predictor(config.latent, config.hidden, released)
             self.complexity = Predictor(config.latent, config.hidden, released)
 
-    def calibrate(self, performance: Tensor, complexity: Tensor) -> None:
-        """Fix the scale of the predictors from the training labels, both ``[B]``."""
+    def calibrate(self, performance: Tensor | None = None, complexity: Tensor | None = None) -> None:
+        """Fix the scale of the predictors from the training labels ``[B]``; D-VAE needs none."""
         if self.config.predictors != "none":
             self.performance.calibrate(performance)
             self.complexity.calibrate(complexity)
