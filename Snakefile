@@ -1,6 +1,7 @@
-# One rule per notebook: what it reads, what it leaves, how it is run. `./run_all.sh` starts this; so can `snakemake` itself, for example
-# with an executor:  snakemake --executor slurm --jobs 8 --config profile=paper
-# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]. What they may be is checked in latentnas.profiles.
+# One rule per notebook: what it reads, what it leaves, how it is run. `./run_all.sh` starts this; so can
+# `snakemake` itself, for example with an executor:
+#     snakemake --executor slurm --jobs 8 --config profile=paper
+# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; latentnas.profiles checks them.
 import os
 import shlex
 import sys
@@ -28,8 +29,8 @@ rule all:
     input: [relative(job.stamp) for job in JOBS]
 
 
-# A stamp marks that this machine ran the notebook to its end. Results and executed copies may come with the repository:
-# they are updated in place (`update`), so that a run that is cut off takes nothing away.
+# A stamp marks that this machine ran the notebook to its end. Results and executed copies may come with the
+# repository: they are updated in place (`update`), so that a run that is cut off takes nothing away.
 for job in JOBS:
     rule:
         name: job.notebook
@@ -43,5 +44,5 @@ for job in JOBS:
             executed=update(relative(job.executed)),
         params:
             parameters=job.parameters,      # another value: another run
-            command=lambda wildcards, job=job: run_command(job),     # a function: its braces are not wildcards
+            command=lambda wildcards, job=job: run_command(job),    # a function's braces are not wildcards
         shell: "{params.command}"

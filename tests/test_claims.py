@@ -15,28 +15,34 @@ def results_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("ours, details, verdict", [
-    (99.99, dict(paper=99.99, printed_in="Table 1"), "met"),
-    (99.95, dict(paper=99.99, printed_in="Table 1"), "short of the paper"),
-    (99.95, dict(paper=99.99, printed_in="Table 1", tolerance=0.05), "met"),
-    (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "met"),
-    (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower", target=0.18), "short of the target"),
-    (0.4, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "short of the paper"),
-    (0.4, dict(), "no published value"),
-    (0.4, dict(target=0.5), "short of the target"),
-    (None, dict(paper=1.0, printed_in="Table 1"), "not measured"),
-    (float("nan"), dict(paper=1.0, printed_in="Table 1"), "not measured"),
-])
+@pytest.mark.parametrize(
+    "ours, details, verdict",
+    [
+        (99.99, dict(paper=99.99, printed_in="Table 1"), "met"),
+        (99.95, dict(paper=99.99, printed_in="Table 1"), "short of the paper"),
+        (99.95, dict(paper=99.99, printed_in="Table 1", tolerance=0.05), "met"),
+        (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "met"),
+        (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower", target=0.18), "short of the target"),
+        (0.4, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "short of the paper"),
+        (0.4, dict(), "no published value"),
+        (0.4, dict(target=0.5), "short of the target"),
+        (None, dict(paper=1.0, printed_in="Table 1"), "not measured"),
+        (float("nan"), dict(paper=1.0, printed_in="Table 1"), "not measured"),
+    ],
+)
 def test_verdict(ours, details, verdict):
     assert Claim("ngae.enas.rmse_std", ours, "%", **details).verdict == verdict
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (dict(id="validity", ours=1.0, unit="%"), "id"),
-    (dict(id="NGAE.enas.x", ours=1.0, unit="%"), "id"),
-    (dict(id="a.b.c", ours=1.0, unit="%", paper=2.0), "printed_in"),
-    (dict(id="a.b.c", ours=1.0, unit="%", better="bigger"), "better"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (dict(id="validity", ours=1.0, unit="%"), "id"),
+        (dict(id="NGAE.enas.x", ours=1.0, unit="%"), "id"),
+        (dict(id="a.b.c", ours=1.0, unit="%", paper=2.0), "printed_in"),
+        (dict(id="a.b.c", ours=1.0, unit="%", better="bigger"), "better"),
+    ],
+)
 def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
     with pytest.raises(ValueError, match=word):
         Claim(**arguments)
@@ -44,7 +50,16 @@ def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
 
 def make(seed=0, profile="quick"):
     results = Results("02_x", profile, "public", parameters={"seed": seed})
-    results.claim("ngae.enas.validity", 100 / 3 + seed, "%", paper=33.0, printed_in="Table 1", low=33, high=34, seeds=[seed])
+    results.claim(
+        "ngae.enas.validity",
+        100 / 3 + seed,
+        "%",
+        paper=33.0,
+        printed_in="Table 1",
+        low=33,
+        high=34,
+        seeds=[seed],
+    )
     results.frame("table", pandas.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
     return results
 
@@ -104,6 +119,7 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
 
     def full_disk(*arguments, **keywords):
         raise OSError("no space left on device")
+
     monkeypatch.setattr(claims.json, "dumps", full_disk)
     with pytest.raises(OSError):
         make(seed=1).write()

@@ -1,4 +1,6 @@
-"""./run_all.sh as its users meet it: what it refuses, what it runs, that it is quick when nothing is to do, and that a kill does no harm."""
+"""./run_all.sh as its users meet it: what it refuses, what it runs, that it is quick when nothing is to do,
+and that a kill does no harm.
+"""
 
 import json
 import os
@@ -12,9 +14,17 @@ import sys
 import time
 
 import pytest
-from toy_project import FINISH, REPOSITORY, WORK, make_project, project_environment, run_all, start_all, write_notebook
 
 from latentnas import cli, paths, report
+from toy_project import (
+    FINISH,
+    REPOSITORY,
+    WORK,
+    make_project,
+    run_all,
+    start_all,
+    write_notebook,
+)
 
 # ---------------------------------------------------------------- requests that cannot be carried out
 
@@ -25,29 +35,38 @@ def untouched(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("untouched"))
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--profile", "huge"], ["huge", "smoke, quick"]),
-    (["--only", "07"], ["'07'", "00_first, 01_second"]),
-    (["--only", ""], ["00_first, 01_second"]),
-    (["-p", "sede=1"], ["'sede'", "data_source, seed"]),
-    (["-p", "seed=one"], ["'seed'", "for everything random", "int"]),
-    (["-p", "seed"], ["name=value"]),
-    (["-p", "profile=paper"], ["--profile"]),
-    (["--jobs", "0"], ["1 or more"]),
-    (["--jobs", "many"], ["--jobs"]),
-    (["--unknown"], ["--unknown"]),
-    (["fly"], ["fly", "figures"]),
-    (["figures"], ["no results", "./run_all.sh"]),
-    (["figures", "--profile", "huge"], ["huge"]),
-    (["figures", "--only", "00"], ["only --profile"]),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--profile", "huge"], ["huge", "smoke, quick"]),
+        (["--only", "07"], ["'07'", "00_first, 01_second"]),
+        (["--only", ""], ["00_first, 01_second"]),
+        (["-p", "sede=1"], ["'sede'", "data_source, seed"]),
+        (["-p", "seed=one"], ["'seed'", "for everything random", "int"]),
+        (["-p", "seed"], ["name=value"]),
+        (["-p", "profile=paper"], ["--profile"]),
+        (["--jobs", "0"], ["1 or more"]),
+        (["--jobs", "many"], ["--jobs"]),
+        (["--unknown"], ["--unknown"]),
+        (["fly"], ["fly", "figures"]),
+        (["figures"], ["no results", "./run_all.sh"]),
+        (["figures", "--profile", "huge"], ["huge"]),
+        (["figures", "--only", "00"], ["only --profile"]),
+    ],
+)
 def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):
-    for name, value in dict(ROOT=untouched, OUTPUT=untouched, NOTEBOOKS=untouched / "notebooks", STATE=untouched / "data/state",
-                            PROFILES=untouched / "notebooks/profiles.toml", RESULTS=untouched / "data/results").items():
+    for name, value in dict(
+        ROOT=untouched,
+        OUTPUT=untouched,
+        NOTEBOOKS=untouched / "notebooks",
+        STATE=untouched / "data/state",
+        PROFILES=untouched / "notebooks/profiles.toml",
+        RESULTS=untouched / "data/results",
+    ).items():
         monkeypatch.setattr(paths, name, value)
     try:
         status = cli.main(arguments)
-    except SystemExit as end:       # argparse
+    except SystemExit as end:  # argparse
         status = end.code
     captured = capsys.readouterr()
     assert status == 2
@@ -62,22 +81,42 @@ def test_help_shows_commands_and_examples(capsys):
         cli.main(["--help"])
     assert end.value.code == 0
     shown = capsys.readouterr().out
-    for word in ("--profile", "--only", "-p NAME=VALUE", "--jobs", "--dry-run", "figures", "bench", "test", "examples:"):
+    for word in (
+        "--profile",
+        "--only",
+        "-p NAME=VALUE",
+        "--jobs",
+        "--dry-run",
+        "figures",
+        "bench",
+        "test",
+        "examples:",
+    ):
         assert word in shown
 
 
 def test_the_command_line_does_not_import_torch():
-    code = "import sys; from latentnas import cli; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(REPOSITORY / "lib")}).returncode == 0
+    code = "import sys; from latentnas import cli; sys.exit(bool({'torch', 'papermill'} & set(sys.modules)))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(REPOSITORY / "lib")}
+        ).returncode
+        == 0
+    )
 
 
 # ---------------------------------------------------------------- whole runs
 
+
 def results_of(folder, label="quick"):
     """The comparable part of the results files, and the tables."""
     files = sorted((folder / "data/results" / label).rglob("*.*"))
-    return {file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition('"manifest"')[0]
-            for file in files}
+    return {
+        file.name
+        if file.parent.name == label
+        else f"{file.parent.name}/{file.name}": file.read_text().partition('"manifest"')[0]
+        for file in files
+    }
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +137,20 @@ def project(finished, tmp_path):
 
 def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
     folder, run = finished
-    assert set(results_of(folder)) == {"00_first.json", "01_second.json", "00_first/table.csv", "01_second/table.csv"}
+    assert set(results_of(folder)) == {
+        "00_first.json",
+        "01_second.json",
+        "00_first/table.csv",
+        "01_second/table.csv",
+    }
     assert "toy.space.number" in (folder / "figures/quick/REPORT.md").read_text()
     assert (folder / "notebooks/executed/quick/01_second.ipynb").exists()
-    for line in ("00 | step 4", "00_first (quick): running [0 of 2 done]", "01_second (quick): done in", "[2 of 2 done]"):
+    for line in (
+        "00 | step 4",
+        "00_first (quick): running [0 of 2 done]",
+        "01_second (quick): done in",
+        "[2 of 2 done]",
+    ):
         assert line in run.stderr
     assert run.stderr.index("00_first (quick): done") < run.stderr.index("01_second (quick): running")
     for chatter in ("snakemake", "Building DAG", "TCP", "Warning"):
@@ -111,7 +160,9 @@ def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
 def test_the_second_call_has_nothing_to_do_and_knows_it_quickly_from_any_folder(project, tmp_path):
     started = time.time()
     run = run_all(project, cwd=tmp_path)
-    assert run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
+    assert (
+        run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
+    )
     assert time.time() - started < 5
 
 
@@ -123,7 +174,9 @@ def would_run(project, *arguments):
 
 def test_what_changed_is_run_again_and_nothing_else(project):
     assert would_run(project, "--only", "00", "--only", "01_second") == []
-    write_notebook(project / "notebooks/01_second.ipynb", [WORK, "'changed'", FINISH.format(name="01_second")])
+    write_notebook(
+        project / "notebooks/01_second.ipynb", [WORK, "'changed'", FINISH.format(name="01_second")]
+    )
     assert would_run(project) == ["01_second"]
     assert would_run(project, "--only", "00") == []
     profiles = project / "notebooks/profiles.toml"
@@ -150,7 +203,7 @@ def test_a_changed_parameter_has_its_own_place(project):
     before = results_of(project)
     run = run_all(project, "--only", "00", "-p", "seed=5")
     assert run.returncode == 0, run.stderr
-    label, = {path.name for path in (project / "data/results").iterdir()} - {"quick"}
+    (label,) = {path.name for path in (project / "data/results").iterdir()} - {"quick"}
     assert label.startswith("quick+")
     content = json.loads((project / "data/results" / label / "00_first.json").read_text())
     assert content["parameters"] == {"seed": 5} and content["profile"] == label
@@ -160,14 +213,21 @@ def test_a_changed_parameter_has_its_own_place(project):
 
 
 def test_a_failing_notebook_stops_what_needs_it_and_says_where(project):
-    write_notebook(project / "notebooks/00_first.ipynb", [WORK, "raise ValueError('on purpose')", FINISH.format(name="00_first")])
+    write_notebook(
+        project / "notebooks/00_first.ipynb",
+        [WORK, "raise ValueError('on purpose')", FINISH.format(name="00_first")],
+    )
     before = results_of(project)
     run = run_all(project)
     assert run.returncode == 1
-    for words in ("00_first stopped in cell 3 with ValueError: on purpose", "data/failed/quick/00_first.ipynb", "Not finished: 00_first, 01_second"):
+    for words in (
+        "00_first stopped in cell 3 with ValueError: on purpose",
+        "data/failed/quick/00_first.ipynb",
+        "Not finished: 00_first, 01_second",
+    ):
         assert words in run.stderr
     assert "01_second (quick): running" not in run.stderr
-    assert results_of(project) == before        # what is published is not taken away by a failure
+    assert results_of(project) == before  # what is published is not taken away by a failure
 
 
 @pytest.mark.parametrize("kill_seed", [0, 1])
@@ -181,7 +241,7 @@ def test_a_kill_at_any_moment_and_the_same_command_again_give_the_same_results(p
     running.wait()
     time.sleep(1)
     left = results_of(project)
-    assert all(expected[name] == text for name, text in left.items())      # nothing half-written is ever in place
+    assert all(expected[name] == text for name, text in left.items())  # nothing half-written is ever in place
     again = run_all(project)
     assert again.returncode == 0, again.stderr
     assert results_of(project) == expected
@@ -195,7 +255,7 @@ def test_two_runs_at_once_do_not_mix(project):
     try:
         deadline = time.time() + 20
         stamp = project / "data/state/quick/00_first.done"
-        while stamp.exists() and time.time() < deadline:       # it is taken away when the notebook starts
+        while stamp.exists() and time.time() < deadline:  # it is taken away when the notebook starts
             time.sleep(0.1)
         second = run_all(project)
         assert second.returncode == 2 and "Another run" in second.stderr
@@ -219,7 +279,9 @@ esac
 
 @pytest.fixture
 def bare(tmp_path):
-    """A checkout on a machine where `python3.11` is the stand-in; returns a function that runs its run_all.sh, and the notes' path."""
+    """A checkout on a machine where `python3.11` is the stand-in; returns a function that runs its
+    run_all.sh, and the notes' path.
+    """
     folder = tmp_path / "a checkout with spaces"
     folder.mkdir()
     for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
@@ -232,8 +294,19 @@ def bare(tmp_path):
     notes = tmp_path / "notes"
 
     def door(*arguments, **variables):
-        environment = {"PATH": f"{programs}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(tmp_path)} | variables
-        return subprocess.run([str(folder / "run_all.sh"), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True)
+        environment = {
+            "PATH": f"{programs}:/usr/bin:/bin",
+            "NOTES": str(notes),
+            "HOME": str(tmp_path),
+        } | variables
+        return subprocess.run(
+            [str(folder / "run_all.sh"), *arguments],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
     return door, notes, folder
 
 
@@ -255,7 +328,12 @@ def test_an_installation_that_broke_off_is_done_again(bare):
     broken = notes.with_name("notes.broken")
     broken.touch()
     run = door()
-    assert run.returncode == 1 and "no network" in run.stderr and "failed" in run.stderr and "started" not in run.stdout
+    assert (
+        run.returncode == 1
+        and "no network" in run.stderr
+        and "failed" in run.stderr
+        and "started" not in run.stdout
+    )
     broken.unlink()
     assert door().stdout.startswith("started")
     assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
@@ -264,7 +342,9 @@ def test_an_installation_that_broke_off_is_done_again(bare):
 def test_no_python_and_a_wrong_python_are_explained(bare, tmp_path):
     door, *_ = bare
     none = door(PATH=f"{tmp_path / 'only_tools'}:{tools_without_python(tmp_path / 'only_tools')}")
-    assert none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
+    assert (
+        none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
+    )
     wrong = door(LATENTNAS_PYTHON="/nowhere/python")
     assert wrong.returncode == 1 and "/nowhere/python" in wrong.stderr
 
@@ -288,6 +368,7 @@ def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
 
 # ---------------------------------------------------------------- reports
 
+
 def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     rows = report.readme_table().splitlines()[2:]
@@ -300,11 +381,12 @@ def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
 def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     from latentnas.claims import Results
+
     for profile, value in (("quick", 60.0), ("paper", 99.5), ("smoke", 1.0), ("quick+12345678", 2.0)):
         results = Results("02_ngae_latent_space", profile, "public", {})
         results.claim("ngae.enas.reconstruction", value, "%", paper=99.99, printed_in="NGAE Table 1")
         results.write(loaded_seconds=3600)
-    row, = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
+    (row,) = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
     assert "reconstruction 99.5 % (paper 99.99)" in row and "--only 02 --profile paper" in row
     assert re.search(r"\| quick \d+ min, paper \d+ min \|", row)
     assert "smoke" not in row and "60 %" not in row and "+1234" not in row
@@ -313,4 +395,6 @@ def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tm
 def test_a_readme_without_markers_is_an_error():
     with pytest.raises(report.profiles.UsageError, match="markers"):
         report.with_table("# Title\n")
-    assert report.with_table(f"a\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nb").startswith(f"a\n{report.MARKERS[0]}\n| experiment")
+    assert report.with_table(f"a\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nb").startswith(
+        f"a\n{report.MARKERS[0]}\n| experiment"
+    )

@@ -1,23 +1,33 @@
-"""The parameters cell, profiles and the execution of one notebook: what is accepted, what is refused and how, what is left behind."""
+"""The parameters cell, profiles and the execution of one notebook: what is accepted, what is refused and how,
+what is left behind.
+"""
 
 import json
 import sys
 
 import pytest
-from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
 from latentnas import notebook_runner, paths, profiles
 from latentnas.notebook_runner import NotebookFailed, execute, run_job
 from latentnas.profiles import UsageError, declared_parameters, parse_overrides, plan, profile_parameters
+from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A toy project that this process takes for its own."""
     folder = make_project(tmp_path / "project")
-    for name, value in dict(ROOT=folder, OUTPUT=folder, NOTEBOOKS=folder / "notebooks", PROFILES=folder / "notebooks/profiles.toml",
-                            EXECUTED=folder / "notebooks/executed", RESULTS=folder / "data/results", FAILED=folder / "data/failed",
-                            STATE=folder / "data/state", FIGURES=folder / "figures").items():
+    for name, value in dict(
+        ROOT=folder,
+        OUTPUT=folder,
+        NOTEBOOKS=folder / "notebooks",
+        PROFILES=folder / "notebooks/profiles.toml",
+        EXECUTED=folder / "notebooks/executed",
+        RESULTS=folder / "data/results",
+        FAILED=folder / "data/failed",
+        STATE=folder / "data/state",
+        FIGURES=folder / "figures",
+    ).items():
         monkeypatch.setattr(paths, name, value)
     monkeypatch.setenv("LATENTNAS_ROOT", str(folder))
     monkeypatch.setenv("LATENTNAS_OUTPUT", str(folder))
@@ -30,10 +40,13 @@ def set_profiles(project, text):
 
 def declare(project, line):
     """Add a line to the parameters cell of 00_first."""
-    write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")], PARAMETERS + line + "\n")
+    write_notebook(
+        project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")], PARAMETERS + line + "\n"
+    )
 
 
 # ---------------------------------------------------------------- the parameters cell
+
 
 def test_declarations_are_read_with_type_default_and_help(project):
     declare(project, "rates: list[float] = [1e-3, 1e-4]  # one training each\nlimit: int | None = None")
@@ -43,16 +56,19 @@ def test_declarations_are_read_with_type_default_and_help(project):
     assert declared["limit"].default is None
 
 
-@pytest.mark.parametrize("line, word", [
-    ("epochs = 3", "annotated"),
-    ("epochs: int", "annotated"),
-    ("import os", "annotated"),
-    ("epochs: int = 3 * 10", "computes"),
-    ("epochs: int = 3.5", "default"),
-    ("flag: bool = 1", "default"),
-    ("sizes: dict = {}", "type"),
-    ("epochs: int = = 3", "valid Python"),
-])
+@pytest.mark.parametrize(
+    "line, word",
+    [
+        ("epochs = 3", "annotated"),
+        ("epochs: int", "annotated"),
+        ("import os", "annotated"),
+        ("epochs: int = 3 * 10", "computes"),
+        ("epochs: int = 3.5", "default"),
+        ("flag: bool = 1", "default"),
+        ("sizes: dict = {}", "type"),
+        ("epochs: int = = 3", "valid Python"),
+    ],
+)
 def test_a_line_that_is_not_a_declaration_is_quoted(project, line, word):
     declare(project, line)
     with pytest.raises(UsageError, match=word) as refused:
@@ -60,11 +76,14 @@ def test_a_line_that_is_not_a_declaration_is_quoted(project, line, word):
     assert "00_first.ipynb" in str(refused.value)
 
 
-@pytest.mark.parametrize("content, word", [
-    ("not json", "cannot be read|can be read"),
-    ('{"cells": [', "can be read"),
-    ('{"cells": []}', "0 cells tagged"),
-])
+@pytest.mark.parametrize(
+    "content, word",
+    [
+        ("not json", "cannot be read|can be read"),
+        ('{"cells": [', "can be read"),
+        ('{"cells": []}', "0 cells tagged"),
+    ],
+)
 def test_a_file_that_is_not_a_notebook_with_parameters(project, content, word):
     (project / "notebooks/00_first.ipynb").write_text(content)
     with pytest.raises(UsageError, match=word):
@@ -77,27 +96,42 @@ def test_every_notebook_declares_the_standard_parameters(project):
         plan("quick")
 
 
-@pytest.mark.parametrize("declaration, text, value", [
-    ("x: int = 1", "5", 5),
-    ("x: float = 1.0", "5", 5.0),
-    ("x: float = 1.0", "1e-3", 1e-3),
-    ("x: bool = False", "true", True),
-    ("x: str = 'a'", "5", "5"),
-    ("x: list[int] = [1]", "1,2", [1, 2]),
-    ("x: list[int] = [1]", "[3]", [3]),
-    ("x: int | None = 1", "none", None),
-])
+@pytest.mark.parametrize(
+    "declaration, text, value",
+    [
+        ("x: int = 1", "5", 5),
+        ("x: float = 1.0", "5", 5.0),
+        ("x: float = 1.0", "1e-3", 1e-3),
+        ("x: bool = False", "true", True),
+        ("x: str = 'a'", "5", "5"),
+        ("x: list[int] = [1]", "1,2", [1, 2]),
+        ("x: list[int] = [1]", "[3]", [3]),
+        ("x: int | None = 1", "none", None),
+    ],
+)
 def test_values_given_as_text(project, declaration, text, value):
     declare(project, declaration)
     parsed = parse_overrides([f"x={text}"], ["00_first"])["x"]
     assert parsed == value and type(parsed) is type(value)
 
 
-@pytest.mark.parametrize("declaration, text", [
-    ("x: int = 1", "five"), ("x: int = 1", "5.0"), ("x: int = 1", "True"), ("x: int = 1", ""), ("x: int = 1", "None"),
-    ("x: float = 1.0", "fast"), ("x: float = 1.0", "True"), ("x: bool = False", "1"), ("x: bool = False", "yes"),
-    ("x: list[int] = [1]", "1"), ("x: list[int] = [1]", "1,b"), ("x: int = 1", "__import__('os')"),
-])
+@pytest.mark.parametrize(
+    "declaration, text",
+    [
+        ("x: int = 1", "five"),
+        ("x: int = 1", "5.0"),
+        ("x: int = 1", "True"),
+        ("x: int = 1", ""),
+        ("x: int = 1", "None"),
+        ("x: float = 1.0", "fast"),
+        ("x: float = 1.0", "True"),
+        ("x: bool = False", "1"),
+        ("x: bool = False", "yes"),
+        ("x: list[int] = [1]", "1"),
+        ("x: list[int] = [1]", "1,b"),
+        ("x: int = 1", "__import__('os')"),
+    ],
+)
 def test_values_of_the_wrong_type_are_refused(project, declaration, text):
     declare(project, declaration + "  # what it is")
     with pytest.raises(UsageError, match="'x' \\(what it is\\) must be of type"):
@@ -106,24 +140,46 @@ def test_values_of_the_wrong_type_are_refused(project, declaration, text):
 
 # ---------------------------------------------------------------- profiles
 
+
 def test_profile_over_common_over_default(project):
     declare(project, "epochs: int = 1\nrate: float = 0.5")
     set_profiles(project, "[quick.common]\nseed = 3\n[quick.00_first]\nepochs = 7\nrate = 1\n")
-    assert profile_parameters("quick", "00_first") == {"profile": "quick", "data_source": "public", "seed": 3, "epochs": 7, "rate": 1.0}
-    assert profile_parameters("quick", "01_second") == {"profile": "quick", "data_source": "public", "seed": 3}
+    assert profile_parameters("quick", "00_first") == {
+        "profile": "quick",
+        "data_source": "public",
+        "seed": 3,
+        "epochs": 7,
+        "rate": 1.0,
+    }
+    assert profile_parameters("quick", "01_second") == {
+        "profile": "quick",
+        "data_source": "public",
+        "seed": 3,
+    }
 
 
-@pytest.mark.parametrize("text, word", [
-    ("[quick.common]\nsede = 3", "'sede'"),
-    ("[quick.00_first]\nsede = 3", "'sede'"),
-    ("[quick.common]\nseed = 'three'", "not int"),
-    ("[quick.common]\nseed = true", "not int"),
-    ("[quick.07_unknown]\nseed = 3", "07_unknown"),
-    ("[quick.common\nseed = 3", "valid TOML"),
-    ("[paper]", "no profile 'quick'"),
-    ("[depends]\n'00_first' = ['07_unknown']\n[quick]", "07_unknown"),
-    ("[depends]\n'00_first' = ['01_second']\n'01_second' = ['00_first']\n[quick]", "circle"),
-])
+def test_training_goes_to_the_notebooks_that_declare_it(project):
+    declare(project, "epochs: int = 1")
+    set_profiles(project, "[quick.training]\nepochs = 7\n")
+    assert profile_parameters("quick", "00_first")["epochs"] == 7
+    assert "epochs" not in profile_parameters("quick", "01_second")
+
+
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("[quick.common]\nsede = 3", "'sede'"),
+        ("[quick.00_first]\nsede = 3", "'sede'"),
+        ("[quick.training]\nepoch = 3", "'epoch'"),
+        ("[quick.common]\nseed = 'three'", "not int"),
+        ("[quick.common]\nseed = true", "not int"),
+        ("[quick.07_unknown]\nseed = 3", "07_unknown"),
+        ("[quick.common\nseed = 3", "valid TOML"),
+        ("[paper]", "no profile 'quick'"),
+        ("[depends]\n'00_first' = ['07_unknown']\n[quick]", "07_unknown"),
+        ("[depends]\n'00_first' = ['01_second']\n'01_second' = ['00_first']\n[quick]", "circle"),
+    ],
+)
 def test_mistakes_in_profiles_toml_are_named(project, text, word):
     set_profiles(project, text)
     with pytest.raises(UsageError, match=word):
@@ -151,14 +207,15 @@ def test_changed_parameters_change_the_label_of_what_they_reach_and_of_nothing_e
 
 # ---------------------------------------------------------------- execution
 
+
 def test_a_run_leaves_results_executed_copy_and_stamp(project, capfd):
     job = plan("quick", ["00"])[0]
     run_job(job)
     assert json.loads(job.results.read_text())["claims"][0]["seeds"] == [3]
     assert job.stamp.exists()
     shown = capfd.readouterr().err
-    assert "00 | step 4" in shown               # progress, live
-    assert "TCP" not in shown                   # the kernel's remark about its own transport
+    assert "00 | step 4" in shown  # progress, live
+    assert "TCP" not in shown  # the kernel's remark about its own transport
     assert notebook_runner.expected_seconds("quick", "00_first") > 0
 
 
@@ -173,11 +230,11 @@ def test_the_executed_copy_carries_no_machine_and_no_moment(project):
     assert copies[0] == copies[1]
     for forbidden in (str(project), sys.prefix, "papermill", "progress\\n", "step 4"):
         assert forbidden not in copies[0]
-    assert "seed = 3" in copies[0]              # the injected parameters, which tell what was run
+    assert "seed = 3" in copies[0]  # the injected parameters, which tell what was run
 
 
 def test_the_kernel_is_this_python_and_starts_in_the_project(project):
-    check = f"import os, sys\nassert sys.prefix == {sys.prefix!r}, sys.prefix\nassert os.getcwd() == {str(project)!r}, os.getcwd()"
+    check = f"import os, sys\nassert (sys.prefix, os.getcwd()) == {(sys.prefix, str(project))!r}"
     write_notebook(project / "notebooks/00_first.ipynb", [WORK, check, FINISH.format(name="00_first")])
     run_job(plan("quick", ["00"])[0])
 
@@ -189,11 +246,16 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
     write_notebook(project / "notebooks/00_first.ipynb", [WORK, "1 / 0", FINISH.format(name="00_first")])
     with pytest.raises(NotebookFailed) as failed:
         run_job(job)
-    for word in ("00_first", "cell 3", "ZeroDivisionError: division by zero", "data/failed/quick/00_first.ipynb"):
+    for word in (
+        "00_first",
+        "cell 3",
+        "ZeroDivisionError: division by zero",
+        "data/failed/quick/00_first.ipynb",
+    ):
         assert word in str(failed.value)
     assert "ZeroDivisionError" in (project / "data/failed/quick/00_first.ipynb").read_text()
     assert (job.results.read_bytes(), job.executed.read_bytes()) == (results, executed)
-    assert not job.stamp.exists()               # so it is run again
+    assert not job.stamp.exists()  # so it is run again
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):

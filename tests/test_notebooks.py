@@ -20,10 +20,19 @@ def output(tmp_path_factory):
 @pytest.mark.parametrize("job", PLAN, ids=lambda job: job.notebook)
 def test_notebook_runs(job, output):
     environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": notebook_runner.library_path()}
-    run = subprocess.run([sys.executable, "-m", "latentnas.notebook_runner", job.to_json()], env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "latentnas.notebook_runner", job.to_json()],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr[-5000:]
     results = json.loads((output / "data/results/smoke" / f"{job.notebook}.json").read_text())
-    assert results["notebook"] == job.notebook and results["profile"] == "smoke" and results["data_source"] == job.parameters["data_source"]
+    assert (
+        results["notebook"] == job.notebook
+        and results["profile"] == "smoke"
+        and results["data_source"] == job.parameters["data_source"]
+    )
     for name, frame in results["frames"].items():
         assert (output / "data/results/smoke" / job.notebook / f"{name}.csv").exists() and frame["rows"] >= 0
     executed = (output / "notebooks/executed/smoke" / f"{job.notebook}.ipynb").read_text()

@@ -1,4 +1,6 @@
-"""What is committed agrees with itself: dependencies with the lock, README and reports with the results, notebooks with the conventions."""
+"""What is committed agrees with itself: dependencies with the lock, README and reports with the results,
+notebooks with the conventions.
+"""
 
 import json
 import re
@@ -18,17 +20,30 @@ def plain(name):
 
 
 def test_the_lock_pins_every_dependency_within_its_range():
-    declared = [Requirement(line) for line in tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]]
-    lines = [line for line in (paths.ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    declared = [
+        Requirement(line)
+        for line in tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    ]
+    lines = [
+        line
+        for line in (paths.ROOT / "requirements.lock").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     pinned = {plain(name): version for name, version in (line.split("==") for line in lines)}
     for requirement in declared:
         assert pinned[plain(requirement.name)] in requirement.specifier, requirement
-    assert not any("+" in version for version in pinned.values())       # a local build cannot be installed elsewhere
+    assert not any(
+        "+" in version for version in pinned.values()
+    )  # a local build cannot be installed elsewhere
 
 
 def test_the_package_has_one_version():
     import latentnas
-    assert tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["version"] == latentnas.__version__
+
+    assert (
+        tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["version"]
+        == latentnas.__version__
+    )
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -54,12 +69,16 @@ def test_experiments_are_about_notebooks_that_exist():
 
 def test_readme_shows_the_stored_results():
     readme = (paths.ROOT / "README.md").read_text()
-    assert readme == report.with_table(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
+    assert readme == report.with_table(readme), (
+        "README.md is not what the results say; ./run_all.sh figures renews it"
+    )
 
 
 @pytest.mark.parametrize("label", [label for label in report.PUBLISHED if report.has_results(label)])
 def test_reports_show_the_stored_results(label):
-    assert (paths.ROOT / "figures" / label / "REPORT.md").read_text() == report.report_text(label), "./run_all.sh figures renews it"
+    assert (paths.ROOT / "figures" / label / "REPORT.md").read_text() == report.report_text(label), (
+        "./run_all.sh figures renews it"
+    )
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")

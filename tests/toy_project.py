@@ -1,4 +1,6 @@
-"""A project folder with tiny notebooks, for tests of the runner and the command line; and how to start the command line on it."""
+"""A project folder with tiny notebooks, for tests of the runner and the command line; and how to start the
+command line on it.
+"""
 
 import json
 import os
@@ -9,7 +11,10 @@ import sys
 from latentnas import paths
 
 REPOSITORY = paths.ROOT
-PARAMETERS = 'profile: str = "quick"    # name of the run\ndata_source: str = "public"\nseed: int = 0    # for everything random\n'
+PARAMETERS = """profile: str = "quick"      # name of the run
+data_source: str = "public"
+seed: int = 0               # for everything random
+"""
 WORK = """import random, sys, time
 from latentnas import paths
 random.seed(seed)
@@ -25,7 +30,14 @@ results.write().relative_to(paths.OUTPUT)"""
 
 
 def code_cell(source, number, tags=()):
-    return {"cell_type": "code", "id": f"c{number}", "metadata": {"tags": list(tags)}, "source": source, "outputs": [], "execution_count": None}
+    return {
+        "cell_type": "code",
+        "id": f"c{number}",
+        "metadata": {"tags": list(tags)},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
 
 
 def write_notebook(path, cells, parameters=PARAMETERS):
@@ -34,17 +46,22 @@ def write_notebook(path, cells, parameters=PARAMETERS):
     content = {
         "cells": first + [code_cell(source, number) for number, source in enumerate(cells, 1)],
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
-        "nbformat": 4, "nbformat_minor": 5,
+        "nbformat": 4,
+        "nbformat_minor": 5,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
 def make_project(folder):
-    """Two notebooks, the second after the first, beside a copy of this repository's Snakefile and run_all.sh; `lib` is a link."""
+    """Two notebooks, the second after the first, beside a copy of this repository's Snakefile and run_all.sh;
+    `lib` is a link.
+    """
     for name in ("00_first", "01_second"):
         write_notebook(folder / "notebooks" / f"{name}.ipynb", [WORK, FINISH.format(name=name)])
-    (folder / "notebooks/profiles.toml").write_text('[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 3\n[quick.00_first]\n')
+    (folder / "notebooks/profiles.toml").write_text(
+        '[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 3\n[quick.00_first]\n'
+    )
     for name in ("Snakefile", "run_all.sh"):
         shutil.copy(REPOSITORY / name, folder / name)
     package = folder / "lib" / "latentnas"
@@ -56,17 +73,32 @@ def make_project(folder):
 
 def project_environment(folder):
     """The environment in which that project's own run_all.sh runs with this interpreter."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LATENTNAS_", "PYTHONPATH", "SNAKEMAKE"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LATENTNAS_", "PYTHONPATH", "SNAKEMAKE"))
+    }
     return environment | {"LATENTNAS_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
 
 
 def run_all(folder, *arguments, cwd=None):
     """Run `run_all.sh` of the project in `folder` to its end."""
-    return subprocess.run([str(folder / "run_all.sh"), *arguments], cwd=cwd or folder, env=project_environment(folder),
-                          capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [str(folder / "run_all.sh"), *arguments],
+        cwd=cwd or folder,
+        env=project_environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def start_all(folder, *arguments):
     """Start `run_all.sh` in the background."""
-    return subprocess.Popen([str(folder / "run_all.sh"), *arguments], cwd=folder, env=project_environment(folder),
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [str(folder / "run_all.sh"), *arguments],
+        cwd=folder,
+        env=project_environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )

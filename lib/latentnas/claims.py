@@ -1,14 +1,16 @@
-"""Results files: every headline number is a claim, stored beside the published one with what is needed to judge and repeat it.
+"""Results files: every headline number is a claim, stored beside the published one with what is needed to
+judge and repeat it.
 
 A notebook ends with::
 
-    results = Results("02_ngae_latent_space", profile, data_source, parameters=dict(seed=seed, epochs=epochs), data_files=[file])
-    results.claim("ngae.enas.validity", ours=99.9, unit="%", paper=100.0, printed_in="NGAE Table 1", low=99.8, high=100.0, seeds=[0])
+    results = Results("02_ngae_latent_space", profile, data_source, dict(seed=seed), data_files=[file])
+    results.claim("ngae.enas.validity", 99.9, "%", paper=100.0, printed_in="NGAE Table 1", seeds=[0])
     results.frame("table1", table)
     results.write()
 
-which leaves data/results/<profile>/<notebook>.json and, beside it, <notebook>/<frame>.csv. Claims and frames are the same bytes for the same
-seed on the same machine; whatever differs from run to run (commit, times, memory) stands in the block `manifest`.
+which leaves data/results/<profile>/<notebook>.json and, beside it, <notebook>/<frame>.csv. Claims and frames
+are the same bytes for the same seed on the same machine; whatever differs from run to run (commit, times,
+memory) stands in the block `manifest`.
 """
 
 import hashlib
@@ -30,50 +32,71 @@ import psutil
 
 from latentnas import paths
 
-VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric", "gpytorch", "botorch")
+VERSIONS_OF = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "networkx",
+    "scikit-learn",
+    "torch-geometric",
+    "gpytorch",
+    "botorch",
+)
 CLAIM_ID = re.compile(r"[a-z0-9]+(\.[a-z0-9_]+)+(@[a-z0-9_]+)?")
 FRAME_NAME = re.compile(r"[a-z0-9_]+")
-DIGITS = 10     # significant digits kept of every number: more than any experiment means, fewer than rounding noise reaches
+# significant digits kept of every number: more than any experiment means, fewer than rounding noise reaches
+DIGITS = 10
 
 
 @dataclass(frozen=True)
 class Claim:
     """One number of ours beside the paper's.
 
-    `low`, `high` are the 95 % bootstrap interval of `ours`, `seeds` the seeds behind it. `target` is a goal of this project where it
-    asks for something else than the paper's number. `tolerance` is how far on the wrong side of the goal still counts as met, in `unit`.
+    `low`, `high` are the 95 % bootstrap interval of `ours`, `seeds` the seeds behind it. `target` is a goal
+    of this project where it asks for something else than the paper's number. `tolerance` is how far on the
+    wrong side of the goal still counts as met, in `unit`.
     """
 
-    id: str                             # <system>.<space>.<quantity>[@condition]
+    id: str  # <system>.<space>.<quantity>[@condition]
     ours: float | None
-    unit: str                           # "%", "accuracy (st. dev.)", "s", ...
-    paper: float | None = None          # None: no published value
-    printed_in: str | None = None       # "NGAE Table 1"
+    unit: str  # "%", "accuracy (st. dev.)", "s", ...
+    paper: float | None = None  # None: no published value
+    printed_in: str | None = None  # "NGAE Table 1"
     low: float | None = None
     high: float | None = None
     seeds: tuple = ()
     target: float | None = None
     tolerance: float = 0.0
-    better: str = "higher"              # or "lower"
+    better: str = "higher"  # or "lower"
     verdict: str = field(init=False)
 
     def __post_init__(self):
         if not CLAIM_ID.fullmatch(self.id):
-            raise ValueError(f"The claim id '{self.id}' is not of the form system.space.quantity[@condition] in small letters.")
+            raise ValueError(
+                f"The claim id '{self.id}' is not of the form system.space.quantity[@condition] in small "
+                "letters."
+            )
         if self.better not in ("higher", "lower"):
             raise ValueError(f"Claim {self.id}: better must be 'higher' or 'lower', not '{self.better}'.")
         if self.paper is not None and not self.printed_in:
-            raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
+            raise ValueError(
+                f"Claim {self.id} gives a paper's value but not where it is printed (printed_in)."
+            )
         for name in ("ours", "paper", "low", "high", "target", "tolerance"):
             object.__setattr__(self, name, rounded(getattr(self, name)))
-        seeds = (self.seeds,) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds or ())
+        seeds = (
+            (self.seeds,) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds or ())
+        )
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "verdict", self.judge())
 
     def judge(self):
         """'met', 'short of the paper', 'short of the target', 'no published value' or 'not measured'.
 
-        A target, where there is one, is what is judged: it is there because the paper's number is not the goal.
+        A target, where there is one, is what is judged: it is there because the paper's number is not the
+        goal.
         """
         if self.ours is None:
             return "not measured"
@@ -94,7 +117,9 @@ def rounded(value):
 
 
 class Results:
-    """What one run of one notebook found. `profile` is the notebook's parameter of that name, `+hash` included."""
+    """What one run of one notebook found. `profile` is the notebook's parameter of that name, `+hash`
+    included.
+    """
 
     def __init__(self, notebook, profile, data_source, parameters, data_files=(), device="cpu"):
         self.notebook = notebook
@@ -118,7 +143,9 @@ class Results:
         return self.claims[id]
 
     def frame(self, name, table):
-        """Write the DataFrame `table` to <notebook>/<name>.csv beside the results, for figures and readers; return the path."""
+        """Write the DataFrame `table` to <notebook>/<name>.csv beside the results, for figures and readers;
+        return the path.
+        """
         if not FRAME_NAME.fullmatch(name):
             raise ValueError(f"The frame name '{name}' must be small letters, digits and underscores.")
         file = self.path.with_suffix("") / f"{name}.csv"
@@ -130,8 +157,8 @@ class Results:
     def write(self, loaded_seconds=0.0):
         """Write the results file and return its path.
 
-        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made: a run that loads them is short,
-        but its numbers were not to be had in that time.
+        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made: a run
+        that loads them is short, but its numbers were not to be had in that time.
         """
         content = {
             "notebook": self.notebook,
@@ -140,7 +167,8 @@ class Results:
             "parameters": self.parameters,
             "claims": [asdict(claim) for claim in self.claims.values()],
             "frames": self.frames,
-            "manifest": manifest(self.device, self.data_files) | {"loaded_seconds": round(float(loaded_seconds), 1)},
+            "manifest": manifest(self.device, self.data_files)
+            | {"loaded_seconds": round(float(loaded_seconds), 1)},
         }
         with paths.atomic_write(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -155,8 +183,8 @@ def load_results(profile):
 def load_result(notebook, profile):
     """Results of `notebook` as a run labelled `profile` sees them, or None.
 
-    A run with changed parameters (`<profile>+<hash>`) sees the profile's own results of a notebook that the change does not reach:
-    such a notebook is not run again.
+    A run with changed parameters (`<profile>+<hash>`) sees the profile's own results of a notebook that the
+    change does not reach: such a notebook is not run again.
     """
     for label in (profile, profile.partition("+")[0]):
         path = paths.RESULTS / label / f"{notebook}.json"
@@ -171,25 +199,32 @@ def load_frame(notebook, name, profile):
         path = paths.RESULTS / label / notebook / f"{name}.csv"
         if path.exists():
             return pandas.read_csv(path)
-    raise FileNotFoundError(f"There is no table '{name}' of notebook {notebook} for profile {profile} in data/results. "
-                            f"Make it with ./run_all.sh --profile {profile.partition('+')[0]} --only {notebook[:2]}.")
+    raise FileNotFoundError(
+        f"There is no table '{name}' of notebook {notebook} for profile {profile} in data/results. "
+        f"Make it with ./run_all.sh --profile {profile.partition('+')[0]} --only {notebook[:2]}."
+    )
 
 
 def read_results(path):
     """One results file as a dict; a file that is not one is named in the error."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["claims"], content["manifest"]      # noqa: B018 - their absence is what is looked for
+        content["claims"], content["manifest"]  # noqa: B018 - their absence is what is looked for
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a results file of this project ({type(error).__name__}: {error}). "
-                         "Delete it and run its notebook again.") from error
+        raise ValueError(
+            f"{path} is not a results file of this project ({type(error).__name__}: {error}). "
+            "Delete it and run its notebook again."
+        ) from error
     return content
 
 
 # ---------------------------------------------------------------- the manifest
 
+
 def manifest(device, data_files):
-    """Everything about a run that the numbers do not need but a reader might: code, versions, machine, data, cost."""
+    """Everything about a run that the numbers do not need but a reader might: code, versions, machine, data,
+    cost.
+    """
     return {
         "git": git_state(),
         "versions": versions(),
@@ -215,10 +250,22 @@ def versions():
 
 def git_state():
     """Commit of the checkout, and whether its code differs from that commit; None outside a git checkout."""
+
     def git(*arguments):
-        return subprocess.run(["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        changed = git("status", "--porcelain", "--", "lib", "notebooks/*.ipynb", "notebooks/profiles.toml", ":!notebooks/executed")
+        changed = git(
+            "status",
+            "--porcelain",
+            "--",
+            "lib",
+            "notebooks/*.ipynb",
+            "notebooks/profiles.toml",
+            ":!notebooks/executed",
+        )
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
         return None
@@ -228,6 +275,7 @@ def device_name(device):
     """'cpu' with the processor's name, or the GPU's name."""
     if device.startswith("cuda"):
         import torch
+
         return f"cuda: {torch.cuda.get_device_name(device)}"
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -239,7 +287,7 @@ def device_name(device):
 
 def peak_memory():
     """Largest resident size of this process so far, and of the GPU's tensors where one was used, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024      # macOS counts bytes, Linux kilobytes
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     peak = {"cpu": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

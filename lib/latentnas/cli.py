@@ -1,4 +1,5 @@
-"""The command line behind ./run_all.sh: check what is asked, let Snakemake run what is out of date, renew the reports.
+"""The command line behind ./run_all.sh: check what is asked, let Snakemake run what is out of date, renew the
+reports.
 
 Nothing here imports torch: that a run has nothing to do must be known within seconds.
 """
@@ -26,7 +27,7 @@ examples:
   ./run_all.sh                                  every notebook, profile quick
   ./run_all.sh --profile paper --dry-run        what would run at the published sizes, and for how long
   ./run_all.sh --only 02 --only 03              two notebooks, and what they depend on
-  ./run_all.sh --only 02 -p seed=1              one changed parameter; its files go to data/results/quick+<hash>/
+  ./run_all.sh --only 02 -p seed=1              one parameter changed: data/results/quick+<hash>/
 
 A run that was interrupted goes on where it stopped when the same command is given again.
 """
@@ -34,14 +35,39 @@ A run that was interrupted goes on where it stopped when the same command is giv
 
 def parser():
     """The argument parser of `run` and `figures`; `test` and `bench` take their arguments as they are."""
-    result = argparse.ArgumentParser(prog="run_all.sh", description="Rerun the notebooks of this companion.", epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("command", nargs="?", default="run", choices=("run", "test", "figures", "bench"), metavar="command", help="see below")
+    result = argparse.ArgumentParser(
+        prog="run_all.sh",
+        description="Rerun the notebooks of this companion.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument(
+        "command",
+        nargs="?",
+        default="run",
+        choices=("run", "test", "figures", "bench"),
+        metavar="command",
+        help="see below",
+    )
     result.add_argument("--profile", help="size of the run: smoke, quick (default), recommended or paper")
-    result.add_argument("--only", action="append", default=[], metavar="NOTEBOOK", help="a notebook's name or its beginning; may be repeated")
-    result.add_argument("-p", action="append", default=[], dest="parameters", metavar="NAME=VALUE",
-                        help="set a parameter declared in a selected notebook; may be repeated")
-    result.add_argument("--jobs", type=positive, default=1, metavar="N", help="notebooks to run at the same time (default 1)")
+    result.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK",
+        help="a notebook's name or its beginning; may be repeated",
+    )
+    result.add_argument(
+        "-p",
+        action="append",
+        default=[],
+        dest="parameters",
+        metavar="NAME=VALUE",
+        help="set a parameter declared in a selected notebook; may be repeated",
+    )
+    result.add_argument(
+        "--jobs", type=positive, default=1, metavar="N", help="notebooks to run at the same time (default 1)"
+    )
     result.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
     return result
 
@@ -54,13 +80,16 @@ def positive(text):
 
 
 def main(arguments=None):
-    """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something impossible."""
+    """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something
+    impossible.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["test"]:
             return subprocess.run([sys.executable, "-m", "pytest", *arguments[1:]], cwd=paths.ROOT).returncode
         if arguments[:1] == ["bench"]:
-            from latentnas import bench     # imports torch
+            from latentnas import bench  # imports torch
+
             return bench.main(arguments[1:])
         options = parser().parse_args(arguments)
         if options.command == "figures":
@@ -94,7 +123,8 @@ def run(options):
         print(f"Would run, profile {profile}:")
         for job in waiting:
             seconds = notebook_runner.expected_seconds(job.label, job.notebook)
-            print(f"  {job.notebook} -> data/results/{job.label}{f'   (took {notebook_runner.in_words(seconds)})' if seconds else ''}")
+            took = f"   (took {notebook_runner.in_words(seconds)})" if seconds else ""
+            print(f"  {job.notebook} -> data/results/{job.label}{took}")
         return 0
     agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
     with one_run_at_a_time():
@@ -102,28 +132,41 @@ def run(options):
     report.renew({job.label for job in jobs})
     _, undone = notebook_runner.progress(agenda)
     if undone:
-        print(f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from here.", file=sys.stderr)
+        print(
+            f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from "
+            "here.",
+            file=sys.stderr,
+        )
         return 1
     for label in sorted({job.label for job in waiting}):
-        print(f"Done. Results: data/results/{label}   figures and report: figures/{label}   notebooks as run: notebooks/executed/{label}")
+        print(
+            f"Done. Results: data/results/{label}   figures and report: figures/{label}   notebooks as "
+            f"run: notebooks/executed/{label}"
+        )
     return 0
 
 
 def figures(options):
     """Redraw all figures from stored results, of one profile or of all that have any."""
     if options.only or options.parameters or options.dry_run:
-        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
+        raise UsageError(
+            "'figures' draws everything that has results again; of the options it takes only --profile."
+        )
     if options.profile:
         profiles.check_profile(options.profile)
     labels = [options.profile] if options.profile else report.labels_with_results()
     if not any(report.has_results(label) for label in labels):
-        raise UsageError(f"There are no results to draw yet{f' for profile {options.profile}' if options.profile else ''}. "
-                         "Run the notebooks first: ./run_all.sh")
-    from latentnas import plots         # imports matplotlib
+        raise UsageError(
+            "There are no results to draw "
+            f"yet{f' for profile {options.profile}' if options.profile else ''}. "
+            "Run the notebooks first: ./run_all.sh"
+        )
+    from latentnas import plots  # imports matplotlib
+
     try:
         for label in labels:
             plots.redraw(label)
-    except FileNotFoundError as error:      # a table that a figure needs is gone; the message says how to make it
+    except FileNotFoundError as error:  # a table that a figure needs is gone; the message says how to make it
         print(error, file=sys.stderr)
         return 1
     report.renew(labels)
@@ -133,13 +176,24 @@ def figures(options):
 
 # ---------------------------------------------------------------- Snakemake
 
+
 def snakemake_arguments(profile, options):
     """Command-line arguments common to the look ahead and to the run itself."""
     config = {"profile": profile, "only": options.only, "overrides": options.parameters}
     return [
-        "--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.OUTPUT), "--rerun-incomplete",
-        "--rerun-triggers", "mtime", "params", "input",     # not the rule's own code: its command names this machine's Python
-        "--cores", str(options.jobs), "--config", *(f"{name}={json.dumps(value)}" for name, value in config.items()),
+        "--snakefile",
+        str(paths.ROOT / "Snakefile"),
+        "--directory",
+        str(paths.OUTPUT),
+        "--rerun-incomplete",
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",  # not the rule's own code: its command names this machine's Python
+        "--cores",
+        str(options.jobs),
+        "--config",
+        *(f"{name}={json.dumps(value)}" for name, value in config.items()),
     ]
 
 
@@ -152,42 +206,74 @@ def forget_incomplete(job):
 def out_of_date(snakemake, jobs):
     """The jobs that Snakemake would run, in order."""
     paths.OUTPUT.mkdir(parents=True, exist_ok=True)
-    looked = subprocess.run([sys.executable, "-m", "snakemake", *snakemake, "--dry-run", "--nolock"],
-                            capture_output=True, text=True, env=child_environment())
+    looked = subprocess.run(
+        [sys.executable, "-m", "snakemake", *snakemake, "--dry-run", "--nolock"],
+        capture_output=True,
+        text=True,
+        env=child_environment(),
+    )
     if looked.returncode:
-        raise UsageError(f"Snakemake could not make a plan from the Snakefile:\n{(looked.stdout + looked.stderr)[-3000:]}")
-    rules = {line.split()[1].rstrip(":") for line in (looked.stdout + looked.stderr).splitlines() if line.startswith(("rule ", "localrule "))}
+        raise UsageError(
+            f"Snakemake could not make a plan from the Snakefile:\n{(looked.stdout + looked.stderr)[-3000:]}"
+        )
+    rules = {
+        line.split()[1].rstrip(":")
+        for line in (looked.stdout + looked.stderr).splitlines()
+        if line.startswith(("rule ", "localrule "))
+    }
     return [job for job in jobs if job.notebook in rules]
 
 
 def run_snakemake(snakemake, agenda, jobs):
-    """Run Snakemake on the terminal, without its own chatter. The runner of each notebook reports progress, and leaves a stamp if it succeeds."""
+    """Run Snakemake on the terminal, without its own chatter. The runner of each notebook reports progress,
+    and leaves a stamp if it succeeds.
+    """
     seconds = [notebook_runner.expected_seconds(*key) for key in agenda["jobs"]]
-    estimate = "" if None in seconds else f", about {notebook_runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
+    estimate = (
+        ""
+        if None in seconds
+        else f", about {notebook_runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
+    )
     names = [notebook for _, notebook in agenda["jobs"]]
-    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{estimate}: {', '.join(names)}", flush=True)
-    os.environ.update(child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())})
+    print(
+        f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{estimate}: {', '.join(names)}",
+        flush=True,
+    )
+    os.environ.update(
+        child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())}
+    )
     if jobs > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    from snakemake.cli import main as snakemake_main    # half a second to import
+    from snakemake.cli import main as snakemake_main  # half a second to import
+
     with contextlib.suppress(SystemExit):
-        # In this process, so that Snakemake is gone when this process is killed. --nolock: `one_run_at_a_time` holds a lock that,
+        # In this process, so that Snakemake is gone when this process is killed. --nolock:
+        # `one_run_at_a_time` holds a lock that,
         # unlike Snakemake's, a killed process does not leave behind.
         snakemake_main([*snakemake, "--keep-going", "--nolock", "--quiet", "all"])
 
 
 def child_environment():
     """The environment of Snakemake and its jobs: the same package and folders as here."""
-    return os.environ | {"PYTHONPATH": notebook_runner.library_path(), "LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
+    return os.environ | {
+        "PYTHONPATH": notebook_runner.library_path(),
+        "LATENTNAS_ROOT": str(paths.ROOT),
+        "LATENTNAS_OUTPUT": str(paths.OUTPUT),
+    }
 
 
 @contextlib.contextmanager
 def one_run_at_a_time():
-    """Hold this output folder's run lock; UsageError if another run holds it. The system lets go of it when this process ends in any way."""
+    """Hold this output folder's run lock; UsageError if another run holds it. The system lets go of it when
+    this process ends in any way.
+    """
     paths.STATE.mkdir(parents=True, exist_ok=True)
     with open(paths.STATE / "run.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError("Another run is writing to this folder. Wait until it has finished, or end it; then give the command again.") from error
+            raise UsageError(
+                "Another run is writing to this folder. Wait until it has finished, or end it; then give "
+                "the command again."
+            ) from error
         yield

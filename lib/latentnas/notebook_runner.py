@@ -1,7 +1,9 @@
-"""Run one notebook with given parameters and leave its executed copy, or a clear message about what went wrong.
+"""Run one notebook with given parameters and leave its executed copy, or a clear message about what went
+wrong.
 
-`python -m latentnas.notebook_runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the notebook runs, what it prints to
-stderr (training progress) appears live in the terminal; the executed copy keeps only what a reader wants: stdout, tables and figures.
+`python -m latentnas.notebook_runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the
+notebook runs, what it prints to stderr (training progress) appears live in the terminal; the executed copy
+keeps only what a reader wants: stdout, tables and figures.
 """
 
 import contextlib
@@ -16,8 +18,11 @@ from pathlib import Path
 
 from latentnas import paths, profiles
 
-TIMES = "times.json"        # in paths.STATE: seconds that each notebook took here, for estimates
-KERNEL_NOISE = (b"Kernel is running over TCP", b"KeyboardInterrupt caught in kernel")    # the second while papermill ends it
+TIMES = "times.json"  # in paths.STATE: seconds that each notebook took here, for estimates
+KERNEL_NOISE = (
+    b"Kernel is running over TCP",
+    b"KeyboardInterrupt caught in kernel",
+)  # the second while papermill ends it
 
 
 class NotebookFailed(Exception):
@@ -25,11 +30,12 @@ class NotebookFailed(Exception):
 
 
 def execute(source, parameters, target, failed_copy):
-    """Run the notebook `source` from the repository root and put its cleaned copy at `target`, all at once, only if every cell succeeded.
+    """Run the notebook `source` from the repository root and put its cleaned copy at `target`, all at once,
+    only if every cell succeeded.
 
     Otherwise the copy as far as it came is put at `failed_copy` and NotebookFailed raised.
     """
-    import papermill        # here, because the rest of this module must import quickly
+    import papermill  # here, because the rest of this module must import quickly
     from nbclient.exceptions import DeadKernelError
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -37,18 +43,27 @@ def execute(source, parameters, target, failed_copy):
         try:
             with environment(PYTHONPATH=library_path()), quiet_kernel_start():
                 papermill.execute_notebook(
-                    source, run_copy, parameters=parameters, kernel_name="python3", cwd=paths.ROOT,
-                    progress_bar=False, stderr_file=LineWriter(f"    {source.stem[:2]} | "),
+                    source,
+                    run_copy,
+                    parameters=parameters,
+                    kernel_name="python3",
+                    cwd=paths.ROOT,
+                    progress_bar=False,
+                    stderr_file=LineWriter(f"    {source.stem[:2]} | "),
                 )
         except papermill.PapermillExecutionError as error:
             save_copy(run_copy, failed_copy, keep_stderr=True)
             raise NotebookFailed(
-                f"Notebook {source.stem} stopped in cell {cell_number(run_copy)} with {error.ename}: {error.evalue}\n"
+                f"Notebook {source.stem} stopped in cell {cell_number(run_copy)} with {error.ename}: "
+                f"{error.evalue}\n"
                 f"The notebook as far as it came, with the full error, is {shown(failed_copy)}."
             ) from error
         except DeadKernelError as error:
-            raise NotebookFailed(f"The Python process of notebook {source.stem} died on the way, most often because memory ran out. "
-                                 "Close other programs or choose a smaller --profile, and give the command again.") from error
+            raise NotebookFailed(
+                f"The Python process of notebook {source.stem} died on the way, most often because memory "
+                "ran out. "
+                "Close other programs or choose a smaller --profile, and give the command again."
+            ) from error
         save_copy(run_copy, target)
 
 
@@ -68,16 +83,20 @@ def environment(**variables):
 
 
 def library_path():
-    """PYTHONPATH with this package first: the kernel imports the same code as this process, whatever is installed."""
+    """PYTHONPATH with this package first: the kernel imports the same code as this process, whatever is
+    installed.
+    """
     library = str(Path(__file__).resolve().parents[1])
     return os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
 
 
 @contextlib.contextmanager
 def quiet_kernel_start():
-    """Pass on what processes started in the block write to stderr, less the kernel's remarks about its own transport and end.
+    """Pass on what processes started in the block write to stderr, less the kernel's remarks about its own
+    transport and end.
 
-    The kernel inherits this process's stderr, so its file descriptor goes through a pipe that a thread filters.
+    The kernel inherits this process's stderr, so its file descriptor goes through a pipe that a thread
+    filters.
     """
     sys.stderr.flush()
     original = os.dup(2)
@@ -97,13 +116,17 @@ def quiet_kernel_start():
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(original, 2)        # closes this process's write end; the thread ends when the kernel's is closed too
+        os.dup2(
+            original, 2
+        )  # closes this process's write end; the thread ends when the kernel's is closed too
         thread.join(timeout=2)
         os.close(original)
 
 
 class LineWriter:
-    """A text file for papermill that prints whole lines to stderr, each behind a prefix that says which notebook speaks."""
+    """A text file for papermill that prints whole lines to stderr, each behind a prefix that says which
+    notebook speaks.
+    """
 
     def __init__(self, prefix):
         self.prefix = prefix
@@ -116,7 +139,7 @@ class LineWriter:
                 print(self.prefix + line, file=sys.stderr, flush=True)
 
     def flush(self):
-        pass        # a part of a line waits for its end
+        pass  # a part of a line waits for its end
 
 
 def save_copy(run_copy, target, keep_stderr=False):
@@ -129,11 +152,13 @@ def save_copy(run_copy, target, keep_stderr=False):
 
 
 def clean(notebook, keep_stderr=False):
-    """Take out of an executed notebook, in place, what belongs to one machine or one moment: times, folders, progress lines."""
+    """Take out of an executed notebook, in place, what belongs to one machine or one moment: times, folders,
+    progress lines.
+    """
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     for number, cell in enumerate(notebook["cells"]):
-        cell["id"] = f"cell-{number}"           # papermill gives a new random id to the cell it injects
+        cell["id"] = f"cell-{number}"  # papermill gives a new random id to the cell it injects
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         if cell["cell_type"] == "code" and not keep_stderr:
@@ -141,26 +166,43 @@ def clean(notebook, keep_stderr=False):
         for output in cell.get("outputs", []):
             for part in (output, output.get("data", {})):
                 for key, value in part.items():
-                    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(line, str) for line in value)):
+                    if isinstance(value, str) or (
+                        isinstance(value, list) and all(isinstance(line, str) for line in value)
+                    ):
                         part[key] = without_folders(value)
 
 
 def without_folders(text):
-    """`text` (a string or a list of lines) with folders of this machine written relative to the project or as ~."""
+    """`text` (a string or a list of lines) with folders of this machine written relative to the project or as
+    ~.
+    """
     if isinstance(text, list):
         return [without_folders(line) for line in text]
-    for folder, name in ((paths.OUTPUT, "."), (paths.ROOT, "."), (Path(sys.prefix), "<python>"), (Path(tempfile.gettempdir()), "<temporary>"),
-                         (Path.home(), "~")):
+    for folder, name in (
+        (paths.OUTPUT, "."),
+        (paths.ROOT, "."),
+        (Path(sys.prefix), "<python>"),
+        (Path(tempfile.gettempdir()), "<temporary>"),
+        (Path.home(), "~"),
+    ):
         if folder != Path("/"):
             text = text.replace(str(folder), name)
     return text
 
 
 def cell_number(run_copy):
-    """Which code cell raised, counted as Jupyter counts executions, without the cell that papermill injected."""
-    code = [cell for cell in json.loads(run_copy.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    """Which code cell raised, counted as Jupyter counts, without the cell that papermill injected."""
+    code = [
+        cell
+        for cell in json.loads(run_copy.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
     code = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
-    failed = [number for number, cell in enumerate(code, 1) if any(output["output_type"] == "error" for output in cell["outputs"])]
+    failed = [
+        number
+        for number, cell in enumerate(code, 1)
+        if any(output["output_type"] == "error" for output in cell["outputs"])
+    ]
     return failed[0] if failed else "?"
 
 
@@ -171,15 +213,22 @@ def shown(path):
 
 # ---------------------------------------------------------------- one job of a plan
 
+
 def run_job(job):
-    """Run a `profiles.Job`: executed copy and results in place, then the stamp, and the time it took for later estimates."""
+    """Run a `profiles.Job`: executed copy and results in place, then the stamp, and the time it took for
+    later estimates.
+    """
     started = time.time()
     job.stamp.unlink(missing_ok=True)
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     execute(job.source, job.parameters, job.executed, failed_copy)
-    if not job.results.exists() or job.results.stat().st_mtime < started - 2:      # file systems keep whole or half seconds
-        raise NotebookFailed(f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
-                             "Its last cell must call Results.write().")
+    if (
+        not job.results.exists() or job.results.stat().st_mtime < started - 2
+    ):  # file systems keep whole or half seconds
+        raise NotebookFailed(
+            f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
+            "Its last cell must call Results.write()."
+        )
     failed_copy.unlink(missing_ok=True)
     seconds = time.time() - started
     remember_time(job, seconds)
@@ -203,13 +252,15 @@ def remember_time(job, seconds):
 
 
 def expected_seconds(label, notebook):
-    """How long the notebook took before: on this machine, else where the results file comes from, else None."""
+    """How long the notebook took: on this machine, else where the results file comes from, else None."""
     times = earlier_times()
     for known in (label, label.partition("+")[0]):
         if f"{known}/{notebook}" in times:
             return times[f"{known}/{notebook}"]
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return json.loads((paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8"))["manifest"]["wall_seconds"]
+            return json.loads((paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8"))[
+                "manifest"
+            ]["wall_seconds"]
     return None
 
 
@@ -222,13 +273,17 @@ def in_words(seconds):
 
 
 def time_left(waiting):
-    """', about 3 min left' for [(label, notebook), ...] run one after the other; '' where one of them was never timed."""
+    """', about 3 min left' for [(label, notebook), ...] run one after the other; '' where one of them was
+    never timed.
+    """
     seconds = [expected_seconds(*job) for job in waiting]
     return f", about {in_words(sum(seconds))} left" if waiting and None not in seconds else ""
 
 
 def progress(agenda):
-    """(number done, still waiting) of an agenda {'started': time, 'jobs': [[label, notebook], ...]} that the command line left."""
+    """(number done, still waiting) of an agenda {'started': time, 'jobs': [[label, notebook], ...]} that the
+    command line left.
+    """
     waiting = []
     for label, notebook in agenda["jobs"]:
         stamp = profiles.stamp_path(label, notebook)
@@ -238,7 +293,9 @@ def progress(agenda):
 
 
 def report_progress(words):
-    """Print a line about this notebook with how many are done and the time left; without an agenda (plain snakemake) the words alone."""
+    """Print a line about this notebook with how many are done and the time left; without an agenda (plain
+    snakemake) the words alone.
+    """
     text = os.environ.get("LATENTNAS_AGENDA")
     if text:
         agenda = json.loads(text)
@@ -248,7 +305,10 @@ def report_progress(words):
 
 
 def die_with(process_id):
-    """End this process (its kernel follows) when the process that started the run is gone: a killed run must not go on writing."""
+    """End this process (its kernel follows) when the process that started the run is gone: a killed run must
+    not go on writing.
+    """
+
     def watch():
         while True:
             try:
@@ -256,6 +316,7 @@ def die_with(process_id):
             except ProcessLookupError:
                 os._exit(1)
             time.sleep(0.5)
+
     threading.Thread(target=watch, daemon=True).start()
 
 

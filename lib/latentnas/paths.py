@@ -13,25 +13,26 @@ from pathlib import Path
 ROOT = Path(os.environ.get("LATENTNAS_ROOT") or Path(__file__).resolve().parents[2]).resolve()
 OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or ROOT).resolve()
 
-NOTEBOOKS = ROOT / "notebooks"              # sources, outputs stripped
-PROFILES = NOTEBOOKS / "profiles.toml"      # named sets of sizes and seeds
+NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
+PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds
 DATA = ROOT / "data"
-CACHE = DATA / "cache"                      # downloads: shared by all outputs, git-ignored
+CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
 
 EXECUTED = OUTPUT / "notebooks" / "executed"
 FIGURES = OUTPUT / "figures"
 RESULTS = OUTPUT / "data" / "results"
-CHECKPOINTS = OUTPUT / "data" / "checkpoints"   # git-ignored
-FAILED = OUTPUT / "data" / "failed"             # notebooks that stopped with an error, git-ignored
-STATE = OUTPUT / "data" / "state"               # what this machine has run, git-ignored
+CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
+FAILED = OUTPUT / "data" / "failed"  # notebooks that stopped with an error, git-ignored
+STATE = OUTPUT / "data" / "state"  # what this machine has run, git-ignored
 
 
 @contextmanager
 def atomic_write(path):
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    Readers see the old file or the new one, never a part: the rename stays within one folder. The temporary name
-    keeps the suffix, so that writers that look at it (`savefig`, `to_csv`) behave as with the final name.
+    Readers see the old file or the new one, never a part: the rename stays within one folder. The temporary
+    name keeps the suffix, so that writers that look at it (`savefig`, `to_csv`) behave as with the final
+    name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +43,7 @@ def atomic_write(path):
         yield temporary
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(0o666 & ~mask)      # mkstemp makes the file private
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes the file private
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,6 @@
-"""The README's results table and figures/<profile>/REPORT.md, generated from the results files; nothing in them is typed by hand."""
+"""The README's results table and figures/<profile>/REPORT.md, generated from the results files; nothing in
+them is typed by hand.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,11 @@ from latentnas.claims import load_results
 from latentnas.notebook_runner import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
-PUBLISHED = ("paper", "recommended", "quick")       # profiles that the README shows, the most telling first; never smoke
+PUBLISHED = (
+    "paper",
+    "recommended",
+    "quick",
+)  # profiles that the README shows, the most telling first; never smoke
 
 
 @dataclass(frozen=True)
@@ -15,7 +21,7 @@ class Experiment:
     """One row of the README's table: what a notebook reproduces, and the claims that say how it went."""
 
     title: str
-    printed_in: str     # "" where no paper has it
+    printed_in: str  # "" where no paper has it
     notebook: str
     claims: tuple = ()
 
@@ -23,11 +29,24 @@ class Experiment:
 EXPERIMENTS = (
     Experiment("One architecture encoded, decoded, walked and improved", "", "00_start_here"),
     Experiment("The ENAS space and its table", "", "01_search_spaces"),
-    Experiment("Reconstruction, validity, uniqueness, novelty", "NGAE Table 1", "02_ngae_latent_space",
-               ("ngae.enas.reconstruction", "ngae.enas.validity", "ngae.enas.uniqueness", "ngae.enas.novelty")),
-    Experiment("Performance predicted from the latent code", "NGAE Fig. 4", "03_ngae_predictor", ("ngae.enas.rmse_std", "ngae.enas.pearson")),
-    Experiment("Architectures found by ascent, against D-VAE + Bayesian optimisation", "NGAE Fig. 5", "04_ngae_architectures",
-               ("ngae.enas.ascent_gain", "ngae.enas.flops_reduction")),
+    Experiment(
+        "Reconstruction, validity, uniqueness, novelty",
+        "NGAE Table 1",
+        "02_ngae_latent_space",
+        ("ngae.enas.reconstruction", "ngae.enas.validity", "ngae.enas.uniqueness", "ngae.enas.novelty"),
+    ),
+    Experiment(
+        "Performance predicted from the latent code",
+        "NGAE Fig. 4",
+        "03_ngae_predictor",
+        ("ngae.enas.rmse_std", "ngae.enas.pearson"),
+    ),
+    Experiment(
+        "Architectures found by ascent, against D-VAE + Bayesian optimisation",
+        "NGAE Fig. 5",
+        "04_ngae_architectures",
+        ("ngae.enas.ascent_gain", "ngae.enas.flops_reduction"),
+    ),
 )
 
 
@@ -41,7 +60,9 @@ def has_results(label):
 
 
 def renew(labels):
-    """Write REPORT.md of each label that has results; and the README's table, if it is the project's own results that changed."""
+    """Write REPORT.md of each label that has results; and the README's table, if it is the project's own
+    results that changed.
+    """
     for label in labels:
         if has_results(label):
             write_if_changed(paths.FIGURES / label / "REPORT.md", report_text(label))
@@ -59,18 +80,25 @@ def write_if_changed(path, text):
 def table(head, rows):
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
 
 
 # ---------------------------------------------------------------- README
+
 
 def with_table(readme):
     """The README's text with the table between its markers renewed."""
     before, found, rest = readme.partition(MARKERS[0])
     _, found_end, after = rest.partition(MARKERS[1])
     if not (found and found_end):
-        raise profiles.UsageError(f"README.md has lost its markers {MARKERS[0]} and {MARKERS[1]}, between which the results table is generated. "
-                                  "Put them back.")
+        raise profiles.UsageError(
+            f"README.md has lost its markers {MARKERS[0]} and {MARKERS[1]}, between which the results "
+            "table is generated. "
+            "Put them back."
+        )
     return f"{before}{MARKERS[0]}\n{readme_table()}{MARKERS[1]}{after}"
 
 
@@ -79,15 +107,28 @@ def readme_table():
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
     for experiment in EXPERIMENTS:
-        runs = {profile: results[profile][experiment.notebook] for profile in PUBLISHED if experiment.notebook in results[profile]}
+        runs = {
+            profile: results[profile][experiment.notebook]
+            for profile in PUBLISHED
+            if experiment.notebook in results[profile]
+        }
         shown = next(iter(runs), None)
         option = f" --profile {shown}" if shown not in (None, "quick") else ""
-        rows.append([
-            experiment.title, experiment.printed_in, f"[{experiment.notebook}](notebooks/{experiment.notebook}.ipynb)",
-            f"`./run_all.sh --only {experiment.notebook[:2]}{option}`", times(runs, "cpu"), times(runs, "cuda"),
-            f"[{shown}](figures/{shown}/REPORT.md): {outcome(experiment, runs[shown])}" if shown else "",
-        ])
-    return table(["experiment", "in the paper", "notebook", "command", "time, 2 CPU cores", "time, GPU", "result"], rows)
+        rows.append(
+            [
+                experiment.title,
+                experiment.printed_in,
+                f"[{experiment.notebook}](notebooks/{experiment.notebook}.ipynb)",
+                f"`./run_all.sh --only {experiment.notebook[:2]}{option}`",
+                times(runs, "cpu"),
+                times(runs, "cuda"),
+                f"[{shown}](figures/{shown}/REPORT.md): {outcome(experiment, runs[shown])}" if shown else "",
+            ]
+        )
+    return table(
+        ["experiment", "in the paper", "notebook", "command", "time, 2 CPU cores", "time, GPU", "result"],
+        rows,
+    )
 
 
 def times(runs, device):
@@ -120,18 +161,39 @@ def number(value):
 
 # ---------------------------------------------------------------- REPORT.md
 
+
 def report_text(label):
     """All claims, figures and run facts of one label as Markdown."""
     results = load_results(label)
     profile, _, changed = label.partition("+")
-    lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), "",
-             "Generated from `data/results/" + label + "`; the number's judgement is against the target where one is set, else against the paper.",
-             "Intervals are 95 % bootstrap intervals.", ""]
+    lines = [
+        f"# Results of profile {profile}" + (", parameters changed" if changed else ""),
+        "",
+        "Generated from `data/results/"
+        + label
+        + "`; the number's judgement is against the target where one is set, else against the paper.",
+        "Intervals are 95 % bootstrap intervals.",
+        "",
+    ]
     for notebook, result in results.items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if result["claims"]:
-            lines += [table(["claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict"],
-                            [claim_row(claim) for claim in result["claims"]])]
+            lines += [
+                table(
+                    [
+                        "claim",
+                        "paper",
+                        "printed in",
+                        "target",
+                        "ours",
+                        "95 % interval",
+                        "unit",
+                        "seeds",
+                        "verdict",
+                    ],
+                    [claim_row(claim) for claim in result["claims"]],
+                )
+            ]
         for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
             lines += [f"![{figure.stem}]({figure.name})", ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -140,8 +202,17 @@ def report_text(label):
 def claim_row(claim):
     interval = f"{number(claim['low'])} to {number(claim['high'])}" if claim["low"] is not None else ""
     seeds = ", ".join(str(seed) for seed in claim["seeds"])
-    return [f"`{claim['id']}`", number(claim["paper"]), claim["printed_in"] or "", number(claim["target"]), number(claim["ours"]), interval,
-            claim["unit"], seeds, claim["verdict"]]
+    return [
+        f"`{claim['id']}`",
+        number(claim["paper"]),
+        claim["printed_in"] or "",
+        number(claim["target"]),
+        number(claim["ours"]),
+        interval,
+        claim["unit"],
+        seeds,
+        claim["verdict"],
+    ]
 
 
 def run_facts(result):
@@ -150,9 +221,16 @@ def run_facts(result):
     parameters = ", ".join(f"{name} = {value}" for name, value in result["parameters"].items())
     took = in_words(manifest["wall_seconds"])
     if manifest["loaded_seconds"]:
-        took += f" (with trained checkpoints loaded; training them took {in_words(manifest['loaded_seconds'])})"
-    memory = ", ".join(f"{megabytes:,} MB ({device})" for device, megabytes in manifest["peak_memory_mb"].items())
+        took += (
+            f" (with trained checkpoints loaded; training them took {in_words(manifest['loaded_seconds'])})"
+        )
+    memory = ", ".join(
+        f"{megabytes:,} MB ({device})" for device, megabytes in manifest["peak_memory_mb"].items()
+    )
     git = manifest["git"]
     code = f"; commit {git['commit'][:10]}{' with changes' if git['changed'] else ''}" if git else ""
-    return (f"Data: {result['data_source']}. Parameters: {parameters or 'none'}. On {manifest['device']}, {manifest['cpu_cores']} CPU cores: {took}, "
-            f"at most {memory}; torch {manifest['versions'].get('torch', '')}{code}.")
+    return (
+        f"Data: {result['data_source']}. Parameters: {parameters or 'none'}. On {manifest['device']}, "
+        f"{manifest['cpu_cores']} CPU cores: {took}, "
+        f"at most {memory}; torch {manifest['versions'].get('torch', '')}{code}."
+    )
