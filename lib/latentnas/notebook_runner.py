@@ -41,7 +41,7 @@ def execute(source, parameters, target, failed_copy):
     with tempfile.TemporaryDirectory() as scratch:
         run_copy = Path(scratch) / source.name
         try:
-            with environment(PYTHONPATH=library_path()), quiet_kernel_start():
+            with environment(**kernel_variables()), quiet_kernel_start():
                 papermill.execute_notebook(
                     source,
                     run_copy,
@@ -80,6 +80,15 @@ def environment(**variables):
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
+
+
+def kernel_variables():
+    """Environment variables of the kernel: this package first, and no advice about progress-bar widgets."""
+    warnings = [os.environ["PYTHONWARNINGS"]] if os.environ.get("PYTHONWARNINGS") else []
+    return {
+        "PYTHONPATH": library_path(),
+        "PYTHONWARNINGS": ",".join([*warnings, "ignore:IProgress not found"]),
+    }
 
 
 def library_path():
