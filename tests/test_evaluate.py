@@ -1,0 +1,143 @@
+"""Generative metrics against counting one by one, and the judge against the table."""
+
+import numpy as np
+import pytest
+import torch
+
+from latentnas.benchmarks.download import DataUnreachable
+from latentnas.benchmarks.enas import load_enas
+from latentnas.evaluate import encode_all, prior, reconstruction
+from latentnas.graphs import DagBatch
+from latentnas.judge import train_judge
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
+
+
+class Memory:
+    """A stand-in for a model: z is a row number of a list of graphs; of ten decodes, `wrong` give row 0 instead."""
+
+    def __init__(self, batch, wrong=0):
+        self.batch, self.wrong, self.training = batch, wrong, True
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
+    def eval(self):
+        self.training = False
+
+    def encode(self, batch):
+        assert not self.training
+        rows = [self.batch.keys().index(key) for key in batch.keys()]
+        return torch.tensor(rows, dtype=torch.float)[:, None], None
+
+    def decode(self, z):
+        return self.batch[self.rows(z)]
+
+    def sample_decodes(self, z, trials, generator):
+        rows, points = self.rows(z), torch.arange(len(z))
+        wrong = torch.full((len(z),), trials * self.wrong // 10)
+        graphs = DagBatch.cat([self.batch[rows], self.batch[torch.zeros_like(rows)]])
+        return graphs, torch.cat([points, points]), torch.cat([trials - wrong, wrong])
+
+    def rows(self, z):
+        return z[:, 0].round().long().clamp(0, len(self.batch) - 1)
+
+
+def test_reconstruction_counts_every_trial():
+    batch = ENAS.sample(50, seed=0)
+    assert len(set(batch.keys())) == 50
+    result = reconstruction(Memory(batch, wrong=3), batch)
+    # Seven of ten decodes are right for 49 graphs, and all of them for row 0 itself.
+    assert result["published"] == pytest.approx(100 * (49 * 0.7 + 1) / 50)
+    assert result["clean"] == 100
+
+
+def test_prior_shares_equal_counting_one_by_one():
+    space = ENAS.sample(60, seed=1)
+    broken = space[:20]
+    broken.adjacency[:, 2, 3] = False  # no backbone: not valid
+    graphs = DagBatch.cat([broken, space[20:]])
+    train, wrong = graphs[20:40], 2
+    model, points, seed = Memory(graphs, wrong), 200, 3
+    result = prior(model, ENAS, train, points, seed)
+
+    mu = encode_all(model, train)
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(points, 1, generator=generator) * mu.std(0) + mu.mean(0)
+    decoded = [int(row) for row in model.rows(z) for _ in range(10 - wrong)] + [0] * (points * wrong)
+    valid = [row for row in decoded if row >= 20]
+    assert 0 < len(valid) < len(decoded)
+    assert result["validity_published"] == pytest.approx(100 * len(valid) / len(decoded))
+    assert result["uniqueness_published"] == pytest.approx(100 * len(set(valid)) / len(valid))
+    assert result["novelty_published"] == pytest.approx(100 * sum(row >= 40 for row in valid) / len(valid))
+
+    z = torch.randn(10 * points, 1, generator=generator) * mu.std(0) + mu.mean(0)
+    valid = [int(row) for row in model.rows(z) if row >= 20]
+    assert result["validity_clean"] == pytest.approx(100 * len(valid) / (10 * points))
+    assert result["uniqueness_clean"] == pytest.approx(100 * len(set(valid)) / len(valid))
+    assert result["novelty_clean"] == pytest.approx(100 * sum(row >= 40 for row in valid) / len(valid))
+
+
+def test_nothing_valid_gives_zeros():
+    graphs = ENAS.sample(10, seed=0)
+    graphs.adjacency[:, 0, 1] = False
+    result = prior(Memory(graphs), ENAS, graphs, 20)
+    assert result["validity_published"] == result["uniqueness_published"] == result["novelty_clean"] == 0
+
+
+def test_metrics_of_an_untrained_model():
+    torch.manual_seed(0)
+    model, batch = NGAE(NGAEConfig(hidden=12, latent=5, predictors="none")), ENAS.sample(30, seed=0)
+    first, again = (reconstruction(model, batch, trials=20) for _ in range(2))
+    assert first == again and 0 <= first["published"] < 50
+    shares = prior(model, ENAS, batch, points=20)
+    assert all(0 <= value <= 100 for value in shares.values())
+
+
+@pytest.fixture(scope="module")
+def enas():
+    try:
+        return load_enas()
+    except DataUnreachable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def judge(enas, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentnas.judge.CHECKPOINTS", tmp_path_factory.mktemp("judge"))
+        yield train_judge(enas, patterns=1500)
+
+
+def test_judge_looks_labels_up_where_it_can(enas, judge):
+    frame = judge(enas.batch[:200])
+    assert frame["looked_up"].all() and np.allclose(frame["judged"], enas.accuracy[:200])
+
+
+def test_judge_states_its_error_on_unseen_flags(enas, judge):
+    assert judge.error < 0.5 * enas.accuracy.std() and 0.9 < judge.correlation < 1
+    signs = 2.0 * enas.space.skips(enas.batch).numpy() - 1.0
+    known = {row.tobytes() for row in judge.signs}
+    unseen = np.array([row.tobytes() not in known for row in signs]).nonzero()[0][:2000]
+    with pytest.MonkeyPatch.context() as patch:  # a table without these flags: the judge has to predict
+        query = type(enas).query
+        hidden = {"accuracy_by_skips": np.nan, "accuracy": np.nan, "known": False}
+        patch.setattr(type(enas), "query", lambda self, batch: query(self, batch).assign(**hidden))
+        predicted = judge(enas.batch[unseen])
+    assert not predicted["looked_up"].any()
+    measured = np.sqrt(np.mean((predicted["judged"] - enas.accuracy[unseen].numpy()) ** 2))
+    assert measured == pytest.approx(judge.error, rel=0.25)
+
+
+def test_judge_does_not_score_what_is_no_architecture(judge):
+    batch = ENAS.sample(3, seed=0)
+    batch.adjacency[1, 3, 4] = False
+    assert np.isnan(judge(batch)["judged"]).tolist() == [False, True, False]
+
+
+def test_second_call_loads_the_judge(enas, judge, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.judge.CHECKPOINTS", tmp_path)
+    first = train_judge(enas, patterns=300)
+    monkeypatch.setattr("latentnas.judge._train", lambda *_: pytest.fail("trained again"))
+    second = train_judge(enas, patterns=300)
+    assert np.array_equal(first.weights, second.weights) and first.error == second.error

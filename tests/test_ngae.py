@@ -1,0 +1,81 @@
+"""NGAE's predictors and configuration; encoder and decoder are tested in test_dagnn.py."""
+
+import pytest
+import torch
+
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.models.predictors import Predictor
+from latentnas.spaces.enas import ENAS
+
+LABELS = torch.linspace(0.70, 0.75, 40)
+
+
+def test_predictor_terms_are_the_equation():
+    """NGAE eq. 6, on the standardised scale, with the layers written out."""
+    torch.manual_seed(0)
+    batch, complexity = ENAS.sample(40, seed=1), torch.rand(40)
+    model = NGAE(NGAEConfig(hidden=12, latent=5, noise_scale=0.0, performance_weight=4.0, complexity_weight=0.5))
+    model.calibrate(LABELS, complexity)
+    terms = model.loss(batch, LABELS, complexity)
+    mu, logvar = model.encode(batch)
+
+    squared = {}
+    for name, labels in {"performance": LABELS, "complexity": complexity}.items():
+        first, _, second, _, last = getattr(model, name).layers
+        hidden = torch.tanh(second(torch.tanh(first(mu))))
+        standard = (labels - labels.mean()) / labels.std(correction=0)
+        spare = 0.1 * (standard.max() - standard.min())
+        low, high = standard.min() - spare, standard.max() + spare
+        predicted = low + (high - low) * torch.sigmoid(last(hidden)).squeeze(1)
+        squared[name] = ((predicted - standard) ** 2).mean()
+        torch.testing.assert_close(terms[name], squared[name])
+    kl = (-0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1)).mean()
+    expected = terms["vertices"] + terms["edges"] + 0.005 * kl + 4 * squared["performance"] + 0.5 * squared["complexity"]
+    torch.testing.assert_close(terms["total"], expected)
+
+
+def test_released_predictor_has_one_hidden_layer_and_raw_labels():
+    predictor = Predictor(5, 12, released=True)
+    predictor.calibrate(LABELS)
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in predictor.layers) == 2
+    z = torch.randn(7, 5)
+    torch.testing.assert_close(predictor(z), predictor.layers(z).squeeze(1).sigmoid())
+    assert torch.equal(predictor.standardise(LABELS), LABELS)
+
+
+def test_released_predictor_reads_mu_and_the_papers_reads_z():
+    batch = ENAS.sample(40, seed=1)
+    for predictors, expected in (("released", True), ("paper", False)):
+        torch.manual_seed(0)
+        model = NGAE(NGAEConfig(hidden=12, latent=5, predictors=predictors, noise_scale=1.0))
+        model.calibrate(LABELS, LABELS)
+        first, second = (
+            model.loss(batch, LABELS, LABELS, generator=torch.Generator().manual_seed(s))["performance"] for s in (1, 2)
+        )
+        assert bool(first == second) == expected
+
+
+def test_standardised_predictions_return_to_the_unit_of_the_labels():
+    predictor = Predictor(5, 12)
+    predictor.calibrate(LABELS)
+    torch.testing.assert_close(predictor.unstandardise(predictor.standardise(LABELS)), LABELS)
+    reached = predictor(1e6 * torch.randn(200, 5))
+    assert reached.min() >= predictor.low and reached.max() <= predictor.high
+
+
+def test_d_vae_has_no_predictors():
+    model = NGAE(NGAEConfig(hidden=12, latent=5, predictors="none"))
+    assert not hasattr(model, "performance")
+    assert set(model.loss(ENAS.sample(4, seed=0))) == {"total", "vertices", "edges", "kl"}
+
+
+@pytest.mark.parametrize("fields, word", [({"predictors": "two"}, "predictors"), ({"latent": 0}, "latent")])
+def test_wrong_configuration_is_named(fields, word):
+    with pytest.raises(ValueError, match=word):
+        NGAEConfig(**fields)
+
+
+def test_graphs_of_another_size_are_refused():
+    model = NGAE(NGAEConfig(hidden=12, latent=5, num_vertices=7))
+    with pytest.raises(ValueError, match="built for graphs of 7 vertices, but the batch has 8"):
+        model.encode(ENAS.sample(2, seed=0))

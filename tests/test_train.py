@@ -1,0 +1,178 @@
+"""The training loop: resume, checkpoints, schedules, and what happens when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
+from latentnas.train import TrainConfig, fit, load_weights, run_directory, save_weights, train_model
+
+MODEL = NGAEConfig(hidden=16, latent=6)
+TRAINING = TrainConfig(epochs=4, batch_size=32, learning_rate=3e-3, precision="fp32", keep=(2,))
+
+
+@pytest.fixture(scope="module")
+def data():
+    batch = ENAS.sample(96, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    return batch, {name: torch.rand(96, generator=generator) for name in ("performance", "complexity")}
+
+
+@pytest.fixture(autouse=True)
+def state_after_every_epoch(monkeypatch):
+    monkeypatch.setattr("latentnas.train.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+
+
+def new_model(data, config=MODEL, seed=0):
+    torch.manual_seed(seed)
+    model = NGAE(config)
+    model.calibrate(**data[1])
+    return model
+
+
+def weights(directory, epoch=4):
+    return load_file(directory / f"epoch-{epoch:04d}.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
+def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, precision, schedule):
+    config = replace(TRAINING, precision=precision, schedule=schedule)
+    whole = fit(new_model(data), *data, config, tmp_path / "whole")
+
+    stopped = tmp_path / "stopped"
+    step = torch.optim.AdamW.step
+    calls = iter(range(100))
+
+    def stop_in_the_third_epoch(*arguments, **named):
+        if next(calls) == 7:
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.AdamW, "step", stop_in_the_third_epoch)
+        fit(new_model(data), *data, config, stopped)
+    resumed = fit(new_model(data, seed=9), *data, config, stopped)  # other initial weights must not matter
+
+    for epoch in (2, 4):
+        assert same(weights(tmp_path / "whole", epoch), weights(stopped, epoch))
+    assert whole.drop(columns="seconds").equals(resumed.drop(columns="seconds"))
+
+
+def test_killed_training_goes_on_and_ends_the_same(data, tmp_path):
+    """kill -9 at a random moment, as often as it takes."""
+    program = (
+        "import sys, torch; import latentnas.train as train\n"
+        "from pathlib import Path; from latentnas.models.ngae import NGAE, NGAEConfig\n"
+        "from latentnas.spaces.enas import ENAS\n"
+        "train.SECONDS_BETWEEN_CHECKPOINTS = -1.0; torch.manual_seed(0)\n"
+        "print('ready', flush=True)\n"
+        "train.fit(NGAE(NGAEConfig(hidden=16, latent=6, predictors='none')), ENAS.sample(96, seed=0), {},\n"
+        "    train.TrainConfig(epochs=25, batch_size=16, precision='fp32'), Path(sys.argv[1]))\n"
+    )
+
+    def start(name):
+        command = [sys.executable, "-c", program, str(tmp_path / name)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process.stdout.readline()
+        return process
+
+    assert start("whole").wait() == 0
+    random = np.random.default_rng()
+    for _ in range(2):
+        process = start("killed")
+        time.sleep(random.uniform(0.05, 0.6))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start("killed").wait() == 0
+    assert same(weights(tmp_path / "whole", 25), weights(tmp_path / "killed", 25))
+
+
+def test_training_learns_and_a_second_call_loads(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    learned = replace(TRAINING, epochs=30, learning_rate=1e-2)
+    first = train_model("ngae", NGAE, MODEL, *data, learned)
+    assert first.history["total"].iloc[-1] < 0.8 * first.history["total"].iloc[0]
+    second = train_model("ngae", NGAE, MODEL, *data, learned)
+    assert second.directory == first.directory and second.history.equals(first.history)
+    assert second.seconds == first.seconds > 0
+    assert same(first.model.state_dict(), second.model.state_dict())
+    early = second.at_epoch(2).state_dict()
+    assert not torch.equal(early["encoder.mu.weight"], first.model.state_dict()["encoder.mu.weight"])
+
+
+def test_same_seed_same_weights_other_seed_others(data, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(new_model(data), *data, replace(TRAINING, seed=seed), tmp_path / name)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_folder_depends_on_everything_that_decides_the_result(data):
+    batch, targets = data
+    other = targets | {"performance": targets["performance"] + 0.01}
+    folders = {
+        run_directory("ngae", new_model(data), batch, targets, TRAINING),
+        run_directory("ngae", new_model(data), batch, other, TRAINING),
+        run_directory("ngae", new_model(data), batch[:90], targets, TRAINING),
+        run_directory("ngae", new_model(data), batch, targets, replace(TRAINING, seed=1)),
+        run_directory("ngae", new_model(data, replace(MODEL, beta=0.1)), batch, targets, TRAINING),
+    }
+    assert len(folders) == 5
+
+
+def test_checkpoint_of_another_configuration_is_refused(data, tmp_path):
+    fit(new_model(data), *data, replace(TRAINING, epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="belongs to another configuration.*Delete the folder"):
+        fit(new_model(data, replace(MODEL, latent=5)), *data, replace(TRAINING, epochs=1), tmp_path)
+    with pytest.raises(ValueError, match="belongs to another configuration"):
+        fit(new_model(data), *data, replace(TRAINING, epochs=2), tmp_path)
+    save_weights(new_model(data), tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match='"hidden": 16.*"hidden": 8'):
+        load_weights(new_model(data, replace(MODEL, hidden=8)), tmp_path / "weights.safetensors")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
+    batch, targets = data
+    broken = targets | {"performance": targets["performance"].where(torch.arange(96) != 5, torch.nan)}
+    with pytest.raises(FloatingPointError, match="nan in epoch 1.*lower learning_rate"):
+        fit(new_model(data), batch, broken, TRAINING, tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "field, value", [("schedule", "cosine"), ("precision", "fp8"), ("epochs", 0), ("batch_size", 0)]
+)
+def test_wrong_settings_are_named(field, value):
+    with pytest.raises(ValueError, match=field):
+        TrainConfig(**{field: value})
+
+
+def test_one_cycle_rises_then_falls(data, tmp_path):
+    rates = fit(new_model(data), *data, replace(TRAINING, epochs=20), tmp_path)["learning_rate"]
+    peak = rates.idxmax()
+    assert 1 <= peak <= 3 and rates[peak] <= 3e-3
+    assert rates.iloc[: peak + 1].is_monotonic_increasing and rates.iloc[peak:].is_monotonic_decreasing
+    assert rates.iloc[-1] < 0.02 * rates[peak]
+
+
+def test_history_is_also_a_table_on_disk(data, tmp_path):
+    history = fit(new_model(data), *data, TRAINING, tmp_path)
+    table = np.genfromtxt(tmp_path / "history.csv", delimiter=",", names=True)
+    assert table["epoch"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(table["total"], history["total"])
+    assert json.loads(json.dumps(history.to_dict("list")))["edges"][0] > 0
