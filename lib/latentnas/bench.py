@@ -26,7 +26,7 @@ TRAIN_GRAPHS = 17_118
 REFERENCE_GRAPHS = 4
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./run_all.sh bench", description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, default=501, help="hidden size (default: 501, the published one)")
     parser.add_argument("--batches", type=int, default=8, help="batches timed per setting (default: 8)")
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{size:>6} {precision:>10} {1e3 * seconds:>9.1f} {epoch:>8.1f} {reference:>18.0f} {reference / epoch:>7.0f}",
             flush=True,
         )
+    return 0
 
 
 def batch_seconds(model: NGAE, batch: DagBatch, size: int, precision: str, batches: int) -> float:

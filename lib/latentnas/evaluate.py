@@ -71,15 +71,13 @@ def prior(model, space, train: DagBatch, points: int = PUBLISHED_POINTS, seed: i
 
 def _shares(graphs: DagBatch, count: Tensor, space, train: DagBatch, identity) -> dict[str, float]:
     valid = space.is_valid(graphs)
-    counts = count[valid].double().numpy()
-    keys = identity(graphs[valid])
-    known = set(identity(train))
-    new = np.array([key not in known for key in keys], dtype=bool)
-    total = max(counts.sum(), 1.0)
+    counts, keys, known = count[valid].tolist(), identity(graphs[valid]), set(identity(train))
+    total = sum(counts)
+    new = sum(number for number, key in zip(counts, keys) if key not in known)
     return {
-        "validity": 100 * counts.sum() / float(count.sum()),
-        "uniqueness": 100 * len(set(keys)) / total,
-        "novelty": 100 * counts[new].sum() / total,
+        "validity": 100 * total / float(count.sum()),
+        "uniqueness": 100 * len(set(keys)) / max(total, 1),
+        "novelty": 100 * new / max(total, 1),
     }
 
 
