@@ -1,0 +1,162 @@
+"""Gradient ascent in the latent space of NGAE, its one-step relative NAO, and ranked prior samples.
+
+All ascend ``f = f_perf - w * f_comp`` (NGAE eq. 7, there with w = 1) with both predictions on the standardised
+scale. Letters: S starts, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from latentnas.graphs import DagBatch
+from latentnas.models.ngae import NGAE
+from latentnas.spaces.enas import EnasSpace
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """An ascent from S starts; row 0 is the start, row ``steps`` the end. Predictions are standardised."""
+
+    z: Tensor  # [steps + 1, S, D]
+    performance: Tensor  # [steps + 1, S]
+    complexity: Tensor  # [steps + 1, S]
+
+
+def prior_start(train_mu: Tensor, count: int, seed: int) -> Tensor:
+    """``count`` points of the prior ``[count, D]``: N(0, I) scaled by the standard deviation of the training means
+    ``[n, D]`` and moved to their mean, as D-VAE draws (papers' "prior validity" protocol)."""
+    generator = torch.Generator(train_mu.device).manual_seed(seed)
+    noise = torch.randn(count, train_mu.shape[1], generator=generator, device=train_mu.device)
+    return train_mu.mean(dim=0) + noise * train_mu.std(dim=0, correction=0)
+
+
+def best_of_prior(model: NGAE, train_mu: Tensor, samples: int = 10_000, keep: int = 100, seed: int = 0) -> Tensor:
+    """The ``keep`` of ``samples`` prior points with the highest predicted performance, best first, ``[keep, D]``."""
+    _require_predictors(model)
+    z = prior_start(train_mu, samples, seed)
+    with torch.no_grad():
+        return z[model.performance(z).topk(keep).indices]
+
+
+def gradient_ascent(
+    model: NGAE, start: Tensor, steps: int, step_size: float, complexity_weight: float = 1.0
+) -> Trajectory:
+    """``steps`` times z <- z + step_size * gradient of f, for all starts ``[S, D]`` at once.
+
+    The released code takes steps of 10 (from a random start) and 1000 (from the best known architectures): they
+    make up for predictors of raw labels, whose gradients are tiny. Here labels are standardised; a step of 0.1
+    and 50 to 100 steps bring f to its plateau.
+
+    Raises:
+        ValueError: the model has no predictors, or ``start`` has not the model's latent dimension.
+        FloatingPointError: z left the finite numbers.
+    """
+    _check_points(model, "start", start)
+    path = [start.detach()]
+    performance, complexity = [], []
+    for step in range(steps + 1):
+        perf, comp, gradient = _ascent_direction(model, path[-1], complexity_weight)
+        performance.append(perf)
+        complexity.append(comp)
+        if step < steps:
+            path.append(path[-1] + step_size * gradient)
+    if not path[-1].isfinite().all():
+        raise FloatingPointError(f"The ascent left the finite numbers; lower step_size (now {step_size}).")
+    return Trajectory(torch.stack(path), torch.stack(performance), torch.stack(complexity))
+
+
+def nao_steps(
+    model: NGAE,
+    space: EnasSpace,
+    seeds_mu: Tensor,
+    known: DagBatch,
+    step_size: float = 0.1,
+    max_steps: int = 100,
+    complexity_weight: float = 0.0,
+) -> pd.DataFrame:
+    """NAO (Luo et al., 2018): from each seed one gradient step, longer and longer until a new architecture decodes.
+
+    Args:
+        seeds_mu: encodings ``[S, D]`` of the best *training* architectures, best first.
+        known: what is not new: the training architectures.
+        step_size: the lengths tried are 1, 2, ..., ``max_steps`` times this times the gradient.
+
+    Returns:
+        One row for every seed that found one: ``arch``, ``predicted_performance`` (accuracy), ``start`` (row of
+        ``seeds_mu``) and ``multiple`` (of the step size). No two rows have the same architecture.
+    """
+    _check_points(model, "seeds_mu", seeds_mu)
+    _, _, gradient = _ascent_direction(model, seeds_mu.detach(), complexity_weight)
+    taken, rows = set(known.keys()), []
+    waiting = list(range(len(seeds_mu)))
+    for multiple in range(1, max_steps + 1):
+        if not waiting:
+            break
+        z = seeds_mu[waiting].detach() + multiple * step_size * gradient[waiting]
+        graphs, accuracy = model.decode(z), _accuracy(model, z)
+        valid, keys = space.contains(graphs).tolist(), graphs.keys()
+        still_waiting = []
+        for place, start in enumerate(waiting):
+            if not valid[place] or keys[place] in taken:
+                still_waiting.append(start)
+                continue
+            taken.add(keys[place])
+            [arch] = space.to_strings(graphs[[place]])
+            rows.append((arch, accuracy[place].item(), start, multiple))
+        waiting = still_waiting
+    return pd.DataFrame(rows, columns=["arch", "predicted_performance", "start", "multiple"]).sort_values(
+        "start", ignore_index=True
+    )
+
+
+def architectures(model: NGAE, space: EnasSpace, z: Tensor) -> pd.DataFrame:
+    """The distinct valid architectures that points ``[S, D]`` decode to (greedily), best predicted first.
+
+    Columns: ``arch``, ``predicted_performance`` (accuracy) and ``start``, the row of ``z``; where several rows
+    decode to one architecture, the one with the best prediction stands for it.
+    """
+    _check_points(model, "z", z)
+    graphs = model.decode(z)
+    valid = space.contains(graphs).nonzero().flatten()
+    frame = pd.DataFrame({
+        "arch": space.to_strings(graphs[valid]),
+        "predicted_performance": _accuracy(model, z[valid]).cpu().numpy(),
+        "start": valid.cpu().numpy(),
+    })
+    frame = frame.sort_values("predicted_performance", ascending=False, kind="stable")
+    return frame.drop_duplicates("arch", ignore_index=True)
+
+
+def _ascent_direction(model: NGAE, z: Tensor, complexity_weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Both predictions ``[S]`` at z and the gradient ``[S, D]`` of f."""
+    with torch.enable_grad():
+        z = z.clone().requires_grad_()
+        performance, complexity = model.performance(z), model.complexity(z)
+        [gradient] = torch.autograd.grad((performance - complexity_weight * complexity).sum(), z)
+    return performance.detach(), complexity.detach(), gradient
+
+
+@torch.no_grad()
+def _accuracy(model: NGAE, z: Tensor) -> Tensor:
+    return model.performance.unstandardise(model.performance(z))
+
+
+def _require_predictors(model: NGAE) -> None:
+    if model.config.predictors == "none":
+        raise ValueError(
+            'This model has no predictors (predictors="none", which is D-VAE), so there is nothing to ascend. '
+            'Train with predictors="paper", or search with latentnas.search.bayesian.'
+        )
+
+
+def _check_points(model: NGAE, name: str, points: Tensor) -> None:
+    _require_predictors(model)
+    if points.ndim != 2 or points.shape[1] != model.config.latent or not len(points):
+        raise ValueError(
+            f"{name} must hold latent points [S, {model.config.latent}] with S at least 1, but has shape "
+            f"{tuple(points.shape)}."
+        )
