@@ -75,6 +75,17 @@ def test_complexity_weight_lowers_complexity(model, start):
     assert with_it.complexity[-1].mean() < without.complexity[-1].mean()
 
 
+def test_prior_weight_pulls_towards_the_training_means(model, start):
+    train_mu = torch.randn(500, 8, generator=torch.Generator().manual_seed(5)) * torch.linspace(0.2, 2, 8) + 1
+    plain, pulled = (gradient_ascent(model, start, 1, 0.1, 1.0, weight, train_mu).z[1] for weight in (0.0, 0.5))
+    z = start.clone().requires_grad_()
+    distance = ((z - train_mu.mean(dim=0)) / train_mu.std(dim=0, correction=0)).square().sum()
+    [slope] = torch.autograd.grad(0.5 / 2 * distance, z)
+    torch.testing.assert_close(plain - pulled, 0.1 * slope)
+    with pytest.raises(ValueError, match="needs train_mu"):
+        gradient_ascent(model, start, 1, 0.1, prior_weight=0.5)
+
+
 def test_prior_has_the_statistics_of_the_training_means():
     train_mu = torch.randn(4000, 3) * torch.tensor([0.1, 1.0, 3.0]) + torch.tensor([5.0, 0.0, -2.0])
     z = prior_start(train_mu, 20_000, seed=1)
