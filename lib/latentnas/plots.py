@@ -501,12 +501,12 @@ NGAE_PUBLISHED_RMSE = {100: 0.605, 200: 0.427, 300: 0.357}  # its raw RMSE over 
 
 @styled
 def ngae_rmse_curve(curve):
-    """NGAE Fig. 4, right: test error of the performance predictor by epoch, beside NGAE's own.
+    """NGAE Fig. 4, right: error of the performance predictor by epoch, beside NGAE's own on its test set.
 
     Columns: epoch, rmse (standardised), model, seed, mean_line (what predicting the train mean reaches, constant).
     """
     curve = rows_of(curve, "epoch", "rmse", "model", "seed", "mean_line")
-    figure, axes = new_figure(2.6, width=COLUMN)
+    figure, axes = new_figure(3.1, width=COLUMN)
     ax = axes[0, 0]
     colours = colours_of(curve.model)
     mean_line = curve.mean_line.iloc[0]
@@ -525,9 +525,9 @@ def ngae_rmse_curve(curve):
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("epoch")
-    ax.set_ylabel("test RMSE (train st. dev.)")
+    ax.set_ylabel("RMSE (train st. dev.)")
     ax.set_ylim(0, 1.12 * max(mean_line, curve.rmse.quantile(0.98)))
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7)
     return figure
 
 

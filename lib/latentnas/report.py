@@ -39,13 +39,13 @@ EXPERIMENTS = (
         "Performance predicted from the latent code",
         "NGAE Fig. 4",
         "03_ngae_predictor",
-        ("ngae.enas.rmse_std", "ngae.enas.pearson"),
+        ("ngae.enas.rmse_std", "ngae.enas.pearson", "ngae.enas.ascent_gain"),
     ),
     Experiment(
         "Architectures found by ascent, against D-VAE + Bayesian optimisation",
         "NGAE Fig. 5",
         "04_ngae_architectures",
-        ("ngae.enas.ascent_gain", "ngae.enas.flops_reduction"),
+        ("ngae.enas.top3_judged", "ngae.enas.flops_saving", "ngae.enas.flops_saving_cost"),
     ),
 )
 

@@ -75,8 +75,14 @@ class _Generation:
             rows=torch.zeros(points, vertices, dtype=torch.long, device=device),
             state=gru(decoder.cell, type_gates(decoder.cell, types[:, 0]), decoder.initial(z).tanh()),
         )
-        self.messages = z.new_zeros(0, decoder.cell.hidden_size)  # of every vertex written so far, [rows, H]
-        self.from_source = z.new_zeros(0, 4 * decoder.cell.hidden_size)  # its half of the edge head's first layer
+        every_type = torch.arange(decoder.num_types, device=device)
+        hidden = decoder.cell.hidden_size
+        self.target_weight = decoder.edge_head[0].weight[:, hidden:]
+        # A new vertex has no predecessors yet: one state per type, and one half of the edge head's first layer.
+        self.new_state = gru(decoder.cell, type_gates(decoder.cell, every_type), z.new_zeros(1, hidden))  # [T, H]
+        self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
+        self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
+        self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
 
     def run(self) -> tuple[DagBatch, Tensor, Tensor]:
         finished = []
@@ -117,15 +123,13 @@ class _Generation:
         """Decide the edges into vertex v, from the nearest vertex back; its state follows every "yes"."""
         if not len(self.branches.count):
             return
-        head = self.decoder.edge_head
-        target_weight = head[0].weight[:, self.decoder.cell.hidden_size :]
-        gates = type_gates(self.decoder.cell, self.branches.types[:, v])
+        types = self.branches.types[:, v]
+        gates = type_gates(self.decoder.cell, types)
         received = torch.zeros_like(self.branches.state)
-        self.branches.state = gru(self.decoder.cell, gates, received)
-        from_target = F.linear(self.branches.state, target_weight)
+        self.branches.state, from_target = self.new_state[types], self.new_target[types]
         for u in range(v - 1, -1, -1):
             hidden = from_target + self.from_source[self.branches.rows[:, u]]
-            probability = head[1:](hidden).squeeze(1).sigmoid()
+            probability = self.decoder.edge_head[1:](hidden).squeeze(1).sigmoid()
             yes = _split_in_two(self.branches.count, probability, self.generator)
             both = ((yes > 0) & (yes < self.branches.count)).nonzero().squeeze(1)
             if len(both):  # the "no" part of a split branch goes on as a branch of its own, at the end
@@ -140,7 +144,7 @@ class _Generation:
             received[changed] += self.messages[self.branches.rows[changed, u]]
             state = gru(self.decoder.cell, gates[changed], received[changed])
             self.branches.state[changed] = state
-            from_target[changed] = F.linear(state, target_weight)
+            from_target[changed] = F.linear(state, self.target_weight)
 
 
 def _with_output(branches: _Branches, v: int) -> DagBatch:
