@@ -112,7 +112,12 @@ class SparseGP:
         optimizer = torch.optim.Adam(model.parameters(), lr=self.config.learning_rate)
         inputs, targets = model.train_inputs[0], model.train_targets
         started = printed = time.monotonic()
-        with warnings.catch_warnings(), gpytorch.settings.cholesky_jitter(float_value=1e-5):
+        with (
+            warnings.catch_warnings(),
+            gpytorch.settings.cholesky_jitter(float_value=1e-5),
+            # BoTorch, once imported, switches this off for the whole process; then GPyTorch builds all [n, n]
+            gpytorch.settings.fast_computations(log_prob=False),
+        ):
             warnings.simplefilter("ignore", NumericalWarning)  # "added jitter": expected where points are close
             for step in range(1, self.config.steps + 1):
                 optimizer.zero_grad()
