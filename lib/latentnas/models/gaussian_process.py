@@ -116,7 +116,7 @@ class SparseGP:
             warnings.catch_warnings(),
             gpytorch.settings.cholesky_jitter(float_value=1e-5),
             # BoTorch, once imported, switches this off for the whole process; then GPyTorch builds all [n, n]
-            gpytorch.settings.fast_computations(log_prob=False),
+            gpytorch.settings.fast_computations(log_prob=True),
         ):
             warnings.simplefilter("ignore", NumericalWarning)  # "added jitter": expected where points are close
             for step in range(1, self.config.steps + 1):
