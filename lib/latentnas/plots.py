@@ -643,6 +643,8 @@ def pareto_front(cost, value):
 # ---------------------------------------------------------------- all of them, from stored tables
 
 FIGURES = {  # figure: (notebook, names of its stored tables, function of those tables)
+    "walk": ("00_start_here", ("walk",), space_cells),
+    "improve": ("00_start_here", ("improve",), space_cells),
     "accuracy": ("01_search_spaces", ("histogram", "skips", "effects"), space_accuracy),
     "costs": ("01_search_spaces", ("density", "correlations"), space_costs),
     "cells": ("01_search_spaces", ("cells",), space_cells),

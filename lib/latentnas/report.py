@@ -27,7 +27,12 @@ class Experiment:
 
 
 EXPERIMENTS = (
-    Experiment("One architecture encoded, decoded, walked and improved", "", "00_start_here"),
+    Experiment(
+        "One architecture encoded, decoded, walked and improved",
+        "",
+        "00_start_here",
+        ("ngae.enas.reconstruction@small", "ngae.enas.ascent_gain@small"),
+    ),
     Experiment("The ENAS space and its table", "", "01_search_spaces"),
     Experiment(
         "Reconstruction, validity, uniqueness, novelty",
