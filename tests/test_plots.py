@@ -57,8 +57,9 @@ def tables():
             [dict(source=u, target=v, difference=(v - 2 * u) / 1000) for u, v in pairs],
         ],
         costs=[density, dict(measure=["FLOPs", "complexity"], label=["millions", "share"], spearman=[-0.1, 0.2])],
-        cells=[[dict(label=label, arch=EVERY_SKIP, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]],
     )
+    labelled = [dict(label=label, arch=EVERY_SKIP, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]
+    spaces |= {figure: [labelled] for figure in ("cells", "walk", "improve")}
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front,
