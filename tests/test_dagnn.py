@@ -247,3 +247,18 @@ def test_a_decoder_that_never_stops_is_stopped(favourite_type, edge_bias, vertic
     assert (decoded.types[:, vertices - 1] == ENAS.output_type).all()
     assert (decoded.types[:, vertices:] == -1).all()
     assert ENAS.is_valid(decoded).tolist() == [valid] * 4
+
+
+def test_samples_do_not_depend_on_how_many_points_are_decoded_together(monkeypatch):
+    """Graphs belong to their own z, and memory is bounded by points times trials."""
+    model = make_model(ENAS_SHAPE)
+    z = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("latentnas.models.generate.BRANCHES_AT_ONCE", 100)
+    graphs, source, count = model.sample_decodes(z, 50, torch.Generator().manual_seed(1))
+    assert torch.zeros(7).index_add(0, source, count.float()).tolist() == [50.0] * 7 and source.diff().min() >= 0
+    for point in range(7):
+        whole, _, counts = model.sample_decodes(z[[point]], 5000, torch.Generator().manual_seed(2))
+        frequent = dict(zip(whole.keys(), counts.tolist()))
+        mine = graphs[source == point]
+        covered = sum(frequent.get(key, 0) for key in mine.keys())
+        assert covered > 100, "graphs attributed to a point must be ones that the point decodes to"

@@ -17,7 +17,8 @@ from torch import Tensor
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.dagnn import DagDecoder, gru, message, type_gates
 
-POINTS_AT_ONCE = 2048  # latent points decoded together; bounds memory
+POINTS_AT_ONCE = 2048  # latent points decoded together
+BRANCHES_AT_ONCE = 20_480  # decodes together, each at worst a branch of its own; bounds memory to about 2 GB at H = 501
 
 
 @torch.no_grad()
@@ -35,10 +36,11 @@ def sample(decoder: DagDecoder, z: Tensor, trials: int, generator: torch.Generat
         The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
         Both are int64, one entry a graph, and the counts of one z sum to ``trials``.
     """
-    parts = [_Generation(decoder, rows, trials, generator).run() for rows in z.split(POINTS_AT_ONCE)]
+    together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
+    parts = [_Generation(decoder, rows, trials, generator).run() for rows in z.split(together)]
     return (
         DagBatch.cat(graphs for graphs, _, _ in parts),
-        torch.cat([source + part * POINTS_AT_ONCE for part, (_, source, _) in enumerate(parts)]),
+        torch.cat([source + part * together for part, (_, source, _) in enumerate(parts)]),
         torch.cat([count for _, _, count in parts]),
     )
 
