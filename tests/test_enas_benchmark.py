@@ -8,20 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from latentnas.benchmarks.download import DataError, DataUnreachable
+from latentnas.benchmarks.download import DataError
 from latentnas.benchmarks.enas import load_enas, read_structures
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
 
 GOOD = "[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]], 0.7302"
-
-
-@pytest.fixture(scope="module")
-def enas():
-    try:
-        return load_enas()
-    except DataUnreachable as error:
-        pytest.skip(str(error))
 
 
 def test_published_check_values(enas):

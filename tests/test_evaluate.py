@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from latentnas.benchmarks.download import DataUnreachable
-from latentnas.benchmarks.enas import load_enas
 from latentnas.evaluate import encode_all, prior, reconstruction
 from latentnas.graphs import DagBatch
 from latentnas.judge import train_judge
@@ -92,14 +90,6 @@ def test_metrics_of_an_untrained_model():
     assert first == again and 0 <= first["published"] < 50
     shares = prior(model, ENAS, batch, points=20)
     assert all(0 <= value <= 100 for value in shares.values())
-
-
-@pytest.fixture(scope="module")
-def enas():
-    try:
-        return load_enas()
-    except DataUnreachable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
