@@ -119,28 +119,18 @@ FILES = {
             "Graphs. NeurIPS 2019.",
         ),
         PublicFile(
-            name="nasbench101-accuracies",
-            repository="NiccoloCavagnero/FreeREA",
-            commit="9c2a726cd3adf526c43ae52a515a8fc5ea927fe7",
+            name="nasbench101_accuracies",
             path="cached_metrics/nasbench101/cifar10/accuracies.pkl.gz",
             sha256="84bcca117040f6f499e81743baee1ffaa3865f014bc7489fb1833dc06905f55e",
             size=1_844_769,
-            licence="MIT",
-            citation="Ying, Klein, Christiansen, Real, Murphy, Hutter. NAS-Bench-101: Towards Reproducible Neural "
-            "Architecture Search. ICML 2019. File by Cavagnero, Robbiano, Caputo, Averta. FreeREA: Training-Free "
-            "Evolution-Based Architecture Search. WACV 2023.",
+            **_FREEREA,
         ),
         PublicFile(
-            name="nasbench101-params",
-            repository="NiccoloCavagnero/FreeREA",
-            commit="9c2a726cd3adf526c43ae52a515a8fc5ea927fe7",
+            name="nasbench101_params",
             path="cached_metrics/nasbench101/cifar10/params.pkl.gz",
             sha256="1b312e23917a312c6fc6f356e579ba1166870e6671f7cb1c093685a2558a1e6a",
             size=4_105_386,
-            licence="MIT",
-            citation="Ying, Klein, Christiansen, Real, Murphy, Hutter. NAS-Bench-101: Towards Reproducible Neural "
-            "Architecture Search. ICML 2019. File by Cavagnero, Robbiano, Caputo, Averta. FreeREA: Training-Free "
-            "Evolution-Based Architecture Search. WACV 2023.",
+            **_FREEREA,
         ),
         PublicFile(
             name="nasbench201_test_cifar10",
