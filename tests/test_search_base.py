@@ -1,0 +1,287 @@
+"""The search loop and its histories: a plain reference, counting, clean ends, bad searchers, exact random search."""
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latentnas.search import base
+from latentnas.search.base import Domain, nasbench201_domain, run, run_many
+from latentnas.search.discrete import RandomSearch
+from latentnas.search.history import attach, curve, expected_random_search, queries_to_optimum
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.stats import bootstrap_interval
+
+OPTIONS = 4
+
+
+def toy_domain(classes=True):
+    """Three decisions with four options each, 64 rows; where the first is 0, the others have no effect."""
+    choices = np.array(list(itertools.product(range(OPTIONS), repeat=3)))
+    identity = (
+        np.where(choices[:, 0] == 0, 0, np.arange(len(choices))) if classes else np.arange(len(choices))
+    )
+    one_change = (choices[:, None] != choices[None]).sum(axis=2) == 1
+    neighbors = np.stack([np.flatnonzero(row) for row in one_change])
+    features = (choices[:, :, None] == np.arange(OPTIONS)).reshape(len(choices), -1)
+    return Domain(choices, identity, neighbors.__getitem__, features)
+
+
+def toy_values(seed=0):
+    return np.random.default_rng(seed).normal(size=OPTIONS**3)
+
+
+class Scripted:
+    """Answers each question with the next of the given lists, then with nothing; remembers what it is told."""
+
+    def __init__(self, answers, domain=None, seed=0):
+        self.domain, self.seed = domain or toy_domain(), seed
+        self.answers, self.told = list(answers), []
+
+    def ask(self, n):
+        return np.array(self.answers.pop(0) if self.answers else [], dtype=np.int64)
+
+    def tell(self, rows, values):
+        self.told += zip(rows.tolist(), values.tolist())
+
+
+class Spy:
+    """A column of labels that remembers which were read."""
+
+    def __init__(self, values):
+        self.values, self.read = values, []
+
+    def __call__(self, rows):
+        self.read += rows.tolist()
+        return self.values[rows]
+
+
+# the loop
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.booleans(),
+    st.lists(st.integers(0, 63), max_size=6),
+    st.lists(st.lists(st.integers(0, 63), min_size=1, max_size=3), max_size=40),
+    st.integers(6, 30),
+)
+def test_history_equals_a_plain_reference(classes, initial, answers, budget):
+    domain, values = toy_domain(classes), np.round(toy_values(), 1)  # rounded: ties
+    searcher, spy = Scripted([answer[:1] for answer in answers], domain), Spy(values)
+    history = run(searcher, spy, budget, initial=initial)
+
+    first = {}
+    for row in range(64):
+        first.setdefault(domain.identity[row], row)
+    bought, told, best = [], [], None
+    expected = []
+    for row in [*initial, *(answer[0] for answer in answers)]:
+        if len(bought) == min(budget, len(first)):
+            break
+        known = first[domain.identity[row]]
+        told.append((row, values[known]))
+        if known not in bought:
+            bought.append(known)
+            best = known if best is None or values[known] > values[best] else best
+            expected.append((len(bought), known, values[known], values[best], best))
+    columns = ["query", "row", "value", "incumbent", "incumbent_row"]
+    assert list(history[columns].itertuples(index=False, name=None)) == expected
+    assert searcher.told == told and spy.read == bought
+    ended = "budget spent" if len(bought) == budget else "nothing new proposed"
+    assert set(history.stopped) <= {ended}
+    assert set(history.counted_by) <= {"class" if classes else "string"} and set(history.seed) <= {0}
+
+
+def test_a_batch_is_counted_by_architecture():
+    searcher = Scripted([[0, 1, 2, 20], [20, 21]])  # 0, 1 and 2 are one class
+    history = run(searcher, toy_domain().lookup(toy_values()), 5, batch=4)
+    assert history.row.tolist() == [0, 20, 21] and history["query"].tolist() == [1, 2, 3]
+    assert [row for row, _ in searcher.told] == [0, 1, 2, 20, 20, 21]
+    assert len({value for row, value in searcher.told if row < 3}) == 1
+
+
+def test_runs_end_cleanly():
+    lookup = toy_domain().lookup(toy_values())
+    history = run(RandomSearch(toy_domain(), 0), lookup, 1000)
+    assert sorted(history.row) == sorted(toy_domain().distinct) and len(history) == 49
+    assert set(history.stopped) == {"space exhausted"}
+
+    class Stuck(Scripted):
+        def ask(self, n):
+            return np.array([7, 8])[:n]
+
+    history = run(Stuck([]), lookup, 10, batch=2)
+    assert history.row.tolist() == [0] and set(history.stopped) == {"nothing new proposed"}
+    assert set(run(Scripted([[3]]), lookup, 10).stopped) == {"nothing new proposed"}
+    assert run(Scripted([]), lookup, 10).empty
+
+
+def test_a_batch_shrinks_to_the_budget_that_is_left():
+    asked = []
+
+    class Counting(RandomSearch):
+        def ask(self, n):
+            asked.append(n)
+            return super().ask(n)
+
+    history = run(Counting(toy_domain(), 1), toy_domain().lookup(toy_values()), 10, batch=4)
+    assert asked == [4, 4, 2] and len(history) == 10 and set(history.stopped) == {"budget spent"}
+
+
+def test_bad_searchers_and_objectives_are_refused():
+    domain = toy_domain()
+    lookup = domain.lookup(toy_values())
+    with pytest.raises(ValueError, match="asked for 1 rows but returned 2"):
+        run(Scripted([[1, 2]]), lookup, 5)
+    for row in (-1, 64):
+        with pytest.raises(ValueError, match=f"Scripted has row {row}, .* 0 to 63"):
+            run(Scripted([[row]]), lookup, 5)
+
+    class Floats(Scripted):
+        def ask(self, n):
+            return np.array([1.5])
+
+    with pytest.raises(ValueError, match="Floats must be rows as whole numbers"):
+        run(Floats([]), lookup, 5)
+    with pytest.raises(ValueError, match="budget is 3 queries and 0 are spent"):
+        run(Scripted([]), lookup, 3, initial=range(20, 24))
+    with pytest.raises(ValueError, match="initial design has row 99"):
+        run(Scripted([]), lookup, 3, initial=[99])
+    with pytest.raises(ValueError, match="nan for row 21;"):
+        run(Scripted([[20, 21]]), domain.lookup(np.where(np.arange(64) == 21, np.nan, 1.0)), 5, batch=2)
+    with pytest.raises(ValueError, match=r"2 rows but returned shape \[1\]"):
+        run(Scripted([[20, 21]]), lambda rows: np.zeros(1), 5, batch=2)
+    for budget, batch in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="at least 1"):
+            run(Scripted([]), lookup, budget, batch)
+    with pytest.raises(ValueError, match="64 values"):
+        domain.lookup(np.zeros(63))
+    with pytest.raises(ValueError, match="64 rows needs features"):
+        Domain(domain.choices, domain.identity, domain.neighbors, np.zeros((63, 2)))
+
+
+# many seeds
+
+
+def test_many_seeds_do_not_depend_on_jobs():
+    domain = toy_domain()
+    make, lookup = partial(RandomSearch, domain), domain.lookup(toy_values())
+    one = run_many(make, lookup, 20, seeds=[3, 0, 7])
+    assert one.seed.tolist() == [3] * 20 + [0] * 20 + [7] * 20
+    pd.testing.assert_frame_equal(one[one.seed == 0].reset_index(drop=True), run(make(0), lookup, 20))
+    assert one.groupby("seed").row.agg(tuple).nunique() == 3
+    pd.testing.assert_frame_equal(one, run_many(make, lookup, 20, seeds=[3, 0, 7], jobs=2))
+    for seeds in ([], [1, 1]):
+        with pytest.raises(ValueError, match="each only once"):
+            run_many(make, lookup, 20, seeds)
+
+
+def test_progress_says_how_long(monkeypatch, capfd):
+    domain = toy_domain()
+    run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(base, "SECONDS_BETWEEN_LINES", -1.0)
+    run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
+    lines = capfd.readouterr().err
+    assert "seed 1: query 5/5  0 s left" in lines and "1/2 seeds" in lines and "2/2 seeds  0 s left" in lines
+
+
+# what is read from histories
+
+
+def test_the_incumbent_is_selected_by_validation():
+    valid, test = toy_values(0), toy_values(1)
+    history = attach(run(RandomSearch(toy_domain(False), 0), valid.__getitem__, 30), test)
+    for count in range(1, 31):
+        seen = history.row[:count].to_numpy()
+        assert history.test[count - 1] == test[seen[valid[seen].argmax()]]
+    with pytest.raises(ValueError, match="one value for each row"):
+        attach(history, test[:10])
+
+
+def test_queries_to_optimum():
+    domain, values = toy_domain(), toy_values()
+    values[:16] = 10.0  # class 0 is the best
+    values[63] = 10.0  # and so is this one
+    assert domain.optimum(values).tolist() == [0, 63]
+    histories = [
+        run(Scripted([[row] for row in rows], domain, seed), domain.lookup(values), 9)
+        for seed, rows in enumerate([[20, 21, 5, 63], [63], [20, 21]])
+    ]
+    found = queries_to_optimum(pd.concat(histories), domain.optimum(values))
+    assert found.index.tolist() == [0, 1, 2] and found[[0, 1]].tolist() == [3, 1]
+    assert np.isnan(found[2])
+
+
+def test_curve_summarises_seeds():
+    domain, values = toy_domain(), toy_values()
+    histories = [run(RandomSearch(domain, seed), domain.lookup(values), 5 + 3 * seed) for seed in range(4)]
+    found = curve(pd.concat(histories), at=[1, 6, 14, 99])
+    for row, query in zip(found.itertuples(), [1, 6, 14, 99], strict=True):
+        expected = np.array([history.incumbent[min(query, len(history)) - 1] for history in histories])
+        assert (row.query, row.seeds) == (query, 4)
+        assert np.allclose([row.mean, row.std], [expected.mean(), expected.std(ddof=1)])
+        assert (row.low, row.high) == bootstrap_interval(expected)
+    with pytest.raises(ValueError, match="number 1.*at 0"):
+        curve(histories[0], at=[0, 5])
+
+
+# random search without simulation
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_expected_random_search_equals_all_draws(replacement):
+    valid, test = np.array([3.0, 5.0, 5.0, 1.0, 5.0, 3.0]), np.array([7.0, 1.0, 4.0, 9.0, 2.5, 8.0])
+    for count in range(1, 6 if replacement else 7):
+        draw = (
+            partial(itertools.product, repeat=count)
+            if replacement
+            else partial(itertools.permutations, r=count)
+        )
+        outcomes = [
+            test[max(drawn, key=lambda row: valid[row])] for drawn in draw(range(6))
+        ]  # the first of equals
+        found = expected_random_search(valid, test, [count], replacement)
+        assert np.allclose(found.to_numpy(), [[count, np.mean(outcomes), np.std(outcomes)]])
+
+
+def test_expected_random_search_refuses_what_cannot_be_drawn():
+    values = np.arange(4.0)
+    for count in (0, 5):
+        with pytest.raises(ValueError, match=f"{count} architectures cannot be drawn from 4"):
+            expected_random_search(values, values, [count])
+    assert expected_random_search(values, values, [500], replacement=True)["mean"][0] == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="finite"):
+        expected_random_search(values, np.array([0, 1, np.nan, 2]), [1])
+    with pytest.raises(ValueError, match=r"\[4\] and \[3\]"):
+        expected_random_search(values, values[:3], [1])
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_simulated_random_search_agrees_with_the_exact_one(classes):
+    domain, valid, test = toy_domain(classes), toy_values(0), toy_values(1)
+    history = attach(run_many(partial(RandomSearch, domain), domain.lookup(valid), 20, range(400)), test)
+    counts = [1, 3, 8, 20]
+    exact = expected_random_search(valid[domain.distinct], test[domain.distinct], counts)
+    simulated = curve(history, counts, "test")
+    assert (np.abs(simulated["mean"] - exact["mean"]) < 3 * exact["std"] / np.sqrt(400)).all()
+    assert np.allclose(simulated["std"], exact["std"], rtol=0.15)
+
+
+# NAS-Bench-201
+
+
+def test_nasbench201_domain():
+    domain = nasbench201_domain("class")
+    assert domain.size == 15_625 and len(domain.distinct) == 6_466 and domain.counted_by == "class"
+    assert np.array_equal(domain.distinct, NASBENCH201.representatives())
+    assert np.array_equal(domain.neighbors(np.array([5, 7])), NASBENCH201.neighbors([5, 7]))
+    strings = nasbench201_domain("string")
+    assert len(strings.distinct) == 15_625 and strings.counted_by == "string"
+    with pytest.raises(ValueError, match="identity='cell'"):
+        nasbench201_domain("cell")
