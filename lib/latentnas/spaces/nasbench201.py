@@ -165,7 +165,7 @@ class NasBench201Space:
     def neighbors(self, rows: ArrayLike) -> np.ndarray:
         """Rows of the 24 cells that differ in one operation, int64 [B, 24]: edge by edge, on each edge the four
         other operations in ascending order. Raises ValueError when a row is not a whole number 0 to 15,624."""
-        rows = _whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size).reshape(-1, 1, 1)
+        rows = whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size).reshape(-1, 1, 1)
         current = rows // _PLACE_VALUES[:, None] % NUM_OPERATIONS  # [B, 6, 1]
         others = np.arange(NUM_OPERATIONS - 1)
         others = others + (others >= current)  # [B, 6, 4]
@@ -336,7 +336,7 @@ def _num_classes(dataset: str) -> int:
 
 def _six(numbers: ArrayLike) -> np.ndarray:
     """Checked operation numbers, int64 [B, 6]."""
-    numbers = _whole_numbers(numbers, "An operation of a NAS-Bench-201 cell", NUM_OPERATIONS)
+    numbers = whole_numbers(numbers, "An operation of a NAS-Bench-201 cell", NUM_OPERATIONS)
     if numbers.size == 0:
         return numbers.reshape(0, len(CELL_EDGES))
     if numbers.ndim != 2 or numbers.shape[1] != len(CELL_EDGES):
@@ -347,8 +347,8 @@ def _six(numbers: ArrayLike) -> np.ndarray:
     return numbers
 
 
-def _whole_numbers(values: ArrayLike, what: str, limit: int) -> np.ndarray:
-    """Checked whole numbers from 0 below `limit`, int64."""
+def whole_numbers(values: ArrayLike, what: str, limit: int) -> np.ndarray:
+    """Array-like whole numbers from 0 below `limit` as int64. Raises ValueError saying what was found instead."""
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
         raise ValueError(
