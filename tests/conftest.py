@@ -4,6 +4,7 @@ import pytest
 
 from latentnas.benchmarks.download import DataUnreachable
 from latentnas.benchmarks.enas import load_enas
+from latentnas.benchmarks.nasbench201 import load_nasbench201
 
 
 @pytest.fixture(scope="session")
@@ -11,5 +12,14 @@ def enas():
     """The public ENAS table; tests that need it are skipped where there is neither network nor mirror."""
     try:
         return load_enas()
+    except DataUnreachable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def nasbench201():
+    """The public NAS-Bench-201 table; tests that need it are skipped like those of `enas`."""
+    try:
+        return load_nasbench201()
     except DataUnreachable as error:
         pytest.skip(str(error))

@@ -1,0 +1,349 @@
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): every cell of the space, trained on three data sets.
+
+Two training schedules, each with its own annealing, so the shorter one is no prefix of the longer: 12 epochs
+(a cheap signal) and 200 epochs. Four training sets: `cifar10-valid` is half of CIFAR-10's training images,
+`cifar10` all of them, `cifar100` and `ImageNet16-120` their training images. Evaluation sets: `x-valid` and
+`x-test` are validation and test images; `ori-test` is the whole official test set, which for CIFAR-100 and
+ImageNet16-120 is `x-valid` and `x-test` together. One signal of the table is named
+`<training set>/<evaluation set>@<epochs>`; the usual protocol selects by `valid_column` and reports
+`test_column`.
+
+The public table is put together from small files of five repositories (see `download.FILES`). All are indexed
+as the official file is, and hold means or single runs of the same trainings:
+
+* 200 epochs, test: means over the runs;
+* 200 epochs, single runs, two or three a cell with ascending seed: `cifar10-valid/x-valid`, and `ori-test` of
+  CIFAR-100 and ImageNet16-120. As validation and test images are equally many there, mean validation accuracy
+  is twice the mean of `ori-test` minus the mean of `x-test`;
+* 12 epochs: one run, except `cifar10-valid/x-valid`, a mean over two;
+* seconds of training, of which only those of `cifar10-valid` are measured cell by cell: the others are 2 and
+  6.068 times as long for every cell;
+* latency in milliseconds on 27 device settings.
+
+Parameters and FLOPs are computed from the cell (`NASBENCH201.params`): the recorded parameter counts in the
+file of single runs are wrong by one convolution for 150 cells.
+"""
+
+import hashlib
+import pickletools
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+
+from latentnas import paths
+from latentnas.benchmarks.download import FILES, NASBENCH201_LATENCY, DataError, fetch
+from latentnas.benchmarks.pickles import load_arrays
+from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
+
+DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
+MAX_RUNS = 3
+CITATION = (
+    "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
+)
+
+# What the public file of single runs has for each data set.
+PUBLIC_RUNS = {
+    "cifar10": "cifar10-valid/x-valid@200",
+    "cifar100": "cifar100/ori-test@200",
+    "ImageNet16-120": "ImageNet16-120/ori-test@200",
+}
+_RUNS_KEYS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
+# The six rows of the file of 12-epoch accuracies, in its order.
+_12_EPOCH_COLUMNS = (
+    "cifar10/ori-test@12", "cifar10-valid/x-valid@12", "cifar100/x-test@12", "cifar100/x-valid@12",
+    "ImageNet16-120/x-test@12", "ImageNet16-120/x-valid@12",
+)  # fmt: skip
+
+_FORMAT = 1  # of the converted table; raise it when its content changes
+_PUBLIC_FILES = (
+    *(f"nasbench201_test_{dataset}" for dataset in DATASETS), "nasbench201_runs", "nasbench201_12_epochs",
+    "nasbench201_index", *(f"nasbench201_latency_{device}" for device in NASBENCH201_LATENCY),
+)  # fmt: skip
+
+
+def valid_column(dataset: str, epochs: int = 200) -> str:
+    """The signal to select by: validation accuracy of networks that never saw the validation images."""
+    return f"{'cifar10-valid' if dataset == 'cifar10' else dataset}/x-valid@{epochs}"
+
+
+def test_column(dataset: str, epochs: int = 200) -> str:
+    """The signal to report: test accuracy."""
+    return f"{dataset}/{'ori-test' if dataset == 'cifar10' else 'x-test'}@{epochs}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a table comes from. Values of different sources are never mixed: they average other runs."""
+
+    name: str
+    files: dict[str, str]  # name -> SHA-256; of the public source, names in `download.FILES`
+    licences: tuple[str, ...]
+    citations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NasBench201Benchmark:
+    """The table, one row per architecture in the order of `NASBENCH201.enumerate()`.
+
+    Columns of `table`: `arch`, `class` (`NASBENCH201.canonical`), `official_index` (-1 where the source has
+    none), `<data set>/params`, `<data set>/flops`, accuracies in percent, means over runs
+    (`<training set>/<evaluation set>@<epochs>`), `<training set>/train-seconds@200` (of the whole training) and
+    `latency/<device>` (milliseconds).
+    """
+
+    space: NasBench201Space
+    table: pd.DataFrame
+    known: np.ndarray  # bool [15625]; all True but for an official file that was loaded with allow_missing
+    run_columns: dict[str, str]  # data set -> the signal of which there are single runs
+    run_values: dict[str, np.ndarray]  # data set -> single runs, float64 [15625, 3], NaN for none
+    source: Source
+
+    def __len__(self) -> int:
+        return int(self.known.sum())
+
+    def rows(self, architectures: ArrayLike) -> np.ndarray:
+        """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError when one is malformed or
+        not in this table."""
+        given = np.atleast_1d(np.asarray(architectures))
+        if given.dtype.kind in "UO":
+            rows = self.space.index(self.space.numbers(given.tolist()))
+        else:
+            rows = whole_numbers(given, "A row of the NAS-Bench-201 table", self.space.size)
+        absent = rows[~self.known[rows]]
+        if len(absent):
+            raise ValueError(
+                f"{len(absent)} of {len(rows)} architectures are not in this partial table ({self.source.name}, "
+                f"{len(self)} architectures), the first {self.table['arch'].iat[absent[0]]}. Ask only for rows "
+                "where `known` is true."
+            )
+        return rows
+
+    def query(self, architectures: ArrayLike, columns: str | list[str] | None = None) -> pd.DataFrame:
+        """The columns (all by default) of architectures, one line each in the order asked, indexed by row.
+        Raises ValueError like `rows`, and for a column the source does not have."""
+        columns = [columns] if isinstance(columns, str) else list(self.table if columns is None else columns)
+        unknown = [column for column in columns if column not in self.table]
+        if unknown:
+            raise ValueError(
+                f"The NAS-Bench-201 table from {self.source.name} has no column {unknown[0]!r}. It has: "
+                f"{', '.join(self.table)}."
+            )
+        return self.table.loc[self.rows(architectures), columns]
+
+    def runs(self, dataset: str) -> np.ndarray:
+        """Accuracies of the single runs in percent, float64 [15625, 3], NaN past the last run of a cell. They
+        are runs of the signal `run_columns[dataset]`. The seeds ascend, but which they are is not kept."""
+        return self.run_values[_known_dataset(dataset)]
+
+    def noise(self, dataset: str) -> np.ndarray:
+        """Standard deviation (n - 1) of the runs of each cell in points, float64 [15625]; NaN for one run."""
+        return pd.DataFrame(self.runs(dataset)).std(axis=1).to_numpy()
+
+    def optimum(self, dataset: str) -> pd.DataFrame:
+        """The best known cells by validation and by test accuracy after 200 epochs: lines `valid` and `test`,
+        columns `row`, `arch`, `valid` and `test` (percent)."""
+        valid, test = valid_column(_known_dataset(dataset)), test_column(dataset)
+        best = self.table[[valid, test]].idxmax()
+        frame = self.table.loc[best, ["arch", valid, test]].reset_index(names="row")
+        return frame.set_axis(["row", "arch", "valid", "test"], axis=1).set_axis(["valid", "test"], axis=0)
+
+
+def require_same_source(*benchmarks: NasBench201Benchmark) -> None:
+    """Raise DataError unless all tables come from the same files: call it before comparing or joining any."""
+    sources = [benchmark.source for benchmark in benchmarks]
+    for other in sources[1:]:
+        if (other.name, other.files) != (sources[0].name, sources[0].files):
+            raise DataError(
+                f"These NAS-Bench-201 tables come from different sources, {sources[0].name} and {other.name} "
+                f"({len(sources[0].files)} and {len(other.files)} files). Their accuracies are means over different "
+                "runs and must not be mixed: load all from one source."
+            )
+
+
+def load_nasbench201(data_source: str = "public") -> NasBench201Benchmark:
+    """The public table, downloaded and converted when it is not here yet. The converted table is kept in
+    `data/cache`, named by the checksums of its files. Raises DataError; "public" is its only data source, and the
+    official files have doors of their own in `nasbench201_official`."""
+    if data_source != "public":
+        raise DataError(
+            f"The NAS-Bench-201 table has no data source {data_source!r}: it is put together from public files and not "
+            "shipped with this project. Set data_source to 'public'."
+        )
+    cached = _converted_path()
+    if not cached.exists():
+        columns, runs = _convert()
+        with paths.atomic_write(cached) as temporary:
+            np.savez_compressed(
+                temporary, names=list(columns), values=list(columns.values()), runs=list(runs.values())
+            )
+    try:
+        with np.load(cached, allow_pickle=False) as stored:
+            columns = dict(zip(stored["names"].tolist(), stored["values"], strict=True))
+            runs = dict(zip(DATASETS, stored["runs"], strict=True))
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"The converted table {cached} is damaged. Delete it and run again.") from error
+    used = [FILES[name] for name in _PUBLIC_FILES]
+    source = Source(
+        "public",
+        {file.name: file.sha256 for file in used},
+        tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
+        tuple(dict.fromkeys([CITATION, *(file.citation for file in used)])),
+    )
+    return assemble(NASBENCH201.enumerate(), columns, runs, PUBLIC_RUNS, source)
+
+
+def assemble(
+    numbers: np.ndarray,
+    columns: dict[str, np.ndarray],
+    runs: dict[str, np.ndarray],
+    run_columns: dict[str, str],
+    source: Source,
+    allow_missing: bool = False,
+) -> NasBench201Benchmark:
+    """A benchmark from the operation numbers [A, 6] of A architectures and their values, in any order.
+
+    `columns` are arrays [A], `runs` arrays [A, 3]. Raises DataError for an architecture given twice, for
+    accuracies that are missing or no percentages, and, unless `allow_missing`, for architectures not given.
+    """
+    rows = NASBENCH201.index(numbers)
+    known = np.zeros(NASBENCH201.size, dtype=bool)
+    known[rows] = True
+    every = NASBENCH201.enumerate()
+    table = pd.DataFrame({"arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(every))}).rename_axis("row")
+    if len(rows) != known.sum():
+        repeated = np.bincount(rows).argmax()
+        raise DataError(f"{source.name} has the architecture {table['arch'][repeated]} more than once.")
+    if not known.all() and not allow_missing:
+        raise DataError(
+            f"{source.name} has {known.sum():,} of the {len(known):,} architectures; the first that is missing is "
+            f"{table['arch'][np.argmin(known)]}. Get the whole file, or pass allow_missing=True for a partial table."
+        )
+    for name, values in columns.items():
+        if "@" in name and "train-seconds" not in name:
+            wrong = np.flatnonzero(~((values >= 0) & (values <= 100)))  # NaN is wrong too
+            if len(wrong):
+                raise DataError(
+                    f"{source.name} has no accuracy {name} for {len(wrong)} of {len(rows)} architectures: that of "
+                    f"{table['arch'][rows[wrong[0]]]} is {values[wrong[0]]}."
+                )
+    table["class"] = NASBENCH201.canonical(every)
+    table["official_index"] = _spread(columns["official_index"], rows, -1)
+    for dataset in DATASETS:
+        table[f"{dataset}/params"] = NASBENCH201.params(every, dataset)
+        table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset)
+    measured = {name: _spread(v, rows, np.nan) for name, v in columns.items() if name != "official_index"}
+    table = pd.concat([table, pd.DataFrame(measured).rename_axis("row")], axis=1)
+    spread_runs = {dataset: _spread(values, rows, np.nan) for dataset, values in runs.items()}
+    return NasBench201Benchmark(NASBENCH201, table, known, run_columns, spread_runs, source)
+
+
+def _converted_path() -> Path:
+    """Where the converted public table is kept."""
+    content = [_FORMAT, *(FILES[name].sha256 for name in _PUBLIC_FILES)]
+    key = hashlib.sha256(str(content).encode()).hexdigest()
+    return paths.CACHE / "converted" / f"nasbench201-{key[:16]}.npz"
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, missing: float) -> np.ndarray:
+    """Values at their rows of the whole table. `missing` stands where there is none, and gives the type."""
+    values = np.asarray(values)
+    whole = np.full((NASBENCH201.size, *values.shape[1:]), missing)
+    whole[rows] = values
+    return whole
+
+
+def _convert() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Columns [15625] and runs [15625, 3] of the public files, in the order of rows. Accuracies are rounded to
+    five decimals: they are counts of images, and what lies beyond is single-precision noise that breaks ties."""
+    texts = read_index(fetch("nasbench201_index"))
+    order = np.argsort(NASBENCH201.index(NASBENCH201.numbers(texts)))  # official index of each row
+    columns: dict[str, np.ndarray] = {"official_index": order}
+    for name, values in read_12_epochs(fetch("nasbench201_12_epochs"), texts).items():
+        columns[name] = values[order].round(5)
+    runs, seconds = read_runs(fetch("nasbench201_runs"))
+    for dataset in DATASETS:
+        test = read_test(fetch(f"nasbench201_test_{dataset}"))[order]
+        mean = np.nanmean(runs[dataset][order], axis=1)
+        columns[PUBLIC_RUNS[dataset]] = mean.round(5)
+        if dataset != "cifar10":
+            columns[valid_column(dataset)] = (2 * mean - test).round(5)
+        columns[test_column(dataset)] = test.round(5)
+    for dataset in DATASETS:
+        trained_on = valid_column(dataset).partition("/")[0]
+        columns[f"{trained_on}/train-seconds@200"] = seconds[dataset][order]
+    for device in NASBENCH201_LATENCY:
+        columns[f"latency/{device}"] = read_latency(fetch(f"nasbench201_latency_{device}"))[order]
+    return columns, {dataset: values[order].round(5) for dataset, values in runs.items()}
+
+
+def read_index(path: Path) -> list[str]:
+    """All texts in the official order. Raises DataError."""
+    index = torch.load(path, weights_only=True)
+    if sorted(index.values()) != list(range(NASBENCH201.size)):
+        raise DataError(f"{path} does not number the {NASBENCH201.size:,} architectures from 0 on.")
+    return sorted(index, key=index.get)
+
+
+def read_test(path: Path) -> np.ndarray:
+    """Mean test accuracies in percent, float64 [15625], in the official order. Raises DataError."""
+    frame = pd.read_csv(path)
+    if list(frame) != ["index", "accuracy"] or not np.array_equal(frame["index"], range(NASBENCH201.size)):
+        raise DataError(
+            f"{path} has no line index,accuracy for each of the {NASBENCH201.size:,} architectures."
+        )
+    return frame["accuracy"].to_numpy()
+
+
+def read_runs(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Single runs after 200 epochs in percent, [15625, 3] with NaN, and seconds of training, [15625], by data
+    set in the official order. A new cell begins where the time or the parameters change. Raises DataError."""
+    with open(path, "rb") as file:
+        stored = load_arrays(file, path)
+    runs, seconds = {}, {}
+    for dataset, key in _RUNS_KEYS.items():
+        loss, time, size = (stored[key][name] for name in ("loss", "runtime", "size_in_mb"))
+        first = np.concatenate([[True], (np.diff(time) != 0) | (np.diff(size) != 0)])
+        cell = np.cumsum(first) - 1
+        run = np.arange(len(loss)) - np.flatnonzero(first)[cell]  # 0, 1, 2 within each cell
+        if cell[-1] + 1 != NASBENCH201.size or run.max() >= MAX_RUNS:
+            raise DataError(
+                f"{path} has {cell[-1] + 1:,} cells of at most {run.max() + 1} runs on {dataset} instead of "
+                f"{NASBENCH201.size:,} of at most {MAX_RUNS}."
+            )
+        runs[dataset] = np.full((NASBENCH201.size, MAX_RUNS), np.nan)
+        runs[dataset][cell, run] = 100 - loss
+        seconds[dataset] = time[first]
+    return runs, seconds
+
+
+def read_12_epochs(path: Path, texts: Iterable[str]) -> dict[str, np.ndarray]:
+    """Accuracies after 12 epochs in percent, float64 [15625] each, in the order of `texts`. The file is a pickled
+    DataFrame; it is looked through without unpickling: the six columns lie in one block of bytes, the texts are
+    the strings that begin with a bar. Raises DataError."""
+    arguments = [argument for _, argument, _ in pickletools.genops(Path(path).read_bytes())]
+    blocks = [a for a in arguments if isinstance(a, bytearray) and len(a) == 6 * 8 * NASBENCH201.size]
+    found = [a for a in arguments if isinstance(a, str) and a.startswith("|") and len(a) > 1]
+    if len(blocks) != 1 or found != list(texts):
+        raise DataError(f"{path} does not hold six accuracies for each architecture in the official order.")
+    values = np.frombuffer(blocks[0], dtype="<f8").reshape(6, NASBENCH201.size)
+    return dict(zip(_12_EPOCH_COLUMNS, values, strict=True))
+
+
+def read_latency(path: Path) -> np.ndarray:
+    """Latencies in milliseconds, float64 [15625], in the official order. Raises DataError."""
+    values = np.array(torch.load(path, weights_only=True), dtype=np.float64)
+    if values.shape != (NASBENCH201.size,):
+        raise DataError(f"{path} has latencies of shape {list(values.shape)}, not one for each architecture.")
+    return values
+
+
+def _known_dataset(dataset: str) -> str:
+    if dataset not in DATASETS:
+        raise ValueError(f"NAS-Bench-201 has no data set {dataset!r}. The three are {', '.join(DATASETS)}.")
+    return dataset
