@@ -1,4 +1,4 @@
-"""The public NAS-Bench-201 table: published check values, runs, look-ups, the converted copy, damaged files."""
+"""The public NAS-Bench-201 table: check values, runs, look-ups, the converted copy, damaged files."""
 
 import io
 import pickle
@@ -21,6 +21,7 @@ from latentnas.benchmarks.download import FILES, DataError, fetch
 from latentnas.benchmarks.nasbench201 import (
     DATASETS,
     Source,
+    Values,
     assemble,
     load_nasbench201,
     read_12_epochs,
@@ -271,7 +272,7 @@ def test_conversion_is_repeatable_and_kept(nasbench201, fresh_cache, monkeypatch
 
 @pytest.mark.parametrize("damage", [lambda d: d[:1000], lambda d: b"", lambda d: b"no archive"])
 def test_damaged_copy_is_named(nasbench201, fresh_cache, damage):
-    kept = module._converted_path()
+    kept = module.converted_path("public", nasbench201.source.files)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(damage(b"PK\3\4" + bytes(5000)))
     with pytest.raises(DataError, match=f"{kept.name} is damaged. Delete it"):
@@ -365,49 +366,49 @@ def test_files_with_other_content_are_refused(tmp_path):
 SOURCE = Source("a test", {"file": "0" * 64}, (), ())
 
 
-def parts(count: int = 15_625):
-    """Invented values of the first cells, enough for `assemble`."""
+def invented(count: int = 15_625) -> Values:
+    """Values of the first cells, enough for `assemble`."""
     columns = {"official_index": np.arange(count), "cifar10/ori-test@200": np.full(count, 50.0)}
-    return (
-        SPACE.enumerate()[:count],
-        columns,
-        {"cifar10": np.full((count, 3), 50.0)},
-        {"cifar10": "none"},
-        SOURCE,
-    )
+    return Values(SPACE.enumerate()[:count], columns, {"cifar10": np.full((count, 3), 50.0)})
 
 
 def test_values_find_their_rows_in_any_order():
-    numbers, columns, runs, *rest = parts()
-    columns["cifar10/ori-test@200"] = np.arange(15_625) / 1000
+    values = invented()
+    values.columns["cifar10/ori-test@200"][:] = np.arange(15_625) / 1000
+    values.runs["cifar10"][:] = np.arange(3 * 15_625).reshape(-1, 3)
     order = np.random.default_rng(0).permutation(15_625)
-    mixed = {name: values[order] for name, values in columns.items()}
-    table = assemble(numbers[order], mixed, {"cifar10": runs["cifar10"][order]}, *rest).table
-    assert np.array_equal(table["cifar10/ori-test@200"], columns["cifar10/ori-test@200"])
+    mixed = Values(
+        values.numbers[order],
+        {name: column[order] for name, column in values.columns.items()},
+        {"cifar10": values.runs["cifar10"][order]},
+    )
+    found = assemble(mixed, {}, SOURCE)
+    assert np.array_equal(found.table["cifar10/ori-test@200"], np.arange(15_625) / 1000)
+    assert np.array_equal(found.table["official_index"], np.arange(15_625))
+    assert np.array_equal(found.runs("cifar10"), values.runs["cifar10"])
 
 
 def test_missing_and_repeated_architectures_are_refused():
-    numbers, columns, runs, *rest = parts(15_624)
     missing = SPACE.to_strings(SPACE.from_numbers([[4] * 6]))[0]
     with pytest.raises(DataError) as error:
-        assemble(numbers, columns, runs, *rest)
+        assemble(invented(15_624), {}, SOURCE)
     assert "15,624 of the 15,625" in str(error.value) and missing in str(error.value)
-    numbers, columns, runs, *rest = parts()
-    numbers[7] = numbers[3]
+    values = invented()
+    values.numbers[7] = values.numbers[3]
     with pytest.raises(
         DataError, match=r"a test has the architecture \|none~0.*nor_conv_3x3~2\| more than once"
     ):
-        assemble(numbers, columns, runs, *rest)
+        assemble(values, {}, SOURCE)
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.5, 100.5, np.inf])
 def test_accuracies_that_are_none_are_refused(value):
-    numbers, columns, *rest = parts()
-    columns["cifar10/ori-test@200"][5] = value
+    values = invented()
+    values.columns["cifar10/ori-test@200"][5] = value
     with pytest.raises(
         DataError, match=r"no accuracy cifar10/ori-test@200 for 1 of 15625 .* is (nan|-0.5|100.5|inf)"
     ):
-        assemble(numbers, columns, *rest)
+        assemble(values, {}, SOURCE)
 
 
 def test_sources_are_not_mixed(nasbench201):

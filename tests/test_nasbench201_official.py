@@ -1,4 +1,4 @@
-"""The official NAS-Bench-201 files: invented records in both formats, three real ones, damaged and hostile files.
+"""The official NAS-Bench-201 files: invented records, three real ones, damaged and hostile files.
 
 The records made here have the layout of the official ones and invented numbers.
 """
@@ -313,7 +313,7 @@ def test_damaged_official_files_are_named(tmp_path):
         whole[:-100],
         b"",
         b"<html>not found</html>",
-        pickle.dumps([1, 2]),
+        pickle.dumps([1, 2], 2),
     ):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"file.pth is cut off or no official") as error:

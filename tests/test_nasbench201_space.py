@@ -42,7 +42,7 @@ def test_example_by_hand():
 
 
 def test_graph_joins_operations_that_follow_one_another():
-    """The ten edges are those of the line graph of the four-node cell, with the input and the output added."""
+    """The ten edges are the line graph of the four-node cell, with the input and the output added."""
     joined = {(a + 1, b + 1) for a, (_, v) in enumerate(EDGES) for b, (u, _) in enumerate(EDGES) if u == v}
     joined |= {(0, a + 1) for a, (u, _) in enumerate(EDGES) if u == 0}
     joined |= {(a + 1, 7) for a, (_, v) in enumerate(EDGES) if v == 3}

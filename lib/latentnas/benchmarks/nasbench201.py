@@ -27,7 +27,7 @@ file of single runs are wrong by one convolution for 150 cells.
 import hashlib
 import pickletools
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +92,8 @@ class NasBench201Benchmark:
     """The table, one row per architecture in the order of `NASBENCH201.enumerate()`.
 
     Columns of `table`: `arch`, `class` (`NASBENCH201.canonical`), `official_index` (-1 where the source has
-    none), `<data set>/params`, `<data set>/flops`, accuracies in percent, means over runs
-    (`<training set>/<evaluation set>@<epochs>`), `<training set>/train-seconds@200` (of the whole training) and
+    none), `<data set>/params`, `<data set>/flops`, `<training set>/<evaluation set>@<epochs>` (accuracy in
+    percent, mean over runs), `<training set>/train-seconds@200` (of the whole training) and
     `latency/<device>` (milliseconds).
     """
 
@@ -108,8 +108,8 @@ class NasBench201Benchmark:
         return int(self.known.sum())
 
     def rows(self, architectures: ArrayLike) -> np.ndarray:
-        """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError when one is malformed or
-        not in this table."""
+        """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError when one is
+        malformed or not in this table."""
         given = np.atleast_1d(np.asarray(architectures))
         if given.dtype.kind in "UO":
             rows = self.space.index(self.space.numbers(given.tolist()))
@@ -118,9 +118,9 @@ class NasBench201Benchmark:
         absent = rows[~self.known[rows]]
         if len(absent):
             raise ValueError(
-                f"{len(absent)} of {len(rows)} architectures are not in this partial table ({self.source.name}, "
-                f"{len(self)} architectures), the first {self.table['arch'].iat[absent[0]]}. Ask only for rows "
-                "where `known` is true."
+                f"{len(absent)} of {len(rows)} architectures are not in this partial table "
+                f"({self.source.name}, {len(self)} architectures), the first "
+                f"{self.table['arch'].iat[absent[0]]}. Ask only for rows where `known` is true."
             )
         return rows
 
@@ -154,40 +154,36 @@ class NasBench201Benchmark:
         return frame.set_axis(["row", "arch", "valid", "test"], axis=1).set_axis(["valid", "test"], axis=0)
 
 
+@dataclass(frozen=True)
+class Values:
+    """What a source holds on A architectures, before it is put in the order of rows."""
+
+    numbers: np.ndarray  # operations of the six edges, int64 [A, 6]
+    columns: dict[str, np.ndarray]  # `official_index` and the measured columns of the table, [A] each
+    runs: dict[str, np.ndarray]  # data set -> single runs, float64 [A, 3], NaN for none
+
+
 def require_same_source(*benchmarks: NasBench201Benchmark) -> None:
     """Raise DataError unless all tables come from the same files: call it before comparing or joining any."""
     sources = [benchmark.source for benchmark in benchmarks]
     for other in sources[1:]:
         if (other.name, other.files) != (sources[0].name, sources[0].files):
             raise DataError(
-                f"These NAS-Bench-201 tables come from different sources, {sources[0].name} and {other.name} "
-                f"({len(sources[0].files)} and {len(other.files)} files). Their accuracies are means over different "
-                "runs and must not be mixed: load all from one source."
+                f"These NAS-Bench-201 tables come from different sources, {sources[0].name} and "
+                f"{other.name} ({len(sources[0].files)} and {len(other.files)} files). Their accuracies "
+                "are means over different runs and must not be mixed: load all from one source."
             )
 
 
 def load_nasbench201(data_source: str = "public") -> NasBench201Benchmark:
     """The public table, downloaded and converted when it is not here yet. The converted table is kept in
-    `data/cache`, named by the checksums of its files. Raises DataError; "public" is its only data source, and the
-    official files have doors of their own in `nasbench201_official`."""
+    `data/cache`, named by the checksums of its files. Raises DataError; "public" is its only data source, and
+    the official files have doors of their own in `nasbench201_official`."""
     if data_source != "public":
         raise DataError(
-            f"The NAS-Bench-201 table has no data source {data_source!r}: it is put together from public files and not "
-            "shipped with this project. Set data_source to 'public'."
+            f"The NAS-Bench-201 table has no data source {data_source!r}: it is put together from public "
+            "files and not shipped with this project. Set data_source to 'public'."
         )
-    cached = _converted_path()
-    if not cached.exists():
-        columns, runs = _convert()
-        with paths.atomic_write(cached) as temporary:
-            np.savez_compressed(
-                temporary, names=list(columns), values=list(columns.values()), runs=list(runs.values())
-            )
-    try:
-        with np.load(cached, allow_pickle=False) as stored:
-            columns = dict(zip(stored["names"].tolist(), stored["values"], strict=True))
-            runs = dict(zip(DATASETS, stored["runs"], strict=True))
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"The converted table {cached} is damaged. Delete it and run again.") from error
     used = [FILES[name] for name in _PUBLIC_FILES]
     source = Source(
         "public",
@@ -195,23 +191,43 @@ def load_nasbench201(data_source: str = "public") -> NasBench201Benchmark:
         tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
         tuple(dict.fromkeys([CITATION, *(file.citation for file in used)])),
     )
-    return assemble(NASBENCH201.enumerate(), columns, runs, PUBLIC_RUNS, source)
+    return assemble(converted("public", source.files, _convert), PUBLIC_RUNS, source)
+
+
+def converted(name: str, files: dict[str, str], convert: Callable[[], Values]) -> Values:
+    """What `convert` returns, from `data/cache` when files with the same checksums were converted before.
+    Raises DataError when the kept copy is damaged."""
+    kept = converted_path(name, files)
+    if not kept.exists():
+        values = convert()
+        with paths.atomic_write(kept) as temporary:
+            np.savez_compressed(
+                temporary,
+                numbers=values.numbers,
+                names=list(values.columns),
+                columns=list(values.columns.values()),
+                runs=list(values.runs.values()),
+            )
+    try:
+        with np.load(kept, allow_pickle=False) as stored:
+            columns = dict(zip(stored["names"].tolist(), stored["columns"], strict=True))
+            return Values(stored["numbers"], columns, dict(zip(DATASETS, stored["runs"], strict=True)))
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"The converted table {kept} is damaged. Delete it and run again.") from error
+
+
+def converted_path(name: str, files: dict[str, str]) -> Path:
+    """Where the table converted from files with these checksums is kept."""
+    key = hashlib.sha256(str([_FORMAT, *files.values()]).encode()).hexdigest()
+    return paths.CACHE / "converted" / f"nasbench201-{name}-{key[:16]}.npz"
 
 
 def assemble(
-    numbers: np.ndarray,
-    columns: dict[str, np.ndarray],
-    runs: dict[str, np.ndarray],
-    run_columns: dict[str, str],
-    source: Source,
-    allow_missing: bool = False,
+    values: Values, run_columns: dict[str, str], source: Source, allow_missing: bool = False
 ) -> NasBench201Benchmark:
-    """A benchmark from the operation numbers [A, 6] of A architectures and their values, in any order.
-
-    `columns` are arrays [A], `runs` arrays [A, 3]. Raises DataError for an architecture given twice, for
-    accuracies that are missing or no percentages, and, unless `allow_missing`, for architectures not given.
-    """
-    rows = NASBENCH201.index(numbers)
+    """A benchmark from values in any order. Raises DataError for an architecture given twice, for accuracies
+    that are missing or no percentages, and, unless `allow_missing`, for architectures that are not given."""
+    rows = NASBENCH201.index(values.numbers)
     known = np.zeros(NASBENCH201.size, dtype=bool)
     known[rows] = True
     every = NASBENCH201.enumerate()
@@ -221,65 +237,58 @@ def assemble(
         raise DataError(f"{source.name} has the architecture {table['arch'][repeated]} more than once.")
     if not known.all() and not allow_missing:
         raise DataError(
-            f"{source.name} has {known.sum():,} of the {len(known):,} architectures; the first that is missing is "
-            f"{table['arch'][np.argmin(known)]}. Get the whole file, or pass allow_missing=True for a partial table."
+            f"{source.name} has {known.sum():,} of the {len(known):,} architectures; the first that is "
+            f"missing is {table['arch'][np.argmin(known)]}. Get the whole file, or pass allow_missing=True "
+            "for a partial table."
         )
-    for name, values in columns.items():
+    for name, column in values.columns.items():
         if "@" in name and "train-seconds" not in name:
-            wrong = np.flatnonzero(~((values >= 0) & (values <= 100)))  # NaN is wrong too
+            wrong = np.flatnonzero(~((column >= 0) & (column <= 100)))  # NaN is wrong too
             if len(wrong):
                 raise DataError(
-                    f"{source.name} has no accuracy {name} for {len(wrong)} of {len(rows)} architectures: that of "
-                    f"{table['arch'][rows[wrong[0]]]} is {values[wrong[0]]}."
+                    f"{source.name} has no accuracy {name} for {len(wrong)} of {len(rows)} architectures: "
+                    f"that of {table['arch'][rows[wrong[0]]]} is {column[wrong[0]]}."
                 )
     table["class"] = NASBENCH201.canonical(every)
-    table["official_index"] = _spread(columns["official_index"], rows, -1)
+    table["official_index"] = _spread(values.columns["official_index"], rows, -1).astype(np.int64)
     for dataset in DATASETS:
         table[f"{dataset}/params"] = NASBENCH201.params(every, dataset)
         table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset)
-    measured = {name: _spread(v, rows, np.nan) for name, v in columns.items() if name != "official_index"}
+    measured = {name: _spread(v, rows, np.nan) for name, v in values.columns.items() if name not in table}
     table = pd.concat([table, pd.DataFrame(measured).rename_axis("row")], axis=1)
-    spread_runs = {dataset: _spread(values, rows, np.nan) for dataset, values in runs.items()}
-    return NasBench201Benchmark(NASBENCH201, table, known, run_columns, spread_runs, source)
-
-
-def _converted_path() -> Path:
-    """Where the converted public table is kept."""
-    content = [_FORMAT, *(FILES[name].sha256 for name in _PUBLIC_FILES)]
-    key = hashlib.sha256(str(content).encode()).hexdigest()
-    return paths.CACHE / "converted" / f"nasbench201-{key[:16]}.npz"
+    runs = {dataset: _spread(runs, rows, np.nan) for dataset, runs in values.runs.items()}
+    return NasBench201Benchmark(NASBENCH201, table, known, run_columns, runs, source)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, missing: float) -> np.ndarray:
-    """Values at their rows of the whole table. `missing` stands where there is none, and gives the type."""
-    values = np.asarray(values)
-    whole = np.full((NASBENCH201.size, *values.shape[1:]), missing)
+    """Values at their rows of the whole table, `missing` everywhere else."""
+    whole = np.full((NASBENCH201.size, *values.shape[1:]), missing, dtype=np.float64)
     whole[rows] = values
     return whole
 
 
-def _convert() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Columns [15625] and runs [15625, 3] of the public files, in the order of rows. Accuracies are rounded to
-    five decimals: they are counts of images, and what lies beyond is single-precision noise that breaks ties."""
+def _convert() -> Values:
+    """What the public files hold, in the official order. Accuracies are rounded to five decimals: they are
+    counts of images, and what lies beyond is single-precision noise that breaks ties."""
     texts = read_index(fetch("nasbench201_index"))
-    order = np.argsort(NASBENCH201.index(NASBENCH201.numbers(texts)))  # official index of each row
-    columns: dict[str, np.ndarray] = {"official_index": order}
-    for name, values in read_12_epochs(fetch("nasbench201_12_epochs"), texts).items():
-        columns[name] = values[order].round(5)
+    columns = read_12_epochs(fetch("nasbench201_12_epochs"), texts)
     runs, seconds = read_runs(fetch("nasbench201_runs"))
     for dataset in DATASETS:
-        test = read_test(fetch(f"nasbench201_test_{dataset}"))[order]
-        mean = np.nanmean(runs[dataset][order], axis=1)
-        columns[PUBLIC_RUNS[dataset]] = mean.round(5)
+        test = read_test(fetch(f"nasbench201_test_{dataset}"))
+        mean = np.nanmean(runs[dataset], axis=1)
+        columns[PUBLIC_RUNS[dataset]] = mean
         if dataset != "cifar10":
-            columns[valid_column(dataset)] = (2 * mean - test).round(5)
-        columns[test_column(dataset)] = test.round(5)
+            columns[valid_column(dataset)] = 2 * mean - test
+        columns[test_column(dataset)] = test
+    columns = {name: values.round(5) for name, values in columns.items()}
+    columns["official_index"] = np.arange(len(texts))
     for dataset in DATASETS:
         trained_on = valid_column(dataset).partition("/")[0]
-        columns[f"{trained_on}/train-seconds@200"] = seconds[dataset][order]
+        columns[f"{trained_on}/train-seconds@200"] = seconds[dataset]
     for device in NASBENCH201_LATENCY:
-        columns[f"latency/{device}"] = read_latency(fetch(f"nasbench201_latency_{device}"))[order]
-    return columns, {dataset: values[order].round(5) for dataset, values in runs.items()}
+        columns[f"latency/{device}"] = read_latency(fetch(f"nasbench201_latency_{device}"))
+    runs = {dataset: values.round(5) for dataset, values in runs.items()}
+    return Values(NASBENCH201.numbers(texts), columns, runs)
 
 
 def read_index(path: Path) -> list[str]:
@@ -323,9 +332,9 @@ def read_runs(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
 
 def read_12_epochs(path: Path, texts: Iterable[str]) -> dict[str, np.ndarray]:
-    """Accuracies after 12 epochs in percent, float64 [15625] each, in the order of `texts`. The file is a pickled
-    DataFrame; it is looked through without unpickling: the six columns lie in one block of bytes, the texts are
-    the strings that begin with a bar. Raises DataError."""
+    """Accuracies after 12 epochs in percent, float64 [15625] each, in the order of `texts`. The file is a
+    pickled DataFrame; it is looked through without unpickling: the six columns lie in one block of bytes, the
+    texts are the strings that begin with a bar. Raises DataError."""
     arguments = [argument for _, argument, _ in pickletools.genops(Path(path).read_bytes())]
     blocks = [a for a in arguments if isinstance(a, bytearray) and len(a) == 6 * 8 * NASBENCH201.size]
     found = [a for a in arguments if isinstance(a, str) and a.startswith("|") and len(a) > 1]

@@ -1,14 +1,15 @@
 """The official NAS-Bench-201 records, for whoever has them: the same kind of table as `load_nasbench201`.
 
-Two forms hold the same kind of record. The file of the NAS-Bench-201 paper, `NAS-Bench-201-v1_1-096897.pth`, is
-one pickle that must be in memory as a whole, which takes about 6.6 times its size on disk. The archive
-`NATS-tss-v1_0-3ffb9-simple` of NATS-Bench (Dong et al., TPAMI 2021) has one small file per architecture and is
-read one by one. It averages more runs, so the two are never mixed: each table says its source, and
+Two forms hold the same kind of record. The file of the NAS-Bench-201 paper, `NAS-Bench-201-v1_1-096897.pth`,
+is one pickle that must be in memory as a whole, which takes about 6.6 times its size on disk. The archive
+`NATS-tss-v1_0-3ffb9-simple` of NATS-Bench (Dong et al., TPAMI 2021) has one small file per architecture and
+is read one by one. It averages more runs, so the two are never mixed: each table says its source, and
 `nasbench201.require_same_source` refuses others. Both are read without running code from them, and the
 converted table is kept in `data/cache`, so the long way is gone once.
 
-The table has all signals of the records: also `cifar10-valid/ori-test`, and `ori-test` after 12 epochs. Single runs
-are validation accuracies. `latency/recorded` is the latency in milliseconds that the benchmark's authors measured.
+The table has all signals of the records: also `cifar10-valid/ori-test`, and `ori-test` after 12 epochs.
+Single runs are validation accuracies. `latency/recorded` is the latency in milliseconds that the benchmark's
+authors measured.
 """
 
 import bz2
@@ -48,8 +49,8 @@ MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
 WORTH_A_LINE = 2**30  # bytes of an official source from which a reader should know that it takes long
 
 NATS_CITATION = (
-    "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size. IEEE "
-    "TPAMI 2021."
+    "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and "
+    "Size. IEEE TPAMI 2021."
 )
 # What a file with NumPy scalars needs beyond torch's own list; NumPy 1 wrote another module name.
 _SAFE = [
@@ -129,8 +130,9 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
     needed = f"{path} ({size / 1e9:.1f} GB) needs about {size * MEMORY_PER_BYTE / 1e9:.0f} GB of memory"
     if size * MEMORY_PER_BYTE > available:
         raise DataError(
-            f"Reading {needed}, and {available / 1e9:.0f} GB are free. Read it on a larger machine, whose data/cache "
-            "will then hold a small converted table, or use load_nats_archive, which needs little memory."
+            f"Reading {needed}, and {available / 1e9:.0f} GB are free. Read it on a larger machine, whose "
+            "data/cache will then hold a small converted table, or use load_nats_archive, which needs "
+            "little memory."
         )
     if size > WORTH_A_LINE:
         print(f"Reading {needed} and takes minutes. The converted table is kept.")
@@ -140,8 +142,9 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
     except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
-            f"The file {path} is cut off or no official NAS-Bench-201 file: it may hold nothing but numbers, text, "
-            f"lists and dictionaries, with the keys of that file ({type(error).__name__}: {reason}). Get it again."
+            f"The file {path} is cut off or no official NAS-Bench-201 file: it may hold nothing but "
+            f"numbers, text, lists and dictionaries, with the keys of that file ({type(error).__name__}: "
+            f"{reason}). Get it again."
         ) from error
     if not api.evaluated_indexes:
         raise DataError(f"The file {path} has no records.")

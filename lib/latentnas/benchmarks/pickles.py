@@ -46,9 +46,9 @@ def load_arrays(file: BinaryIO, path: Path) -> Any:
         return _ArrayUnpickler(file).load()
     except _Refused as refused:
         raise DataError(
-            f"The pickle {path} asks for {refused}. Pickles are read only as far as they hold numbers, text and "
-            "NumPy arrays, because anything else could run code. Do not open it in another way unless you trust "
-            "whoever made it."
+            f"The pickle {path} asks for {refused}. Pickles are read only as far as they hold numbers, "
+            "text and NumPy arrays, because anything else could run code. Do not open it in another way "
+            "unless you trust whoever made it."
         ) from None
     except (
         pickle.UnpicklingError,

@@ -62,8 +62,8 @@ _TEXT = re.compile(
 class NasBench201Space:
     """The space of 15,625 cells. Use the instance `NASBENCH201`.
 
-    `numbers` stands for anything array-like of whole numbers 0 to 4 with shape [B, 6]; every method that takes
-    it raises ValueError for other shapes and values. Arrays returned are NumPy, graphs are a `DagBatch`.
+    `numbers` stands for anything array-like of whole numbers 0 to 4 with shape [B, 6]; every method that
+    takes it raises ValueError for other shapes and values. Arrays returned are NumPy, graphs a `DagBatch`.
     """
 
     name = "nasbench201"
@@ -78,13 +78,13 @@ class NasBench201Space:
     # text
 
     def parse(self, text: str) -> str:
-        """The text of one architecture without surrounding white space. Raises ValueError saying what is wrong
-        with a text that is malformed or belongs to another space."""
+        """The text of one architecture without surrounding white space. Raises ValueError saying what is
+        wrong with a text that is malformed or belongs to another space."""
         return self._write(self._read(text))
 
     def numbers(self, texts: list[str]) -> np.ndarray:
-        """Operations of the six edges, int64 [B, 6], in the order of the text. Raises ValueError naming the text
-        in the list and what is wrong with it."""
+        """Operations of the six edges, int64 [B, 6], in the order of the text. Raises ValueError naming the
+        text in the list and what is wrong with it."""
         if isinstance(texts, str):
             raise TypeError(
                 "numbers takes a list of NAS-Bench-201 architectures, not one text: write [text]."
@@ -102,7 +102,7 @@ class NasBench201Space:
         return self.from_numbers(self.numbers(texts))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Texts of graphs. Raises ValueError when a graph is not in the space: filter with `contains` first."""
+        """Texts of graphs. Raises ValueError when one is not in the space: filter with `contains` first."""
         return [self._write(row) for row in self.to_numbers(batch).tolist()]
 
     # graphs
@@ -122,7 +122,7 @@ class NasBench201Space:
         return batch.types[:, 1 : self.num_vertices - 1].cpu().numpy() - FIRST_OPERATION
 
     def edge_labelled(self, numbers: ArrayLike) -> np.ndarray:
-        """The cell with the operations on its edges, int64 [B, 4, 4]: the operation of u -> v, -1 for no edge."""
+        """The cell with its operations on the edges, int64 [B, 4, 4]: operation of u -> v, -1 for no edge."""
         numbers = _six(numbers)
         cells = np.full((len(numbers), 4, 4), -1)
         cells[:, [u for u, _ in CELL_EDGES], [v for _, v in CELL_EDGES]] = numbers
@@ -130,7 +130,7 @@ class NasBench201Space:
 
     def contains(self, batch: DagBatch) -> torch.Tensor:
         """Which graphs are architectures of this space, bool [B]: input, six operations and output, in this
-        order, with exactly the ten edges. Cells whose output is not connected to their input are in the space."""
+        order, with exactly the ten edges. Cells whose output is not connected to their input count too."""
         count = self.num_vertices
         if batch.max_vertices < count:
             return torch.zeros(len(batch), dtype=torch.bool, device=batch.types.device)
@@ -163,8 +163,9 @@ class NasBench201Space:
         return _six(numbers) @ _PLACE_VALUES
 
     def neighbors(self, rows: ArrayLike) -> np.ndarray:
-        """Rows of the 24 cells that differ in one operation, int64 [B, 24]: edge by edge, on each edge the four
-        other operations in ascending order. Raises ValueError when a row is not a whole number 0 to 15,624."""
+        """Rows of the 24 cells that differ in one operation, int64 [B, 24]: edge by edge, on each the four
+        other operations in ascending order. Raises ValueError for rows other than whole numbers 0 to 15,624.
+        """
         rows = whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size).reshape(-1, 1, 1)
         current = rows // _PLACE_VALUES[:, None] % NUM_OPERATIONS  # [B, 6, 1]
         others = np.arange(NUM_OPERATIONS - 1)
@@ -184,18 +185,18 @@ class NasBench201Space:
         broken = np.flatnonzero(~self.connected(numbers))
         if len(broken):
             raise ValueError(
-                f"{len(broken)} of {len(numbers)} cells are disconnected: no path of operations other than none leads "
-                f"from input to output. The first is {self._write(numbers[broken[0]].tolist())} at index {broken[0]}. "
-                "Keep only those that NASBENCH201.connected(numbers) accepts."
+                f"{len(broken)} of {len(numbers)} cells are disconnected: no path of operations other than "
+                f"none leads from input to output. The first is {self._write(numbers[broken[0]].tolist())} "
+                f"at index {broken[0]}. Keep only those that NASBENCH201.connected(numbers) accepts."
             )
 
     def canonical(self, numbers: ArrayLike) -> np.ndarray:
         """The class of each cell, int64 [B], 0 to 6,465, numbered by first appearance in the order of rows.
 
-        Two cells share a class exactly when the method `to_unique_str(True)` of the benchmark's cell structure
-        writes the same expression for both: skips are replaced by what they copy, `none` and whatever is applied
-        to a node 1 that is zero become zero, and summands are sorted. The rule is not complete: it does not
-        see that a sum of zeros is zero, so some cells in different classes compute the same function.
+        Two cells share a class exactly when the method `to_unique_str(True)` of the benchmark's cell
+        structure writes the same expression for both: skips are replaced by what they copy, `none` and
+        whatever is applied to a node 1 that is zero become zero, and summands are sorted. The rule is not
+        complete: it keeps zeros in sums, so some cells in different classes compute the same function.
         """
         return self._classes[self.index(numbers)]
 
@@ -228,11 +229,11 @@ class NasBench201Space:
         return node if operation == SKIP else f"({node})@{self.operation_names[operation]}"
 
     def path_features(self, numbers: ArrayLike) -> np.ndarray:
-        """Path encoding, bool [B, 180], as in BANANAS (White et al., AAAI 2021): one feature for each path from
-        input to output and each sequence of operations on it.
+        """Path encoding, bool [B, 180], as in BANANAS (White et al., AAAI 2021): one feature for each path
+        from input to output and each sequence of operations on it.
 
-        The paths are 0-3 (5 features), 0-1-3 (25), 0-2-3 (25) and 0-1-2-3 (125), and the sequences of each are in
-        lexicographic order. A path with a `none` on it is absent, so features of such sequences are never set.
+        The paths are 0-3 (5 features), 0-1-3 (25), 0-2-3 (25) and 0-1-2-3 (125), and the sequences of each
+        are in lexicographic order. A path with a `none` on it is absent: its features are never set.
         """
         numbers = _six(numbers)
         blocks = []
@@ -278,8 +279,8 @@ class NasBench201Space:
         for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
             if operation not in self.operation_names:
                 raise ValueError(
-                    f"Not a NAS-Bench-201 architecture: the edge {u} -> {v} of {_shorten(text)} has the operation "
-                    f"{operation!r}. The five are {', '.join(self.operation_names)}."
+                    f"Not a NAS-Bench-201 architecture: the edge {u} -> {v} of {_shorten(text)} has the "
+                    f"operation {operation!r}. The five are {', '.join(self.operation_names)}."
                 )
         return [self.operation_names.index(operation) for operation in match.groups()]
 
@@ -293,17 +294,17 @@ class NasBench201Space:
         foreign = (~self.contains(batch)).nonzero().flatten().tolist()
         if foreign:
             raise ValueError(
-                f"{len(foreign)} of {len(batch)} graphs are not architectures of the NAS-Bench-201 space, the first at "
-                f"index {foreign[0]} with vertex types {batch.types[foreign[0]].tolist()}. Keep only those that "
-                "NASBENCH201.contains(batch) accepts."
+                f"{len(foreign)} of {len(batch)} graphs are not architectures of the NAS-Bench-201 space, "
+                f"the first at index {foreign[0]} with vertex types {batch.types[foreign[0]].tolist()}. "
+                "Keep only those that NASBENCH201.contains(batch) accepts."
             )
 
 
 NASBENCH201 = NasBench201Space()
 
 _EXPECTED = (
-    "Expected six operations as in |nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|: "
-    "after each operation ~ and the node it reads, in ascending order, without white space inside."
+    "Expected six operations as in |nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
+    "none~2|: after each operation ~ and the node it reads, in ascending order, without white space inside."
 )
 
 
@@ -329,7 +330,8 @@ def _weighted_count(numbers: ArrayLike, conv1x1: int, conv3x3: int) -> np.ndarra
 def _num_classes(dataset: str) -> int:
     if dataset not in NUM_CLASSES:
         raise ValueError(
-            f"NAS-Bench-201 has no data set {dataset!r} with a cost of its own. The three are {', '.join(NUM_CLASSES)}."
+            f"NAS-Bench-201 has no data set {dataset!r} with a cost of its own. The three are "
+            f"{', '.join(NUM_CLASSES)}."
         )
     return NUM_CLASSES[dataset]
 
@@ -341,14 +343,14 @@ def _six(numbers: ArrayLike) -> np.ndarray:
         return numbers.reshape(0, len(CELL_EDGES))
     if numbers.ndim != 2 or numbers.shape[1] != len(CELL_EDGES):
         raise ValueError(
-            f"NAS-Bench-201 cells are given as an array of shape [B, 6], one operation for each of the six edges, but "
-            f"this one has shape {list(numbers.shape)}."
+            f"NAS-Bench-201 cells are given as an array of shape [B, 6], one operation for each of the six "
+            f"edges, but this one has shape {list(numbers.shape)}."
         )
     return numbers
 
 
 def whole_numbers(values: ArrayLike, what: str, limit: int) -> np.ndarray:
-    """Array-like whole numbers from 0 below `limit` as int64. Raises ValueError saying what was found instead."""
+    """Array-like whole numbers from 0 below `limit` as int64. Raises ValueError for anything else."""
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
         raise ValueError(
