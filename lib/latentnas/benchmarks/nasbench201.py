@@ -8,16 +8,16 @@ ImageNet16-120 is `x-valid` and `x-test` together. One signal of the table is na
 `<training set>/<evaluation set>@<epochs>`; the usual protocol selects by `valid_column` and reports
 `test_column`.
 
-The public table is put together from small files of five repositories (see `download.FILES`). All are indexed
-as the official file is, and hold means or single runs of the same trainings:
+The public table is put together from small files of four repositories (see `download.FILES`). All are indexed
+as the official file is, and agree with the three official records that are public:
 
 * 200 epochs, test: means over the runs;
-* 200 epochs, single runs, two or three a cell with ascending seed: `cifar10-valid/x-valid`, and `ori-test` of
-  CIFAR-100 and ImageNet16-120. As validation and test images are equally many there, mean validation accuracy
-  is twice the mean of `ori-test` minus the mean of `x-test`;
+* 200 epochs, single runs, two or three a cell: `cifar10-valid/x-valid`, and `ori-test` of CIFAR-100 and
+  ImageNet16-120. As validation and test images are equally many there, mean validation accuracy is twice the
+  mean of `ori-test` minus the mean of `x-test`;
 * 12 epochs: one run, except `cifar10-valid/x-valid`, a mean over two;
-* seconds of training, of which only those of `cifar10-valid` are measured cell by cell: the others are 2 and
-  6.068 times as long for every cell;
+* seconds of training: those of the other data sets are 2 and 6.068 times those of `cifar10-valid`, for every
+  cell, so they say nothing new;
 * latency in milliseconds on 27 device settings.
 
 Parameters and FLOPs are computed from the cell (`NASBENCH201.params`): the recorded parameter counts in the
@@ -138,7 +138,7 @@ class NasBench201Benchmark:
 
     def runs(self, dataset: str) -> np.ndarray:
         """Accuracies of the single runs in percent, float64 [15625, 3], NaN past the last run of a cell. They
-        are runs of the signal `run_columns[dataset]`. The seeds ascend, but which they are is not kept."""
+        are runs of the signal `run_columns[dataset]`, in the order of the source; seeds are not kept."""
         return self.run_values[_known_dataset(dataset)]
 
     def noise(self, dataset: str) -> np.ndarray:
