@@ -1,18 +1,20 @@
 """The cell search space of NAS-Bench-101 (Ying et al., ICML 2019).
 
-A cell is a DAG of 2 to 7 vertices with at most 9 edges: the input (first), the output (last), and between them
-operations, each on some path from the input to the output. Isomorphic graphs are the same cell; there are
-423,624. As text a cell is one line of JSON, the adjacency matrix row by row and the operation of each vertex:
+A cell is a DAG of 2 to 7 vertices with at most 9 edges: the input (first), the output (last), and between
+them operations, each on some path from the input to the output. Isomorphic graphs are the same cell; there
+are 423,624. As text a cell is one line of JSON, the adjacency matrix row by row and the operation of each
+vertex:
 
     {"matrix": [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]],
      "ops": ["input", "conv3x3-bn-relu", "maxpool3x3", "output"]}
 
-`matrix[u][v]` is the edge u -> v, u < v. Both keys and all names are those of the benchmark's own `ModelSpec`, so
-`ModelSpec(**json.loads(text))` takes the same text. A row is a cell's place in the benchmark's table: the rank of
-its MD5 graph hash (`nasbench101_cells`). The network a cell is trained in stands in `nasbench101_network`.
+`matrix[u][v]` is the edge u -> v, u < v. Both keys and all names are those of the benchmark's own
+`ModelSpec`, so `ModelSpec(**json.loads(text))` takes the same text. A row is a cell's place in the
+benchmark's table: the rank of its MD5 graph hash (`nasbench101_cells`). The network a cell is trained in
+stands in `nasbench101_network`.
 
-The benchmark prunes what is handed to it: vertices on no path from input to output are dropped. Here nothing is
-dropped unasked: `prune` does it, and everything else refuses such graphs.
+The benchmark prunes what is handed to it: vertices on no path from input to output are dropped. Here nothing
+is dropped unasked: `prune` does it, and everything else refuses such graphs.
 """
 
 import json
@@ -39,9 +41,9 @@ from latentnas.spaces.nasbench201 import whole_numbers
 class NasBench101Space:
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
-    `rows` stands for anything array-like of whole numbers 0 to 423,623. Methods that need all cells (`sample`,
-    `index`, `neighbors`, `enumerate`) enumerate them when called for the first time, which takes a minute once and
-    0.1 s in later sessions.
+    `rows` stands for anything array-like of whole numbers 0 to 423,623. Methods that need all cells
+    (`sample`, `index`, `neighbors`, `enumerate`) enumerate them when called for the first time, which takes a
+    minute once and 0.1 s in later sessions.
     """
 
     name = "nasbench101"
@@ -56,13 +58,13 @@ class NasBench101Space:
     # text
 
     def parse(self, text: str) -> str:
-        """A cell's text in standard form, as written. Raises ValueError saying what is wrong with a text that is
-        malformed, belongs to another space, or is a graph outside this one."""
+        """A cell's text in standard form, as written. Raises ValueError saying what is wrong with a text that
+        is malformed, belongs to another space, or is a graph outside this one."""
         return self.to_strings(self.to_batch([text]))[0]
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts, with seven positions each and NO_VERTEX past their ends. Raises ValueError
-        naming the text in the list and what is wrong with it."""
+        """Graphs of a list of texts, with seven positions each and NO_VERTEX past their ends. Raises
+        ValueError naming the text in the list and what is wrong with it."""
         if isinstance(texts, str):
             raise TypeError("to_batch takes a list of NAS-Bench-101 cells, not one text: write [text].")
         types = torch.full((len(texts), MAX_VERTICES), NO_VERTEX)
@@ -87,7 +89,8 @@ class NasBench101Space:
         return batch
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Texts of graphs. Raises ValueError when a graph is not in the space: filter with `contains` first."""
+        """Texts of graphs. Raises ValueError when a graph is not in the space: filter with `contains`
+        first."""
         self._require(batch)
         matrices, types = batch.adjacency.int().tolist(), batch.types.tolist()
         texts = []
@@ -99,8 +102,9 @@ class NasBench101Space:
     # graphs
 
     def is_valid(self, batch: DagBatch) -> torch.Tensor:
-        """The rules without the limits on size, bool [B]: the first vertex is the input and the last the output,
-        every other one has an operation and lies on a path between them, and edges lead to later positions."""
+        """The rules without the limits on size, bool [B]: the first vertex is the input and the last the
+        output, every other one has an operation and lies on a path between them, and edges lead to later
+        positions."""
         types, adjacency = batch.types, batch.adjacency
         position = torch.arange(batch.max_vertices, device=types.device)
         last = batch.num_vertices[:, None] - 1
@@ -120,8 +124,9 @@ class NasBench101Space:
         return self.is_valid(batch) & small
 
     def prune(self, batch: DagBatch) -> DagBatch:
-        """The graphs without the vertices that are on no path from the first to the last vertex, as NAS-Bench-101
-        prunes them; the others keep their order. Nothing is left of a graph that has no such path."""
+        """The graphs without the vertices that are on no path from the first to the last vertex, as
+        NAS-Bench-101 prunes them; the others keep their order. Nothing is left of a graph that has no such
+        path."""
         keep = _on_path(batch)
         order = (~keep).long().argsort(dim=1, stable=True)  # [B, N]: where each kept vertex comes from
         kept = keep.gather(1, order)
@@ -139,8 +144,8 @@ class NasBench101Space:
         invalid = (~self.is_valid(batch)).nonzero().flatten().tolist()
         if invalid:
             raise ValueError(
-                f"{len(invalid)} of {len(batch)} graphs have no NAS-Bench-101 hash, the first at index {invalid[0]}: "
-                f"{self._problem(batch[invalid[:1]])}."
+                f"{len(invalid)} of {len(batch)} graphs have no NAS-Bench-101 hash, the first at index "
+                f"{invalid[0]}: {self._problem(batch[invalid[:1]])}."
             )
         return hexadecimal(official_digests(batch.to("cpu")))
 
@@ -155,8 +160,8 @@ class NasBench101Space:
         return enumerate_cells().batch(np.random.default_rng(seed).integers(0, self.size, n))
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 [B], however its vertices are numbered; -1 for one that is not a cell of
-        this space."""
+        """The row of each graph, int64 [B], however its vertices are numbered; -1 for one that is not a cell
+        of this space."""
         batch = batch.to("cpu")
         rows = np.full(len(batch), -1)
         cells = self.contains(batch)
@@ -167,9 +172,9 @@ class NasBench101Space:
         """For each row, the rows of the cells that one change and pruning make of it, ascending.
 
         A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle,
-        whatever the numbering. Taking an edge away can leave vertices on no path, which are pruned; so a neighbour
-        may be smaller, and then the cell is not among its neighbours. Raises ValueError for a row outside the
-        table.
+        whatever the numbering. Taking an edge away can leave vertices on no path, which are pruned; so a
+        neighbour may be smaller, and then the cell is not among its neighbours. Raises ValueError for a row
+        outside the table.
         """
         rows = self.check_rows(rows)
         batch = enumerate_cells().batch(rows)
@@ -180,21 +185,23 @@ class NasBench101Space:
         return [np.unique(found[owners == place]) for place in range(len(rows))]
 
     def check_rows(self, rows: ArrayLike) -> np.ndarray:
-        """One row or a list of them as int64 [B]. Raises ValueError for anything but whole numbers 0 to 423,623."""
+        """One row or a list of them as int64 [B]. Raises ValueError for anything but whole numbers 0 to
+        423,623."""
         return whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 table", self.size)
 
     # what a cell computes and costs
 
     def path_features(self, batch: DagBatch) -> torch.Tensor:
-        """Path encoding, bool [B, 364], as in BANANAS (White et al., AAAI 2021): one feature for each sequence of
-        up to five operations that is met on some path from input to output.
+        """Path encoding, bool [B, 364], as in BANANAS (White et al., AAAI 2021): one feature for each
+        sequence of up to five operations that is met on some path from input to output.
 
-        Shorter sequences come first, those of a length in lexicographic order of types: the first 40 features are
-        all sequences of at most three operations. Raises ValueError when a graph is not in the space.
+        Shorter sequences come first, those of a length in lexicographic order of types: the first 40 features
+        are all sequences of at most three operations. Raises ValueError when a graph is not in the space.
         """
         self._require(batch)
         graphs, positions = len(batch), batch.max_vertices
-        into_output = batch.adjacency[torch.arange(graphs), :, batch.num_vertices - 1].float()
+        graph = torch.arange(graphs, device=batch.types.device)
+        into_output = batch.adjacency[graph, :, batch.num_vertices - 1].float()
         operations = [(batch.types == FIRST_OPERATION + number).float() for number in range(NUM_OPERATIONS)]
         # ends[b, s, v]: sequence s is met on a path from the input that ends in vertex v, v included
         ends = torch.zeros(graphs, 1, positions, device=batch.types.device)
@@ -213,8 +220,8 @@ class NasBench101Space:
         return network.params(batch)
 
     def flops(self, batch: DagBatch) -> torch.Tensor:
-        """Multiply-adds for one 32 x 32 image, int64 [B], of the same network. Raises ValueError when a graph is
-        not in the space."""
+        """Multiply-adds for one 32 x 32 image, int64 [B], of the same network. Raises ValueError when a graph
+        is not in the space."""
         self._require(batch)
         return network.flops(batch)
 
@@ -225,19 +232,19 @@ class NasBench101Space:
         foreign = (~self.contains(batch)).nonzero().flatten().tolist()
         if foreign:
             raise ValueError(
-                f"{len(foreign)} of {len(batch)} graphs are not cells of the NAS-Bench-101 space, the first at index "
-                f"{foreign[0]}: {self._problem(batch[foreign[:1]])}. Keep only those that NASBENCH101.contains(batch) "
-                "accepts."
+                f"{len(foreign)} of {len(batch)} graphs are not cells of the NAS-Bench-101 space, the first "
+                f"at index {foreign[0]}: {self._problem(batch[foreign[:1]])}. Keep only those that "
+                "NASBENCH101.contains(batch) accepts."
             )
 
     def _problem(self, batch: DagBatch) -> str:
         """Why the one graph of a batch is not a cell of this space, in a few words."""
         count, edges = int(batch.num_vertices[0]), int(batch.adjacency.sum())
         types, on_path = batch.types[0, :count].tolist(), _on_path(batch)[0, :count]
-        if not 2 <= count <= MAX_VERTICES:
+        if count < 2:
             return f"it has {count} vertices instead of 2 to {MAX_VERTICES}"
+        names = self.type_names
         for vertex, kind in enumerate(types):
-            names = self.type_names
             allowed = {0: names[:1], count - 1: names[1:2]}.get(vertex, names[FIRST_OPERATION:])
             name = names[kind] if 0 <= kind < self.num_types else f"of type {kind}"
             if name not in allowed:
@@ -245,15 +252,15 @@ class NasBench101Space:
         for u, v in batch.adjacency[0].nonzero().tolist():
             if not u < v < count:
                 return f"the edge {u} -> {v} does not lead to a later vertex"
-        if edges > MAX_EDGES:
-            return f"it has {edges} edges, more than {MAX_EDGES},"
         if not on_path.any():
             return "no path leads from the input to the output"
-        stray = int((~on_path).nonzero()[0])
-        return (
-            f"vertex {stray} (counting from 0) is on no path from the input to the output (NASBENCH101.prune drops "
-            "such vertices)"
-        )
+        if not on_path.all():
+            stray = int(on_path.int().argmin())
+            return (
+                f"vertex {stray} (counting from 0) is on no path from the input to the output "
+                "(NASBENCH101.prune drops such vertices)"
+            )
+        return f"it has {count} vertices and {edges} edges, more than {MAX_VERTICES} or {MAX_EDGES}"
 
 
 NASBENCH101 = NasBench101Space()
@@ -328,8 +335,8 @@ def _seven(batch: DagBatch) -> DagBatch:
 def _changes(batch: DagBatch) -> tuple[torch.Tensor, DagBatch]:
     """All graphs that one change makes of cells with seven positions, and which cell each comes from, int64.
 
-    An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and looking
-    up do not depend on the order of positions.
+    An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and
+    looking up do not depend on the order of positions.
     """
     position = torch.arange(MAX_VERTICES)
     last = batch.num_vertices[:, None] - 1

@@ -1,11 +1,12 @@
 """All 423,624 cells of NAS-Bench-101, enumerated once and kept.
 
-There are 1,293,208 ways to write a cell down: 2 to 7 vertices in topological order, at most 9 edges, every vertex
-on a path from the input (first) to the output (last), and one of three operations on each vertex between them.
-Isomorphic ones are the same cell. The cells are ordered by their MD5 graph hash, which is the order of the
-benchmark's table; a row is a place in this order. Of all ways to write a cell, the one kept comes first when
-counting up the number of vertices, then the number whose bit v (v - 1) / 2 + u is the edge u -> v, then the
-operations: this is the numbering that the benchmark trained, on which its parameter counts depend slightly.
+There are 1,293,208 ways to write a cell down: 2 to 7 vertices in topological order, at most 9 edges, every
+vertex on a path from the input (first) to the output (last), and one of three operations on each vertex
+between them. Isomorphic ones are the same cell. The cells are ordered by their MD5 graph hash, which is the
+order of the benchmark's table; a row is a place in this order. Of all ways to write a cell, the one kept
+comes first when counting up the number of vertices, then the number whose bit v (v - 1) / 2 + u is the edge u
+-> v, then the operations: this is the numbering that the benchmark trained, on which its parameter counts
+depend slightly.
 """
 
 import functools
@@ -14,7 +15,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -86,7 +87,8 @@ class Cells:
 
 @functools.cache
 def enumerate_cells() -> Cells:
-    """All cells. The first call ever takes a minute and leaves a file of 12 MB in the cache; later ones read it."""
+    """All cells. The first call ever takes a minute and leaves a file of 12 MB in the cache; later ones read
+    it."""
     path = paths.CACHE / CACHE_FILE
     cells = read_cells(path)
     if cells is None:
@@ -100,7 +102,8 @@ def enumerate_cells() -> Cells:
 
 
 def read_cells(path: Path) -> Cells | None:
-    """The cells in a file; None when there is no such file, or it is damaged or of another version of this code."""
+    """The cells in a file; None when there is no such file, or it is damaged or of another version of this
+    code."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             cells = Cells(**{field.name: arrays[field.name] for field in fields(Cells)})
@@ -137,8 +140,9 @@ def compute_cells() -> Cells:
     distinct = 1 + np.count_nonzero((np.diff(high[order]) != 0) | (np.diff(low[order]) != 0))
     if (len(hashes), len(cells), distinct) != (NUM_LABELLED, NUM_CELLS, NUM_CELLS):
         raise RuntimeError(
-            f"Enumerating NAS-Bench-101 gave {len(cells):,} cells and {distinct:,} hashes from {len(hashes):,} labelled "
-            f"graphs instead of {NUM_CELLS:,} from {NUM_LABELLED:,}: the code that enumerates or hashes them is wrong."
+            f"Enumerating NAS-Bench-101 gave {len(cells):,} cells and {distinct:,} hashes from "
+            f"{len(hashes):,} labelled graphs instead of {NUM_CELLS:,} from {NUM_LABELLED:,}: the code that "
+            "enumerates or hashes them is wrong."
         )
     return Cells(**{name: column[order] for name, column in cells.columns().items()})
 
@@ -156,8 +160,9 @@ def _labelled_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _edge_patterns(count: int) -> np.ndarray:
-    """All sets of edges on `count` vertices with which each vertex lies on a path from the first to the last, as
-    numbers, uint32. For that it is enough that all but the first are entered and all but the last are left."""
+    """All sets of edges on `count` vertices with which each vertex lies on a path from the first to the last,
+    as numbers, uint32. For that it is enough that all but the first are entered and all but the last are
+    left."""
     sources, targets = (ends[: count * (count - 1) // 2] for ends in (BIT_SOURCES, BIT_TARGETS))
     patterns = np.arange(2 ** len(sources), dtype=np.uint32)
     few = np.bitwise_count(patterns) <= MAX_EDGES
@@ -202,15 +207,22 @@ def _described(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarr
 
 
 def _chunks(length: int, step: str) -> Iterator[slice]:
-    """Slices that cover `length` rows, with a line on stderr every few seconds that says how far they are."""
-    start = shown = time.monotonic()
+    """Slices that cover `length` rows, saying on stderr how far they are."""
+    report = progress_reporter(f"enumerating the cells, once; {step}")
     for begin in range(0, length, CHUNK):
         yield slice(begin, begin + CHUNK)
-        now, share = time.monotonic(), min(1.0, (begin + CHUNK) / length)
-        if now - shown > 5 or share == 1:
+        report((begin + CHUNK) / length)
+
+
+def progress_reporter(words: str) -> Callable[[float], None]:
+    """A function that takes the share done so far and, every five seconds, prints it and the time left."""
+    start = shown = time.monotonic()
+
+    def report(share: float) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown > 5:
             shown, left = now, math.ceil((now - start) * (1 - share) / share)
-            print(
-                f"nasbench101: enumerating the cells, once; {step}: {share:.0%}, {left} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"nasbench101: {words}: {share:.0%}, {left} s left", file=sys.stderr, flush=True)
+
+    return report
