@@ -1,0 +1,1 @@
+"""Trainable networks: what an architecture becomes when it meets images."""

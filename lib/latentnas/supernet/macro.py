@@ -1,0 +1,165 @@
+"""Networks of the six-layer ENAS macro space (Pham et al., ICML 2018) with weights that they can share.
+
+The network is the one stated in ``spaces/enas.py``, smaller and on smaller images: layer l merges the vertices
+that it reads with a 1x1 convolution, then applies its operation; half way the resolution is halved by average
+pooling; global average pooling and a linear layer end it. All weights of every operation on every layer exist
+once. Given one architecture, the module is that network alone; given several, they share the weights, each
+with its own part of the batch. Batches are normalised by their own statistics, in evaluation too: running
+averages over different architectures would mean nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from latentnas.graphs import DagBatch
+from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
+
+KERNELS = (3, 3, 5, 5, 1, 1)  # of each operation's convolution; pooling follows a 1x1 convolution
+SEPARABLE = (False, True, False, True, False, False)
+AVERAGE_POOL, MAX_POOL = 4, 5
+
+
+@dataclass(frozen=True)
+class MacroSkeleton:
+    """The network around the six layers."""
+
+    channels: int = 8
+    reduce_after: int = 3  # the last vertex at full resolution
+    image_channels: int = 1
+    num_classes: int = 10
+
+
+class Normalised(nn.Module):
+    """A convolution and the normalisation behind it, for A architectures that share its weights.
+
+    Each architecture's images are normalised by their own statistics: ``[B, A, C, H, W]`` -> the same.
+    """
+
+    def __init__(self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, separable=False) -> None:
+        super().__init__()
+        self.depthwise = None
+        if separable:
+            self.depthwise = _weights(generator, inputs, 1, kernel)
+            kernel = 1
+        self.pointwise = _weights(generator, outputs, inputs, kernel)
+        self.weight, self.bias = nn.Parameter(torch.ones(outputs)), nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        architectures = images.shape[1]
+        mapped = images.flatten(0, 1)
+        if self.depthwise is not None:
+            size = self.depthwise.shape[-1]
+            mapped = functional.conv2d(mapped, self.depthwise, padding=size // 2, groups=len(self.depthwise))
+        mapped = functional.conv2d(mapped, self.pointwise, padding=self.pointwise.shape[-1] // 2)
+        mapped = mapped.unflatten(0, (-1, architectures)).flatten(1, 2)
+        weight, bias = self.weight.repeat(architectures), self.bias.repeat(architectures)
+        mapped = functional.batch_norm(mapped, None, None, weight, bias, training=True)
+        return mapped.unflatten(1, (architectures, -1))
+
+
+class Operation(nn.Module):
+    """One of the six operations, number ``number``: ``[B, A, C, H, W]`` -> the same."""
+
+    def __init__(self, generator: torch.Generator, channels: int, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.convolution = Normalised(generator, channels, channels, KERNELS[number], SEPARABLE[number])
+
+    def forward(self, images: Tensor) -> Tensor:
+        mapped = self.convolution(functional.relu(images))
+        if self.number not in (AVERAGE_POOL, MAX_POOL):
+            return mapped
+        flat = mapped.flatten(0, 1)
+        if self.number == MAX_POOL:
+            flat = functional.max_pool2d(flat, 3, 1, 1)
+        else:
+            flat = functional.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+        return flat.unflatten(0, mapped.shape[:2])
+
+
+class MacroNetwork(nn.Module):
+    """All weights of all six-layer architectures, initialised from ``seed``."""
+
+    def __init__(self, seed: int, skeleton: MacroSkeleton) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        channels = skeleton.channels
+        generator = torch.Generator().manual_seed(seed)
+        self.stem = Normalised(generator, skeleton.image_channels, channels, 3)
+        self.merges = nn.ModuleList(
+            Normalised(generator, vertices * channels, channels, 1) for vertices in range(2, NUM_LAYERS + 1)
+        )
+        self.operations = nn.ModuleList(
+            nn.ModuleList(Operation(generator, channels, number) for number in range(NUM_OPERATIONS))
+            for _ in range(NUM_LAYERS)
+        )
+        self.classifier = nn.Linear(channels, skeleton.num_classes)
+        with torch.no_grad():
+            bound = 1 / math.sqrt(channels)
+            self.classifier.weight.uniform_(-bound, bound, generator=generator)
+            self.classifier.bias.zero_()
+
+    def forward(self, images: Tensor, architectures: DagBatch) -> Tensor:
+        """Logits ``[A, B, classes]`` of A architectures.
+
+        Args:
+            images: ``[B, A, image_channels, H, W]``, each architecture's own; A may be 1 for all the same.
+            architectures: A graphs of the ENAS space.
+        """
+        stem = self.stem(images)
+        vertices = [stem.expand(-1, len(architectures), -1, -1, -1)]
+        for layer in range(1, NUM_LAYERS + 1):
+            hidden = self._merge(vertices, architectures.adjacency[:, :layer, layer])
+            chosen = architectures.types[:, layer] - FIRST_OPERATION
+            vertices.append(_apply(self.operations[layer - 1], chosen, hidden))
+            if layer == self.skeleton.reduce_after:
+                vertices = [_halve(vertex) for vertex in vertices]
+        pooled = functional.relu(vertices[-1]).mean(dim=(3, 4))  # [B, A, C]
+        return self.classifier(pooled).transpose(0, 1)
+
+    def _merge(self, vertices: list[Tensor], reads: Tensor) -> Tensor:
+        """What a layer gets: its only input as it is, or a 1x1 convolution of the several that ``reads [A,
+        vertices]`` names."""
+        several = reads.sum(dim=1) > 1
+        if not several.any():
+            return vertices[-1]
+
+        def merge(_: Tensor, rows: Tensor) -> Tensor:
+            gates = reads[rows].float()[None, :, :, None, None, None]
+            stacked = torch.stack([vertex.index_select(1, rows) for vertex in vertices], dim=2)
+            return self.merges[len(vertices) - 2]((stacked * gates).flatten(2, 3))
+
+        return _by_group(several.long(), vertices[-1], [lambda hidden, _: hidden, merge])
+
+
+def _apply(operations: nn.ModuleList, chosen: Tensor, hidden: Tensor) -> Tensor:
+    """Operation ``chosen[a]`` on the images of architecture a."""
+    return _by_group(chosen, hidden, [lambda part, _, operation=operation: operation(part) for operation in operations])
+
+
+def _by_group(group: Tensor, hidden: Tensor, functions: list) -> Tensor:
+    """``functions[group[a]](hidden[:, a], a)`` for all architectures, those of a group at once."""
+    rows = [(group == number).nonzero().flatten() for number in range(len(functions))]
+    parts = [
+        function(hidden if len(chosen) == len(group) else hidden.index_select(1, chosen), chosen)
+        for function, chosen in zip(functions, rows)
+        if len(chosen)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(parts, dim=1).index_select(1, torch.cat(rows).argsort())
+
+
+def _halve(vertex: Tensor) -> Tensor:
+    return functional.avg_pool2d(vertex.flatten(0, 1), 2).unflatten(0, vertex.shape[:2])
+
+
+def _weights(generator: torch.Generator, outputs: int, inputs: int, kernel: int) -> nn.Parameter:
+    bound = 1 / math.sqrt(inputs * kernel**2)  # PyTorch's own initialisation
+    return nn.Parameter((2 * torch.rand(outputs, inputs, kernel, kernel, generator=generator) - 1) * bound)
