@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from latentnas.evaluate import prior_points
 from latentnas.graphs import DagBatch
 from latentnas.models.ngae import NGAE
 from latentnas.spaces.enas import EnasSpace
@@ -27,11 +28,9 @@ class Trajectory:
 
 
 def prior_start(train_mu: Tensor, count: int, seed: int) -> Tensor:
-    """``count`` points of the prior ``[count, D]``: N(0, I) scaled by the standard deviation of the training means
-    ``[n, D]`` and moved to their mean, as D-VAE draws (papers' "prior validity" protocol)."""
-    generator = torch.Generator(train_mu.device).manual_seed(seed)
-    noise = torch.randn(count, train_mu.shape[1], generator=generator, device=train_mu.device)
-    return train_mu.mean(dim=0) + noise * train_mu.std(dim=0, correction=0)
+    """``count`` points of the prior ``[count, D]``, moved to the mean and spread of the training means ``[n, D]``
+    as in the prior test of :func:`evaluate.prior_points`, from a seed."""
+    return prior_points(train_mu, count, torch.Generator(train_mu.device).manual_seed(seed))
 
 
 def best_of_prior(model: NGAE, train_mu: Tensor, samples: int = 10_000, keep: int = 100, seed: int = 0) -> Tensor:
