@@ -150,3 +150,21 @@ def test_corruption_shifts_by_one_pixel_at_most_and_adds_noise_of_the_asked_size
     assert torch.equal(shifted.flatten(1).sum(1), torch.full((4000,), 100.0))
     noisy = digits.corrupt(torch.zeros(4000, 1, 8, 8), 0.7, torch.Generator().manual_seed(0))
     assert noisy.std().item() == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize("member", range(len(OPERATIONS)))
+def test_params_and_flops_are_those_of_the_network(member):
+    operations = OPERATIONS[member : member + 1]
+    network = CellNetworks(operations, [0], Skeleton())
+    assert cells.params(operations, Skeleton()).item() == sum(weights.numel() for weights in network.parameters())
+    counted = []
+
+    def count(module, inputs, output):
+        counted.append(module.weight[0].numel() * output.numel())  # a multiply-add a weight, output and pixel
+
+    for module in network.modules():
+        if isinstance(module, cells.Convolution):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 8, 8))
+    assert cells.flops(operations, Skeleton()).item() == sum(counted) + network.classifier.numel()

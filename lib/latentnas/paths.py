@@ -16,6 +16,7 @@ OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or ROOT).resolve()
 NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
 PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds
 DATA = ROOT / "data"
+BUNDLED = DATA / "bundled"  # small tables that this project measured itself, committed
 CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
 
 EXECUTED = OUTPUT / "notebooks" / "executed"

@@ -184,3 +184,33 @@ class CellNetworks(nn.Module):
         hidden = functional.relu(self.normalisation(hidden.flatten(1, 2)))
         pooled = hidden.mean(dim=(2, 3)).unflatten(1, (self.networks, -1))  # [B, M, 2 C]
         return torch.baddbmm(self.bias, pooled.transpose(0, 1), self.classifier)
+
+
+def params(operations: Tensor, skeleton: Skeleton) -> Tensor:
+    """Trainable parameters of the network with each cell, int64 ``[M]``, for operations ``[M, 6]``."""
+    narrow, wide = skeleton.channels, 2 * skeleton.channels
+    fixed = (9 * skeleton.image_channels + 2) * narrow + (narrow + 2) * wide  # stem, reduction
+    fixed += 2 * wide + (wide + 1) * skeleton.num_classes
+    cells = [
+        _weights(operations, channels) + 2 * channels * _convolutions(operations) for channels in (narrow, wide)
+    ]
+    return fixed + skeleton.cells * sum(cells)
+
+
+def flops(operations: Tensor, skeleton: Skeleton, image_size: int = 8) -> Tensor:
+    """Multiply-adds of convolutions and of the linear layer for one image, int64 ``[M]``; pooling, normalisation and
+    sums are not counted."""
+    narrow, wide = skeleton.channels, 2 * skeleton.channels
+    full, half = image_size**2, (image_size // 2) ** 2
+    fixed = 9 * skeleton.image_channels * narrow * full + narrow * wide * half + wide * skeleton.num_classes
+    cells = _weights(operations, narrow) * full + _weights(operations, wide) * half
+    return fixed + skeleton.cells * cells
+
+
+def _convolutions(operations: Tensor) -> Tensor:
+    return ((operations == CONV1) | (operations == CONV3)).sum(dim=1)
+
+
+def _weights(operations: Tensor, channels: int) -> Tensor:
+    """Weights of the convolutions of one cell."""
+    return channels**2 * ((operations == CONV1).sum(dim=1) + 9 * (operations == CONV3).sum(dim=1))

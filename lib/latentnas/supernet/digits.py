@@ -18,7 +18,7 @@ from torch import Tensor
 
 NUM_CLASSES = 10
 SPLIT = (897, 400, 500)  # images to train, to validate and to test
-COPIES = 5  # corrupted versions of every validation and test image
+COPIES = 10  # corrupted versions of every validation and test image
 
 
 @dataclass(frozen=True)

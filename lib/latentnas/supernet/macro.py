@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
+from latentnas.supernet.cells import average_pool
 
 KERNELS = (3, 3, 5, 5, 1, 1)  # of each operation's convolution; pooling follows a 1x1 convolution
 SEPARABLE = (False, True, False, True, False, False)
@@ -79,7 +80,7 @@ class Operation(nn.Module):
         if self.number == MAX_POOL:
             flat = functional.max_pool2d(flat, 3, 1, 1)
         else:
-            flat = functional.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
+            flat = average_pool(flat)
         return flat.unflatten(0, mapped.shape[:2])
 
 

@@ -34,6 +34,7 @@ SEEDS = (0, 1, 2)
 NETWORKS_AT_ONCE = 8
 CELL_SKELETON = Skeleton()
 CELL_SCHEDULE = Schedule()
+CELL_FILE = "digits-nb201.csv.gz"  # in data/bundled
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -94,3 +95,53 @@ def measure_cells(jobs: int) -> pd.DataFrame:
                 print(f"{count}/{len(tasks)} groups, {left / 60:.0f} min left", file=sys.stderr, flush=True)
                 printed = now
     return pd.concat([pd.read_csv(path) for path in sorted(folder.glob("*.csv"))], ignore_index=True)
+
+
+def write_cells(measured: pd.DataFrame) -> Path:
+    """Put the measurements of :func:`measure_cells` into the bundled table: one line a class, a column a seed."""
+    wide = measured.pivot(index="row", columns="seed", values=["valid", "test"])
+    wide.columns = [f"{part}_{seed}" for part, seed in wide.columns]
+    wide["seconds"] = measured.groupby("row")["seconds"].mean().round(3)
+    path = paths.BUNDLED / CELL_FILE
+    with paths.atomic_write(path) as temporary:
+        wide.round(2).to_csv(temporary, compression={"method": "gzip", "mtime": 0})
+    return path
+
+
+def reproduce_cell(row: int) -> pd.DataFrame:
+    """Train the class of a cell again, in its group, for every seed: what the bundled table has beside what comes out.
+
+    Raises:
+        ValueError: ``row`` is no row of the space.
+    """
+    representatives = NASBENCH201.representatives()
+    row = representatives[NASBENCH201.canonical(NASBENCH201.enumerate()[[row]])[0]]
+    stored = pd.read_csv(paths.BUNDLED / CELL_FILE, index_col="row").loc[row]
+    lines = []
+    for seed, rows in cell_groups():
+        if row in rows:
+            again = score_cells(NASBENCH201.enumerate()[rows], seed).iloc[list(rows).index(row)].round(2)
+            lines.append({"row": row, "seed": seed} | {
+                f"{part} {which}": value
+                for part in ("valid", "test")
+                for which, value in (("stored", stored[f"{part}_{seed}"]), ("again", again[part]))
+            })
+    return pd.DataFrame(lines).sort_values("seed", ignore_index=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["digits-nb201"], help="which benchmark to measure")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--row", type=int, help="train this row again and compare, instead of measuring all")
+    options = parser.parse_args()
+    if options.row is not None:
+        if not 0 <= options.row < NASBENCH201.size:
+            parser.error(f"--row {options.row}: the rows of NAS-Bench-201 are 0 to {NASBENCH201.size - 1}.")
+        print(reproduce_cell(options.row).to_string(index=False))
+    else:
+        print(write_cells(measure_cells(options.jobs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Shared weights of the ENAS space against a plain network written from the definition."""
+
+import json
+
+import torch
+import torch.nn.functional as functional
+
+from latentnas.spaces.enas import ENAS
+from latentnas.supernet import digits
+from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
+from latentnas.supernet.train import Schedule, shared_accuracy, train_alone, train_shared
+
+SKELETON = MacroSkeleton(channels=4)
+ARCHITECTURES = [
+    "[[0], [1, 0], [2, 0, 0], [3, 0, 0, 0], [4, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0]]",
+    "[[5], [4, 1], [3, 1, 1], [2, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]]",
+    "[[1], [1, 1], [4, 0, 1], [5, 1, 0, 0], [2, 0, 0, 1, 0], [3, 0, 1, 0, 1, 0]]",
+]
+
+
+def normalised(images, convolution):
+    """A convolution, depthwise first where there is one, and batch normalisation, of ``[B, C, H, W]``."""
+    if convolution.depthwise is not None:
+        kernel = convolution.depthwise
+        images = functional.conv2d(images, kernel, padding=kernel.shape[-1] // 2, groups=len(kernel))
+    kernel = convolution.pointwise
+    images = functional.conv2d(images, kernel, padding=kernel.shape[-1] // 2)
+    return functional.batch_norm(images, None, None, convolution.weight, convolution.bias, training=True)
+
+
+def plain(network, text, images):
+    """Logits of one architecture, layer by layer from its text."""
+    rows = json.loads(text)
+    vertices = [normalised(images, network.stem)]
+    for layer, (operation, *flags) in enumerate(rows, start=1):
+        reads = [u for u, flag in enumerate(flags) if flag] + [layer - 1]
+        hidden = vertices[layer - 1]
+        if len(reads) > 1:
+            inputs = [vertices[u] if u in reads else torch.zeros_like(hidden) for u in range(layer)]
+            hidden = normalised(torch.cat(inputs, dim=1), network.merges[layer - 2])
+        hidden = normalised(functional.relu(hidden), network.operations[layer - 1][operation].convolution)
+        if operation == 4:
+            hidden = functional.avg_pool2d(hidden, 3, 1, 1, count_include_pad=False)
+        if operation == 5:
+            hidden = functional.max_pool2d(hidden, 3, 1, 1)
+        vertices.append(hidden)
+        if layer == network.skeleton.reduce_after:
+            vertices = [functional.avg_pool2d(vertex, 2) for vertex in vertices]
+    return network.classifier(functional.relu(vertices[-1]).mean(dim=(2, 3)))
+
+
+def test_many_architectures_at_once_equal_each_one_alone():
+    network = MacroNetwork(0, SKELETON).double()
+    images = torch.randn(5, 3, 1, 8, 8, dtype=torch.float64)
+    logits = network(images, ENAS.to_batch(ARCHITECTURES))
+    expected = [plain(network, text, images[:, a]) for a, text in enumerate(ARCHITECTURES)]
+    torch.testing.assert_close(logits, torch.stack(expected))
+
+
+def test_gradients_equal_those_of_the_plain_networks():
+    network = MacroNetwork(0, SKELETON).double()
+    images = torch.randn(5, 3, 1, 8, 8, dtype=torch.float64)
+    loss = network(images, ENAS.to_batch(ARCHITECTURES)).square().sum()
+    fast = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    loss = sum(plain(network, text, images[:, a]).square().sum() for a, text in enumerate(ARCHITECTURES))
+    slow = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    assert [gradient is None for gradient in fast] == [gradient is None for gradient in slow]
+    for first, second in zip(fast, slow):
+        if first is not None:
+            torch.testing.assert_close(first, second)
+
+
+def test_one_set_of_images_serves_all_architectures():
+    network = MacroNetwork(0, SKELETON).double()
+    images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
+    batch = ENAS.to_batch(ARCHITECTURES)
+    torch.testing.assert_close(network(images, batch), network(images.expand(-1, 3, -1, -1, -1), batch))
+
+
+def small_digits(images=256):
+    data = digits.load(0.5)
+    return digits.Digits(digits.Images(data.train.images[:images], data.train.labels[:images]), data.valid, data.test)
+
+
+def test_an_architecture_alone_learns_and_leaves_unused_weights():
+    network, data = MacroNetwork(0, SKELETON), small_digits()
+    before = network.operations[0][3].convolution.pointwise.clone()
+    batch = ENAS.to_batch(ARCHITECTURES[:1])
+    untrained = shared_accuracy(network, batch, data.valid).item()
+    train_alone(network, batch, data, Schedule(epochs=6), seed=0)
+    assert shared_accuracy(network, batch, data.valid).item() > untrained + 20
+    assert torch.equal(network.operations[0][3].convolution.pointwise, before)
+
+
+def test_shared_training_is_repeatable():
+    weights = []
+    for _ in range(2):
+        network = MacroNetwork(0, SKELETON)
+        train_shared(network, 2, small_digits(128), Schedule(epochs=2, batch_size=32), seed=3)
+        weights.append(torch.cat([weight.detach().flatten() for weight in network.parameters()]))
+    assert torch.equal(*weights)
