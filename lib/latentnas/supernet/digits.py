@@ -41,8 +41,8 @@ class Digits:
     test: Images
 
 
-def load(noise: float) -> Digits:
-    """The split of seed 0, with `COPIES` corrupted versions of every validation and test image.
+def load(noise: float, copies: int = COPIES) -> Digits:
+    """The split of seed 0, with ``copies`` corrupted versions of every validation and test image.
 
     Args:
         noise: standard deviation of the noise, in standard deviations of the grey levels.
@@ -57,8 +57,8 @@ def load(noise: float) -> Digits:
     held_out = []
     for seed, part in enumerate(parts[1:], start=1):
         generator = torch.Generator().manual_seed(seed)
-        versions = [corrupt(part.images, noise, generator) for _ in range(COPIES)]
-        held_out.append(Images(torch.cat(versions), part.labels.repeat(COPIES)))
+        versions = [corrupt(part.images, noise, generator) for _ in range(copies)]
+        held_out.append(Images(torch.cat(versions), part.labels.repeat(copies)))
     return Digits(parts[0], *held_out)
 
 

@@ -2,8 +2,9 @@
 
     python -m latentnas.supernet.measure digits-nb201 --jobs 2      all of it; goes on where it was cut off
     python -m latentnas.supernet.measure digits-nb201 --row 1234    trains one row again and compares
+    python -m latentnas.supernet.measure digits-enas --jobs 2       the shared weights and what is measured with them
 
-Networks are trained in groups of `NETWORKS_AT_ONCE` neighbouring rows. The kernels of a grouped convolution may
+Cells are trained in groups of `NETWORKS_AT_ONCE` neighbouring rows. The kernels of a grouped convolution may
 add in another order for another group size, so a row is the same to the last bit only within its group, on
 the same kind of machine; that is what `--row` trains.
 """
@@ -18,24 +19,40 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 
 from latentnas import paths
+from latentnas.graphs import DagBatch
+from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.supernet import digits
 from latentnas.supernet.cells import CellNetworks, Skeleton
-from latentnas.supernet.train import Schedule, accuracy, train_side_by_side
+from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
+from latentnas.supernet.train import (
+    Schedule, accuracy, shared_accuracy, train_alone, train_shared, train_side_by_side,
+)  # fmt: skip
 
 SEEDS = (0, 1, 2)
-NETWORKS_AT_ONCE = 8
+SECONDS_BETWEEN_LINES = 10.0
+
+CELL_FILE = "digits-nb201.csv.gz"  # this and the following in data/bundled
+NETWORKS_AT_ONCE = 16
 CELL_SKELETON = Skeleton()
 CELL_SCHEDULE = Schedule()
-CELL_FILE = "digits-nb201.csv.gz"  # in data/bundled
-SECONDS_BETWEEN_LINES = 10.0
+
+SHARED_FILE, ALONE_FILE, WEIGHTS_FILE = "digits-enas.csv.gz", "digits-enas-alone.csv", "digits-enas.safetensors"
+ARCHITECTURES, FROM_SCRATCH = 19_020, 300  # as many as D-VAE's table; the first 300 are also trained from scratch
+MACRO_SKELETON = MacroSkeleton()
+MACRO_SCHEDULE = Schedule()
+SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
+SHARED_AT_ONCE = 4  # architectures in one step of the shared training
+SHARED_COPIES = 3  # corrupted versions of the validation images that the shared weights are judged on
 
 
 def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
@@ -50,12 +67,48 @@ def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
     """
     data = digits.load(CELL_SCHEDULE.noise)
     seeds = (NASBENCH201.index(numbers) + seed * NASBENCH201.size).tolist()
-    networks = CellNetworks(torch.from_numpy(numbers), seeds, CELL_SKELETON)
+    networks = CellNetworks(torch.from_numpy(np.asarray(numbers)), seeds, CELL_SKELETON)
     started = time.perf_counter()
     train_side_by_side(networks, data, CELL_SCHEDULE, seed)
     seconds = (time.perf_counter() - started) / len(numbers)
     valid, test = accuracy(networks, data.valid), accuracy(networks, data.test)
     return pd.DataFrame({"valid": valid.numpy(), "test": test.numpy(), "seconds": round(seconds, 4)})
+
+
+def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
+    """Train one ENAS architecture (a batch of one graph) from scratch on the digits: ``valid`` and ``test`` accuracy in
+    percent and the ``seconds`` it took."""
+    data = digits.load(MACRO_SCHEDULE.noise)
+    network = MacroNetwork(seed, MACRO_SKELETON)
+    started = time.perf_counter()
+    train_alone(network, architecture, data, MACRO_SCHEDULE, seed)
+    seconds = round(time.perf_counter() - started, 4)
+    parts = {"valid": data.valid, "test": data.test}
+    return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()} | {"seconds": seconds}
+
+
+def load_shared() -> MacroNetwork:
+    """The shared weights that come with the project."""
+    network = MacroNetwork(0, MACRO_SKELETON)
+    network.load_state_dict(load_file(paths.BUNDLED / WEIGHTS_FILE))
+    return network
+
+
+def score_shared(network: MacroNetwork, architectures: DagBatch) -> np.ndarray:
+    """Validation accuracy in percent of A architectures with shared weights, float64 ``[A]``."""
+    return shared_accuracy(network, architectures, digits.load(SHARED_SCHEDULE.noise, SHARED_COPIES).valid).numpy()
+
+
+def measure_cells(jobs: int) -> Path:
+    """Train what is missing of all classes of cells, ``jobs`` groups at a time, and write the bundled table: one line
+    a class (its first row), one column a seed."""
+    folder = _folder("digits-nb201", CELL_SKELETON, CELL_SCHEDULE, NETWORKS_AT_ONCE)
+    tasks = [(folder / f"{seed}-{rows[0]:05d}.csv", seed, rows) for seed, rows in cell_groups()]
+    measured = _measure(_cell_group, tasks, jobs)
+    wide = measured.pivot(index="row", columns="seed", values=["valid", "test"])
+    wide.columns = [f"{part}_{seed}" for part, seed in wide.columns]
+    wide["seconds"] = measured.groupby("row")["seconds"].mean().round(3)
+    return _write(wide.round(3), CELL_FILE)
 
 
 def cell_groups() -> list[tuple[int, np.ndarray]]:
@@ -67,80 +120,114 @@ def cell_groups() -> list[tuple[int, np.ndarray]]:
     return [(seed, rows[start : start + NETWORKS_AT_ONCE]) for start in starts for seed in SEEDS]
 
 
-def measure_group(task: tuple[Path, int, np.ndarray]) -> None:
-    """Train one group and leave its table in ``folder``."""
-    folder, seed, rows = task
-    torch.set_num_threads(1)
-    measured = score_cells(NASBENCH201.enumerate()[rows], seed)
-    with paths.atomic_write(folder / f"{seed}-{rows[0]:05d}.csv") as temporary:
-        measured.assign(row=rows, seed=seed).to_csv(temporary, index=False)
-
-
-def measure_cells(jobs: int) -> pd.DataFrame:
-    """Train what is missing, ``jobs`` groups at a time, and return all of it."""
-    settings = [dataclasses.asdict(part) for part in (CELL_SKELETON, CELL_SCHEDULE)]
-    digest = hashlib.sha256(json.dumps([*settings, digits.SPLIT, digits.COPIES, NETWORKS_AT_ONCE]).encode()).hexdigest()
-    folder = paths.CACHE / f"digits-nb201-{digest[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    done = {path.name for path in folder.glob("*.csv")}
-    groups = cell_groups()
-    tasks = [(folder, *group) for group in groups if f"{group[0]}-{group[1][0]:05d}.csv" not in done]
-    print(f"{len(groups) - len(tasks)} of {len(groups)} groups were measured before", file=sys.stderr)
-    started = printed = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for count, _ in enumerate(pool.imap_unordered(measure_group, tasks), start=1):
-            now = time.monotonic()
-            if now - printed > SECONDS_BETWEEN_LINES or count == len(tasks):
-                left = (now - started) / count * (len(tasks) - count)
-                print(f"{count}/{len(tasks)} groups, {left / 60:.0f} min left", file=sys.stderr, flush=True)
-                printed = now
-    return pd.concat([pd.read_csv(path) for path in sorted(folder.glob("*.csv"))], ignore_index=True)
-
-
-def write_cells(measured: pd.DataFrame) -> Path:
-    """Put the measurements of :func:`measure_cells` into the bundled table: one line a class, a column a seed."""
-    wide = measured.pivot(index="row", columns="seed", values=["valid", "test"])
-    wide.columns = [f"{part}_{seed}" for part, seed in wide.columns]
-    wide["seconds"] = measured.groupby("row")["seconds"].mean().round(3)
-    path = paths.BUNDLED / CELL_FILE
-    with paths.atomic_write(path) as temporary:
-        wide.round(2).to_csv(temporary, compression={"method": "gzip", "mtime": 0})
-    return path
-
-
 def reproduce_cell(row: int) -> pd.DataFrame:
-    """Train the class of a cell again, in its group, for every seed: what the bundled table has beside what comes out.
-
-    Raises:
-        ValueError: ``row`` is no row of the space.
-    """
+    """Train the class of a cell again, in its group, for every seed: what the bundled table has beside what comes out."""
     representatives = NASBENCH201.representatives()
     row = representatives[NASBENCH201.canonical(NASBENCH201.enumerate()[[row]])[0]]
     stored = pd.read_csv(paths.BUNDLED / CELL_FILE, index_col="row").loc[row]
     lines = []
     for seed, rows in cell_groups():
         if row in rows:
-            again = score_cells(NASBENCH201.enumerate()[rows], seed).iloc[list(rows).index(row)].round(2)
-            lines.append({"row": row, "seed": seed} | {
-                f"{part} {which}": value
-                for part in ("valid", "test")
-                for which, value in (("stored", stored[f"{part}_{seed}"]), ("again", again[part]))
-            })
+            again = score_cells(NASBENCH201.enumerate()[rows], seed).iloc[list(rows).index(row)].round(3)
+            kept = {"valid": stored[f"valid_{seed}"], "test": stored[f"test_{seed}"]}
+            lines.append({"row": row, "seed": seed}
+                         | {f"{part}, {name}": values[part] for part in kept
+                            for name, values in (("stored", kept), ("again", again))})  # fmt: skip
     return pd.DataFrame(lines).sort_values("seed", ignore_index=True)
+
+
+def measure_macros(jobs: int) -> Path:
+    """Train the shared weights, score `ARCHITECTURES` with them, train `FROM_SCRATCH` of these alone; write all three."""
+    weights = paths.BUNDLED / WEIGHTS_FILE
+    folder = _folder("digits-enas", MACRO_SKELETON, MACRO_SCHEDULE, SHARED_SCHEDULE, SHARED_AT_ONCE)
+    if not (folder / WEIGHTS_FILE).exists():
+        print("training the shared weights, some minutes", file=sys.stderr, flush=True)
+        network = MacroNetwork(0, MACRO_SKELETON)
+        train_shared(network, SHARED_AT_ONCE, digits.load(SHARED_SCHEDULE.noise), SHARED_SCHEDULE, seed=0)
+        with paths.atomic_write(folder / WEIGHTS_FILE) as temporary:
+            save_file(network.state_dict(), temporary)
+    with paths.atomic_write(weights) as temporary:
+        temporary.write_bytes((folder / WEIGHTS_FILE).read_bytes())
+    rows = np.arange(ARCHITECTURES)
+    alone = [(folder / f"alone-{seed}-{row:03d}.csv", seed, row) for row in rows[:FROM_SCRATCH] for seed in SEEDS]
+    measured = _measure(_macro_alone, alone, jobs).pivot(index="row", columns="seed", values=["valid", "test", "seconds"])
+    measured.columns = [f"{part}_{seed}" for part, seed in measured.columns]
+    _write(measured.round(3), ALONE_FILE)
+    parts = [(folder / f"shared-{part[0]:05d}.csv", part) for part in np.array_split(rows, 120)]
+    shared = _measure(_macro_part, parts, jobs).sort_values("row")
+    return _write(shared.set_index("arch")[["valid"]].round(3), SHARED_FILE)
+
+
+def uniform_architectures() -> DagBatch:
+    """The architectures of the table `digits-enas`."""
+    return ENAS.sample(ARCHITECTURES, seed=0)
+
+
+def _cell_group(seed: int, rows: np.ndarray) -> pd.DataFrame:
+    return score_cells(NASBENCH201.enumerate()[rows], seed).assign(row=rows, seed=seed)
+
+
+def _macro_alone(seed: int, row: int) -> pd.DataFrame:
+    return pd.DataFrame([{"row": row, "seed": seed} | score_macro(uniform_architectures()[[row]], seed)])
+
+
+def _macro_part(rows: np.ndarray) -> pd.DataFrame:
+    batch = uniform_architectures()[torch.from_numpy(rows)]
+    return pd.DataFrame({"row": rows, "arch": ENAS.to_strings(batch), "valid": score_shared(load_shared(), batch)})
+
+
+def _folder(name: str, *settings) -> Path:
+    """Where the parts of a measurement with these settings are kept until it is complete."""
+    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in settings]
+    text = json.dumps([plain, digits.SPLIT, digits.COPIES])
+    folder = paths.CACHE / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _measure(work: Callable[..., pd.DataFrame], tasks: Iterable[tuple], jobs: int) -> pd.DataFrame:
+    """Do the tasks (file, arguments of ``work``) whose file is not there yet; the tables in all files, together."""
+    tasks = list(tasks)
+    missing = [(work, *task) for task in tasks if not task[0].exists()]
+    print(f"{len(tasks) - len(missing)} of {len(tasks)} parts were measured before", file=sys.stderr, flush=True)
+    started = printed = time.monotonic()
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for count, _ in enumerate(pool.imap_unordered(_do, missing), start=1):
+            now = time.monotonic()
+            if now - printed > SECONDS_BETWEEN_LINES:
+                left = (now - started) / count * (len(missing) - count)
+                print(f"{count}/{len(missing)} parts, {left / 60:.0f} min left", file=sys.stderr, flush=True)
+                printed = now
+    return pd.concat([pd.read_csv(task[0]) for task in tasks], ignore_index=True)
+
+
+def _do(task: tuple) -> None:
+    work, path, *arguments = task
+    torch.set_num_threads(1)
+    table = work(*arguments)
+    with paths.atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _write(table: pd.DataFrame, name: str) -> Path:
+    compression = {"method": "gzip", "mtime": 0} if name.endswith(".gz") else None
+    with paths.atomic_write(paths.BUNDLED / name) as temporary:
+        table.to_csv(temporary, compression=compression)
+    return paths.BUNDLED / name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["digits-nb201"], help="which benchmark to measure")
+    parser.add_argument("table", choices=["digits-nb201", "digits-enas"], help="which benchmark to measure")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
-    parser.add_argument("--row", type=int, help="train this row again and compare, instead of measuring all")
+    parser.add_argument("--row", type=int, help="digits-nb201: train this row again and compare")
     options = parser.parse_args()
-    if options.row is not None:
-        if not 0 <= options.row < NASBENCH201.size:
-            parser.error(f"--row {options.row}: the rows of NAS-Bench-201 are 0 to {NASBENCH201.size - 1}.")
+    if options.row is None:
+        print({"digits-nb201": measure_cells, "digits-enas": measure_macros}[options.table](options.jobs))
+    elif options.table == "digits-nb201" and 0 <= options.row < NASBENCH201.size:
         print(reproduce_cell(options.row).to_string(index=False))
     else:
-        print(write_cells(measure_cells(options.jobs)))
+        parser.error(f"--row {options.row}: only digits-nb201 has rows to reproduce, 0 to {NASBENCH201.size - 1}.")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ class Schedule:
     """How a network is trained: SGD with Nesterov momentum and a cosine schedule."""
 
     epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 0.2  # the peak, reached after ``warmup``
+    batch_size: int = 32
+    learning_rate: float = 0.1  # the peak, reached after ``warmup``
     warmup: float = 0.1  # share of the steps
     momentum: float = 0.9
     weight_decay: float = 5e-4
