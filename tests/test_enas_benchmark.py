@@ -91,8 +91,8 @@ def test_query_by_skip_connections(enas):
 
 
 def test_other_data_sources_are_refused():
-    with pytest.raises(DataError, match="no data source 'bundled'.*'public'"):
-        load_enas("bundled")
+    with pytest.raises(DataError, match="no data source 'private'.*'public' or 'bundled'"):
+        load_enas("private")
 
 
 def test_loading_is_fast(enas):

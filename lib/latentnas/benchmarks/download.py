@@ -31,6 +31,16 @@ class DataUnreachable(DataError):
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a table comes from. Values of different sources are never mixed: they average other runs."""
+
+    name: str
+    files: dict[str, str]  # name -> SHA-256; of public files, their names in `FILES`
+    licences: tuple[str, ...]
+    citations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PublicFile:
     """One file of a public repository, pinned."""
 

@@ -1,5 +1,9 @@
-"""The 19,020 six-layer ENAS architectures with weight-sharing accuracy on CIFAR-10 that D-VAE, NGAE and SVGe
-train on."""
+"""Tables of 19,020 six-layer ENAS architectures with weight-sharing accuracy.
+
+*Public*: the one that D-VAE, NGAE and SVGe train on, measured on CIFAR-10 by the authors of D-VAE. *Bundled*:
+`digits-enas`, drawn uniformly and measured by this project on images of handwritten digits
+(`latentnas.supernet.measure`), 300 of its architectures also trained from scratch.
+"""
 
 import random
 import re
@@ -9,11 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pooch
 import torch
 
-from latentnas.benchmarks.download import FILES, DataError, PublicFile, fetch
+from latentnas import paths
+from latentnas.benchmarks.digits import CITATION as DIGITS_CITATION
+from latentnas.benchmarks.digits import LICENCE as DIGITS_LICENCE
+from latentnas.benchmarks.download import FILES, DataError, Source, fetch
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.spaces.enas import ENAS, EnasSpace
+from latentnas.supernet.measure import ARCHITECTURES, SHARED_FILE
 
 BURN_IN = 1000  # D-VAE drops the first architectures: the ENAS controller was still warming up
 TRAIN_SHARE = 0.9
@@ -25,10 +34,10 @@ _LINE = re.compile(r"\s*(\[.*\])\s*,\s*(\d*\.\d+)\s*")
 class EnasBenchmark:
     """The table, one row per architecture in the order of the file.
 
-    Accuracy is a fraction of CIFAR-10 validation images (every value is a multiple of 1/5,000), measured with the
-    shared weights of one ENAS supernet; it is not the accuracy after training the architecture by itself. In
-    this file it depends on the skip connections alone: architectures with the same 15 flags have the same
-    accuracy, to the last digit, whatever their six operations are. The table has 8,477 different sets of flags.
+    Accuracy is a fraction of the validation images, measured with the shared weights of one supernet; it is not the
+    accuracy after training the architecture by itself. In the public file (5,000 images) it depends on the skip
+    connections alone: architectures with the same 15 flags have the same accuracy, to the last digit, whatever
+    their six operations are. That file has 8,477 different sets of flags.
     """
 
     space: EnasSpace
@@ -38,7 +47,8 @@ class EnasBenchmark:
     params: torch.Tensor  # int64 [19020], of the same network
     complexity: torch.Tensor  # float64 [19020]: NGAE's measure divided by its maximum over the whole table
     complexity_scale: float  # that maximum
-    source: PublicFile
+    source: Source
+    path: Path  # the file it was read from
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -54,8 +64,8 @@ class EnasBenchmark:
         """What is known about any graphs, one row each.
 
         Columns: `known` (it is in the table), `accuracy` (NaN where not known), `accuracy_by_skips` (of the
-        architectures in the table with the same skip connections, which all have the same; NaN where there is
-        none), `valid` (an architecture of the space), `flops`, `params` and `complexity` (NaN where not valid).
+        architectures in the table with the same skip connections, where these all have the same, as in the public
+        table; NaN where there is none), `valid` (an architecture of the space), `flops`, `params` and `complexity` (NaN where not valid).
         """
         batch = batch.to("cpu")
         valid = self.space.contains(batch)
@@ -80,7 +90,14 @@ class EnasBenchmark:
 
     @cached_property
     def _accuracy_by_skips(self) -> pd.Series:
-        return self._accuracy_by(self._skip_numbers(self.batch))
+        by_skips = self._accuracy_by(self._skip_numbers(self.batch))
+        return by_skips if self.skips_decide else by_skips[:0]
+
+    @cached_property
+    def skips_decide(self) -> bool:
+        """Whether architectures with the same skip connections all have the same accuracy, as in the public table."""
+        by_skips = pd.Series(self.accuracy.numpy(), index=self._skip_numbers(self.batch)).groupby(level=0)
+        return bool((by_skips.nunique() == 1).all())
 
     def _accuracy_by(self, keys: np.ndarray) -> pd.Series:
         return pd.Series(self.accuracy.numpy(), index=keys).groupby(level=0).first()
@@ -94,19 +111,38 @@ class EnasBenchmark:
 
 
 def load_enas(data_source: str = "public") -> EnasBenchmark:
-    """The benchmark, downloaded when it is not here. Raises DataError; "public" is its only data source."""
-    if data_source != "public":
-        raise DataError(
-            f"The ENAS table has no data source {data_source!r}: it is downloaded from the authors' repository and not "
-            "shipped with this project. Set data_source to 'public'."
-        )
-    batch, accuracy = read_structures(fetch("enas"))
-    batch, accuracy = batch[BURN_IN:], accuracy[BURN_IN:]
+    """The table of a data source, "public" (downloaded when it is not here) or "bundled". Raises DataError."""
+    if data_source == "public":
+        file, path = FILES["enas"], fetch("enas")
+        batch, accuracy = read_structures(path)
+        batch, accuracy = batch[BURN_IN:], accuracy[BURN_IN:]
+        source = Source("public", {file.name: file.sha256}, (file.licence,), (file.citation,))
+    elif data_source == "bundled":
+        path = paths.BUNDLED / SHARED_FILE
+        batch, accuracy = read_shared(path)
+        source = Source("bundled", {path.name: pooch.file_hash(str(path))}, (DIGITS_LICENCE,), (DIGITS_CITATION,))
+    else:
+        raise DataError(f"The ENAS table has no data source {data_source!r}. Set data_source to 'public' or 'bundled'.")
     complexity = ENAS.complexity(batch)
     scale = float(complexity.max())
     return EnasBenchmark(
-        ENAS, batch, accuracy, ENAS.flops(batch), ENAS.params(batch), complexity / scale, scale, FILES["enas"]
+        ENAS, batch, accuracy, ENAS.flops(batch), ENAS.params(batch), complexity / scale, scale, source, path
     )
+
+
+def read_shared(path: Path) -> tuple[DagBatch, torch.Tensor]:
+    """All architectures of the bundled table, and their accuracies as float64 fractions. Raises DataError."""
+    try:
+        table = pd.read_csv(path)
+        batch, percent = ENAS.to_batch(table["arch"].tolist()), torch.from_numpy(table["valid"].to_numpy())
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise DataError(f"The bundled table {path} cannot be read: {error}. Check it out of the repository again.") from error
+    if len(batch) != ARCHITECTURES or not ((percent >= 0) & (percent <= 100)).all():  # NaN is wrong too
+        raise DataError(
+            f"The bundled table {path} has {len(batch):,} rows instead of {ARCHITECTURES:,}, or an accuracy that is no "
+            "percentage. Check it out of the repository again."
+        )
+    return batch, percent / 100
 
 
 def read_structures(path: Path) -> tuple[DagBatch, torch.Tensor]:

@@ -27,8 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from latentnas.benchmarks.download import FILES, DataError, fetch
-from latentnas.benchmarks.nasbench201 import Source
+from latentnas.benchmarks.download import FILES, DataError, Source, fetch
 from latentnas.graphs import DagBatch
 from latentnas.spaces.nasbench101 import NASBENCH101, NasBench101Space
 from latentnas.spaces.nasbench101_cells import Cells

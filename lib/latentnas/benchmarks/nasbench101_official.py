@@ -28,9 +28,8 @@ import pandas as pd
 import pooch
 
 from latentnas import paths
-from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.download import DataError, Source
 from latentnas.benchmarks.nasbench101 import CITATION, NasBench101Benchmark, assemble, check_params
-from latentnas.benchmarks.nasbench201 import Source
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench101_cells import progress_reporter
 

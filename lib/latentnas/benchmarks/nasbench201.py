@@ -37,7 +37,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from latentnas import paths
-from latentnas.benchmarks.download import FILES, NASBENCH201_LATENCY, DataError, fetch
+from latentnas.benchmarks.download import FILES, NASBENCH201_LATENCY, DataError, Source, fetch
 from latentnas.benchmarks.pickles import load_arrays
 from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
 
@@ -75,16 +75,6 @@ def valid_column(dataset: str, epochs: int = 200) -> str:
 def test_column(dataset: str, epochs: int = 200) -> str:
     """The signal to report: test accuracy."""
     return f"{dataset}/{'ori-test' if dataset == 'cifar10' else 'x-test'}@{epochs}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a table comes from. Values of different sources are never mixed: they average other runs."""
-
-    name: str
-    files: dict[str, str]  # name -> SHA-256; of the public source, names in `download.FILES`
-    licences: tuple[str, ...]
-    citations: tuple[str, ...]
 
 
 @dataclass(frozen=True)

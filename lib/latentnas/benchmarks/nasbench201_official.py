@@ -23,13 +23,12 @@ import pooch
 import psutil
 import torch
 
-from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.download import DataError, Source
 from latentnas.benchmarks.nasbench201 import (
     CITATION,
     DATASETS,
     MAX_RUNS,
     NasBench201Benchmark,
-    Source,
     Values,
     assemble,
     converted,

@@ -52,7 +52,7 @@ MACRO_SKELETON = MacroSkeleton()
 MACRO_SCHEDULE = Schedule()
 SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
 SHARED_AT_ONCE = 4  # architectures in one step of the shared training
-SHARED_COPIES = 3  # corrupted versions of the validation images that the shared weights are judged on
+SHARED_COPIES = 2  # corrupted versions of the validation images that the shared weights are judged on
 
 
 def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
