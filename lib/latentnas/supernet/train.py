@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from latentnas.supernet.macro import MacroNetwork
 
 IMAGES_AT_ONCE = 500  # in evaluation; shared weights are normalised over so many images
 ARCHITECTURES_AT_ONCE = 8
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ def train_shared(network: MacroNetwork, at_once: int, data: Digits, schedule: Sc
     """Train shared weights in place: each step draws ``at_once`` architectures uniformly and gives each an equal
     part of the batch (Pham et al., 2018, with uniform sampling in place of the controller)."""
     optimizer = _optimizer(network, schedule)
+    steps = schedule.epochs * (len(data.train) // schedule.batch_size)
+    started = printed = time.monotonic()
     for step, (images, labels) in enumerate(_batches(data.train, optimizer, schedule, seed)):
+        if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            left = (printed - started) / step * (steps - step)
+            print(f"shared weights: step {step}/{steps}  {left:.0f} s left", file=sys.stderr, flush=True)
         architectures = ENAS.sample(at_once, seed=seed * 1_000_003 + step)
         logits = network(images.unflatten(0, (-1, at_once)), architectures)
         _step(optimizer, logits, labels.unflatten(0, (-1, at_once)).t())
