@@ -1,0 +1,73 @@
+"""The loader of the bundled table of cells, on a table with invented numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from latentnas import paths
+from latentnas.benchmarks.digits import TEST, VALID, load_digits_cells
+from latentnas.benchmarks.download import DataError
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.supernet.measure import CELL_FILE
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A complete table; a test may change it and call ``write``."""
+    monkeypatch.setattr(paths, "BUNDLED", tmp_path)
+    rows = NASBENCH201.representatives()
+    columns = [f"{part}_{seed}" for part in ("valid", "test") for seed in range(3)]
+    values = np.random.default_rng(0).uniform(10, 90, (len(rows), len(columns))).round(3)
+    return pd.DataFrame(values, columns=columns).assign(row=rows, seconds=0.5)
+
+
+def write(table):
+    table.to_csv(paths.BUNDLED / CELL_FILE, index=False)
+
+
+def test_every_cell_has_the_measurement_of_its_class(table):
+    write(table.sample(frac=1, random_state=0))  # in any order
+    benchmark = load_digits_cells()
+    classes = NASBENCH201.canonical(NASBENCH201.enumerate())
+    row = 12_345
+    first = NASBENCH201.representatives()[classes[row]]
+    measured = table.set_index("row").loc[first]
+    assert benchmark.runs(VALID)[row].tolist() == measured[["valid_0", "valid_1", "valid_2"]].tolist()
+    assert benchmark.table[TEST][row] == pytest.approx(measured[["test_0", "test_1", "test_2"]].mean())
+    assert benchmark.noise(TEST)[row] == pytest.approx(measured[["test_0", "test_1", "test_2"]].std())
+    assert len(benchmark) == 15_625 and (benchmark.table["class"] == classes).all()
+
+
+def test_optimum_and_query(table):
+    table.loc[100, ["valid_0", "valid_1", "valid_2"]] = 99.0
+    table.loc[200, ["test_0", "test_1", "test_2"]] = 99.0
+    write(table)
+    benchmark = load_digits_cells()
+    best = benchmark.optimum()
+    assert best.loc["valid", "row"] == table["row"][100] and best.loc["valid", "valid"] == 99.0
+    assert best.loc["test", "row"] == table["row"][200] and best.loc["test", "test"] == 99.0
+    by_text = benchmark.query([best.loc["test", "arch"]])
+    assert by_text.equals(benchmark.query(np.int64(best.loc["test", "row"])))
+    with pytest.raises(ValueError, match="0 to 15,?624"):
+        benchmark.query(15_625)
+    with pytest.raises(ValueError, match="Not a NAS-Bench-201 architecture"):
+        benchmark.query("|conv~0|")
+
+
+def test_a_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "BUNDLED", tmp_path)
+    with pytest.raises(DataError, match="digits-nb201.csv.gz is missing"):
+        load_digits_cells()
+
+
+def test_damaged_tables_are_refused(table):
+    for damaged, message in (
+        (table.drop(index=5), f"row {table['row'][5]} not at all"),
+        (pd.concat([table, table[7:8]]), f"row {table['row'][7]} more than once"),
+        (table.replace({"row": {table["row"][9]: 15_625}}), f"row {table['row'][9]} not at all"),
+        (table.assign(test_1=table["test_1"].where(table.index != 11)), f"row {table['row'][11]} that is no percentage"),
+        (table.assign(valid_2=table["valid_2"].where(table.index != 13, 100.5)), f"row {table['row'][13]} that is no"),
+    ):
+        write(damaged)
+        with pytest.raises(DataError, match=message):
+            load_digits_cells()
