@@ -85,11 +85,17 @@ def test_what_is_loaded_is_what_was_written():
 
 
 def test_manifest_names_data_by_checksum(tmp_path):
-    file = tmp_path / "raw.txt"
-    file.write_bytes(b"abc")
-    results = Results("02_x", "quick", "public", parameters={}, data_files=[file])
+    files = [tmp_path / name for name in ("raw.txt", "one/table.csv", "two/table.csv")]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"abc"[number:])
+    results = Results("02_x", "quick", "public", parameters={}, data_files=files)
     manifest = json.loads(results.write().read_text())["manifest"]
-    assert manifest["data"] == {"raw.txt": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert list(manifest["data"]) == ["raw.txt", "one/table.csv", "two/table.csv"]
+    assert (
+        manifest["data"]["raw.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    assert len(set(manifest["data"].values())) == 3
     assert str(tmp_path) not in json.dumps(manifest)
 
 

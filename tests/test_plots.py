@@ -9,9 +9,14 @@ import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from latentnas import paths, plots
+from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
+from latentnas.plots.style import colours_of
 from latentnas.spaces.enas import ENAS
+from latentnas.spaces.nasbench201 import NASBENCH201
 
 EVERY_SKIP = "[[1], [4, 1], [5, 1, 1], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 1, 1, 1, 1, 1]]"
+FOUR_NODES = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+THREE_VERTICES = '{"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", "output"]}'
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +40,9 @@ def tables():
     points |= dict(split=["train", "train", "test"] * 20, model=["NGAE"] * 30 + ["D-VAE"] * 30)
     true = rng.normal(size=n)
     predictions = dict(true=true, predicted=0.9 * true, split=["train", "test"] * 30, model="NGAE")
-    curve = [dict(epoch=e, rmse=1 / e, model="NGAE", seed=s, mean_line=0.976) for s in (0, 1) for e in (1, 2, 3)]
+    curve = [
+        dict(epoch=e, rmse=1 / e, model="NGAE", seed=s, mean_line=0.976) for s in (0, 1) for e in (1, 2, 3)
+    ]
     trajectories = [
         dict(start=i, step=t, performance=t, complexity=-t, judged=0.74 if i else np.nan, variant=variant)
         for variant in ("NGAE", "single step") for i in range(3) for t in range(3)
@@ -44,28 +51,93 @@ def tables():
         dict(method=method, rank=rank, arch=EVERY_SKIP, judged=0.745, table_accuracy=known, flops=3e8, params=2e6)
         for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan)) for rank in (1, 2, 3)
     ]  # fmt: skip
-    front = dict(judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"])
+    front = dict(
+        judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"]
+    )
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
         dict(measure=measure, cost=cost, accuracy=value, count=count)
         for measure in ("FLOPs", "complexity") for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
     ]  # fmt: skip
     spaces = dict(
-        accuracy=[
+        enas_accuracy=[
             dict(accuracy=[0.70, 0.71, 0.72], count=[3, 0, 5]),
             dict(skips=[0, 1, 2], count=[1, 5, 9], low=0.70, median=0.72, high=0.74),
             [dict(source=u, target=v, difference=(v - 2 * u) / 1000) for u, v in pairs],
         ],
-        costs=[density, dict(measure=["FLOPs", "complexity"], label=["millions", "share"], spearman=[-0.1, 0.2])],
+        enas_costs=[
+            density,
+            dict(measure=["FLOPs", "complexity"], label=["millions", "share"], spearman=[-0.1, 0.2]),
+        ],
     )
-    labelled = [dict(label=label, arch=EVERY_SKIP, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]
-    spaces |= {figure: [labelled] for figure in ("cells", "walk", "improve")}
+    drawn = dict(enas_cells=EVERY_SKIP, walk=EVERY_SKIP, improve=EVERY_SKIP)
+    drawn |= dict(
+        nb201_cells=FOUR_NODES,
+        nb201_views=FOUR_NODES,
+        nb101_cells=THREE_VERTICES,
+        nb101_numberings=THREE_VERTICES,
+    )
+    spaces |= {
+        figure: [[dict(label=label, arch=arch, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]]
+        for figure, arch in drawn.items()
+    }
+    spaces |= nasbench_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front,
     )  # fmt: skip
     frames = spaces | {figure: [frame] for figure, frame in frames.items()}
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
+
+
+def nasbench_tables():
+    sets, spread = ("CIFAR-10", "digits"), dict(low=0.8, median=0.9, high=0.92)
+    bins = [dict(accuracy=a / 100, count=c) for a, c in ((90, 0), (91, 7), (92, 2))]
+    named = [
+        dict(dataset=name, signal=signal, **bin)
+        for name in sets
+        for signal in ("validation", "test")
+        for bin in bins
+    ]
+    signals = ("one", "two", "three")
+    pairs = [dict(first=a, second=b, spearman=1 - 0.1 * (a != b)) for a in signals for b in signals]
+    shares = [
+        dict(dataset=name, share=s, spearman=0.5, low=0.4, high=0.7, epochs=e)
+        for name in sets
+        for e in (12, 200)
+        for s in (100, 10, 1)
+    ]
+    effects = [
+        dict(dataset=name, edge=e, operation=o, places=p)
+        for name in sets
+        for e in ("0 → 1", "1 → 2")
+        for o, p in (("none", -20), ("3×3", 20))
+    ]
+    levels = [
+        dict(dataset=name, flops=f * 1e6, count=9, best=0.8 + f / 100, **spread)
+        for name in sets
+        for f in (8, 4, 12)
+    ]
+    density = [
+        dict(cost=cost, accuracy=value, count=count)
+        for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
+    ]
+    return dict(
+        nb201_accuracy=[named, [dict(dataset=name, best=0.925) for name in sets]],
+        nb201_noise=[
+            [dict(dataset=name, rank=rank, low=0.001, median=0.002, high=0.01) for name in sets for rank in (25, 75)],
+            shares,
+            [dict(dataset=name, kind=kind, deviation=0.01) for name in sets for kind in ("all cells", "runs")],
+        ],
+        nb201_correlations=[pairs, shares],
+        nb201_effects=[effects],
+        nb201_costs=[levels],
+        nb101_sizes=[
+            [dict(kind=kind, number=n, count=10**n) for kind in ("vertices", "edges") for n in (1, 2, 3)],
+            [dict(params=p, count=5) for p in (0.25, 0.5, 1, 2)],
+        ],
+        nb101_accuracy=[bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
+    )  # fmt: skip
 
 
 def store(profile="quick"):
@@ -76,7 +148,10 @@ def store(profile="quick"):
         folder.mkdir(parents=True, exist_ok=True)
         for frame, table in zip(frames, group, strict=True):
             table.to_csv(folder / f"{frame}.csv", index=False)
-        results = dict(notebook=notebook, profile=profile, data_source="public", parameters={}, claims=[], frames={})
+        stored = {file.stem: {} for file in folder.glob("*.csv")}
+        results = dict(
+            notebook=notebook, profile=profile, data_source="public", parameters={}, claims=[], frames=stored
+        )
         folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
 
 
@@ -89,6 +164,18 @@ def test_every_figure_is_drawn_anew_from_stored_tables():
     assert written == {f"{name}{suffix}" for name in names for suffix in (".png", ".pdf")}
 
 
+def test_figures_whose_tables_a_run_did_not_store_are_left_out(monkeypatch):
+    """As with another data source."""
+    store()
+    two = ("nb201_noise", "nb201_effects")
+    monkeypatch.setattr(plots, "FIGURES", {figure: plots.FIGURES[figure] for figure in two})
+    file = paths.RESULTS / "quick" / "01_search_spaces.json"
+    results = json.loads(file.read_text())
+    del results["frames"]["nb201_agreement"]
+    file.write_text(json.dumps(results))
+    assert plots.redraw("quick") == ["01_search_spaces_nb201_effects"]
+
+
 def test_figures_are_the_same_bytes_every_time():
     def draw():
         figure = plots.ngae_predictor_scatter(tables()["predictor_scatter"][0])
@@ -96,22 +183,29 @@ def test_figures_are_the_same_bytes_every_time():
         return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
 
     first = draw()
-    with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
+    with plt.rc_context(
+        {"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}
+    ):  # another caller's taste
         assert draw() == first
     assert b"CreationDate" not in first[1]
 
 
 def test_the_foot_names_profile_and_data():
-    figure = plots.save(plots.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)")
+    figure = plots.save(
+        plots.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)"
+    )
     assert figure.texts[-1].get_text() == "profile smoke · public data (ENAS, 19,020)"
     assert (paths.FIGURES / "smoke" / "curve.png").is_file()
     assert plt.get_fignums() == [], "a saved figure must not be shown a second time by a notebook"
 
 
-def test_nothing_to_redraw_says_how_to_get_there():
-    with pytest.raises(FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"):
+def test_nothing_to_redraw_says_how_to_get_there(monkeypatch):
+    with pytest.raises(
+        FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"
+    ):
         plots.redraw("quick")
     store()
+    monkeypatch.setattr(plots, "FIGURES", {"rmse_curve": plots.FIGURES["rmse_curve"]})
     (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
     with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
         plots.redraw("quick")
@@ -161,10 +255,10 @@ def test_a_cell_shows_every_edge_once_and_never_behind_a_box(vertices, seed):
 
 
 def test_arcs_that_would_cross_go_to_different_sides():
-    sides = plots.arc_sides([(0, 2), (1, 3)])
+    sides = arc_sides([(0, 2), (1, 3)])
     assert sides[0, 2] != sides[1, 3]
     crossing = [(0, 2), (1, 3), (2, 4), (3, 5), (4, 6)]  # a chain: two sides are enough for all
-    sides = plots.arc_sides(crossing)
+    sides = arc_sides(crossing)
     assert all(sides[a] != sides[b] for a, b in zip(crossing, crossing[1:]))
 
 
@@ -175,17 +269,42 @@ def test_positions_without_a_vertex_are_not_drawn():
 
 def test_an_operation_looks_alike_in_every_space():
     names = ("conv3x3", "nor_conv_3x3", "conv3x3-bn-relu")
-    assert len({plots.operation_look(name) for name in names}) == 1
-    assert plots.operation_look("avgpool3x3") == plots.operation_look("avg_pool_3x3")
-    assert len({plots.operation_look(name) for name in ENAS.type_names}) == ENAS.num_types
+    assert len({operation_look(name) for name in names}) == 1
+    assert operation_look("avgpool3x3") == operation_look("avg_pool_3x3")
+    assert len({operation_look(name) for name in ENAS.type_names}) == ENAS.num_types
+
+
+def test_a_cell_with_operations_on_edges_shows_all_six_and_hides_none_behind_a_box():
+    _, ax = plt.subplots()
+    cell = NASBENCH201.edge_labelled(NASBENCH201.numbers([FOUR_NODES]))[0]
+    plots.draw_edge_labelled(ax, cell, NASBENCH201.operation_names)
+    boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    named = sorted(FOUR_NODES.replace("+", "").strip("|").split("|"))
+    assert sorted(box.get_gid().removeprefix("vertex ") for box in boxes) == sorted(
+        name.split("~")[0] for name in named if name
+    )
+    arrows = {arrow.get_gid(): arrow for arrow in ax.patches if isinstance(arrow, FancyArrowPatch)}
+    assert set(arrows) == {f"edge {u} {v}" for v in range(4) for u in range(v)}
+    assert [gid for gid, arrow in arrows.items() if arrow.get_linestyle() != "solid"] == ["edge 0 3"]  # none
+    (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
+    for (span, u), height in EDGE_HEIGHTS.items():
+        pieces = (
+            arrows[f"edge {u} {u + span}"].get_path().transformed(ax.transData).to_polygons(closed_only=False)
+        )
+        x, y = ax.transData.inverted().transform(np.vstack(pieces)).T
+        assert (x > left).all() and (x < right).all() and (y > low).all() and (y < high).all()
+        for box in boxes:
+            inside_x = abs(x - box.get_x() - box.get_width() / 2) < box.get_width() / 2 - 0.02
+            inside_y = abs(y - box.get_y() - box.get_height() / 2) < box.get_height() / 2 - 0.02
+            assert not (inside_x & inside_y).any()
 
 
 def test_methods_keep_their_colours():
-    colours = plots.colours_of(["my search", "NGAE", "D-VAE"])
-    assert colours["NGAE"] == plots.colours_of(["NGAE"])["NGAE"]
+    colours = colours_of(["my search", "NGAE", "D-VAE"])
+    assert colours["NGAE"] == colours_of(["NGAE"])["NGAE"]
     assert len({colours["my search"], colours["NGAE"], colours["D-VAE"]}) == 3
     with pytest.raises(ValueError, match="at most 5 methods"):
-        plots.colours_of("abcdef")
+        colours_of("abcdef")
 
 
 def test_pareto_front():

@@ -24,6 +24,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -230,11 +231,17 @@ def manifest(device, data_files):
         "versions": versions(),
         "device": device_name(device),
         "cpu_cores": os.cpu_count(),
-        "data": {file.name: sha256(file) for file in data_files},
+        "data": {name: sha256(file) for name, file in short_names(data_files).items()},
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": peak_memory(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def short_names(files):
+    """The files by name, with the folder in front where several have the same name."""
+    times = Counter(file.name for file in files)
+    return {file.name if times[file.name] == 1 else f"{file.parent.name}/{file.name}": file for file in files}
 
 
 def versions():

@@ -1,0 +1,105 @@
+"""Every figure of the companion in one style, drawn from plain tables.
+
+A figure function takes DataFrames and returns a matplotlib figure; `save` writes it for reading (PNG) and for
+papers (PDF). `FIGURES` names the stored tables behind each one, so that `redraw` makes all figures of a
+profile anew without any training. Accuracies come as fractions and are shown in percent; FLOPs are shown in
+millions.
+"""
+
+from functools import partial
+
+import pandas as pd
+
+from latentnas import paths
+from latentnas.claims import load_results
+from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - for notebooks
+from latentnas.plots.nasbench import (
+    nb101_accuracy,
+    nb101_numberings,
+    nb101_sizes,
+    nb201_accuracy,
+    nb201_cells,
+    nb201_correlations,
+    nb201_costs,
+    nb201_effects,
+    nb201_noise,
+    nb201_views,
+)
+from latentnas.plots.ngae import (
+    accuracy_flops_front,
+    ngae_ascent,
+    ngae_latent_map,
+    ngae_predictor_scatter,
+    ngae_rmse_curve,
+    ngae_top_cells,
+    ngae_training_curves,
+)
+from latentnas.plots.spaces import space_accuracy, space_cells, space_costs
+from latentnas.plots.style import new_figure, pareto_front, save  # noqa: F401
+from latentnas.spaces.nasbench101 import NASBENCH101
+
+FIGURES = {  # figure: (notebook, names of its stored tables, function of those tables)
+    "walk": ("00_start_here", ("walk",), space_cells),
+    "improve": ("00_start_here", ("improve",), space_cells),
+    "enas_accuracy": ("01_search_spaces", ("enas_histogram", "enas_skips", "enas_effects"), space_accuracy),
+    "enas_costs": ("01_search_spaces", ("enas_density", "enas_correlations"), space_costs),
+    "enas_cells": ("01_search_spaces", ("enas_cells",), space_cells),
+    "nb201_views": ("01_search_spaces", ("nb201_views",), nb201_views),
+    "nb201_accuracy": ("01_search_spaces", ("nb201_histogram", "nb201_optima"), nb201_accuracy),
+    "nb201_noise": ("01_search_spaces", ("nb201_runs", "nb201_agreement", "nb201_spread"), nb201_noise),
+    "nb201_correlations": ("01_search_spaces", ("nb201_correlations", "nb201_best"), nb201_correlations),
+    "nb201_effects": ("01_search_spaces", ("nb201_effects",), nb201_effects),
+    "nb201_costs": ("01_search_spaces", ("nb201_costs",), nb201_costs),
+    "nb201_cells": ("01_search_spaces", ("nb201_cells",), nb201_cells),
+    "nb101_numberings": ("01_search_spaces", ("nb101_numberings",), nb101_numberings),
+    "nb101_sizes": ("01_search_spaces", ("nb101_sizes", "nb101_params"), nb101_sizes),
+    "nb101_accuracy": (
+        "01_search_spaces",
+        ("nb101_histogram", "nb101_density", "nb101_vertices"),
+        nb101_accuracy,
+    ),
+    "nb101_cells": ("01_search_spaces", ("nb101_cells",), partial(space_cells, space=NASBENCH101)),
+    "training_curves": ("02_ngae_latent_space", ("history",), ngae_training_curves),
+    "latent_map": ("02_ngae_latent_space", ("points",), ngae_latent_map),
+    "predictor_scatter": ("03_ngae_predictor", ("predictions",), ngae_predictor_scatter),
+    "rmse_curve": ("03_ngae_predictor", ("curve",), ngae_rmse_curve),
+    "ascent": ("03_ngae_predictor", ("trajectories",), ngae_ascent),
+    "top_cells": ("04_ngae_architectures", ("cells",), ngae_top_cells),
+    "front": ("04_ngae_architectures", ("points",), accuracy_flops_front),
+}
+
+
+def redraw(profile):
+    """Draws every figure of the notebooks that have run under this profile from their stored tables, without
+    training.
+
+    A notebook stores the tables that its data source gave; figures of others are left out. Returns the names
+    of the files written, without suffix. Raises FileNotFoundError where nothing has run or a stored table is
+    gone.
+    """
+    results = load_results(profile)
+    if not results:
+        raise FileNotFoundError(
+            f"There are no results of the profile '{profile}' in {paths.RESULTS / profile}, so there is nothing "
+            f"to draw. Make them with ./run_all.sh --profile {profile}."
+        )
+    names = []
+    for figure, (notebook, frames, function) in FIGURES.items():
+        if notebook not in results or not set(frames) <= set(results[notebook]["frames"]):
+            continue
+        tables = [read_frame(profile, notebook, frame) for frame in frames]
+        name = f"{notebook}_{figure}"
+        save(function(*tables), name, profile, results[notebook]["data_source"])
+        names.append(name)
+    return names
+
+
+def read_frame(profile, notebook, frame):
+    """A table that a notebook stored."""
+    file = paths.RESULTS / profile / notebook / f"{frame}.csv"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"The table {file} is missing, although notebook {notebook} has run. "
+            f"Run it again: ./run_all.sh --only {notebook[:2]}, with the same profile and parameters."
+        )
+    return pd.read_csv(file)

@@ -1,0 +1,320 @@
+"""The figures of the NAS-Bench-201 and NAS-Bench-101 spaces and tables (notebook 01)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from latentnas.plots.cells import draw_cell, draw_edge_labelled
+from latentnas.plots.spaces import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
+from latentnas.plots.style import (
+    BLUE,
+    DOUBLE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    VERMILLION,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench201 import NASBENCH201
+
+DATASET_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE)  # in order of appearance
+SHARES = (100, 50, 20, 10, 5, 2, 1)  # per cent, the ticks of "only the best …"
+MILLIONS = (0.3, 1, 3, 10, 30)  # of parameters, the ticks of NAS-Bench-101
+
+
+def plain_log_axis(axis, ticks):
+    """Plain numbers at these places of a logarithmic axis, instead of powers of ten."""
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+# ---------------------------------------------------------------- NAS-Bench-201
+
+
+@styled
+def nb201_views(cells):
+    """Cells of NAS-Bench-201 in three ways: text, operations on edges, operations on vertices. Column: arch."""
+    cells = rows_of(cells, "arch")
+    figure = plt.figure(figsize=(DOUBLE, 1.75 * len(cells)), layout="constrained")
+    for strip, text in zip(figure.subfigures(len(cells), 1, squeeze=False)[:, 0], cells.arch):
+        strip.suptitle(text, fontsize=7, fontfamily="DejaVu Sans Mono")
+        edges, vertices = strip.subplots(1, 2, width_ratios=[1, 1.35])
+        draw_edge_labelled(edges, *edge_labelled(text))
+        batch = NASBENCH201.to_batch([text])
+        draw_cell(vertices, batch.types[0], batch.adjacency[0], NASBENCH201.type_names)
+    return figure
+
+
+@styled
+def nb201_cells(cells):
+    """A few cells of NAS-Bench-201, drawn. Columns: label, arch, accuracy (fraction), flops, params."""
+    cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
+    rows = -(-len(cells) // 3)
+    figure, axes = new_figure(1.75 * rows, columns=3, rows=rows)
+    for ax, cell in zip(axes.flat, cells.itertuples()):
+        draw_edge_labelled(ax, *edge_labelled(cell.arch))
+        ax.set_title(
+            f"{cell.label}: {100 * cell.accuracy:.2f} %\n{cost_words(cell)}", loc="center", fontsize=7
+        )
+    for ax in axes.flat[len(cells) :]:
+        ax.axis("off")
+    return figure
+
+
+def edge_labelled(text):
+    return NASBENCH201.edge_labelled(NASBENCH201.numbers([text]))[0], NASBENCH201.operation_names
+
+
+@styled
+def nb201_accuracy(histogram, optima):
+    """What accuracies the table holds, one panel a data set.
+
+    Columns of `histogram`: dataset, signal (such as "test"), accuracy (lower end of the bin, fraction; equal
+    widths), count. Of `optima`: dataset, best (highest test accuracy, fraction).
+    """
+    histogram = rows_of(histogram, "dataset", "signal", "accuracy", "count")
+    optima = rows_of(optima, "dataset", "best")
+    figure, axes = new_figure(2.2, columns=len(optima), sharey=True)
+    for ax, optimum in zip(axes[0], optima.itertuples()):
+        panel = histogram[histogram.dataset == optimum.dataset]
+        for (signal, bins), colour in zip(panel.groupby("signal", sort=False), (ORANGE, BLUE)):
+            edges = 100 * np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
+            filled = signal == "validation"
+            ax.stairs(bins["count"], edges, color=colour, linewidth=1, label=signal, fill=filled, alpha=0.7)
+        ax.axvline(100 * optimum.best, color=GREY, linewidth=0.8, linestyle=":")
+        ax.annotate(
+            f"best test {100 * optimum.best:.2f}", (100 * optimum.best, 1), xycoords=("data", "axes fraction"),
+            xytext=(-3, 0), textcoords="offset points", ha="right", va="top", fontsize=7,
+        )  # fmt: skip
+        ax.set_yscale("log")
+        ax.set_ylim(top=5 * histogram["count"].max())  # room for the words
+        ax.set_xlabel("accuracy (%)")
+    axes[0, 0].set_ylabel("cells a bin")
+    axes[0, 0].legend(loc="upper left", bbox_to_anchor=(0.06, 0.92))
+    letter(axes, optima.dataset)
+    return figure
+
+
+def only_the_best(ax):
+    """An axis that narrows from all cells to the best per cent of them."""
+    ax.set_xscale("log")
+    ax.invert_xaxis()
+    plain_log_axis(ax.xaxis, SHARES)
+    ax.set_xlabel("only the best … % of the cells")
+
+
+@styled
+def nb201_noise(runs, agreement, spread):
+    """How far the accuracies of one cell differ between trainings.
+
+    Columns of `runs`: dataset, rank (per cent, 100 the best; middles of equal groups), low, median, high
+    (quartiles of the standard deviation between runs, fractions). Of `agreement`: dataset, share (the best so
+    many per cent), spearman of two runs, low, high (95 % interval). Of `spread`: dataset, kind, deviation
+    (fraction).
+    """
+    runs = rows_of(runs, "dataset", "rank", "low", "median", "high")
+    agreement = rows_of(agreement, "dataset", "share", "spearman", "low", "high")
+    spread = rows_of(spread, "dataset", "kind", "deviation")
+    figure, axes = new_figure(2.5, columns=3)
+    deviation, correlation, compared = axes[0]
+    colours = dict(zip(runs.dataset.unique(), DATASET_COLOURS))
+    kinds = list(spread.kind.unique())
+    for number, (dataset, colour) in enumerate(colours.items()):
+        groups = runs[runs.dataset == dataset]
+        deviation.plot(groups["rank"], 100 * groups["median"], color=colour, label=dataset)
+        deviation.fill_between(
+            groups["rank"], 100 * groups.low, 100 * groups.high, color=colour, alpha=0.15, linewidth=0
+        )
+        groups = agreement[agreement.dataset == dataset]
+        errors = [groups.spearman - groups.low, groups.high - groups.spearman]
+        correlation.errorbar(
+            groups.share, groups.spearman, errors, color=colour, marker="o", markersize=3, elinewidth=0.6,
+            linewidth=1,
+        )  # fmt: skip
+        groups = spread[spread.dataset == dataset].set_index("kind").loc[kinds]
+        heights = np.arange(len(kinds)) + 0.16 * (number - (len(colours) - 1) / 2)
+        compared.plot(100 * groups.deviation, heights, "o", color=colour, markersize=4)
+    deviation.set_yscale("log")
+    plain_log_axis(deviation.yaxis, [0.05, 0.1, 0.2, 0.5, 1])
+    deviation.set_ylim(0.05, 1.2)
+    deviation.set_xlabel("cells by rank (%), best right")
+    deviation.set_ylabel("st. dev. between runs (points)")
+    only_the_best(correlation)
+    correlation.set_ylabel("Spearman of two runs")
+    correlation.set_ylim(0, 1.03)
+    compared.set_yticks(range(len(kinds)), kinds)
+    compared.margins(x=0.1)
+    compared.invert_yaxis()
+    compared.set_xscale("log")
+    plain_log_axis(compared.xaxis, [0.1, 0.3, 1, 3, 10])
+    compared.grid(axis="x", color="#E5E5E5", linewidth=0.6)
+    compared.set_axisbelow(True)
+    compared.set_xlabel("st. dev. (points)")
+    letter(axes, ["Noise of a cell", "Do two runs agree?", "Spreads compared"])
+    figure.legend(*deviation.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    return figure
+
+
+@styled
+def nb201_correlations(correlations, best):
+    """Rank correlations between the signals of the table, and how they fade among good cells.
+
+    Columns of `correlations`: first, second (names of signals), spearman. Of `best`: dataset, share (the best
+    so many per cent by test accuracy), epochs (of the validation signal), spearman with test accuracy.
+    """
+    correlations = rows_of(correlations, "first", "second", "spearman")
+    best = rows_of(best, "dataset", "share", "epochs", "spearman")
+    figure, axes = new_figure(2.9, columns=2, width_ratios=[1.25, 1])
+    matrix, lines = axes[0]
+    names = list(correlations["first"].unique())
+    grid = correlations.pivot(index="first", columns="second", values="spearman").loc[names, names]
+    grid = grid.where(np.tri(len(grid), dtype=bool))
+    heat(matrix, grid, grid.min().min(), 1, "cividis", lambda value: f"{value:.2f}")
+    matrix.set_xticks(range(len(names)), range(1, len(names) + 1))
+    matrix.set_yticks(range(len(names)), [f"{name}  {number}" for number, name in enumerate(names, start=1)])
+    colours = dict(zip(best.dataset.unique(), DATASET_COLOURS))
+    for (dataset, epochs), part in best.groupby(["dataset", "epochs"], sort=False):
+        style = "-" if epochs == best.epochs.max() else "--"
+        lines.plot(part.share, part.spearman, f"o{style}", color=colours[dataset], markersize=3, linewidth=1)
+    only_the_best(lines)
+    lines.set_ylim(0, 1.03)
+    lines.set_ylabel("Spearman with test accuracy")
+    named = [Line2D([], [], color=colour, label=dataset) for dataset, colour in colours.items()]
+    named += [
+        Line2D([], [], color=GREY, linestyle=style, label=f"{epochs} epochs")
+        for style, epochs in zip(("-", "--"), sorted(best.epochs.unique(), reverse=True))
+    ]
+    figure.legend(handles=named, loc="outside upper right", ncols=len(named), handlelength=2.2)
+    letter(axes, ["Spearman of all signals, all cells", "Validation with test, good cells"])
+    return figure
+
+
+@styled
+def nb201_effects(effects):
+    """What an operation on an edge does to the rank, one panel a data set.
+
+    Columns: dataset, edge (text), operation, places (mean rank, in per cent, of the cells that have
+    it, less 50).
+    """
+    effects = rows_of(effects, "dataset", "edge", "operation", "places")
+    datasets = effects.dataset.unique()
+    figure, axes = new_figure(2.2, columns=len(datasets), sharey=True)
+    limit = effects.places.abs().max()
+    for ax, dataset in zip(axes[0], datasets):
+        part = effects[effects.dataset == dataset]
+        grid = part.pivot(index="edge", columns="operation", values="places")
+        grid = grid.loc[part.edge.unique(), part.operation.unique()]
+        image = heat(ax, grid, -limit, limit, "PuOr", lambda value: f"{round(value):+d}".replace("-", "−"))
+    axes[0, 0].set_ylabel("edge")
+    letter(axes, datasets)
+    colour_bar(figure, image, axes, "places in a hundred", pad=0.01, aspect=25)
+    return figure
+
+
+@styled
+def nb201_costs(levels):
+    """What accuracy a number of FLOPs buys, one panel a data set.
+
+    Columns: dataset, flops (multiply-adds), count (of cells with exactly so many), low, median, high (5, 50
+    and 95 % quantiles of test accuracy), best (fractions).
+    """
+    levels = rows_of(levels, "dataset", "flops", "count", "low", "median", "high", "best")
+    datasets = levels.dataset.unique()
+    figure, axes = new_figure(2.4, columns=len(datasets))
+    for ax, dataset in zip(axes[0], datasets):
+        part = levels[levels.dataset == dataset].sort_values("flops")
+        flops = part.flops / 1e6
+        ax.vlines(
+            flops, 100 * part.low, 100 * part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %"
+        )
+        ax.plot(flops, 100 * part["median"], "o", color=BLUE, markersize=2.5, label="median")
+        best = 100 * part.best.cummax()
+        ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
+        ax.set_ylim(100 * part["median"].quantile(0.05), 100 * part.best.max() + 0.5)
+        ax.set_xlabel("FLOPs (millions)")
+    axes[0, 0].set_ylabel("test accuracy (%)")
+    axes[0, 0].legend(loc="lower right")
+    letter(axes, datasets)
+    return figure
+
+
+# ---------------------------------------------------------------- NAS-Bench-101
+
+
+@styled
+def nb101_numberings(cells):
+    """Cells of NAS-Bench-101 as they are numbered. Columns: label, arch."""
+    cells = rows_of(cells, "label", "arch")
+    return cells_in_rows(NASBENCH101.to_batch(cells.arch.tolist()), NASBENCH101, cells.label)
+
+
+@styled
+def nb101_sizes(sizes, params):
+    """How large the cells of NAS-Bench-101 are.
+
+    Columns of `sizes`: kind ("vertices" or "edges"), number, count. Of `params`: params (lower end of the
+    bin, in millions; bins grow by a constant factor), count.
+    """
+    sizes, params = rows_of(sizes, "kind", "number", "count"), rows_of(params, "params", "count")
+    figure, axes = new_figure(2.2, columns=3)
+    for ax, (kind, part) in zip(axes[0], sizes.groupby("kind", sort=False)):
+        bars = ax.bar(part.number, part["count"], color=BLUE, width=0.75)
+        words = [f"{count:,}" if count < 10_000 else f"{count / 1000:.0f} k" for count in part["count"]]
+        ax.bar_label(bars, words, fontsize=5.5)
+        ax.set_yscale("log")
+        ax.set_xlabel(f"number of {kind}")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_ylim(top=4 * part["count"].max())
+    weights = axes[0, 2]
+    edges = np.append(params.params, params.params.iloc[-1] ** 2 / params.params.iloc[-2])
+    weights.stairs(params["count"], edges, color=BLUE, fill=True)
+    weights.set_xscale("log")
+    plain_log_axis(weights.xaxis, MILLIONS)
+    weights.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    weights.set_xlabel("parameters (millions)")
+    axes[0, 0].set_ylabel("cells")
+    letter(axes, ["Vertices", "Edges", "Parameters"])
+    return figure
+
+
+@styled
+def nb101_accuracy(histogram, density, vertices):
+    """What accuracies the table of NAS-Bench-101 holds.
+
+    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `density`: cost
+    (parameters, millions) and accuracy (fraction), middles of the cells of a grid, count. Of `vertices`:
+    vertices, count, low, median, high (5, 50 and 95 % quantiles), best (fractions).
+    """
+    histogram = rows_of(histogram, "accuracy", "count")
+    density = rows_of(density, "cost", "accuracy", "count")
+    vertices = rows_of(vertices, "vertices", "count", "low", "median", "high", "best")
+    figure, axes = new_figure(2.4, columns=3, width_ratios=[1, 1.25, 1])
+    counts, costs, sizes = axes[0]
+    width = 100 * histogram.accuracy.diff().min()
+    counts.bar(100 * histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    counts.set_yscale("log")
+    counts.set_xlabel("test accuracy (%)")
+    counts.set_ylabel("cells a bin")
+    image = counts_on_grid(costs, density, density["count"].max())
+    costs.set_xscale("log")
+    plain_log_axis(costs.xaxis, MILLIONS)
+    costs.set_xlabel("parameters (millions)")
+    costs.set_ylabel("test accuracy (%)")
+    colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
+    range_by(sizes, vertices, "vertices", BLUE)
+    sizes.plot(
+        vertices.vertices, 100 * vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best"
+    )
+    sizes.legend(loc="lower right")
+    sizes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    sizes.set_xlabel("number of vertices")
+    sizes.set_ylabel("test accuracy (%)")
+    letter(axes, ["Accuracy", "By cost", "By size"])
+    return figure

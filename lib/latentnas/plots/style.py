@@ -1,0 +1,142 @@
+"""One style for all figures: sizes, palette, fonts, and how a figure is written."""
+
+from functools import wraps
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from latentnas import paths
+
+COLUMN, DOUBLE = 3.5, 7.16  # inches: the width of one and of two columns of a two-column paper
+INK, GREY, PALE = "#222222", "#6B6B6B", "#B0B0B0"
+
+# The palette of Okabe and Ito (2008), told apart by readers with any common colour blindness.
+BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+
+METHOD_COLOURS = {
+    "NGAE": BLUE,
+    "NGAE without complexity predictor": VERMILLION,
+    "D-VAE": GREEN,
+    "D-VAE + BO": GREEN,
+    "D-VAE, sparse GP": GREEN,
+}
+OTHER_COLOURS = (ORANGE, PURPLE, SKY, INK, YELLOW)  # methods not named above, in order of appearance
+MARKERS = "osD^vPX*"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "figure.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": 120,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF can be searched and edited
+}
+
+
+def styled(function):
+    """Runs a figure function under the one style, whatever the caller's matplotlib settings are."""
+
+    @wraps(function)
+    def drawn(*arguments, **options):
+        with plt.rc_context({**plt.rcParamsDefault, **STYLE, "backend": plt.rcParams["backend"]}):
+            return function(*arguments, **options)
+
+    return drawn
+
+
+def new_figure(height, columns=1, rows=1, width=DOUBLE, **options):
+    """(figure, axes [rows, columns]) of `width` x `height` inches."""
+    return plt.subplots(
+        rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
+    )
+
+
+def colours_of(methods):
+    """A colour for every method: fixed for those named above, in order of appearance for the rest."""
+    methods = list(dict.fromkeys(methods))
+    others = [method for method in methods if method not in METHOD_COLOURS]
+    if len(others) > len(OTHER_COLOURS):
+        raise ValueError(
+            f"A figure tells at most {len(OTHER_COLOURS)} methods without a colour of their own apart, but got "
+            f"{len(others)}: {', '.join(others)}. Draw fewer, or give some a colour in plots.style.METHOD_COLOURS."
+        )
+    return {**METHOD_COLOURS, **dict(zip(others, OTHER_COLOURS))}
+
+
+def rows_of(frame, *columns):
+    """The frame, once it is sure to have these columns and at least one row."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"This figure needs the columns {', '.join(columns)}, but {', '.join(missing)} is missing: the table has "
+            f"{', '.join(map(str, frame.columns))}. Run the notebook again to store the table anew."
+        )
+    if frame.empty:
+        raise ValueError(f"This figure needs a table of {', '.join(columns)}, but the table has no rows.")
+    return frame
+
+
+def letter(axes, titles):
+    """Panel titles (a), (b), ... in reading order."""
+    for number, (ax, title) in enumerate(zip(np.ravel(axes), titles)):
+        ax.set_title(f"({'abcdefghijkl'[number]})  {title}")
+
+
+@styled
+def save(figure, name, profile, data_source):
+    """Writes figures/<profile>/<name>.png (200 dpi) and .pdf with the profile and data source in the foot.
+
+    The same figure gives the same bytes: no dates, no versions. Returns the figure, which shows it in a
+    notebook when this is the last line of a cell.
+    """
+    foot = 0.17 / figure.get_figheight()  # a strip of 0.17 inches
+    figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
+    figure.text(
+        1 - 0.04 / figure.get_figwidth(), 0.3 * foot, f"profile {profile} · {data_source}", ha="right", va="bottom",
+        fontsize=5.5, color="#8A8A8A",
+    )  # fmt: skip
+    folder = paths.FIGURES / profile
+    with paths.atomic_write(folder / f"{name}.png") as file:
+        figure.savefig(file, dpi=200, metadata={"Software": None})
+    with paths.atomic_write(folder / f"{name}.pdf") as file:
+        figure.savefig(file, dpi=200, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    plt.close(figure)
+    return figure
+
+
+def signed(value):
+    """A number with two digits and its sign, with the long minus that axes have."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def pareto_front(cost, value):
+    """The points [k, 2] that no other point beats in both: least cost first, value rising."""
+    points = np.column_stack([cost, value])
+    points = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(points[:, 1])[:-1]])
+    return points[points[:, 1] > best_before]
