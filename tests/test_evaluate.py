@@ -1,14 +1,20 @@
 """Generative metrics against counting one by one, and the judge against the table."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from latentnas.benchmarks.download import Source
+from latentnas.benchmarks.enas import EnasBenchmark
 from latentnas.evaluate import encode_all, prior, reconstruction
 from latentnas.graphs import DagBatch
-from latentnas.judge import train_judge
+from latentnas.judge import SharedWeightsJudge, train_judge
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
+from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
+from latentnas.supernet.measure import score_shared
 
 
 class Memory:
@@ -131,3 +137,34 @@ def test_second_call_loads_the_judge(enas, judge, tmp_path, monkeypatch):
     monkeypatch.setattr("latentnas.judge._train", lambda *_: pytest.fail("trained again"))
     second = train_judge(enas, patterns=300)
     assert np.array_equal(first.weights, second.weights) and first.error == second.error
+
+
+@pytest.fixture
+def shared_judge():
+    """Untrained shared weights, and a table of 20 architectures that they were not measured with."""
+    batch = ENAS.sample(20, seed=0)
+    costs = ENAS.flops(batch), ENAS.params(batch), ENAS.complexity(batch)
+    source = Source("bundled", {}, (), ())
+    benchmark = EnasBenchmark(ENAS, batch, torch.linspace(0.8, 0.9, 20).double(), *costs, 1.0, source, Path("table"))
+    return SharedWeightsJudge(benchmark, MacroNetwork(0, MacroSkeleton(channels=2)))
+
+
+def test_shared_weights_judge_measures_what_the_table_lacks(shared_judge):
+    known, new = shared_judge.benchmark.batch[:3], ENAS.sample(4, seed=1)
+    invalid = ENAS.sample(1, seed=2)
+    invalid.adjacency[0, 2, 3] = False
+    frame = shared_judge(DagBatch.cat([new, known, invalid, new[[0]]]))
+    alone = [score_shared(shared_judge.network, new[[row]]).item() / 100 for row in range(4)]
+    expected = alone + shared_judge.benchmark.accuracy[:3].tolist() + [np.nan] + alone[:1]
+    assert np.allclose(frame["judged"], expected, equal_nan=True)
+    assert frame["looked_up"].tolist() == [True] * 7 + [False, True]
+
+
+def test_shared_weights_judge_measures_once(shared_judge, monkeypatch):
+    asked = []
+    measure = lambda network, batch: asked.append(len(batch)) or score_shared(network, batch)
+    monkeypatch.setattr("latentnas.judge.score_shared", measure)
+    new = ENAS.sample(4, seed=1)
+    first, second = shared_judge(new[[0, 1, 1]]), shared_judge(new[[1, 2, 0]])
+    assert asked == [2, 1] and second["judged"][0] == first["judged"][1] == first["judged"][2]
+    assert len(shared_judge(new[:0])) == 0 and asked == [2, 1]
