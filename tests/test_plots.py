@@ -10,6 +10,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from latentnas import paths, plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
+from latentnas.plots.ngae import PUBLISHED
 from latentnas.plots.style import colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -54,6 +55,7 @@ def tables():
     front = dict(
         judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"]
     )
+    truth = dict(method=["drawn uniformly"] * 3 + ["NGAE", "NAO"], shared=[0.8, 0.7, 0.8, 0.9, 0.9], from_scratch=0.92)
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
         dict(measure=measure, cost=cost, accuracy=value, count=count)
@@ -84,7 +86,7 @@ def tables():
     spaces |= nasbench_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
-        ascent=trajectories, top_cells=cells, front=front,
+        ascent=trajectories, top_cells=cells, front=front, truth=truth,
     )  # fmt: skip
     frames = spaces | {figure: [frame] for figure, frame in frames.items()}
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
@@ -305,6 +307,30 @@ def test_methods_keep_their_colours():
     assert len({colours["my search"], colours["NGAE"], colours["D-VAE"]}) == 3
     with pytest.raises(ValueError, match="at most 5 methods"):
         colours_of("abcdef")
+
+
+def test_published_errors_are_drawn_where_the_table_has_them():
+    [ours] = tables()["rmse_curve"]
+    published = pd.DataFrame(dict(epoch=[100, 200], rmse=[0.605, 0.427], model=PUBLISHED, mean_line=0.976))
+
+    def shown(curve):
+        [ax] = plots.ngae_rmse_curve(curve).axes
+        return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}, [text.get_text() for text in ax.texts]
+
+    lines, texts = shown(pd.concat([ours, published]))
+    assert lines[PUBLISHED] == [[100, 0.605], [200, 0.427]] and {"0.605", "0.427"} <= set(texts)
+    lines, texts = shown(ours)
+    assert PUBLISHED not in lines and "0.605" not in texts
+
+
+def test_cells_name_what_their_accuracies_are():
+    [cells] = tables()["top_cells"]
+    judged = [ax.get_title() for ax in plots.ngae_top_cells(cells).axes]
+    assert judged[0].startswith("judged 74.50 %, table 74.80 %\n")
+    assert judged[3].startswith("judged 74.50 %, not in the table\n")
+    measured = [ax.get_title() for ax in plots.ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
+    assert measured[0].startswith("shared weights 74.50 %, from scratch 90.00 %\n")
+    assert measured[1].startswith("shared weights 74.50 %\n")
 
 
 def test_pareto_front():

@@ -45,7 +45,7 @@ VERSIONS_OF = (
     "gpytorch",
     "botorch",
 )
-CLAIM_ID = re.compile(r"[a-z0-9]+(\.[a-z0-9_]+)+(@[a-z0-9_]+)?")
+CLAIM_ID = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?")
 FRAME_NAME = re.compile(r"[a-z0-9_]+")
 # significant digits kept of every number: more than any experiment means, fewer than rounding noise reaches
 DIGITS = 10

@@ -33,6 +33,7 @@ from latentnas.plots.ngae import (
     ngae_rmse_curve,
     ngae_top_cells,
     ngae_training_curves,
+    shared_and_from_scratch,
 )
 from latentnas.plots.spaces import space_accuracy, space_cells, space_costs
 from latentnas.plots.style import new_figure, pareto_front, save  # noqa: F401
@@ -65,6 +66,7 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "rmse_curve": ("03_ngae_predictor", ("curve",), ngae_rmse_curve),
     "ascent": ("03_ngae_predictor", ("trajectories",), ngae_ascent),
     "top_cells": ("04_ngae_architectures", ("cells",), ngae_top_cells),
+    "truth": ("04_ngae_architectures", ("truth",), shared_and_from_scratch),
     "front": ("04_ngae_architectures", ("points",), accuracy_flops_front),
 }
 

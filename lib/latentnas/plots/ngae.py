@@ -12,6 +12,7 @@ from latentnas.plots.style import (
     GREY,
     INK,
     MARKERS,
+    PALE,
     colours_of,
     letter,
     new_figure,
@@ -135,15 +136,15 @@ def ngae_predictor_scatter(predictions):
     return figure
 
 
-NGAE_PUBLISHED_RMSE = {100: 0.605, 200: 0.427, 300: 0.357}  # its raw RMSE over the train standard deviation
+PUBLISHED = "NGAE, published"  # the model of the rows that hold the paper's numbers
 
 
 @styled
 def ngae_rmse_curve(curve):
     """NGAE Fig. 4, right: error of the performance predictor by epoch, beside NGAE's own on its test set.
 
-    Columns: epoch, rmse (standardised), model, seed, mean_line (what predicting the train mean reaches,
-    constant).
+    Columns: epoch, rmse (standardised), model (`PUBLISHED` in the rows of the paper, if any), seed, mean_line
+    (what predicting the train mean reaches, constant).
     """
     curve = rows_of(curve, "epoch", "rmse", "model", "seed", "mean_line")
     figure, axes = new_figure(3.1, width=COLUMN)
@@ -155,13 +156,16 @@ def ngae_rmse_curve(curve):
         f"predicting the mean, {mean_line:.3f}", (1, mean_line), xycoords=("axes fraction", "data"),
         xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=7, color=GREY,
     )  # fmt: skip
-    for model, runs in curve.groupby("model", sort=False):
+    published = curve[curve.model == PUBLISHED]
+    for model, runs in curve.drop(published.index).groupby("model", sort=False):
         band(ax, runs, "epoch", "rmse", colours[model], f"{model}, ours")
-    ax.plot(*zip(*NGAE_PUBLISHED_RMSE.items()), "D", color=INK, markersize=4, label="NGAE, published")
-    for epoch, value in NGAE_PUBLISHED_RMSE.items():
+    if len(published):
+        ax.plot(published.epoch, published.rmse, "D", color=INK, markersize=4, label=PUBLISHED)
+    for point in published.itertuples():
         ax.annotate(
-            f"{value}", (epoch, value), xytext=(-5, -2), textcoords="offset points", ha="right", fontsize=7
-        )
+            f"{point.rmse}", (point.epoch, point.rmse), xytext=(-5, -2), textcoords="offset points", ha="right",
+            fontsize=7,
+        )  # fmt: skip
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -201,7 +205,8 @@ def ngae_top_cells(cells):
     """NGAE Fig. 5: the best three architectures of every method, drawn.
 
     Columns: method, rank (1 to 3), arch (ENAS text), judged, table_accuracy (fractions; NaN where the
-    architecture is not in the table), flops (multiply-adds), params.
+    architecture is not in the table), flops (multiply-adds), params. With the column from_scratch (fraction, NaN
+    where not trained), `judged` is an accuracy with shared weights, and the figure says so.
     """
     cells = rows_of(cells, "method", "rank", "arch", "judged", "table_accuracy", "flops", "params")
     methods = list(cells.groupby("method", sort=False))
@@ -214,11 +219,9 @@ def ngae_top_cells(cells):
             ax.axis("off")
         for ax, cell in zip(axes, found.sort_values("rank").itertuples()):
             batch = ENAS.to_batch([cell.arch])
-            labelled = pd.notna(cell.table_accuracy)
-            known = f"table {100 * cell.table_accuracy:.2f} %" if labelled else "not in the table"
             draw_cell(ax, batch.types[0], batch.adjacency[0], ENAS.type_names)
             ax.set_title(
-                f"judged {100 * cell.judged:.2f} %, {known}\n"
+                f"{scores_in_words(cell)}\n"
                 f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M parameters",
                 loc="center", fontsize=7,
             )  # fmt: skip
@@ -226,6 +229,47 @@ def ngae_top_cells(cells):
     reach = max(ax.get_ylim()[1] for ax in drawn)
     for ax in drawn:
         ax.set_ylim(-reach, reach)  # all boxes of one size, all in line
+    return figure
+
+
+def scores_in_words(cell):
+    """The accuracies of a row of `ngae_top_cells`, each by its name."""
+    if not hasattr(cell, "from_scratch"):
+        labelled = pd.notna(cell.table_accuracy)
+        known = f"table {100 * cell.table_accuracy:.2f} %" if labelled else "not in the table"
+        return f"judged {100 * cell.judged:.2f} %, {known}"
+    trained = f", from scratch {100 * cell.from_scratch:.2f} %" if pd.notna(cell.from_scratch) else ""
+    return f"shared weights {100 * cell.judged:.2f} %{trained}"
+
+
+@styled
+def shared_and_from_scratch(truth):
+    """What an accuracy with shared weights is worth: beside it, that of the same network trained from scratch.
+
+    Columns: method, shared, from_scratch (fractions). The method with most architectures is the background.
+    """
+    truth = rows_of(truth, "method", "shared", "from_scratch")
+    figure, axes = new_figure(3.1, width=4.6)
+    ax = axes[0, 0]
+    background = truth.method.mode()[0]
+    methods = [method for method in dict.fromkeys(truth.method) if method != background]
+    colours = colours_of(methods)
+    rest = truth[truth.method == background]
+    ax.scatter(100 * rest.shared, 100 * rest.from_scratch, s=5, color=PALE, linewidths=0, label=background)
+    for number, method in enumerate(methods):
+        found = truth[truth.method == method]
+        ax.scatter(
+            100 * found.shared, 100 * found.from_scratch, s=24, marker=MARKERS[number % len(MARKERS)],
+            color=colours[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
+        )  # fmt: skip
+    ax.axhline(100 * rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
+    ax.annotate(
+        "median of the grey", (0, 100 * rest.from_scratch.median()), xycoords=("axes fraction", "data"),
+        xytext=(2, 2), textcoords="offset points", fontsize=7, color=GREY,
+    )  # fmt: skip
+    ax.set_xlabel("accuracy with shared weights (%)")
+    ax.set_ylabel("accuracy from scratch (%)")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
