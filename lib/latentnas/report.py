@@ -33,7 +33,7 @@ EXPERIMENTS = (
         "00_start_here",
         ("ngae.enas.reconstruction@small", "ngae.enas.ascent_gain@small"),
     ),
-    Experiment("The ENAS space and its table", "", "01_search_spaces"),
+    Experiment("The search spaces and their tables", "", "01_search_spaces"),
     Experiment(
         "Reconstruction, validity, uniqueness, novelty",
         "NGAE Table 1",
