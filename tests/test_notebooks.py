@@ -1,4 +1,5 @@
-"""Every notebook runs from start to end in the smoke profile, in order, into a folder of its own."""
+"""Every notebook runs from start to end in the smoke profile, in order, into a folder of its own: with the bundled
+tables and nothing downloaded, some also with the public table."""
 
 import json
 import os
@@ -10,6 +11,7 @@ import pytest
 from latentnas import notebook_runner, paths, profiles
 
 PLAN = profiles.plan("smoke")
+WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04"], {"data_source": "public"})[1:]  # the first is notebook 02
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,16 @@ def output(tmp_path_factory):
 
 @pytest.mark.parametrize("job", PLAN, ids=lambda job: job.notebook)
 def test_notebook_runs(job, output):
-    environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": notebook_runner.library_path()}
+    check_run(job, output, LATENTNAS_DATA_MIRROR=str(output / "nowhere"))
+
+
+@pytest.mark.parametrize("job", WITH_PUBLIC_DATA, ids=lambda job: job.notebook)
+def test_notebook_runs_with_public_data(job, output, enas):
+    check_run(job, output)
+
+
+def check_run(job, output, **variables):
+    environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": notebook_runner.library_path()} | variables
     run = subprocess.run(
         [sys.executable, "-m", "latentnas.notebook_runner", job.to_json()],
         env=environment,
@@ -27,13 +38,16 @@ def test_notebook_runs(job, output):
         text=True,
     )
     assert run.returncode == 0, run.stderr[-5000:]
-    results = json.loads((output / "data/results/smoke" / f"{job.notebook}.json").read_text())
+    folder = output / "data/results" / job.label
+    results = json.loads((folder / f"{job.notebook}.json").read_text())
     assert (
         results["notebook"] == job.notebook
-        and results["profile"] == "smoke"
+        and results["profile"] == job.label
         and results["data_source"] == job.parameters["data_source"]
     )
     for name, frame in results["frames"].items():
-        assert (output / "data/results/smoke" / job.notebook / f"{name}.csv").exists() and frame["rows"] >= 0
-    executed = (output / "notebooks/executed/smoke" / f"{job.notebook}.ipynb").read_text()
+        assert (folder / job.notebook / f"{name}.csv").exists() and frame["rows"] >= 0
+    for claim in results["claims"]:  # the papers' numbers are about public tables
+        assert job.parameters["data_source"] == "public" or claim["paper"] is None
+    executed = (output / "notebooks/executed" / job.label / f"{job.notebook}.ipynb").read_text()
     assert str(output) not in executed and str(paths.ROOT) not in executed

@@ -134,7 +134,7 @@ def read_shared(path: Path) -> tuple[DagBatch, torch.Tensor]:
     """All architectures of the bundled table, and their accuracies as float64 fractions. Raises DataError."""
     try:
         table = pd.read_csv(path)
-        batch, percent = ENAS.to_batch(table["arch"].tolist()), torch.from_numpy(table["valid"].to_numpy())
+        batch, percent = ENAS.to_batch(table["arch"].tolist()), torch.from_numpy(table["valid"].to_numpy(copy=True))
     except (OSError, EOFError, KeyError, ValueError) as error:
         raise DataError(f"The bundled table {path} cannot be read: {error}. Check it out of the repository again.") from error
     if len(batch) != ARCHITECTURES or not ((percent >= 0) & (percent <= 100)).all():  # NaN is wrong too
