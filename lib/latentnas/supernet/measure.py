@@ -64,28 +64,26 @@ def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
         seed: of the weights, together with the cell's row, and of the batches.
 
     Returns:
-        One row a cell: ``valid`` and ``test`` accuracy in percent, ``seconds``: its share of the training time.
+        One row a cell: ``valid`` and ``test`` accuracy in percent, ``seconds``: its share of the processor time.
     """
     data = digits.load(CELL_SCHEDULE.noise)
     seeds = (NASBENCH201.index(numbers) + seed * NASBENCH201.size).tolist()
     networks = CellNetworks(torch.from_numpy(np.asarray(numbers)), seeds, CELL_SKELETON)
-    started = time.perf_counter()
+    started = time.process_time()
     train_side_by_side(networks, data, CELL_SCHEDULE, seed)
-    seconds = (time.perf_counter() - started) / len(numbers)
+    seconds = (time.process_time() - started) / len(numbers)
     valid, test = accuracy(networks, data.valid), accuracy(networks, data.test)
     return pd.DataFrame({"valid": valid.numpy(), "test": test.numpy(), "seconds": round(seconds, 4)})
 
 
 def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
     """Train one ENAS architecture (a batch of one graph) from scratch on the digits: ``valid`` and ``test`` accuracy in
-    percent and the ``seconds`` it took."""
+    percent."""
     data = digits.load(MACRO_SCHEDULE.noise)
     network = MacroNetwork(seed, MACRO_SKELETON)
-    started = time.perf_counter()
     train_alone(network, architecture, data, MACRO_SCHEDULE, seed)
-    seconds = round(time.perf_counter() - started, 4)
     parts = {"valid": data.valid, "test": data.test}
-    return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()} | {"seconds": seconds}
+    return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()}
 
 
 def load_shared() -> MacroNetwork:
@@ -154,7 +152,7 @@ def measure_macros(jobs: int) -> Path:
     shared = _measure(_macro_part, parts, jobs).sort_values("row")
     _write(shared.set_index("arch")[["valid"]].round(3), SHARED_FILE)
     alone = [(folder / f"alone-{seed}-{row:03d}.csv", seed, row) for seed in ALONE_SEEDS for row in rows[:FROM_SCRATCH]]
-    measured = _measure(_macro_alone, alone, jobs).pivot(index="row", columns="seed", values=["valid", "test", "seconds"])
+    measured = _measure(_macro_alone, alone, jobs).pivot(index="row", columns="seed", values=["valid", "test"])
     measured.columns = [f"{part}_{seed}" for part, seed in measured.columns]
     return _write(measured.round(3), ALONE_FILE)
 
