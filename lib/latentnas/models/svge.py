@@ -1,0 +1,338 @@
+"""SVGe: smooth variational graph embeddings (Lukasik et al., IJCNN 2021), and DGMG, its one-sided form.
+
+Encoder: two rounds of message passing along the edges and two against them, and a gated sum over the vertices.
+Decoder: one generator writes every graph twice from the same z, *forward* from the input vertex and *backward*
+from the output vertex with all edges turned round. Types come from the forward graph, edges from both.
+
+    loss = forward + backward + beta * KL,   forward = sum over vertices v of CE(type v) + mean over u of BCE(u -> v)
+
+``DGMG_CONFIG`` (Li et al., 2018) writes the graph forward only, with messages in both directions. What this
+module does and the authors' code does not: the graph's summary meets the states of its own vertices, whatever
+else is in the batch. Graphs of up to N vertices may be mixed. No weight depends on N, so those of one model
+also fit a model of larger graphs.
+
+Vertices are rows of dense ``[B, N, H]`` tensors, not of a PyG batch: with eight vertices that is faster, and a
+step of the generator adds a column where PyG would build new graphs. The tests hold it to PyG's message passing.
+Letters: B graphs, M sequences (2B in training), N vertices, T node types, H hidden, G size of a graph's
+summary, D latent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.models.dagnn import gru
+from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
+from latentnas.models.variational import fitted, full_precision, kl_divergence, reparameterize, require_some
+
+KL_REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True)
+class SVGeConfig:
+    """Sizes and weights of SVGe; the defaults are the published ones, with the types of the ENAS space."""
+
+    num_types: int = 8  # T, input and output included
+    num_vertices: int = 8  # N, the largest graph
+    input_type: int = 0  # type of vertex 0; generating it ends a backward graph
+    output_type: int = 1  # type of the last vertex; generating it ends a forward graph
+    hidden: int = 250  # H of a vertex; the encoder's two directions have half of it each
+    latent: int = 56  # D
+    summary: int = 56  # G, the generator's view of a partial graph
+    rounds: int = 2  # of message passing, in the encoder and at each step of the generator
+    two_sided: bool = True  # False: forward only, as DGMG
+    reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
+    beta: float = 0.005  # weight of the KL term
+    kl_reduction: str = "mean"  # over the batch; "sum": the authors' code, where beta grows with the batch
+    noise_scale: float = 0.01  # factor on the sampling noise in training
+    predictor: bool = False  # True: SVGe_acc, accuracy predicted from mu and trained together with the rest
+    performance_weight: float = 0.9  # of its squared error; what is left to 1 weighs the autoencoder's loss
+
+    def __post_init__(self) -> None:
+        if self.kl_reduction not in KL_REDUCTIONS:
+            raise ValueError(
+                f"kl_reduction={self.kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}."
+            )
+        if self.num_vertices < 2:
+            raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
+        if min(self.hidden, self.latent, self.summary, self.rounds) < 1 or self.hidden % 2:
+            raise ValueError(
+                f"hidden={self.hidden}, latent={self.latent}, summary={self.summary} and rounds={self.rounds} "
+                "must all be at least 1, and hidden an even number."
+            )
+
+
+DGMG_CONFIG = SVGeConfig(two_sided=False, reverse_messages=True)
+
+
+class MessageRound(nn.Module):
+    """One round: ``h_v <- GRU(sum over u -> v of K [h_u ; h_v] + b, h_v)`` for all vertices at once.
+
+    The message is linear, so it is taken once from a vertex's sum over its predecessors instead of once an
+    edge. With ``reverse`` another one runs over the successors, and both are added.
+    """
+
+    def __init__(self, hidden: int, reverse: bool = False) -> None:
+        super().__init__()
+        self.message = nn.Linear(2 * hidden, hidden)
+        self.reverse = nn.Linear(2 * hidden, hidden) if reverse else None
+        self.cell = nn.GRUCell(hidden, hidden)
+
+    def forward(self, states: Tensor, adjacency: Tensor) -> Tensor:
+        """New states from states ``[M, N, H]`` and edges ``[M, N, N]`` of the same floating type."""
+        arrived = _summed_messages(self.message, states, adjacency.transpose(1, 2))
+        if self.reverse is not None:
+            arrived = arrived + _summed_messages(self.reverse, states, adjacency)
+        gates = F.linear(arrived, self.cell.weight_ih, self.cell.bias_ih)
+        return gru(self.cell, gates, states.to(gates.dtype))
+
+
+def _summed_messages(message: nn.Linear, states: Tensor, senders: Tensor) -> Tensor:
+    """``[M, N, H]``; ``senders[m, v, u]`` is 1 where u sends to v."""
+    senders = senders.to(states.dtype)
+    degree = senders.sum(dim=2, keepdim=True)
+    both = torch.cat([torch.bmm(senders, states).to(states.dtype), degree * states], dim=2)
+    return F.linear(both, message.weight) + degree * message.bias.to(states.dtype)
+
+
+class ReadOut(nn.Module):
+    """Summary of a graph: ``sum over v of sigmoid(gate h_v) * (W h_v)``, from ``[..., N, H]`` to ``[..., size]``."""
+
+    def __init__(self, hidden: int, size: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(hidden, 1)
+        self.mapper = nn.Linear(hidden, size)
+
+    def forward(self, states: Tensor, present: Tensor | None = None) -> Tensor:
+        """``present`` (bool ``[..., N]``) leaves out positions past the end of a graph."""
+        gate = self.gate(states).sigmoid()
+        if present is not None:
+            gate = gate * present[..., None]
+        return (gate * self.mapper(states)).sum(dim=-2)
+
+
+class SVGeEncoder(nn.Module):
+    """mu and logvar ``[B, D]`` of graphs of any size up to N."""
+
+    def __init__(self, config: SVGeConfig) -> None:
+        super().__init__()
+        self.types = nn.Embedding(config.num_types, config.hidden)
+        half = config.hidden // 2
+        self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in range(config.rounds))
+        self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in range(config.rounds))
+        self.mu = ReadOut(config.hidden, config.latent)
+        self.logvar = ReadOut(config.hidden, config.latent)
+
+    def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        present = batch.types != NO_VERTEX
+        forward, backward = self.types(batch.types.clamp(min=0)).chunk(2, dim=2)
+        for along, against in zip(self.forward_rounds, self.backward_rounds, strict=True):
+            forward = along(forward, batch.adjacency)
+            backward = against(backward, batch.adjacency.transpose(1, 2))
+        states = torch.cat([forward, backward], dim=2)
+        return self.mu(states, present), self.logvar(states, present)
+
+
+class GraphGenerator(nn.Module):
+    """Writes a graph vertex by vertex; all edges of a new vertex are decided at once.
+
+    A step passes messages on the partial graph, whose states stay for the next step, and sums the graph up.
+    The type of the next vertex follows from the summary and z, its first state from its type, a second summary
+    and z, each of its edges from both ends, the summary and z.
+    """
+
+    def __init__(self, config: SVGeConfig) -> None:
+        super().__init__()
+        hidden, condition = config.hidden, config.summary + config.latent
+        self.types = nn.Embedding(config.num_types, hidden)
+        self.rounds = nn.ModuleList(
+            MessageRound(hidden, config.reverse_messages) for _ in range(config.rounds)
+        )
+        self.summary = ReadOut(hidden, config.summary)
+        self.summary_for_vertex = ReadOut(hidden, config.summary)
+        self.type_head = _two_layers(condition, hidden, config.num_types)
+        self.vertex_head = _two_layers(hidden + condition, hidden, hidden)
+        self.edge_head = _two_layers(2 * hidden + condition, hidden, 1)
+
+    def first_states(self, types: Tensor, z: Tensor) -> Tensor:
+        """States ``[M, 1, H]`` of graphs that consist of vertex 0, of the given types ``[M]``."""
+        nothing = z.new_zeros(len(z), self.summary.mapper.out_features)
+        return self.new_states(types, nothing, z)[:, None]
+
+    def new_states(self, types: Tensor, summary: Tensor, z: Tensor) -> Tensor:
+        """First states ``[M, H]`` of new vertices; ``summary`` is that of ``summary_for_vertex``."""
+        return self.vertex_head(torch.cat([self.types(types), summary, z], dim=1))
+
+    def propagate(self, states: Tensor, adjacency: Tensor) -> Tensor:
+        for each in self.rounds:
+            states = each(states, adjacency)
+        return states
+
+    def edge_logits(self, states: Tensor, new: Tensor, summary: Tensor, z: Tensor, step: Tensor) -> Tensor:
+        """Logits ``[M, P]`` of P possible edges.
+
+        Args:
+            states: of their sources, ``[M, P, H]``. new, summary: one of each step, ``[M, S, ...]``.
+            z: ``[M, D]``. step: which of the S steps a decision belongs to, ``[P]``.
+        """
+        first, hidden = self.edge_head[0], states.shape[2]
+        condition = torch.cat([new, summary, z[:, None].expand(-1, new.shape[1], -1)], dim=2)
+        of_source = F.linear(states, first.weight[:, :hidden])
+        of_step = F.linear(condition, first.weight[:, hidden:], first.bias)
+        return self.edge_head[1:](of_source + of_step[:, step]).squeeze(2)
+
+    def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the types, and of the edges averaged over those of a vertex; both ``[M]`` (nats).
+
+        Vertex 0 is given, all others are learnt with the true graph before them.
+        """
+        vertices, device = batch.max_vertices, z.device
+        types = batch.types.clamp(min=0)  # absent vertices follow the present ones, which never see them
+        states = self.first_states(types[:, 0], z)
+        sources, new_states, summaries = [], [], []
+        for v in range(1, vertices):
+            states = self.propagate(states, batch.adjacency[:, :v, :v])
+            sources.append(states)
+            summaries.append(self.summary(states))
+            new_states.append(self.new_states(types[:, v], self.summary_for_vertex(states), z))
+            states = torch.cat([states, new_states[-1][:, None].to(states.dtype)], dim=1)
+        new, summary = torch.stack(new_states, dim=1), torch.stack(summaries, dim=1)
+        condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
+        logits = full_precision(self.type_head(condition)).flatten(0, 1)
+        of_types = F.cross_entropy(
+            logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none"
+        )
+
+        target, source = torch.tril_indices(vertices, vertices, -1, device=device)
+        logits = full_precision(self.edge_logits(torch.cat(sources, dim=1), new, summary, z, target - 1))
+        edges = batch.adjacency[:, source, target].to(logits.dtype)
+        of_edges = F.binary_cross_entropy_with_logits(logits, edges, reduction="none")
+        weight = (batch.types[:, target] != NO_VERTEX) / target
+        return of_types.view(len(z), -1).sum(dim=1), (of_edges * weight).sum(dim=1)
+
+
+def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+class PerformanceHead(nn.Module):
+    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale."""
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        widths = [max(latent // divisor, 1) for divisor in (1, 2, 4, 8)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+
+    def calibrate(self, labels: Tensor) -> None:
+        """Take mean and standard deviation of the training labels ``[B]``."""
+        self.mean.copy_(labels.mean())
+        self.std.copy_(labels.std(correction=0))
+
+    def standardise(self, labels: Tensor) -> Tensor:
+        return (labels - self.mean) / self.std
+
+    def unstandardise(self, values: Tensor) -> Tensor:
+        return values * self.std + self.mean
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``[B, D] -> [B]``"""
+        return full_precision(self.layers(z).squeeze(-1))
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Squared error on the standardised scale, ``[B]``."""
+        return (self(z) - self.standardise(labels)).square()
+
+
+class SVGe(nn.Module):
+    """The variational graph autoencoder; see the module's docstring.
+
+    Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    """
+
+    def __init__(self, config: SVGeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SVGeEncoder(config)
+        self.generator = GraphGenerator(config)
+        if config.predictor:
+            self.performance = PerformanceHead(config.latent)
+
+    def calibrate(self, performance: Tensor | None = None) -> None:
+        """Fix the scale of the predictor from the training labels ``[B]``; without a predictor there are none."""
+        if self.config.predictor:
+            self.performance.calibrate(performance)
+
+    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
+        return self.encoder(fitted(batch, self.config.num_vertices, self.config.num_types))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> DagBatch:
+        """The graph of each z, every decision the most likely one.
+
+        A graph that has N vertices and no output among them ends there; it is in no space, so counted invalid.
+        """
+        return self._decoded(z, 1, None)[0]
+
+    @torch.no_grad()
+    def sample_decodes(
+        self, z: Tensor, trials: int, generator: torch.Generator
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` independent random decodes of every z, equal ones counted together.
+
+        Returns:
+            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
+        """
+        return self._decoded(z, trials, generator)
+
+    def _decoded(
+        self, z: Tensor, trials: int, generator: torch.Generator | None
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        config = self.config
+        ends = (config.input_type, config.output_type)
+        forward = sample_sequences(self.generator, z, trials, *ends, config.num_vertices, generator)
+        if not config.two_sided:
+            return forward
+        backward = sample_sequences(self.generator, z, trials, *ends[::-1], config.num_vertices, generator)
+        return merged_samples(forward, backward, trials, generator)
+
+    def loss(
+        self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
+
+        Args:
+            performance: labels ``[B]`` in their own unit; needed with ``predictor=True``.
+            generator: source of the sampling noise.
+        """
+        require_some(batch)
+        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        mu, logvar = (full_precision(values) for values in self.encoder(batch))
+        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
+        if self.config.two_sided:
+            vertices, edges = self.generator.loss(z.repeat(2, 1), DagBatch.cat([batch, turned(batch)]))
+        else:
+            vertices, edges = self.generator.loss(z, batch)
+        terms = {
+            "vertices": vertices.sum() / len(batch),
+            "edges": edges.sum() / len(batch),
+            "kl": kl_divergence(mu, logvar).mean(),
+        }
+        kl = terms["kl"] * (len(batch) if self.config.kl_reduction == "sum" else 1)
+        total = terms["vertices"] + terms["edges"] + self.config.beta * kl
+        if self.config.predictor:
+            terms["performance"] = self.performance.loss(mu, performance).mean()
+            weight = self.config.performance_weight
+            total = (1 - weight) * total + weight * terms["performance"]
+        return {"total": total} | terms
