@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latentnas.benchmarks.nasbench201 import DATASETS, test_column, valid_column
 from latentnas.search import base
 from latentnas.search.base import Domain, nasbench201_domain, run, run_many
 from latentnas.search.discrete import RandomSearch
@@ -285,3 +286,40 @@ def test_nasbench201_domain():
     assert len(strings.distinct) == 15_625 and strings.counted_by == "string"
     with pytest.raises(ValueError, match="identity='cell'"):
         nasbench201_domain("cell")
+
+
+@pytest.mark.parametrize(
+    ("signal", "rows"),
+    [
+        ("test@200", {
+            96: [(93.84, 0.23), (71.50, 0.77), (45.59, 0.66)],
+            192: [(93.97, None), (71.96, None), (45.97, None)],
+            300: [(94.03, None), (72.23, None), (46.19, None)],
+            500: [(94.12, 0.16), (72.51, 0.56), (46.40, 0.43)],
+            1000: [(94.22, None), (72.85, None), (46.65, None)],
+        }),
+        ("valid@12", {
+            50: [(93.47, 0.58), (70.59, 1.26), (44.22, 1.47)],
+            96: [(93.71, 0.38), (71.14, 1.02), (44.81, 1.15)],
+            107: [(93.74, 0.34), (71.25, 1.01), (44.89, 1.14)],
+            192: [(93.88, 0.25), (71.62, 0.90), (45.27, 0.97)],
+            300: [(93.93, 0.23), (71.85, 0.86), (45.52, 0.89)],
+            500: [(94.00, 0.22), (72.08, 0.76), (45.72, 0.79)],
+            1000: [(94.08, 0.23), (72.32, 0.64), (45.83, 0.72)],
+        }),
+    ],
+)  # fmt: skip
+def test_random_search_on_nasbench201(nasbench201, signal, rows):
+    """Means of 2,000 simulated runs over strings, selected by test itself or by validation after 12 epochs: within
+    their own standard error and rounding of the exact numbers, drawn without replacement."""
+    table = nasbench201.table
+    for place, dataset in enumerate(DATASETS):
+        test = table[test_column(dataset)]
+        exact = expected_random_search(
+            test if signal == "test@200" else table[valid_column(dataset, 12)], test, rows
+        )
+        for found in exact.itertuples():
+            mean, std = rows[found.query][place]
+            assert abs(found.mean - mean) < 3 * found.std / np.sqrt(2000) + 0.005, (dataset, found)
+            # the error of a standard deviation of 2,000 values, wide for their long tails
+            assert std is None or abs(found.std - std) < 0.1 * found.std + 0.005, (dataset, found)

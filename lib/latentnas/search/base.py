@@ -73,6 +73,12 @@ class Domain:
         """The representatives in ascending order: one row for each architecture."""
         return np.unique(self.representative)
 
+    @cached_property
+    def one_hot(self) -> np.ndarray:
+        """The choices as indicators, bool ``[size, P * options]``."""
+        options = np.arange(self.choices.max() + 1)
+        return (self.choices[:, :, None] == options).reshape(self.size, -1)
+
     @property
     def counted_by(self) -> str:
         """What is one architecture: "string", every row; "class", some rows together."""
