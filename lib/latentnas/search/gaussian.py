@@ -1,0 +1,118 @@
+"""Bayesian optimisation of a table: a Gaussian process on the decisions of an architecture, expected improvement.
+
+The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a lengthscale
+for each input, whose prior grows with their number) on the one-hot choices. Every unknown architecture of the
+domain is a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from scipy.special import erfcx, ndtr
+from torch import Tensor
+
+from latentnas.search.base import Domain
+from latentnas.search.ensemble import targets
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    initial: int = 10  # random architectures before the first fit
+    refit: int = 10  # new labels after which the hyper-parameters are fitted again
+    iterations: int = 50  # of L-BFGS at most; every fit but the first goes on from the last one
+
+    def __post_init__(self) -> None:
+        for name, least in (("initial", 2), ("refit", 1), ("iterations", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
+
+
+class GaussianSearch:
+    """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the mean
+    had been observed at those before it ("kriging believer")."""
+
+    def __init__(self, domain: Domain, seed: int, config: GaussianConfig = GaussianConfig()) -> None:
+        self.domain, self.seed, self.config = domain, seed, config
+        self._inputs = torch.from_numpy(domain.one_hot).double()
+        self._random = np.random.default_rng(seed)
+        self._values: dict[int, float] = {}  # by representative
+        self._unknown = np.zeros(domain.size, dtype=bool)
+        self._unknown[domain.distinct] = True
+        self._fitted = 0  # labels at the last fit
+        self._hyperparameters: dict[str, Tensor] = {}
+
+    def ask(self, n: int) -> np.ndarray:
+        missing = self.config.initial - len(self._values)
+        if missing > 0:
+            return self._random.permutation(np.flatnonzero(self._unknown))[: min(n, missing)]
+        rows, candidates = list(self._values), np.flatnonzero(self._unknown)
+        labels = targets(np.array(list(self._values.values()))).astype(np.float64)
+        labels = (labels - labels.mean()) / (labels.std(ddof=1) or 1.0)
+        model = self._model(self._inputs[rows], torch.from_numpy(labels))
+        picked: list[int] = []
+        for _ in range(min(n, len(candidates))):
+            mean, deviation = posterior(model, self._inputs[rows], labels, self._inputs[candidates])
+            gain = log_expected_improvement(mean, deviation, labels.max())
+            gain[np.isin(candidates, picked)] = -np.inf
+            best = int(gain.argmax())
+            picked.append(int(candidates[best]))
+            rows, labels = [*rows, picked[-1]], np.append(labels, mean[best])
+        return np.array(picked, dtype=np.int64)
+
+    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
+        rows = self.domain.representative[rows]
+        self._values.update(zip(rows.tolist(), values.tolist()))
+        self._unknown[rows] = False
+
+    def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
+        """The model with hyper-parameters fitted to these labels or, between fits, to fewer of them."""
+        model = SingleTaskGP(x, y.unsqueeze(1), outcome_transform=None)
+        if self._hyperparameters:
+            model.load_state_dict(self._hyperparameters)
+        if not self._fitted or len(y) >= self._fitted + self.config.refit:
+            with torch.random.fork_rng(devices=[]):  # a fit that fails starts again at random
+                torch.manual_seed(int(self._random.integers(2**63)))
+                fit_gpytorch_mll(
+                    ExactMarginalLogLikelihood(model.likelihood, model),
+                    optimizer_kwargs={"options": {"maxiter": self.config.iterations}},
+                )
+            self._fitted, self._hyperparameters = len(y), model.state_dict()
+        return model.eval()
+
+
+@torch.no_grad()
+def posterior(model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation ``[C]`` of the function at ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``.
+
+    The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
+    posterior builds their joint covariance or repeats the labels for each of them.
+    """
+    of_labels = model.covar_module(x).to_dense()
+    of_labels.diagonal().add_(model.likelihood.noise)
+    precision = torch.cholesky_inverse(torch.linalg.cholesky(of_labels))
+    cross = model.covar_module(new, x).to_dense()
+    constant = model.mean_module.constant
+    mean = constant + cross @ (precision @ (torch.from_numpy(y) - constant))
+    variance = model.covar_module(new, diag=True) - ((cross @ precision) * cross).sum(dim=1)
+    return mean.numpy(), variance.clamp(min=1e-12).sqrt().numpy()
+
+
+def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
+    """Logarithm of E[max(f - best, 0)] for normal f.
+
+    With z = (mean - best) / deviation it is log(deviation (z Phi(z) + phi(z))). Below -1 the two terms nearly
+    cancel, so there the bracket is phi(z) (1 + z Phi(z) / phi(z)), the quotient by the scaled error function.
+    """
+    z = (mean - best) / deviation
+    low = np.minimum(z, -1.0)
+    far = -(low**2) / 2 + np.log1p(low * math.sqrt(math.pi / 2) * erfcx(-low / math.sqrt(2)))
+    high = np.maximum(z, -1.0)
+    near = np.log(high * math.sqrt(2 * math.pi) * ndtr(high) + np.exp(-(high**2) / 2))
+    return np.log(deviation) + np.where(z < -1, far, near) - math.log(2 * math.pi) / 2

@@ -1,0 +1,101 @@
+"""Bayesian optimisation of a table: its formulas against BoTorch and quadrature, its choices, and that it finds things."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from botorch.models import SingleTaskGP
+from scipy import integrate, stats
+
+from latentnas.search import gaussian
+from latentnas.search.base import run, run_many
+from latentnas.search.discrete import RandomSearch
+from latentnas.search.gaussian import GaussianConfig, GaussianSearch, log_expected_improvement, posterior
+from test_search_base import toy_domain, toy_values
+
+
+def test_posterior_equals_botorch():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(25, 4, generator=generator, dtype=torch.float64)
+    y = torch.sin(3 * x).sum(dim=1)
+    y = (y - y.mean()) / y.std()
+    model = SingleTaskGP(x, y.unsqueeze(1), outcome_transform=None)
+    model.likelihood.noise, model.mean_module.constant = 0.05, 0.3
+    new = torch.rand(9, 4, generator=generator, dtype=torch.float64)
+    expected = model.posterior(new)
+    mean, deviation = posterior(model.eval(), x, y.numpy(), new)
+    assert np.allclose(mean, expected.mean.detach().flatten(), atol=1e-8)
+    assert np.allclose(deviation**2, expected.variance.detach().flatten(), atol=1e-8)
+
+
+@pytest.mark.parametrize("z", [3.0, 0.0, -0.99, -1.01, -8.0, -40.0])
+def test_log_expected_improvement_equals_quadrature(z):
+    """E[max(f - best, 0)] = phi(z) x deviation x the integral of t exp(z t - t^2 / 2) over t > 0, for z below 0."""
+    deviation = 0.7
+    if z > 0:
+        whole, _ = integrate.quad(lambda t: t * stats.norm.pdf(t, z), 0, 20)
+        expected = np.log(deviation * whole)
+    else:
+        part, _ = integrate.quad(lambda t: t * np.exp(z * t - t**2 / 2), 0, 30 / max(1, -z))
+        expected = np.log(deviation) + stats.norm.logpdf(z) + np.log(part)
+    found = log_expected_improvement(np.array([2.0 + z * deviation]), np.array([deviation]), 2.0)
+    assert found[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_expected_improvement_never_runs_out_of_numbers():
+    z = -np.logspace(0, 5, 200)
+    gain = log_expected_improvement(z, np.ones(200), 0.0)
+    assert np.isfinite(gain).all() and (np.diff(gain) < 0).all()
+
+
+def test_it_finds_more_than_random_search():
+    domain = toy_domain(classes=False)
+    values = (domain.choices == [2, 3, 1]).sum(axis=1) + 0.1 * toy_values()
+    make = partial(GaussianSearch, domain, config=GaussianConfig(6, 5))
+    ours, random = (
+        run_many(method, domain.lookup(values), 18, range(3))
+        for method in (make, partial(RandomSearch, domain))
+    )
+    assert (ours.groupby("seed").incumbent.max() == values.max()).all()
+    assert ours.value.mean() > random.value.mean() + 0.3
+
+
+def test_hyperparameters_are_fitted_now_and_then(monkeypatch):
+    domain, fits = toy_domain(), []
+    fit = gaussian.fit_gpytorch_mll
+    monkeypatch.setattr(
+        gaussian,
+        "fit_gpytorch_mll",
+        lambda mll, **how: fits.append(len(mll.model.train_targets)) or fit(mll, **how),
+    )
+    run(GaussianSearch(domain, 0, GaussianConfig(5, 4)), domain.lookup(toy_values()), 16)
+    assert fits == [5, 9, 13]
+
+
+@pytest.mark.filterwarnings("ignore:Data .* is not standardized")  # where all labels are equal
+def test_a_batch_has_no_architecture_twice_and_the_space_ends():
+    domain = toy_domain()
+    for values in (toy_values(), np.ones(64)):
+        searcher = GaussianSearch(domain, 0, GaussianConfig(10, 30))
+        history = run(searcher, domain.lookup(values), 100, batch=9)
+        assert sorted(history.row) == sorted(domain.distinct) and set(history.stopped) == {"space exhausted"}
+    searcher = GaussianSearch(domain, 0)
+    searcher.tell(domain.distinct[:12], toy_values()[domain.distinct[:12]])
+    asked = searcher.ask(20)
+    assert len(set(asked.tolist())) == 20 and not set(asked) & set(domain.distinct[:12])
+
+
+def test_the_seed_fixes_the_history():
+    domain = toy_domain()
+    first, again, other = (
+        run(GaussianSearch(domain, seed), domain.lookup(toy_values()), 16, batch=3) for seed in (1, 1, 2)
+    )
+    assert first.equals(again) and not first.row.equals(other.row)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="initial=1 must be at least 2"):
+        GaussianConfig(initial=1)
+    with pytest.raises(ValueError, match="refit=0 must"):
+        GaussianConfig(refit=0)
