@@ -45,7 +45,7 @@ def ngae_training_curves(history):
     history = rows_of(
         history, "epoch", "vertices", "edges", "kl", "performance", "complexity", "model", "seed"
     )
-    figure, axes = new_figure(2.3, columns=3)
+    figure, axes = new_figure(2.6, columns=3)
     reconstruction, divergence, predictors = axes[0]
     colours = colours_of(history.model)
     for model, runs in history.groupby("model", sort=False):
@@ -65,8 +65,8 @@ def ngae_training_curves(history):
         ax.set_xlabel("epoch")
     for ax in (reconstruction, predictors):
         ax.set_yscale("log")
-    for ax in axes[0]:
-        ax.legend()
+    for ax in axes[0]:  # below: inside, there is no place that curves of every run leave free
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, columnspacing=1)
     return figure
 
 
