@@ -1,0 +1,159 @@
+"""arch2vec: a variational graph isomorphism autoencoder (Yan et al., NeurIPS 2020).
+
+Encoder: GIN layers on the undirected graph, and a mean and a log-deviation for every vertex.
+Decoder: types from each vertex's code, edges from the inner products of two codes.
+
+    loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / N,   all three averaged, KL over the vertices
+
+``mu``, ``logvar`` and ``z`` hold the codes of a graph's vertices side by side, ``[B, N * C]``; :meth:`Arch2Vec.embed`
+is their mean over the vertices, the C numbers that searches use. Vertices are rows of dense ``[B, N, H]`` tensors:
+every graph is padded to N, and absent vertices are part of what the model learns. Vertices of one type with the
+same neighbours have the same code, and are always decoded as joined. Letters: B graphs, N
+vertices, T node types, H hidden, C size of a vertex's code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.models.variational import fitted, full_precision, kl_divergence, reparameterize, require_some
+
+KL_REDUCTIONS = ("mean", "released")
+
+
+@dataclass(frozen=True)
+class Arch2VecConfig:
+    """Sizes and weights of arch2vec; the defaults are the authors', with the cells of NAS-Bench-201."""
+
+    num_types: int = 7  # T, input and output included
+    num_vertices: int = 8  # N, the largest graph
+    output_type: int = 1  # the first vertex of this type ends a decoded graph
+    hidden: int = 128  # H
+    latent: int = 16  # C, of each vertex
+    layers: int = 4  # GIN layers
+    dropout: float = 0.3  # on the codes, before the decoder
+    beta: float = 1.0  # weight of the KL term
+    # "mean": KL of a vertex / N, averaged over all; "released": / (B N), as the authors' code, so less with more graphs
+    kl_reduction: str = "mean"
+    noise_scale: float = 1.0  # factor on the sampling noise in training
+
+    def __post_init__(self) -> None:
+        if self.kl_reduction not in KL_REDUCTIONS:
+            raise ValueError(
+                f"kl_reduction={self.kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}."
+            )
+        if min(self.hidden, self.latent, self.layers, self.num_vertices) < 1:
+            raise ValueError(
+                f"hidden={self.hidden}, latent={self.latent}, layers={self.layers} and "
+                f"num_vertices={self.num_vertices} must all be at least 1."
+            )
+
+
+class GINLayer(nn.Module):
+    """``h_v <- ReLU(BatchNorm(MLP((1 + eps) h_v + sum over neighbours u of h_u)))`` with learnt eps (Xu et al., 2019)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.eps = nn.Parameter(torch.zeros(()))
+        self.layers = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, states: Tensor, neighbours: Tensor) -> Tensor:
+        """States ``[B, N, H]`` from states and the undirected edges ``[B, N, N]``, both floating."""
+        arrived = torch.bmm(neighbours.to(states.dtype), states)
+        mixed = self.layers(((1 + self.eps) * states + arrived).flatten(0, 1))
+        return self.norm(full_precision(mixed)).relu().view(*states.shape[:2], mixed.shape[1])
+
+
+class Arch2Vec(nn.Module):
+    """The variational autoencoder; see the module's docstring. In training, batch normalisation sees the whole batch.
+
+    Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, N * C]``.
+    """
+
+    def __init__(self, config: Arch2VecConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.num_types] + [config.hidden] * config.layers
+        self.gin = nn.ModuleList(GINLayer(inputs, config.hidden) for inputs in widths[:-1])
+        self.mu = nn.Linear(config.hidden, config.latent)
+        self.log_deviation = nn.Linear(config.hidden, config.latent)
+        self.types = nn.Linear(config.latent, config.num_types)
+
+    def calibrate(self) -> None:
+        """Learns without labels: there is nothing to fix."""
+
+    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
+        one_hot, neighbours = self._inputs(batch)
+        states = one_hot
+        for layer in self.gin:
+            states = layer(states, neighbours)
+        return self.mu(states).flatten(1), 2 * self.log_deviation(states).flatten(1)
+
+    @torch.no_grad()
+    def embed(self, batch: DagBatch) -> Tensor:
+        """What searches use: the mean of the vertices' codes, ``[B, C]``."""
+        return self.encode(batch)[0].unflatten(1, (self.config.num_vertices, -1)).mean(dim=1)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> DagBatch:
+        """The graph of each z: the most likely type of every vertex up to the first output, edges above 0.5.
+
+        A graph without an output keeps all N vertices; it is in no space, so counted invalid.
+        """
+        types, edges = self._logits(z)
+        types = types.argmax(dim=2)
+        position = torch.arange(self.config.num_vertices, device=z.device)
+        is_output = types == self.config.output_type
+        last = torch.where(is_output, position, self.config.num_vertices - 1).amin(dim=1)
+        present = position <= last[:, None]
+        adjacency = (edges > 0).triu(1) & present[:, :, None] & present[:, None, :]
+        return DagBatch(types.where(present, NO_VERTEX), adjacency, last + 1)
+
+    def sample_decodes(
+        self, z: Tensor, trials: int, generator: torch.Generator
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` decodes of every z: all the same, as this decoder draws nothing.
+
+        Returns:
+            The graph of each z, its row of z, and ``trials``.
+        """
+        rows = torch.arange(len(z), device=z.device)
+        return self.decode(z), rows, torch.full_like(rows, trials)
+
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted: means over all B N T types, B N N edges and B N vertices (nats)."""
+        require_some(batch)
+        config = self.config
+        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        z = reparameterize(mu, logvar, config.noise_scale, generator)
+        types, edges = (full_precision(logits) for logits in self._logits(z))
+        one_hot, neighbours = self._inputs(batch)
+        terms = {
+            "vertices": F.binary_cross_entropy_with_logits(types, one_hot.to(types.dtype)),
+            "edges": F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype)),
+            "kl": kl_divergence(mu, logvar).mean() / config.num_vertices,
+        }
+        graphs = len(batch) if config.kl_reduction == "released" else 1
+        kl = terms["kl"] / (config.num_vertices * graphs)
+        return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
+
+    def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """One-hot types ``[B, N, T]``, zeros for absent vertices, and the undirected edges ``[B, N, N]``."""
+        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        one_hot = F.one_hot(batch.types + 1, self.config.num_types + 1)[..., 1:]
+        neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
+        dtype = self.mu.weight.dtype
+        return one_hot.to(dtype), neighbours.to(dtype)
+
+    def _logits(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Of types ``[B, N, T]`` and edges ``[B, N, N]``."""
+        codes = z.unflatten(1, (self.config.num_vertices, -1))
+        codes = F.dropout(codes, self.config.dropout, self.training)
+        return self.types(codes), torch.bmm(codes, codes.transpose(1, 2))
