@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
+from latentnas.models.convex import project
 from latentnas.paths import CHECKPOINTS, atomic_write
 
 SCHEDULES = ("one_cycle", "plateau", "constant")
@@ -172,6 +173,7 @@ def _step(model, optimizer, rate, batch, targets, rows, config, generator) -> di
     terms["total"].backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     optimizer.step()
+    project(model)
     return terms
 
 

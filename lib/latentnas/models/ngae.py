@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.models import generate
+from latentnas.models.convex import ConvexPredictor
 from latentnas.models.dagnn import DagDecoder, DagEncoder
 from latentnas.models.predictors import Predictor
 
-PREDICTORS = ("paper", "released", "none")
+PREDICTORS = ("paper", "released", "convex", "none")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class NGAEConfig:
     latent: int = 56  # D
     beta: float = 0.005  # weight of the KL term: the authors' code; the paper's text implies 1
     noise_scale: float = 0.01  # factor on the sampling noise in training: the authors' code; the text implies 1
-    predictors: str = "paper"  # "paper": two hidden layers, standardised labels; "released": one, raw; "none": D-VAE
+    # "paper": two hidden layers, standardised labels; "released": one, raw; "none": D-VAE; "convex": f_perf is the
+    # concave 1 - g(z) of CR-LSO, whose error regularises the latent space, and f_comp the paper's
+    predictors: str = "paper"
     performance_weight: float = 1.0  # of the squared error of f_perf
     complexity_weight: float = 1.0  # of the squared error of f_comp
 
@@ -65,7 +68,10 @@ class NGAE(nn.Module):
         )
         released = config.predictors == "released"
         if config.predictors != "none":
-            self.performance = Predictor(config.latent, config.hidden, released)
+            convex = config.predictors == "convex"
+            self.performance = (
+                ConvexPredictor(config.latent) if convex else Predictor(config.latent, config.hidden, released)
+            )
             self.complexity = Predictor(config.latent, config.hidden, released)
 
     def calibrate(self, performance: Tensor | None = None, complexity: Tensor | None = None) -> None:

@@ -1,0 +1,136 @@
+"""Cells as the undirected graphs that CR-LSO passes messages on, and back from its decoder's logits.
+
+Two layouts: ``EdgeCells`` for NAS-Bench-201, with operations on the edges, and ``NodeCells`` for
+NAS-Bench-101, with operations on the vertices. Both start from and end in a ``DagBatch`` of their space.
+Letters: B cells, V vertices of a cell.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench201 import CELL_EDGES, FIRST_OPERATION, NASBENCH201, NUM_OPERATIONS
+
+
+class CellGraphs(NamedTuple):
+    """What message passing reads. Vertices come first, so that one product serves all cells."""
+
+    vertices: Tensor  # [V, B, features], or [V x B, features] where every cell has edges of its own
+    edge_index: Tensor  # int64 [2, edges], source and target, both directions of every edge
+    edge_features: Tensor | None  # [edges, B, features]
+
+
+class EdgeCells:
+    """A NAS-Bench-201 cell: four vertices known by their place, six edges known by their operation.
+
+    All cells share one wiring. The decoder names the operation of each of the six edges; the authors' decoder
+    also names both ends of each, which are the same for all cells, and that part of the task is left out
+    here.
+    """
+
+    num_vertices = 4
+    vertex_features = 4
+    edge_features = NUM_OPERATIONS
+    num_logits = len(CELL_EDGES) * NUM_OPERATIONS
+
+    def graphs(self, batch: DagBatch) -> CellGraphs:
+        """Raises ValueError for graphs that are no NAS-Bench-201 cells."""
+        device = batch.types.device
+        operations = F.one_hot(self._operations(batch), NUM_OPERATIONS).float().transpose(0, 1)  # [6, B, 5]
+        forward = torch.tensor(CELL_EDGES, device=device).t()
+        places = torch.eye(self.num_vertices, device=device)[:, None].expand(-1, len(batch), -1)
+        return CellGraphs(places, torch.cat([forward, forward.flip(0)], dim=1), operations.repeat(2, 1, 1))
+
+    def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        """Mean cross-entropy over cells and edges, in nats."""
+        logits = logits.view(-1, NUM_OPERATIONS)
+        return {"operations": F.cross_entropy(logits, self._operations(batch).flatten())}
+
+    def decode(self, logits: Tensor) -> DagBatch:
+        """The most likely cells; every one is in the space."""
+        numbers = logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2)
+        return NASBENCH201.from_numbers(numbers.cpu().numpy()).to(logits.device)
+
+    def _operations(self, batch: DagBatch) -> Tensor:
+        """Operation of each of the six edges, int64 [B, 6]."""
+        foreign = (~NASBENCH201.contains(batch)).nonzero()
+        if len(foreign):
+            raise _foreign("nasbench201", batch, foreign)
+        return batch.types[:, 1 : NASBENCH201.num_vertices - 1] - FIRST_OPERATION
+
+
+class NodeCells:
+    """A NAS-Bench-101 cell: seven vertices known by their type, ``none`` past the end of a smaller cell.
+
+    The decoder names the type of each vertex and says of each pair of vertices whether there is an edge.
+    """
+
+    num_vertices = NASBENCH101.num_vertices
+    vertex_features = NASBENCH101.num_types + 1
+    edge_features = 0
+    none = NASBENCH101.num_types  # the type of no vertex
+    pairs = torch.triu_indices(num_vertices, num_vertices, offset=1)  # u < v, [2, 21]
+    num_logits = num_vertices * vertex_features + pairs.shape[1]
+
+    def graphs(self, batch: DagBatch) -> CellGraphs:
+        """Raises ValueError for graphs that are no NAS-Bench-101 cells."""
+        vertices = F.one_hot(self._types(batch), self.vertex_features).float().transpose(0, 1).flatten(0, 1)
+        graph, source, target = batch.adjacency.nonzero(as_tuple=True)
+        forward = torch.stack([source, target]) * len(batch) + graph
+        return CellGraphs(vertices, torch.cat([forward, forward.flip(0)], dim=1), None)
+
+    def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        """Mean cross-entropy over cells and vertices, and over cells and pairs of vertices, in nats."""
+        types, edges = self._split(logits)
+        u, v = self.pairs
+        return {
+            "types": F.cross_entropy(types.flatten(0, 1), self._types(batch).flatten()),
+            "edges": F.binary_cross_entropy_with_logits(edges, batch.adjacency[:, u, v].float()),
+        }
+
+    def decode(self, logits: Tensor) -> DagBatch:
+        """The most likely graphs, without the vertices of type ``none`` wherever they stand; not every one is
+        a cell of the space."""
+        logits, edges = self._split(logits)
+        types = logits.argmax(dim=2)
+        present = types != self.none
+        u, v = self.pairs
+        adjacency = types.new_zeros(len(types), self.num_vertices, self.num_vertices, dtype=torch.bool)
+        adjacency[:, u, v] = edges > 0
+        adjacency &= present[:, :, None] & present[:, None, :]
+        order = (~present).long().argsort(dim=1, stable=True)  # the vertices that stay, in their order
+        rows = torch.arange(len(types), device=types.device)[:, None, None]
+        adjacency = adjacency[rows, order[:, :, None], order[:, None, :]]
+        types = types.masked_fill(~present, NO_VERTEX).gather(1, order)
+        return DagBatch(types, adjacency, present.sum(dim=1))
+
+    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the types [B, 7, 6] and of the edges [B, 21]."""
+        types, edges = logits.split([self.num_vertices * self.vertex_features, self.pairs.shape[1]], dim=1)
+        return types.unflatten(1, (self.num_vertices, self.vertex_features)), edges
+
+    def _types(self, batch: DagBatch) -> Tensor:
+        """Type of each of the seven positions, int64 [B, 7]."""
+        inside = batch.max_vertices == self.num_vertices
+        foreign = (~NASBENCH101.contains(batch)).nonzero() if inside else torch.zeros(1, 1)
+        if len(foreign):
+            raise _foreign("nasbench101", batch, foreign)
+        return batch.types.where(batch.types != NO_VERTEX, self.none)
+
+
+LAYOUTS = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}
+
+
+def _foreign(space: str, batch: DagBatch, foreign: Tensor) -> ValueError:
+    first = int(foreign[0, 0])
+    return ValueError(
+        f"This model was built for cells of {space}, but {len(foreign)} of {len(batch)} graphs are none, the "
+        f"first at index {first} with vertex types {batch.types[first].tolist()}. Encode graphs of that "
+        f"space, or build the model with another space ({', '.join(LAYOUTS)})."
+    )

@@ -1,0 +1,233 @@
+"""CR-LSO: a graph autoencoder with a convexity regulariser (Rao, Zhao, Liu, arXiv 2211.05950).
+
+Two models. ``AccuracyPredictor`` learns accuracy from a few labelled cells; its predictions are the
+pseudo-labels of all others. ``CRLSO`` is trained on the whole space with them:
+
+    loss = reconstruction + beta * KL + weight * (1 - g(z) - accuracy)^2,      g convex in z
+
+The last term is the convexity regulariser; see :mod:`latentnas.models.convex`. Messages are passed on the
+cell as an undirected graph, all vertices at once, in a few rounds. Letters: B cells, V vertices, H hidden, D
+latent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+from latentnas.graphs import DagBatch
+from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
+from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, LabelScale
+
+CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
+
+
+def _require_known(**fields: str) -> None:
+    for name, value in fields.items():
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(CHOICES[name])}.")
+
+
+def _require_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size} must be at least 1.")
+
+
+@dataclass(frozen=True)
+class CRLSOConfig:
+    """Sizes and weights of CR-LSO; the defaults are those of the authors' code for NAS-Bench-201."""
+
+    space: str = "nasbench201"  # or "nasbench101": how a cell is a graph
+    hidden: int = 256  # H
+    latent: int = 16  # D
+    layers: int = 3  # rounds of message passing
+    beta: float = 0.005  # weight of the KL term
+    noise_scale: float = 0.01  # factor on the sampling noise in training
+    convexity_weight: float = 1.0  # of the convexity regulariser; 0: a plain autoencoder without labels
+    convex_hidden: int = 128  # of the convex network g
+    convex_layers: int = 4
+    constraint: str = "projection"  # how g is kept convex, see InputConvexNetwork
+    label_scale: str = "percent"  # what 1 - g predicts, see LabelScale
+
+    def __post_init__(self) -> None:
+        _require_sizes(hidden=self.hidden, latent=self.latent, layers=self.layers)
+        _require_sizes(convex_hidden=self.convex_hidden, convex_layers=self.convex_layers)
+        _require_known(space=self.space, constraint=self.constraint, label_scale=self.label_scale)
+
+
+NASBENCH101_CONFIG = CRLSOConfig(space="nasbench101", hidden=512, latent=64, beta=0.1, convex_hidden=256)
+
+
+class NodeConv(MessagePassing):
+    """x_i' = L2(L1(x_i)) + sum over neighbours j of LeakyReLU(K [x_i ; x_j ; e_ij]).
+
+    L1 and L2 have biases and nothing between them; K has no bias. It is applied in its three parts, the first
+    two once for each vertex instead of once for each edge.
+    """
+
+    def __init__(self, inputs: int, outputs: int, edge_features: int) -> None:
+        super().__init__(aggr="add", node_dim=0)
+        self.own = nn.Sequential(nn.Linear(inputs, outputs), nn.Linear(outputs, outputs))
+        self.kernel = nn.Linear(2 * inputs + edge_features, outputs, bias=False)
+
+    def forward(self, graphs: CellGraphs) -> CellGraphs:
+        x = graphs.vertices
+        width = x.shape[-1]
+        target, source, edge = self.kernel.weight.tensor_split([width, 2 * width], dim=1)
+        edges = None if graphs.edge_features is None else F.linear(graphs.edge_features, edge)
+        arrived = self.propagate(
+            graphs.edge_index, target=F.linear(x, target), source=F.linear(x, source), edges=edges
+        )
+        return graphs._replace(vertices=self.own(x) + arrived)
+
+    def message(self, target_i: Tensor, source_j: Tensor, edges: Tensor | None) -> Tensor:
+        total = target_i + source_j
+        return F.leaky_relu(total if edges is None else total + edges)
+
+
+class CellEncoder(nn.Module):
+    """Rounds of NodeConv; the states of the V vertices of each cell, ``[V, B, H]``."""
+
+    def __init__(self, space: str, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.layout = LAYOUTS[space]
+        widths = [self.layout.vertex_features] + [hidden] * layers
+        self.rounds = nn.Sequential(
+            *(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1])
+        )
+
+    def forward(self, batch: DagBatch) -> Tensor:
+        states = self.rounds(self.layout.graphs(batch)).vertices
+        return states.view(self.layout.num_vertices, len(batch), -1)
+
+
+class Residual(nn.Module):
+    """x + a two-layer network of x."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class CRLSO(nn.Module):
+    """The autoencoder with the convexity regulariser; see the module's docstring.
+
+    Shapes: ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    """
+
+    def __init__(self, config: CRLSOConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = CellEncoder(config.space, config.hidden, config.layers)
+        self.mu = nn.Linear(config.hidden, config.latent)
+        self.logvar = nn.Linear(config.hidden, config.latent)
+        self.decoder = nn.Sequential(
+            nn.Linear(config.latent, config.hidden),
+            nn.Tanh(),
+            Residual(config.hidden),
+            Residual(config.hidden),
+            nn.Linear(config.hidden, self.encoder.layout.num_logits),
+        )
+        if config.convexity_weight:
+            self.performance = ConvexPredictor(
+                config.latent,
+                config.convex_hidden,
+                config.convex_layers,
+                config.constraint,
+                config.label_scale,
+            )
+
+    def calibrate(self, performance: Tensor | None = None) -> None:
+        """Check the training labels ``[B]`` and fix their scale; without the regulariser there are none."""
+        if self.config.convexity_weight:
+            self.performance.calibrate(performance)
+
+    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """mu and logvar. Raises ValueError for graphs of a space the model was not built for."""
+        cell = self.encoder(batch).sum(dim=0)
+        return self.mu(cell), self.logvar(cell)
+
+    def reparameterize(self, mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.randn(mu.shape, generator=generator, device=mu.device)
+        return mu + self.config.noise_scale * noise * (logvar / 2).exp()
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> DagBatch:
+        """The cell of each z, every decision the most likely one."""
+        return self.encoder.layout.decode(self.decoder(z))
+
+    def loss(
+        self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """The terms of the loss, unweighted and averaged over the batch (nats, squares on the label scale).
+
+        Args:
+            performance: labels or pseudo-labels ``[B]``; none without the regulariser.
+            generator: source of the sampling noise.
+        """
+        mu, logvar = (values.float() for values in self.encode(batch))
+        z = self.reparameterize(mu, logvar, generator)
+        terms = self.encoder.layout.loss(self.decoder(z).float(), batch)
+        total = sum(terms.values())
+        terms["kl"] = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+        total = total + self.config.beta * terms["kl"]
+        if self.config.convexity_weight:
+            terms["convexity"] = self.performance.loss(z, performance).mean()
+            total = total + self.config.convexity_weight * terms["convexity"]
+        return {"total": total} | terms
+
+
+@dataclass(frozen=True)
+class AccuracyPredictorConfig:
+    """Sizes of the predictor behind the pseudo-labels; the defaults are the authors'."""
+
+    space: str = "nasbench201"
+    hidden: int = 64
+    layers: int = 4  # rounds of message passing
+    label_scale: str = "percent"
+
+    def __post_init__(self) -> None:
+        _require_sizes(hidden=self.hidden, layers=self.layers)
+        _require_known(space=self.space, label_scale=self.label_scale)
+
+
+class AccuracyPredictor(nn.Module):
+    """Accuracy of cells from a few labels: rounds of NodeConv, the states of all vertices side by side, and
+    three hidden layers. ``train.fit`` trains it like any model here."""
+
+    def __init__(self, config: AccuracyPredictorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = CellEncoder(config.space, config.hidden, config.layers)
+        layers: list[nn.Module] = [nn.Linear(self.encoder.layout.num_vertices * config.hidden, config.hidden)]
+        for _ in range(3):
+            layers += [nn.Linear(config.hidden, config.hidden), nn.LeakyReLU()]
+        self.head = nn.Sequential(*layers, nn.Linear(config.hidden, 1))
+        self.scale = LabelScale(config.label_scale)
+
+    def calibrate(self, performance: Tensor) -> None:
+        """Check the training labels ``[B]`` and fix their scale; see :meth:`LabelScale.calibrate`."""
+        self.scale.calibrate(performance)
+
+    def forward(self, batch: DagBatch) -> Tensor:
+        """Predicted accuracy on the scale of the labels that were learnt, ``[B]``."""
+        return self.head(self.encoder(batch).transpose(0, 1).flatten(1)).squeeze(1).float()
+
+    @torch.no_grad()
+    def predict(self, batch: DagBatch) -> Tensor:
+        """Pseudo-labels in the unit of the training labels, ``[B]``."""
+        return self.scale.unstandardise(self(batch))
+
+    def loss(
+        self, batch: DagBatch, performance: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Mean squared error on the scale of the labels; nothing is drawn from the generator."""
+        return {"total": (self(batch) - self.scale.standardise(performance)).square().mean()}
