@@ -1,0 +1,280 @@
+"""CR-LSO's search: gradient ascent of a concave accuracy in the latent space (Rao, Zhao, Liu, 2022).
+
+A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to
+all labelled cells, the best of them step along its gradient, and what they decode to is asked for next. All
+labels count as queries, those of the design too. Letters: D latent size, S starts, M lengths of a step, E
+convex networks.
+
+``CRLSOSearchConfig()`` is the method as the paper means it. ``AS_RELEASED`` is what the authors' code does:
+it steps *down* the predicted accuracy; with the first 300 cells of the table as ``initial`` of
+``search.base.run`` in place of a random design, the whole published run. ``ENSEMBLE`` is our variant.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentnas.evaluate import encode_all
+from latentnas.graphs import DagBatch
+from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig, refit
+from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
+from latentnas.search.base import Domain
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.train import TrainConfig, train_model
+
+DIRECTIONS = {"ascent": 1.0, "descent": -1.0}
+ROUNDS = 20  # of new noise, at most, to find the proposals of one refit
+WIDER = 1.5  # factor on noise and trust radius after a round that led to nothing unknown
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """An autoencoder and the codes of all cells of its space, in the order of rows.
+
+    A code is mu divided by ``deviation``, its standard deviation over all cells: the weak KL term leaves a
+    spread that depends on how long was trained, and the lengths of steps should not.
+    """
+
+    model: CRLSO
+    codes: Tensor  # [size, D]
+    deviation: Tensor  # [D]
+
+    def rows(self, codes: Tensor) -> np.ndarray:
+        """Rows of the cells that codes ``[S, D]`` decode to, int64 ``[S]``; -1 for a graph that is no
+        cell."""
+        graphs = self.model.decode(codes * self.deviation)
+        if self.model.config.space == "nasbench101":
+            return NASBENCH101.index(NASBENCH101.prune(graphs))
+        return NASBENCH201.index(NASBENCH201.to_numbers(graphs))
+
+    def network(self) -> InputConvexNetwork:
+        """A copy of the autoencoder's convex network that reads codes. Raises ValueError when it has none."""
+        if not self.model.config.convexity_weight:
+            raise ValueError(
+                "This autoencoder was trained without the convexity regulariser, so it has no convex network "
+                "to fine-tune. Search with more than one member (ENSEMBLE), or train with convexity_weight "
+                "above 0."
+            )
+        network = copy.deepcopy(self.model.performance.network)
+        with torch.no_grad():
+            network.from_input *= self.deviation[:, None]
+        return network
+
+
+def embed(model: CRLSO, graphs: DagBatch) -> LatentSpace:
+    """The latent space of a trained model. ``graphs`` are all cells of the space in the order of rows."""
+    mu = encode_all(model, graphs).cpu()
+    deviation = mu.std(dim=0)
+    return LatentSpace(model.cpu(), mu / deviation, deviation)
+
+
+def learn_latent_space(
+    rows: np.ndarray,
+    values: np.ndarray,
+    graphs: DagBatch,
+    name: str,
+    predictor_training: TrainConfig,
+    training: TrainConfig,
+    predictor_config: AccuracyPredictorConfig = AccuracyPredictorConfig(),
+    config: CRLSOConfig = CRLSOConfig(),
+) -> LatentSpace:
+    """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the
+    convexity regulariser on all cells with the predictor's pseudo-labels. What was trained before is loaded.
+
+    Args:
+        rows, values: the labelled cells and their accuracies ``[n]``.
+        graphs: all cells of the space in the order of rows.
+        name: begins the names of the two runs' folders.
+    """
+    labels = {"performance": torch.as_tensor(values, dtype=torch.float32)}
+    predictor = train_model(
+        f"{name}-predictor", AccuracyPredictor, predictor_config, graphs[rows], labels, predictor_training
+    ).model.cpu()
+    pseudo = torch.cat([predictor.predict(graphs[part]) for part in torch.arange(len(graphs)).split(4096)])
+    return embed(train_model(name, CRLSO, config, graphs, {"performance": pseudo}, training).model, graphs)
+
+
+@dataclass(frozen=True)
+class CRLSOSearchConfig:
+    """How the search moves. Lengths are in standard deviations of the codes.
+
+    The defaults are the numbers of the authors' code but for the direction. There, lengths are in units of
+    the latent space, and the gradient is not divided by its length: as the step is raised until it leads to
+    an unknown cell, the length decides little more than how finely it is raised.
+    """
+
+    initial: int = 300  # random cells, labelled before the latent space is made
+    direction: str = "ascent"  # of the predicted accuracy; "descent": the authors' code
+    best: int = 10  # labelled cells that steps start from
+    proposals: int = 10  # unknown cells asked for after each refit, at most
+    start_noise: float = 0.5  # of each coordinate of a start
+    starts: int = 1  # noisy copies of each labelled cell
+    step: float = 0.2  # along the gradient, raised by as much until the cell is unknown
+    max_steps: int = 25  # times that it is raised
+    trust_radius: float = math.inf  # farthest from the labelled cell; doubles with a better cell, else halves
+    members: int = 1  # E; 1: the autoencoder's own convex network is fine-tuned; more: new ones are fitted
+    layers: int = 4  # K, of new networks
+    spread: float = 0.0  # standard deviations of the ensemble that count as one in ranking the proposals
+    refit: RefitConfig = RefitConfig()
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise ValueError(
+                f"direction={self.direction!r} is unknown; choose one of {', '.join(DIRECTIONS)}."
+            )
+        counts = (self.initial, self.best, self.proposals, self.starts, self.max_steps)
+        counts += (self.members, self.layers)
+        lengths = (self.start_noise, self.spread)
+        if min(counts) < 1 or not min(self.step, self.trust_radius) > 0 or min(lengths) < 0:
+            raise ValueError(
+                "All counts must be at least 1, step and trust_radius positive, and start_noise and spread "
+                f"not negative, but this is {self}."
+            )
+
+
+AS_RELEASED = CRLSOSearchConfig(direction="descent")
+
+# Ours: for an autoencoder that saw no labels, so that a few random cells are enough to begin with; Thompson
+# sampling with five shallow convex networks, each fitted to all labels at once.
+ENSEMBLE = CRLSOSearchConfig(
+    initial=10,
+    proposals=5,
+    starts=4,
+    members=5,
+    layers=1,
+    spread=1.0,
+    refit=RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0),
+)
+
+
+class CRLSOSearch:
+    """The search on the rows of a domain; see the module's docstring.
+
+    Args:
+        learn: makes the latent space from the rows and values known after the initial design, such as
+            ``partial(learn_latent_space, graphs=..., ...)``; called once. A space that was trained without
+            labels is given by ``lambda rows, values: space``, and needs more than one member.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        seed: int,
+        learn: Callable[[np.ndarray, np.ndarray], LatentSpace],
+        config: CRLSOSearchConfig = CRLSOSearchConfig(),
+    ) -> None:
+        self.domain, self.seed, self.config = domain, seed, config
+        self._learn = learn
+        self._space: LatentSpace | None = None
+        self._generator = torch.Generator().manual_seed(seed)
+        self._design = iter(np.random.default_rng(seed).permutation(domain.distinct).tolist())
+        self._values: dict[int, float] = {}  # by representative
+        self._pending: list[int] = []
+        self._radius, self._best = config.trust_radius, -math.inf
+
+    def ask(self, n: int) -> np.ndarray:
+        """Rows to evaluate next; after the design, each refit is followed by the ``proposals`` it led to.
+        Raises ValueError when the latent space does not belong to the domain."""
+        missing = self.config.initial - len(self._values)
+        if missing > 0:
+            unknown = (row for row in self._design if row not in self._values)
+            return np.array(list(itertools.islice(unknown, min(n, missing))), dtype=np.int64)
+        self._pending = [row for row in self._pending if row not in self._values]
+        if not self._pending:
+            self._pending = self._propose()
+        return np.array(self._pending[:n], dtype=np.int64)
+
+    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Raises ValueError for values that are NaN or infinite."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise ValueError(
+                f"The value of row {rows[~finite][0]} is {values[~finite][0]}; this search learns from "
+                "finite values only. Leave architectures without a label out of the domain."
+            )
+        self._values.update(zip(self.domain.representative[rows].tolist(), values.tolist()))
+
+    def _propose(self) -> list[int]:
+        """Unknown rows after one refit; none when even wide noise does not lead to any."""
+        rows, values = np.array(list(self._values)), np.array(list(self._values.values()))
+        if self._space is None:
+            self._space = self._learned(rows, values)
+        else:
+            self._radius *= 2.0 if values.max() > self._best else 0.5
+        codes = self._space.codes[rows]
+        network = self._refitted(codes, torch.from_numpy(values).float())
+        self._best = float(values.max())
+        start = codes[np.argsort(-values, kind="stable")[: self.config.best]]
+        noise, found = self.config.start_noise, []
+        for _ in range(ROUNDS):
+            new = self._step(network, start, noise, found)
+            found += new
+            if len(found) >= self.config.proposals:
+                break
+            if not new:
+                noise, self._radius = noise * WIDER, self._radius * WIDER
+        return self._ranked(network, found)[: self.config.proposals] if found else []
+
+    def _learned(self, rows: np.ndarray, values: np.ndarray) -> LatentSpace:
+        space = self._learn(rows, values)
+        if len(space.codes) != self.domain.size:
+            raise ValueError(
+                f"The latent space has codes of {len(space.codes)} cells, but the domain has "
+                f"{self.domain.size} rows. Embed all cells of the domain, in the order of its rows."
+            )
+        if self.config.members == 1:
+            self._network = space.network()  # fine-tuned ever further
+        return space
+
+    def _refitted(self, codes: Tensor, values: Tensor) -> InputConvexNetwork:
+        """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
+        if self.config.members == 1:
+            network, scale = self._network, self._space.model.performance.scale
+        else:
+            members, layers = self.config.members, self.config.layers
+            network = InputConvexNetwork(
+                codes.shape[1], layers=layers, members=members, generator=self._generator
+            )
+            scale = LabelScale("upper")
+            scale.calibrate(values)
+        refit(network, codes, scale.standardise(values), self.config.refit, self._generator)
+        return network
+
+    def _step(self, network: InputConvexNetwork, start: Tensor, noise: float, taken: list[int]) -> list[int]:
+        """The first row on the way of each start that is neither known nor taken."""
+        origin = start.repeat(self.config.starts, 1)  # [S, D]
+        noisy = origin + noise * torch.randn(origin.shape, generator=self._generator)
+        noisy.requires_grad_()
+        each = torch.arange(len(noisy))
+        with torch.enable_grad():
+            accuracy = 1 - network(noisy)[each % self.config.members, each]  # each climbs one of the networks
+            [gradient] = torch.autograd.grad(accuracy.sum(), noisy)
+        uphill = DIRECTIONS[self.config.direction] * torch.nn.functional.normalize(gradient, dim=1)
+        lengths = self.config.step * torch.arange(1, self.config.max_steps + 1)[:, None, None]
+        moves = noisy.detach() - origin + lengths * uphill  # [M, S, D]
+        moves = moves * (self._radius / moves.norm(dim=2, keepdim=True)).clamp(max=1.0)
+        rows = self._space.rows((origin + moves).flatten(0, 1)).reshape(moves.shape[:2])
+        seen, found = self._values.keys() | set(taken), []
+        for way in np.where(rows >= 0, self.domain.representative[rows], -1).T.tolist():
+            first = next((row for row in way if row >= 0 and row not in seen), None)
+            if first is not None:
+                found.append(first)
+                seen.add(first)
+        return found
+
+    @torch.no_grad()
+    def _ranked(self, network: InputConvexNetwork, rows: list[int]) -> list[int]:
+        """The rows in the order of a draw from what the networks predict for them."""
+        accuracy = 1 - network(self._space.codes[rows])  # [E, rows]
+        noise = torch.randn(len(rows), generator=self._generator)
+        draw = accuracy.mean(dim=0) + self.config.spread * accuracy.std(dim=0, correction=0) * noise
+        return [rows[place] for place in draw.argsort(descending=True).tolist()]

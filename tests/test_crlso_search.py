@@ -1,0 +1,289 @@
+"""CR-LSO's search on a toy latent space whose decoder rounds to the nearest cell; once on a trained one."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from latentnas import train
+from latentnas.graphs import DagBatch
+from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig
+from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
+from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.crlso import (
+    AS_RELEASED,
+    ENSEMBLE,
+    CRLSOSearch,
+    CRLSOSearchConfig,
+    LatentSpace,
+    embed,
+    learn_latent_space,
+)
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.train import TrainConfig
+from test_search_base import Spy, toy_domain
+
+REFIT = RefitConfig(epochs=20, learning_rate=1e-2)
+SMALL = CRLSOSearchConfig(initial=8, best=4, proposals=4, refit=REFIT)
+TOY_ENSEMBLE = replace(ENSEMBLE, initial=6, refit=replace(ENSEMBLE.refit, epochs=20))
+
+
+class ToySpace:
+    """64 cells on a grid of three coordinates, each option its own number; remembers what it decoded."""
+
+    def __init__(self, choices, latent_network=None):
+        self.codes = torch.from_numpy(choices).float()
+        self.decoded = []
+        self.start = latent_network or InputConvexNetwork(3, generator=torch.Generator().manual_seed(0))
+        self.model = torch.nn.Module()
+        self.model.performance = torch.nn.Module()
+        self.model.performance.scale = LabelScale("standardised")
+        self.model.performance.scale.calibrate(torch.tensor([-16.0, -5.0]))  # of values_near, about
+
+    def rows(self, codes):
+        self.decoded.append(codes)
+        return (codes.round().clamp(0, 3).long() @ torch.tensor([16, 4, 1])).numpy()
+
+    def network(self):
+        return self.start
+
+
+def values_near(domain, target=(3, 3, 3)):
+    """A concave function of the code with one largest value, at the target."""
+    return -((domain.choices - np.array(target)) ** 2).sum(axis=1).astype(float)
+
+
+def make(domain, seed, config=SMALL, space=None):
+    space = space or ToySpace(domain.choices)
+    return CRLSOSearch(domain, seed, lambda rows, values: space, config)
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(TOY_ENSEMBLE, starts=1)])
+def test_ascent_moves_up_and_descent_down(config):
+    """From all of a random design, not only from its best cells; the mean of the space is -10.5."""
+    domain = toy_domain(classes=False)
+    values = values_near(domain)
+    config = replace(config, initial=12, best=12, start_noise=0.2, refit=replace(config.refit, epochs=100))
+
+    def mean_proposal(direction):
+        searchers = (make(domain, seed, replace(config, direction=direction)) for seed in range(4))
+        return np.mean([run(search, domain.lookup(values), 20).value[12:].mean() for search in searchers])
+
+    assert mean_proposal("ascent") > -4.5 and mean_proposal("descent") < -7
+
+
+def test_every_label_counts_and_none_is_bought_twice():
+    domain = toy_domain()
+    spy = Spy(values_near(domain))
+    history = run(make(domain, 0), spy, 25, batch=3)
+    assert len(history) == 25 and spy.read == history.row.tolist() and history.row.is_unique
+    design = np.random.default_rng(0).permutation(domain.distinct)[:8]
+    assert history.row[:8].tolist() == design.tolist()
+
+
+def test_given_labels_take_the_place_of_the_random_design():
+    domain = toy_domain(classes=False)
+    learnt_from = []
+
+    def learn(rows, values):
+        learnt_from.append((rows.tolist(), values.tolist()))
+        return ToySpace(domain.choices)
+
+    values = values_near(domain)
+    history = run(CRLSOSearch(domain, 0, learn, SMALL), domain.lookup(values), 20, initial=range(8))
+    assert history.row[:8].tolist() == list(range(8))
+    assert learnt_from == [(list(range(8)), values[:8].tolist())]  # once, from the design and nothing else
+
+    history = run(CRLSOSearch(domain, 0, learn, SMALL), domain.lookup(values), 20, initial=range(5))
+    assert len(history) == 20 and len(learnt_from[1][0]) == 8  # three random rows were added
+    assert not set(history.row[5:8]) & set(range(5))
+
+
+@pytest.mark.parametrize("config", [SMALL, TOY_ENSEMBLE, replace(SMALL, trust_radius=2.0)])
+def test_the_seed_fixes_the_history(config):
+    domain = toy_domain()
+    first, again, other = (
+        run(make(domain, seed, config), domain.lookup(values_near(domain)), 30) for seed in (1, 1, 2)
+    )
+    assert first.equals(again) and not first.row.equals(other.row)
+
+
+class Slope(InputConvexNetwork):
+    """A plane that falls along a given direction: 1 - g rises along it. Refitting leaves it alone."""
+
+    def __init__(self, uphill):
+        super().__init__(3, hidden=2, layers=1)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            self.from_input[0, :, -1] = -torch.tensor(uphill)
+
+
+@pytest.mark.parametrize("direction, sign", [("ascent", 1), ("descent", -1)])
+def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
+    """Without noise, on a plane with known slope: every step written out."""
+    domain = toy_domain(classes=False)
+    space = ToySpace(domain.choices, Slope([3.0, 4.0, 0.0]))
+    still = RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    steps = {"direction": direction, "start_noise": 0.0, "step": 0.35, "max_steps": 9}
+    config = CRLSOSearchConfig(initial=20, best=6, proposals=4, refit=still, **steps)
+    search = make(domain, 0, config, space)
+    rows = np.random.default_rng(3).permutation(64)[:20]
+    values = np.arange(20.0)
+    search.tell(rows, values)
+    asked = search.ask(6)
+
+    expected, taken = [], set(rows.tolist())
+    for row in rows[::-1][:6]:  # the best labelled first
+        for multiple in range(1, 10):
+            moved = domain.choices[row] + sign * multiple * 0.35 * np.array([0.6, 0.8, 0.0])
+            number = int(np.floor(moved + 0.5).clip(0, 3) @ [16, 4, 1])
+            if number not in taken:
+                expected.append(number)
+                taken.add(number)
+                break
+    height = domain.choices @ [0.6, 0.8, 0.0]  # predicted accuracy
+    assert len(expected) > 4 and set(asked) <= set(expected)
+    assert height[asked].tolist() == sorted(height[expected], reverse=True)[:4]
+
+
+def test_an_exhausted_space_ends_the_search():
+    domain = toy_domain(classes=False)
+    for config in (SMALL, TOY_ENSEMBLE):
+        history = run(make(domain, 0, config), domain.lookup(values_near(domain)), 1000)
+        assert history.stopped.iloc[0] in ("space exhausted", "nothing new proposed")
+        assert 50 <= len(history) <= 64 and history.row.is_unique
+
+
+@pytest.mark.parametrize("answer", [-1, 5])
+def test_a_decoder_that_says_nothing_new_ends_the_search(answer):
+    """Every point decodes to no cell, or to the same known one."""
+    domain = toy_domain(classes=False)
+    space = ToySpace(domain.choices)
+    space.rows = lambda codes: np.full(len(codes), answer)
+    history = run(make(domain, 0, space=space), domain.lookup(values_near(domain)), 40, initial=range(8))
+    assert len(history) == 8 and history.stopped.iloc[0] == "nothing new proposed"
+
+
+def test_moves_stay_within_the_trust_radius():
+    domain = toy_domain(classes=False)
+    values = values_near(domain)
+    for radius, inside in ((1.2, True), (1e6, False)):
+        space = ToySpace(domain.choices)
+        search = make(domain, 0, replace(SMALL, start_noise=2.0, trust_radius=radius), space)
+        search.tell(np.arange(20), values[:20])
+        assert len(search.ask(1))
+        start = torch.from_numpy(domain.choices[np.argsort(-values[:20], kind="stable")[:4]]).float()
+        moved = space.decoded[0].view(-1, 4, 3) - start
+        assert bool((moved.norm(dim=2) <= 1.2 + 1e-5).all()) == inside
+
+
+def test_fewer_labels_than_a_batch():
+    domain = toy_domain(classes=False)
+    config = replace(SMALL, initial=2, refit=RefitConfig(epochs=5, batch_size=32))
+    assert len(run(make(domain, 0, config), domain.lookup(values_near(domain)), 20)) == 20
+
+
+# latent spaces
+
+
+def tiny_model(space="nasbench201", **fields):
+    torch.manual_seed(0)
+    return CRLSO(CRLSOConfig(space=space, hidden=16, latent=4, **fields)).eval()
+
+
+def test_codes_have_unit_deviation_and_the_network_reads_them():
+    cells = NASBENCH201.from_numbers(NASBENCH201.enumerate())
+    space = embed(tiny_model(), cells)
+    torch.testing.assert_close(space.codes.std(dim=0), torch.ones(4))
+    with torch.no_grad():
+        mu, _ = space.model.encode(cells[:50])
+        torch.testing.assert_close(
+            space.network()(space.codes[:50])[0], space.model.performance.network(mu)[0]
+        )
+        decoded = NASBENCH201.index(NASBENCH201.to_numbers(space.model.decode(mu)))
+    assert space.rows(space.codes[:50]).tolist() == decoded.tolist()
+
+
+def test_rows_of_nasbench101_cells_are_found_after_pruning():
+    """The first graph is a cell with a vertex too many, the second has no path, the third is too large."""
+    types = torch.tensor([[0, 2, 3, 1, -1, -1, -1], [0, 2, 1, -1, -1, -1, -1], [0, 2, 2, 2, 2, 2, 1]])
+    adjacency = torch.zeros(3, 7, 7, dtype=torch.bool)
+    adjacency[0, [0, 1, 0], [1, 3, 2]] = True
+    adjacency[1, 0, 1] = True
+    adjacency[2] = torch.ones(7, 7).triu(1).bool()
+    model = tiny_model("nasbench101")
+    model.decode = lambda z: DagBatch(types, adjacency, torch.tensor([4, 3, 7]))
+    rows = LatentSpace(model, torch.zeros(1, 4), torch.ones(4)).rows(torch.zeros(3, 4))
+    cell = '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "conv3x3-bn-relu", "output"]}'
+    assert rows.tolist() == [NASBENCH101.index(NASBENCH101.to_batch([cell]))[0], -1, -1]
+
+
+def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
+    """Both trainings and the search on all of NAS-Bench-201, with an accuracy made up from the operations."""
+    monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
+    domain = nasbench201_domain("string")
+    numbers = NASBENCH201.enumerate()
+    values = 50 + 7.0 * (numbers == 3).sum(axis=1) + 3.0 * (numbers == 2).sum(axis=1)
+    learn = partial(
+        learn_latent_space,
+        graphs=NASBENCH201.from_numbers(numbers),
+        name="toy",
+        predictor_training=TrainConfig(epochs=40, batch_size=20, learning_rate=3e-3, precision="fp32"),
+        training=TrainConfig(epochs=5, batch_size=256, learning_rate=5e-3, precision="fp32"),
+        predictor_config=AccuracyPredictorConfig(hidden=16),
+        config=CRLSOConfig(hidden=32, latent=16),
+    )
+    config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
+    history = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)
+    assert len(history) == 120 and history.row.is_unique
+    assert history.value[60:].mean() > history.value[:60].mean() + 8
+    assert len(list(tmp_path.iterdir())) == 2
+    again = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)  # from the checkpoints
+    assert again.equals(history)
+
+
+# bad input
+
+
+def test_values_with_nan_are_refused():
+    with pytest.raises(ValueError, match="value of row 7 is nan"):
+        make(toy_domain(), 0).tell(np.array([3, 7]), np.array([1.0, np.nan]))
+
+
+def test_a_latent_space_of_another_size_is_refused():
+    domain = toy_domain(classes=False)
+    search = make(domain, 0, space=ToySpace(domain.choices[:50]))
+    search.tell(np.arange(8), values_near(domain)[:8])
+    with pytest.raises(ValueError, match="codes of 50 cells, but the domain has 64 rows"):
+        search.ask(1)
+
+
+def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
+    space = LatentSpace(tiny_model(convexity_weight=0.0), torch.zeros(64, 4), torch.ones(4))
+    search = CRLSOSearch(toy_domain(), 0, lambda rows, values: space, SMALL)
+    search.tell(np.arange(16, 24), np.arange(8.0))
+    with pytest.raises(ValueError, match="without the convexity regulariser"):
+        search.ask(1)
+
+
+@pytest.mark.parametrize(
+    "fields, word",
+    [
+        ({"direction": "up"}, "direction='up'"),
+        ({"best": 0}, "best=0"),
+        ({"step": 0.0}, "step=0.0"),
+        ({"trust_radius": 0.0}, "trust_radius=0.0"),
+        ({"start_noise": -1.0}, "start_noise=-1.0"),
+    ],
+)
+def test_wrong_settings_are_named(fields, word):
+    with pytest.raises(ValueError, match=word):
+        CRLSOSearchConfig(**fields)
+
+
+def test_the_released_search_differs_only_in_its_direction():
+    assert replace(AS_RELEASED, direction="ascent") == CRLSOSearchConfig()
