@@ -8,7 +8,7 @@ Decoder: types from each vertex's code, edges from the inner products of two cod
 ``mu``, ``logvar`` and ``z`` hold the codes of a graph's vertices side by side, ``[B, N * C]``; :meth:`Arch2Vec.embed`
 is their mean over the vertices, the C numbers that searches use. Vertices are rows of dense ``[B, N, H]`` tensors:
 every graph is padded to N, and absent vertices are part of what the model learns. Vertices of one type with the
-same neighbours have the same code, and are always decoded as joined. Letters: B graphs, N
+same neighbours have the same code, so they are always decoded as joined. Letters: B graphs, N
 vertices, T node types, H hidden, C size of a vertex's code.
 """
 
