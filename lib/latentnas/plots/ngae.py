@@ -110,7 +110,7 @@ def ngae_predictor_scatter(predictions):
     panels = list(predictions.groupby(["model", "split"], sort=False))
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure, axes = new_figure(0.3 + 2.4 * rows, columns, rows, width=COLUMN if columns == 1 else DOUBLE)
+    figure, axes = new_figure(0.3 + 2.4 * rows, columns, rows, width=COLUMN if columns == 1 else DOUBLE * columns / 3)
     colours = colours_of(predictions.model)
     low, high = predictions[["true", "predicted"]].stack().quantile([0.0005, 0.9995]) + [-0.3, 0.3]
     for ax, ((model, _), pairs) in zip(axes.flat, panels):
@@ -123,9 +123,9 @@ def ngae_predictor_scatter(predictions):
         error = np.sqrt(((pairs.true - pairs.predicted) ** 2).mean())
         mean_line = np.sqrt((pairs.true**2).mean())
         ax.text(
-            0.04, 0.97, f"RMSE {error:.3f}\npredicting the mean {mean_line:.3f}\n"
-            f"Pearson r {pairs.true.corr(pairs.predicted):.3f}\nn = {len(pairs):,}",
-            transform=ax.transAxes, va="top", fontsize=7,
+            0.97, 0.03, f"n = {len(pairs):,}\nPearson r {pairs.true.corr(pairs.predicted):.3f}\n"
+            f"RMSE {error:.3f}\npredicting the mean {mean_line:.3f}",
+            transform=ax.transAxes, ha="right", va="bottom", fontsize=7,
         )  # fmt: skip
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         ax.set_xlabel("true accuracy (standardised)")
