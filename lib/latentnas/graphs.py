@@ -140,10 +140,11 @@ def to_pyg(batch: DagBatch):
     """The graphs as one ``torch_geometric.data.Batch`` with node types in ``x`` (int64 ``[vertices]``)."""
     from torch_geometric.data import Batch, Data  # slow to import, and only message-passing models need it
 
-    return Batch.from_data_list(
+    graphs = [
         Data(x=batch.types[i, :count], edge_index=batch.adjacency[i].nonzero().t().contiguous(), num_nodes=count)
         for i, count in enumerate(batch.num_vertices.tolist())
-    )
+    ]
+    return Batch.from_data_list(graphs)
 
 
 def from_pyg(graphs, max_vertices: int) -> DagBatch:

@@ -1,0 +1,44 @@
+"""Graphs to networkx and PyG and back."""
+
+import networkx
+import pytest
+import torch
+
+from latentnas.graphs import NO_VERTEX, DagBatch, canonical_hash, equal, from_networkx, from_pyg, to_networkx, to_pyg
+
+
+def graphs_of_any_size(count=50, vertices=7, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(2, vertices + 1, (count,), generator=generator)
+    present = torch.arange(vertices) < sizes[:, None]
+    types = torch.randint(0, 5, (count, vertices), generator=generator).where(present, torch.tensor(NO_VERTEX))
+    adjacency = (torch.rand(count, vertices, vertices, generator=generator) < 0.5).triu(1)
+    return DagBatch(types, adjacency & present[:, None] & present[:, :, None], sizes)
+
+
+def test_pyg_and_back():
+    batch = graphs_of_any_size()
+    graphs = to_pyg(batch)
+    assert graphs.num_graphs == len(batch) and graphs.num_nodes == batch.num_vertices.sum()
+    assert graphs.num_edges == batch.adjacency.sum()
+    back = from_pyg(graphs, batch.max_vertices)
+    assert equal(back, batch).all() and torch.equal(back.num_vertices, batch.num_vertices)
+
+
+def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
+    batch = graphs_of_any_size()
+    graphs = [to_networkx(batch, index) for index in range(len(batch))]
+    back = from_networkx(graphs, batch.max_vertices)
+    assert torch.equal(canonical_hash(back), canonical_hash(batch))
+    same = lambda first, second: first["type"] == second["type"]
+    for index, graph in enumerate(graphs):
+        assert networkx.is_isomorphic(graph, to_networkx(back, index), node_match=same)
+
+
+def test_cycles_and_graphs_that_are_too_large_are_refused():
+    graph = networkx.DiGraph([(0, 1), (1, 0)])
+    networkx.set_node_attributes(graph, 0, "type")
+    with pytest.raises(ValueError, match="Graph 0 cannot be batched"):
+        from_networkx([graph], 3)
+    with pytest.raises(ValueError, match="at most 1 vertices"):
+        from_networkx([to_networkx(graphs_of_any_size(1), 0)], 1)
