@@ -1,4 +1,4 @@
-"""The search loop and its histories: a plain reference, counting, clean ends, bad searchers, exact random search."""
+"""The search loop and its histories: plain reference, counting, ends, bad searchers, exact random search."""
 
 import itertools
 from functools import partial
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentnas.benchmarks.nasbench201 import DATASETS, test_column, valid_column
+import latentnas.benchmarks.nasbench201 as tables  # pytest would collect its test_column
 from latentnas.search import base
 from latentnas.search.base import Domain, nasbench201_domain, run, run_many
 from latentnas.search.discrete import RandomSearch
@@ -37,7 +37,7 @@ def toy_values(seed=0):
 
 
 class Scripted:
-    """Answers each question with the next of the given lists, then with nothing; remembers what it is told."""
+    """Answers each question with the next of the lists, then with nothing; remembers what it is told."""
 
     def __init__(self, answers, domain=None, seed=0):
         self.domain, self.seed = domain or toy_domain(), seed
@@ -310,13 +310,13 @@ def test_nasbench201_domain():
     ],
 )  # fmt: skip
 def test_random_search_on_nasbench201(nasbench201, signal, rows):
-    """Means of 2,000 simulated runs over strings, selected by test itself or by validation after 12 epochs: within
-    their own standard error and rounding of the exact numbers, drawn without replacement."""
+    """Means of 2,000 simulated runs over strings, selected by test itself or by validation after 12 epochs:
+    within their own standard error and rounding of the exact numbers, drawn without replacement."""
     table = nasbench201.table
-    for place, dataset in enumerate(DATASETS):
-        test = table[test_column(dataset)]
+    for place, dataset in enumerate(tables.DATASETS):
+        test = table[tables.test_column(dataset)]
         exact = expected_random_search(
-            test if signal == "test@200" else table[valid_column(dataset, 12)], test, rows
+            test if signal == "test@200" else table[tables.valid_column(dataset, 12)], test, rows
         )
         for found in exact.itertuples():
             mean, std = rows[found.query][place]

@@ -1,4 +1,4 @@
-"""Bayesian optimisation of a table: its formulas against BoTorch and quadrature, its choices, and that it finds things."""
+"""Bayesian optimisation of a table: formulas against BoTorch and quadrature, its choices, what it finds."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ def test_posterior_equals_botorch():
 
 @pytest.mark.parametrize("z", [3.0, 0.0, -0.99, -1.01, -8.0, -40.0])
 def test_log_expected_improvement_equals_quadrature(z):
-    """E[max(f - best, 0)] = phi(z) x deviation x the integral of t exp(z t - t^2 / 2) over t > 0, for z below 0."""
+    """E[max(f - best, 0)] = phi(z) x deviation x the integral of t exp(z t - t^2 / 2) over t > 0."""
     deviation = 0.7
     if z > 0:
         whole, _ = integrate.quad(lambda t: t * stats.norm.pdf(t, z), 0, 20)

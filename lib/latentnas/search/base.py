@@ -1,14 +1,14 @@
 """Searching a table: one loop for every method.
 
-A table search works on rows. A ``Domain`` says which rows there are, which of them are the same architecture, and
-which are one change apart; a ``Searcher`` asks for rows and is told their values; :func:`run` stands between the
-two, counts, and writes the history. Validation labels go through the loop; test labels come in afterwards, with
-:mod:`latentnas.search.history`, and are never seen by a searcher.
+A table search works on rows. A ``Domain`` says which rows there are, which of them are the same architecture,
+and which are one change apart; a ``Searcher`` asks for rows and is told their values; :func:`run` stands
+between the two, counts, and writes the history. Validation labels go through the loop; test labels come in
+afterwards, with :mod:`latentnas.search.history`, and are never seen by a searcher.
 
-What counts as one query: the first use of the label of an architecture, for whatever purpose (an initial design
-and training data for a predictor count). Where rows are grouped into classes of the same function, a class is one
-architecture with one label, that of its first row, whichever of its rows is asked for. Asking again for a known
-architecture costs nothing and tells nothing new.
+What counts as one query: the first use of the label of an architecture, for whatever purpose (an initial
+design and training data for a predictor count). Where rows are grouped into classes of the same function, a
+class is one architecture with one label, that of its first row, whichever of its rows is asked for. Asking
+again for a known architecture costs nothing and tells nothing new.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Domain:
             values = getattr(self, name)
             if values is not None and (values.ndim != 2 or len(values) != self.size):
                 raise ValueError(
-                    f"A domain of {self.size} rows needs {name} of shape [{self.size}, ...], but they have shape "
-                    f"{list(values.shape)}. Give one entry for each row, in the order of the table."
+                    f"A domain of {self.size} rows needs {name} of shape [{self.size}, ...], but they have "
+                    f"shape {list(values.shape)}. Give one entry for each row, in the order of the table."
                 )
 
     @property
@@ -102,7 +102,7 @@ def nasbench201_domain(identity: str) -> Domain:
     """NAS-Bench-201 in the order of ``NASBENCH201.enumerate()``; the features are the path encoding.
 
     Args:
-        identity: "class": the 6,466 classes of cells that compute the same function; "string": all 15,625 cells.
+        identity: "class": the 6,466 classes of cells with the same function; "string": all 15,625 cells.
     """
     numbers = NASBENCH201.enumerate()
     if identity not in ("class", "string"):
@@ -143,14 +143,15 @@ def run(
         initial: rows whose labels are bought and told before the first question.
 
     Returns:
-        One row for each query: ``seed``, ``query`` (from 1), ``row`` (the representative), ``value``, ``incumbent``
-        (the best value so far), ``incumbent_row`` (where it was first found), and two columns that hold for the
-        run as a whole: ``counted_by`` (what is one architecture: "class" or "string") and ``stopped`` ("budget
-        spent", "space exhausted" or "nothing new proposed": no answer or 1,000 in a row that were all known).
+        One row for each query: ``seed``, ``query`` (from 1), ``row`` (the representative), ``value``,
+        ``incumbent`` (the best value so far), ``incumbent_row`` (where it was first found), and two columns
+        that hold for the run as a whole: ``counted_by`` (what is one architecture: "class" or "string") and
+        ``stopped`` ("budget spent", "space exhausted" or "nothing new proposed": no answer or 1,000 in a row
+        that were all known).
 
     Raises:
-        ValueError: a budget or batch below 1, queries beyond the budget, rows outside the domain, more rows than
-            asked for, or a value that is NaN or infinite.
+        ValueError: a budget or batch below 1, queries beyond the budget, rows outside the domain, more rows
+            than asked for, or a value that is NaN or infinite.
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"A search needs a budget and a batch of at least 1, but got {budget} and {batch}.")
@@ -166,8 +167,8 @@ def run(
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
             raise ValueError(
-                f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}. ask(n) may return "
-                "at most n."
+                f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}. ask(n) may "
+                "return at most n."
             )
         if not len(rows):
             break
@@ -195,8 +196,8 @@ def run_many(
 
     Args:
         make_searcher: seed -> a fresh searcher, such as ``partial(RandomSearch, domain)``.
-        jobs: processes. They pay for methods that take seconds a run. Every run computes on one thread, so its
-            history does not depend on ``jobs``.
+        jobs: processes. They pay for methods that take seconds a run. Every run computes on one thread, so
+            its history does not depend on ``jobs``.
     """
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -245,8 +246,8 @@ class _Labels:
     def _buy(self, rows: np.ndarray) -> None:
         if len(self.rows) + len(rows) > self.budget:
             raise ValueError(
-                f"The budget is {self.budget} queries and {len(self.rows)} are spent, so the labels of {len(rows)} "
-                "more architectures cannot be used. Raise the budget, or start from fewer."
+                f"The budget is {self.budget} queries and {len(self.rows)} are spent, so the labels of "
+                f"{len(rows)} more architectures cannot be used. Raise the budget, or start from fewer."
             )
         values = np.asarray(self.objective(rows), dtype=np.float64)
         if values.shape != rows.shape:
@@ -256,8 +257,8 @@ class _Labels:
         if not np.isfinite(values).all():
             bad = int(np.argmin(np.isfinite(values)))
             raise ValueError(
-                f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for every row "
-                "of its domain. Leave architectures without a label out of the domain."
+                f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for "
+                "every row of its domain. Leave architectures without a label out of the domain."
             )
         self.known[rows] = values
         self.rows += rows.tolist()
@@ -309,8 +310,8 @@ def _checked_rows(domain: Domain, rows: Iterable[int], source: str) -> np.ndarra
         )
     if len(rows) and not 0 <= rows.min() <= rows.max() < domain.size:
         raise ValueError(
-            f"{source} has row {rows.min() if rows.min() < 0 else rows.max()}, but the rows of this domain are 0 to "
-            f"{domain.size - 1}."
+            f"{source} has row {rows.min() if rows.min() < 0 else rows.max()}, but the rows of this domain "
+            f"are 0 to {domain.size - 1}."
         )
     return rows.astype(np.int64)
 
@@ -319,7 +320,7 @@ def _one_value_a_row(values: Sequence[float], size: int) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.shape != (size,):
         raise ValueError(
-            f"The domain has {size} rows, so it needs {size} values, but got shape {list(values.shape)}. Pass the "
-            "whole column of the table that the domain was made from."
+            f"The domain has {size} rows, so it needs {size} values, but got shape {list(values.shape)}. "
+            "Pass the whole column of the table that the domain was made from."
         )
     return values

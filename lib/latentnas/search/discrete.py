@@ -1,7 +1,7 @@
 """Searches that need no model: random search, regularised evolution, local search, REINFORCE.
 
-All of them move over the rows of a ``Domain`` and know nothing of what is behind them. Random sampling, the mean of
-the space, needs no search: it is n = 1 of ``latentnas.search.history.expected_random_search``.
+All of them move over the rows of a ``Domain`` and know nothing of what is behind them. Random sampling, the
+mean of the space, needs no search: it is n = 1 of ``latentnas.search.history.expected_random_search``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.tournament <= self.population:
             raise ValueError(
-                f"tournament={self.tournament} must lie between 1 and population={self.population}: the parent is the "
-                "best of that many members of the population."
+                f"tournament={self.tournament} must lie between 1 and population={self.population}: the parent "
+                "is the best of that many members of the population."
             )
 
 
@@ -51,7 +51,7 @@ class RegularisedEvolution:
     """Aging evolution (Real et al., AAAI 2019, Algorithm 1).
 
     A population of random rows; each step draws a tournament from it, mutates its best member to one of the
-    neighbors, adds the child and removes the oldest member. Children that were known before join like any other.
+    neighbors, adds the child and removes the oldest member. Known children join like any other.
     """
 
     def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
@@ -78,8 +78,8 @@ class RegularisedEvolution:
 class LocalSearch:
     """Steepest ascent with restarts (White et al., UAI 2021).
 
-    From a random row: evaluate all neighbors, move to the best of them if it is better, until none is; then start
-    again from another random row. Neighbors that are known cost nothing.
+    From a random row: evaluate all neighbors, move to the best of them if it is better, until none is; then
+    start again from another random row. Neighbors that are known cost nothing.
     """
 
     def __init__(self, domain: Domain, seed: int) -> None:
@@ -124,15 +124,16 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0 or not 0 <= self.momentum < 1:
             raise ValueError(
-                f"learning_rate={self.learning_rate} must be positive and momentum={self.momentum} lie in [0, 1)."
+                f"learning_rate={self.learning_rate} must be positive and momentum={self.momentum} "
+                "lie in [0, 1)."
             )
 
 
 class Reinforce:
     """Policy gradient (Williams, 1992) as in NAS-Bench-101 and NAS-Bench-201: no controller network.
 
-    The policy is an independent categorical distribution for each decision, uniform at the start. Every value told
-    moves the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
+    The policy is an independent categorical distribution for each decision, uniform at the start. Every value
+    told moves the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
 
     Raises:
         ValueError: not every combination of decisions is a row of the domain.
@@ -145,8 +146,9 @@ class Reinforce:
         codes = domain.choices @ self._place_values
         if not np.array_equal(np.sort(codes), np.arange(self._options.prod())):
             raise ValueError(
-                f"REINFORCE draws every decision by itself, so all {self._options.prod()} combinations must be rows of "
-                f"the domain, each once, but it has {domain.size} rows. Use another searcher for such a space."
+                f"REINFORCE draws every decision by itself, so all {self._options.prod()} combinations must "
+                f"be rows of the domain, each once, but it has {domain.size} rows. Use another searcher for "
+                "such a space."
             )
         self._row_of = np.argsort(codes)
         self._random = np.random.default_rng(seed)

@@ -1,11 +1,12 @@
 """An ensemble of small networks that see features of the architectures, and Thompson sampling.
 
-The idea of BANANAS (White et al., AAAI 2021): after every batch of labels, train a handful of networks that see
-the path encoding, take the spread of their predictions for uncertainty, and choose by independent Thompson
-sampling among mutations of the best: one draw from a normal distribution for each candidate, and the largest
-draws are asked for. Unlike there, the networks are two small layers each and all trained at once, they see the
-plain decisions beside the paths, and some architectures from anywhere in the domain are candidates too, so that
-the search can leave a neighborhood. Letters: n labels, F features, E members, H hidden, C candidates.
+The idea of BANANAS (White et al., AAAI 2021): after every batch of labels, train a handful of networks that
+see the path encoding, take the spread of their predictions for uncertainty, and choose by independent
+Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and the
+largest draws are asked for. Unlike there, the networks are two small layers each and all trained at once,
+they see the plain decisions beside the paths, and some architectures from anywhere in the domain are
+candidates too, so that the search can leave a neighborhood. Letters: n labels, F features, E members, H
+hidden, C candidates.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from latentnas.search.base import Domain
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Chosen on one data set only: CIFAR-10 validation accuracy of NAS-Bench-201, by class, asking for 5 at a time,
-    seeds 100 to 129, 300 queries. The best class was found after a median of 50 queries, with 1 run of 30 that did
-    not find it; shared_error = 0.3 took 53 (1) and 0.6 took 80 (1). Seen to matter: the plain decisions beside the
-    paths, and candidates near the best; 16 to 128 hidden units, a third layer or 10 members made no clear difference.
+    """Chosen on one data set only: CIFAR-10 validation accuracy of NAS-Bench-201, by class, asking for 5 at a
+    time, seeds 100 to 129, 300 queries. The best class was found after a median of 50 queries, with 1 run of
+    30 that did not find it; shared_error = 0.3 took 53 (1) and 0.6 took 80 (1). Seen to matter: the plain
+    decisions beside the paths, and candidates near the best; 16 to 128 hidden units, a third layer or 10
+    members made no clear difference.
     """
 
     initial: int = 10  # random architectures before the first training
@@ -49,7 +51,8 @@ class EnsembleConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
         if not self.learning_rate > 0 or self.shared_error < 0:
             raise ValueError(
-                f"learning_rate={self.learning_rate} must be positive and shared_error={self.shared_error} not negative."
+                f"learning_rate={self.learning_rate} must be positive and shared_error={self.shared_error} "
+                "not negative."
             )
 
 
@@ -63,8 +66,8 @@ class EnsembleSearch:
     def __init__(self, domain: Domain, seed: int, config: EnsembleConfig = EnsembleConfig()) -> None:
         if domain.features is None:
             raise ValueError(
-                "The ensemble predicts from features, but this domain has none. Make the domain with features [size, F], "
-                "such as the path encoding."
+                "The ensemble predicts from features, but this domain has none. Make the domain with "
+                "features [size, F], such as the path encoding."
             )
         self.domain, self.seed, self.config = domain, seed, config
         self._features = torch.from_numpy(np.hstack([domain.features, domain.one_hot]).astype(np.float32))
@@ -119,8 +122,8 @@ class Ensemble:
     def __init__(self, features: Tensor, config: EnsembleConfig, generator: torch.Generator) -> None:
         self.config = config
         widths = (features.shape[1], config.hidden, config.hidden, 1)
-        # As in torch.nn.Linear, but few features are set at a time: what counts is the length of a row. Features
-        # without labels then differ between members as much as they might matter.
+        # As in torch.nn.Linear, but few features are set at a time: what counts is the length of a row.
+        # Features without labels then differ between members as much as they might matter.
         lengths = (features.square().sum(dim=1).mean().item(), config.hidden, config.hidden)
         self.weights, self.biases = [], []
         for inputs, outputs, length in zip(widths, widths[1:], lengths):

@@ -1,8 +1,9 @@
-"""Bayesian optimisation of a table: a Gaussian process on the decisions of an architecture, expected improvement.
+"""Bayesian optimisation of a table: a Gaussian process on the decisions, and expected improvement.
 
-The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a lengthscale
-for each input, whose prior grows with their number) on the one-hot choices. Every unknown architecture of the
-domain is a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
+The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a
+lengthscale for each input, whose prior grows with their number) on the one-hot choices. Every unknown
+architecture of the domain is a candidate, so nothing is optimised but the hyper-parameters. Letters: n
+labels, F inputs, C candidates.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class GaussianConfig:
 
 
 class GaussianSearch:
-    """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the mean
-    had been observed at those before it ("kriging believer")."""
+    """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the
+    mean had been observed at those before it ("kriging believer")."""
 
     def __init__(self, domain: Domain, seed: int, config: GaussianConfig = GaussianConfig()) -> None:
         self.domain, self.seed, self.config = domain, seed, config
@@ -89,7 +90,7 @@ class GaussianSearch:
 
 @torch.no_grad()
 def posterior(model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation ``[C]`` of the function at ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``.
+    """Mean and standard deviation ``[C]`` at ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``.
 
     The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
     posterior builds their joint covariance or repeats the labels for each of them.

@@ -11,7 +11,7 @@ from latentnas.stats import bootstrap_interval
 
 
 def attach(history: pd.DataFrame, test_values: Sequence[float]) -> pd.DataFrame:
-    """The history with the column ``test``: the test value of the incumbent, which was selected by validation.
+    """The history with the column ``test``: the test value of the incumbent (selected by validation).
 
     Args:
         test_values: one for each row of the domain.
@@ -20,8 +20,8 @@ def attach(history: pd.DataFrame, test_values: Sequence[float]) -> pd.DataFrame:
     last = history["incumbent_row"].max()
     if test_values.ndim != 1 or len(test_values) <= last:
         raise ValueError(
-            f"Row {last} is an incumbent of this history, but test_values has shape {list(test_values.shape)}. Give "
-            "one value for each row of the domain that was searched."
+            f"Row {last} is an incumbent of this history, but test_values has shape "
+            f"{list(test_values.shape)}. Give one value for each row of the domain that was searched."
         )
     return history.assign(test=test_values[history["incumbent_row"]])
 
@@ -38,8 +38,8 @@ def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -
     A run that ended earlier keeps its last value.
 
     Returns:
-        One row a number: ``query``, ``mean``, ``low`` and ``high`` (95 % bootstrap interval of the mean), ``std``
-        (over seeds, divisor n - 1) and ``seeds``.
+        One row a number: ``query``, ``mean``, ``low`` and ``high`` (95 % bootstrap interval of the mean),
+        ``std`` (over seeds, divisor n - 1) and ``seeds``.
 
     Raises:
         ValueError: a number of queries below 1.
@@ -60,9 +60,9 @@ def expected_random_search(
 ) -> pd.DataFrame:
     """What random search reaches, exactly: no simulation.
 
-    Of n architectures drawn uniformly, the one with the best ``valid`` is reported by its ``test``. Among equal
-    validation values the first query wins, so each is as likely as the other. n = 1 is random sampling, the mean
-    of the space.
+    Of n architectures drawn uniformly, the one with the best ``valid`` is reported by its ``test``. Among
+    equal validation values the first query wins, so each is as likely as the other. n = 1 is random sampling,
+    the mean of the space.
 
     Args:
         valid, test: one value for each distinct architecture, ``[m]``: ``column[domain.distinct]``.
