@@ -42,8 +42,8 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.tournament <= self.population:
             raise ValueError(
-                f"tournament={self.tournament} must lie between 1 and population={self.population}: the parent "
-                "is the best of that many members of the population."
+                f"tournament={self.tournament} must lie between 1 and population={self.population}: the "
+                "parent is the best of that many members of the population."
             )
 
 
