@@ -23,10 +23,10 @@ from latentnas.search.base import Domain
 @dataclass(frozen=True)
 class EnsembleConfig:
     """Chosen on one data set only: CIFAR-10 validation accuracy of NAS-Bench-201, by class, asking for 5 at a
-    time, seeds 100 to 129. There the best class is found after a median of 50 queries; 3 runs of 30 do not find
-    it within 300. In trials, shared_error = 0.3 took 53 queries and 0.6 took 80. Seen to matter: the plain
-    decisions beside the paths, and candidates near the best; 16 to 128 hidden units, a third layer or 10 members
-    made no clear difference.
+    time, seeds 100 to 129. There the best class is found after a median of 50 queries; 3 runs of 30 do not
+    find it within 300. In trials, shared_error = 0.3 took 53 queries and 0.6 took 80. Seen to matter: the
+    plain decisions beside the paths, and candidates near the best; 16 to 128 hidden units, a third layer or
+    10 members made no clear difference.
     """
 
     initial: int = 10  # random architectures before the first training
