@@ -282,8 +282,8 @@ def accuracy_flops_front(points):
 
     Columns: method, judged (accuracy, fraction), flops (multiply-adds), source (where the accuracy comes
     from, as "judge" or "table"). Accuracies of different sources do not compare, so the front is that of the
-    source of most found architectures; its marks are filled, others open. A method with more than BACKGROUND
-    points is background.
+    source of most found architectures, named at the axis; its marks are filled, others open. A method with more
+    than BACKGROUND points is background.
     """
     points = rows_of(points, "method", "judged", "flops", "source").dropna(subset=["judged", "flops"])
     figure, axes = new_figure(3.7, width=4.6)
@@ -294,29 +294,26 @@ def accuracy_flops_front(points):
     main_source = rows_of(points[points.method.isin(foreground)], "source").source.mode()[0]
     for (method, source), found in points.groupby(["method", "source"], sort=False):
         flops, accuracy = found.flops / 1e6, 100 * found.judged
+        filled = source == main_source
+        label = method if filled else f"{method} ({source})"
         if method not in foreground:
-            ax.scatter(
-                flops, accuracy, s=2, color="#BDBDBD", linewidths=0, rasterized=True, label=f"{method} ({source})",
-                zorder=1,
-            )  # fmt: skip
+            ax.scatter(flops, accuracy, s=2, color="#BDBDBD", linewidths=0, rasterized=True, label=label, zorder=1)
             continue
         colour = colours[method]
-        filled = source == main_source
         ax.scatter(
             flops, accuracy, s=15, marker=MARKERS[foreground.index(method) % len(MARKERS)],
             linewidths=0.4 if filled else 0.9,
             facecolors=colour if filled else "none", edgecolors="white" if filled else colour,
-            label=f"{method} ({source})", zorder=3,
+            label=label, zorder=3,
         )  # fmt: skip
     judged_alike = points[points.source == main_source]
     front = pareto_front(judged_alike.flops / 1e6, 100 * judged_alike.judged)
-    label = f"Pareto front ({main_source})"
-    ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label=label)
-    lowest = points.groupby("method").judged.agg(
+    ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label="Pareto front of these")
+    lowest = judged_alike.groupby("method").judged.agg(
         lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25)
     )
-    ax.set_ylim(bottom=100 * lowest.min() - 0.05)  # leaves out the lower part of the background
+    ax.set_ylim(bottom=100 * lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
     ax.set_xlabel("FLOPs (millions of multiply-adds)")
-    ax.set_ylabel("accuracy (%)")
+    ax.set_ylabel(f"accuracy (%; {main_source})")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
