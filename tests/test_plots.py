@@ -83,7 +83,7 @@ def tables():
         figure: [[dict(label=label, arch=arch, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]]
         for figure, arch in drawn.items()
     }
-    spaces |= nasbench_tables()
+    spaces |= nasbench_tables() | search_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front, truth=truth,
@@ -140,6 +140,17 @@ def nasbench_tables():
         ],
         nb101_accuracy=[bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
     )  # fmt: skip
+
+
+def search_tables():
+    lines = [
+        dict(dataset=name, signal=signal, method=method, query=q, mean=0.9, low=0.8, high=0.92, best=0.93, share=q / 50)
+        for name in ("CIFAR-10", "digits")
+        for signal in ("validation", "test")
+        for method in ("random search", "another one")
+        for q in (10, 20, 50)
+    ]
+    return dict(incumbents=[lines], optimum=[lines])
 
 
 def store(profile="quick"):

@@ -35,6 +35,7 @@ from latentnas.plots.ngae import (
     ngae_training_curves,
     shared_and_from_scratch,
 )
+from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.spaces import space_accuracy, space_cells, space_costs
 from latentnas.plots.style import new_figure, pareto_front, save  # noqa: F401
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -68,6 +69,8 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "top_cells": ("04_ngae_architectures", ("cells",), ngae_top_cells),
     "truth": ("04_ngae_architectures", ("truth",), shared_and_from_scratch),
     "front": ("04_ngae_architectures", ("points",), accuracy_flops_front),
+    "incumbents": ("09_benchmark", ("curves",), incumbent_curves),
+    "optimum": ("09_benchmark", ("found",), optimum_found),
 }
 
 

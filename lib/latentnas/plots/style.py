@@ -20,6 +20,13 @@ METHOD_COLOURS = {
     "D-VAE": GREEN,
     "D-VAE + BO": GREEN,
     "D-VAE, sparse GP": GREEN,
+    "random search": GREY,
+    "regularised evolution": ORANGE,
+    "local search": GREEN,
+    "REINFORCE": PURPLE,
+    "Gaussian process": SKY,
+    "path-feature ensemble": BLUE,
+    "CR-LSO": VERMILLION,
 }
 OTHER_COLOURS = (ORANGE, PURPLE, SKY, INK, YELLOW)  # methods not named above, in order of appearance
 MARKERS = "osD^vPX*"
