@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 import latentnas.benchmarks.nasbench201 as tables  # pytest would collect its test_column
 from latentnas.search import base
-from latentnas.search.base import Domain, nasbench201_domain, run, run_many
-from latentnas.search.discrete import RandomSearch
+from latentnas.search.base import Domain, nasbench101_domain, nasbench201_domain, run, run_many
+from latentnas.search.discrete import RandomSearch, RegularisedEvolution
 from latentnas.search.history import attach, curve, expected_random_search, queries_to_optimum
+from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.stats import bootstrap_interval
 
 OPTIONS = 4
+ONE_POOLING = '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", "output"]}'
 
 
 def toy_domain(classes=True):
@@ -286,6 +288,18 @@ def test_nasbench201_domain():
     assert len(strings.distinct) == 15_625 and strings.counted_by == "string"
     with pytest.raises(ValueError, match="identity='cell'"):
         nasbench201_domain("cell")
+
+
+def test_nasbench101_domain():
+    domain = nasbench101_domain()
+    assert domain.size == len(domain.distinct) == NASBENCH101.size and domain.choices.shape == (NASBENCH101.size, 26)
+    codes = domain.choices @ np.append(2 ** np.arange(21), 2**21 * 4 ** np.arange(5))
+    assert len(np.unique(codes)) == NASBENCH101.size  # no two cells are described alike
+    small = domain.choices[NASBENCH101.index(NASBENCH101.to_batch([ONE_POOLING]))[0]]
+    assert np.flatnonzero(small[:21]).tolist() == [0, 6] and small[21:].tolist() == [3, 0, 0, 0, 0]
+    assert np.array_equal(domain.neighbors(np.array([7]))[0], NASBENCH101.neighbors([7])[0])
+    history = run(RegularisedEvolution(domain, 0), domain.lookup(domain.choices.sum(axis=1)), budget=60)
+    assert history["stopped"].iloc[0] == "budget spent" and history["row"].is_unique
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ row again; the settings are `CELL_SKELETON` and `CELL_SCHEDULE` there, the image
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,11 @@ class DigitsCells:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def path(self) -> Path:
+        """The file of the table."""
+        return paths.BUNDLED / CELL_FILE
 
     def rows(self, architectures: ArrayLike) -> np.ndarray:
         """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError for a malformed one."""

@@ -57,7 +57,7 @@ def optimum_found(found):
             )  # fmt: skip
         ax.set_xlabel("queries")
         ax.set_ylim(-3, 103)
-    axes[0, 0].set_ylabel("runs that have met the best cell (%)")
+    axes[0, 0].set_ylabel("runs that met it (%)")
     letter(axes, datasets)
     legend_above(figure, axes)
     return figure

@@ -25,6 +25,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench101_cells import FIRST_OPERATION
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 REPEATS = 1000  # answers in a row without a new architecture after which a searcher counts as stuck
@@ -40,7 +42,7 @@ class Domain:
     Args:
         choices: int64 ``[size, P]``, the P decisions that make each architecture, numbered from 0.
         identity: int64 ``[size]``; rows with the same number are the same architecture.
-        neighbors: rows ``[B]`` -> rows ``[B, K]`` one change away.
+        neighbors: rows ``[B]`` -> rows ``[B, K]`` one change away; a list of B arrays where their numbers differ.
         features: ``[size, F]``, what a predictor sees of each row; None where no searcher needs it.
     """
 
@@ -112,6 +114,23 @@ def nasbench201_domain(identity: str) -> Domain:
         identity=NASBENCH201.canonical(numbers) if identity == "class" else np.arange(len(numbers)),
         neighbors=NASBENCH201.neighbors(np.arange(len(numbers))).__getitem__,
         features=NASBENCH201.path_features(numbers),
+    )
+
+
+def nasbench101_domain() -> Domain:
+    """NAS-Bench-101 in the order of ``NASBENCH101.enumerate()``: each of the 423,624 cells is one architecture. The
+    choices are the 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex)."""
+    cells = NASBENCH101.enumerate()
+    batch = cells.batch()
+    sources, targets = np.triu_indices(batch.max_vertices, k=1)
+    inner = np.arange(1, batch.max_vertices - 1)
+    operations = batch.types[:, inner].numpy() - FIRST_OPERATION + 1
+    absent = inner >= cells.num_vertices[:, None].astype(np.int64) - 1
+    edges = batch.adjacency[:, sources, targets].numpy()
+    return Domain(
+        choices=np.hstack([edges, np.where(absent, 0, operations)]).astype(np.int64),
+        identity=np.arange(len(cells)),
+        neighbors=NASBENCH101.neighbors,
     )
 
 
