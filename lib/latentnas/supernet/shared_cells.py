@@ -184,7 +184,7 @@ class SharedCells(nn.Module):
 
 
 def _factors(cells: Tensor, device: torch.device) -> tuple[Tensor | None, list[list[Tensor]]]:
-    """The factors ``[A, 6, 5]``, None for single operations; for each edge and operation the cells with it."""
+    """The factors ``[A, 6, 5]``, None for single operations; for each edge and operation its cells."""
     real = cells.is_floating_point()
     shape = (len(EDGES), len(OPERATIONS)) if real else (len(EDGES),)
     if cells.shape[1:] != shape or not len(cells):

@@ -1,0 +1,143 @@
+"""The reader of CIFAR-10 on a small archive in its format, its ways to fail, and the augmentation."""
+
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from latentnas import paths
+from latentnas.benchmarks.download import DataError, DataUnreachable
+from latentnas.supernet import digits, images
+from latentnas.supernet.images import TEST_FILE, TRAIN_FILES, cifar10_images, crop_and_flip, digit_images
+
+NAMES = (*TRAIN_FILES, TEST_FILE)
+NOWHERE = "http://127.0.0.1:9/cifar-10-binary.tar.gz"  # a port that refuses connections
+
+
+def records(seed, count=4):
+    """Random images and classes as bytes, written value by value in the order of the format."""
+    random = np.random.default_rng(seed)
+    pictures, classes = random.integers(0, 256, (count, 3, 32, 32)), random.integers(0, 10, count)
+    content = bytearray()
+    for picture, label in zip(pictures, classes):
+        content.append(label)
+        for channel in range(3):
+            for row in range(32):
+                content += bytes(picture[channel, row].tolist())
+    return bytes(content), pictures, classes
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes an archive of the six files, some replaced or (None) left out; its path and checksum."""
+
+    def write(**replaced):
+        path = tmp_path / "cifar-10-binary.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for seed, name in reversed(list(enumerate(NAMES))):
+                content = replaced.get(name.removesuffix(".bin"), records(seed)[0])
+                if content is not None:
+                    member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+        return path, "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+    return write
+
+
+def test_images_and_classes_are_those_written(make):
+    train, test = images.read_cifar10(make()[0])
+    written = [records(seed) for seed in range(6)]
+    assert np.array_equal(train.images, np.concatenate([pictures for _, pictures, _ in written[:5]]))
+    assert np.array_equal(train.labels, np.concatenate([classes for _, _, classes in written[:5]]))
+    assert np.array_equal(test.images, written[5][1]) and np.array_equal(test.labels, written[5][2])
+    assert train.images.dtype == torch.uint8 and train.labels.dtype == torch.int64
+
+
+def test_the_training_images_are_halved_and_standardised(make):
+    path, checksum = make()
+    data = cifar10_images(path, checksum)
+    assert (len(data.train), len(data.valid), len(data.test)) == (10, 10, 4)
+    torch.testing.assert_close(data.train.images.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(data.train.images.std(dim=(0, 2, 3)), torch.ones(3))
+    everything = images.read_cifar10(path)[0].images.float()
+    used = torch.cat([data.train.images, data.valid.images])
+    nearest = torch.corrcoef(torch.cat([used, everything]).flatten(1))[:20, 20:].argmax(dim=1)
+    assert sorted(nearest.tolist()) == list(range(20))  # each image in exactly one half
+    assert torch.equal(data.train.images, cifar10_images(path, checksum).train.images)
+    assert not torch.equal(data.train.images, cifar10_images(path, checksum, seed=1).train.images)
+
+
+def test_an_archive_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    with pytest.raises(DataUnreachable, match="does not exist"):
+        cifar10_images(tmp_path / "none.tar.gz", "md5:0")
+    with pytest.raises(DataUnreachable, match="127.0.0.1.*Connect to the internet"):
+        cifar10_images(NOWHERE, "md5:0")
+
+
+def test_a_wrong_checksum(make):
+    path, checksum = make()
+    with pytest.raises(DataError, match="should be sha256:12ab but is " + checksum):
+        cifar10_images(path, "sha256:12ab")
+    with pytest.raises(ValueError, match="sha256:... or md5:"):
+        cifar10_images(path, checksum.removeprefix("sha256:"))
+    assert len(cifar10_images(path, "md5:" + hashlib.md5(path.read_bytes()).hexdigest()).test) == 4
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    (
+        ({"data_batch_3": None}, "no file data_batch_3.bin"),
+        ({"data_batch_2": records(1)[0][:-1]}, "data_batch_2.bin .* multiple of 3,073"),
+        ({"test_batch": b"\x0a" + records(5)[0][1:]}, "class 10"),
+        ({"test_batch": b""}, "test_batch.bin .* 0 bytes"),
+    ),
+)
+def test_an_archive_of_something_else(make, replaced, message):
+    with pytest.raises(DataError, match=message):
+        images.read_cifar10(make(**replaced)[0])
+
+
+def test_a_damaged_archive(make):
+    path, _ = make()
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DataError, match="cannot be read as a .tar.gz"):
+        images.read_cifar10(path)
+    path.write_bytes(b"not an archive")
+    with pytest.raises(DataError, match="cannot be read as a .tar.gz"):
+        images.read_cifar10(path)
+
+
+def test_crops_are_windows_of_the_padded_image_or_of_its_mirror():
+    originals = torch.arange(1.0, 2 * 3 * 25 + 1).reshape(2, 3, 5, 5).repeat(60, 1, 1, 1)
+    changed = crop_and_flip(originals, torch.Generator().manual_seed(0))
+    seen = set()
+    for original, result in zip(originals, changed):
+        padded = torch.nn.functional.pad(original, (4, 4, 4, 4))
+        windows = {
+            (row, column, mirrored): (window.flip(2) if mirrored else window)
+            for row in range(9)
+            for column in range(9)
+            for window in [padded[:, row : row + 5, column : column + 5]]
+            for mirrored in (False, True)
+        }
+        matching = [place for place, window in windows.items() if torch.equal(window, result)]
+        assert matching
+        seen.update(matching)
+    assert [set(places) for places in zip(*seen)] == [set(range(9)), set(range(9)), {False, True}]
+    again = crop_and_flip(originals, torch.Generator().manual_seed(0))
+    assert torch.equal(changed, again)
+
+
+def test_the_digits_are_those_of_the_benchmarks():
+    data, same = digit_images(noise=0.3, copies=1), digits.load(0.3, copies=1)
+    assert torch.equal(data.valid.images, same.valid.images) and torch.equal(
+        data.test.labels, same.test.labels
+    )
+    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
+    batch = data.train.images[:7]
+    assert torch.equal(data.augment(batch, generators[0]), digits.corrupt(batch, 0.3, generators[1]))
