@@ -1,0 +1,308 @@
+"""Training of shared weights in one loop for every one-shot method, with checkpoints and resume.
+
+A ``Strategy`` says with which cells each step trains the weights, and may learn from validation images
+between the steps. Shared accuracy is that on validation images with shared weights; test images are never
+seen. Letters: B images, A cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as functional
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Generator, Tensor, nn
+
+from latentnas.paths import atomic_write
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.supernet.digits import Images
+from latentnas.supernet.images import ImageSets
+from latentnas.supernet.shared_cells import SharedCells
+
+IMAGES_AT_ONCE = 500  # in evaluation; shared weights are normalised over so many images
+CELLS_AT_ONCE = 8
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SupernetSchedule:
+    """How shared weights are trained: SGD with Nesterov momentum, the rate falling along a cosine.
+
+    The defaults are for the digits; ``PUBLISHED_SCHEDULE`` is that of E2NAS on CIFAR-10.
+    """
+
+    epochs: int = 150
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    last_learning_rate: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    gradient_clip: float = 5.0  # largest norm
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"epochs={self.epochs} and batch_size={self.batch_size} must both be at least 1."
+            )
+
+
+PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)
+
+
+class Strategy(nn.Module):
+    """Which cells train the shared weights. Subclasses have a ``config``, a dataclass, and keep what changes
+    in parameters and buffers, on the CPU; the network's device does not matter to them.
+
+    In its methods ``images`` are ``[B, channels, H, W]``, ``labels`` ``[B]``, and ``done`` is the share of
+    all steps that lie behind, 0 to 1.
+    """
+
+    optimizer: torch.optim.Optimizer | None = None  # of a strategy that learns between the steps
+
+    def loss(
+        self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
+    ) -> Tensor:
+        """What a step of the weights lowers, from training images."""
+        raise NotImplementedError
+
+    def learn(
+        self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
+    ) -> None:
+        """Learn from validation images; the weights stay. Called after each step if there is an optimizer."""
+        raise NotImplementedError
+
+    def current(self) -> Tensor:
+        """The cell that the strategy stands for now, int64 ``[6]``."""
+        raise NotImplementedError
+
+    def description(self) -> dict:
+        """What sets this strategy apart from others, for the checkpoint."""
+        return {"name": type(self).__name__} | dataclasses.asdict(self.config)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over all images of ``[A, B, classes]``, each cell's with the same labels ``[B]``."""
+    return functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
+
+
+def train_supernet(
+    network: SharedCells,
+    strategy: Strategy,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+    path: Path,
+) -> pd.DataFrame:
+    """Train shared weights and what the strategy learns, in place, on the network's device.
+
+    A training that was cut off goes on from its last checkpoint and ends with the same weights.
+
+    Args:
+        path: file for the checkpoint, renewed every 30 seconds and at the end.
+
+    Returns:
+        One row an epoch: ``epoch``, ``train_loss``, the strategy's current cell as ``row`` and ``arch``, its
+        ``shared_accuracy`` in percent, ``seconds``.
+
+    Raises:
+        ValueError: a batch larger than the training or the validation images, or a checkpoint of another
+            skeleton, strategy, schedule or seed.
+        FloatingPointError: the loss is not finite; the last good checkpoint stays.
+    """
+    _check_sizes(data, schedule)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=schedule.learning_rate,
+        momentum=schedule.momentum,
+        nesterov=True,
+        weight_decay=schedule.weight_decay,
+    )
+    state = _State(network, strategy, optimizer, _description(network, strategy, data, schedule, seed), path)
+    history = state.load()
+    first, saved_epoch = len(history), len(history)
+    started = printed = saved = time.monotonic()
+    for epoch in range(first, schedule.epochs):
+        begun = time.monotonic()
+        try:
+            loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
+        except FloatingPointError as error:
+            kept = (
+                f"The checkpoint {path} has those after epoch {saved_epoch}"
+                if saved_epoch
+                else "None were saved yet"
+            )
+            raise FloatingPointError(
+                f"{error} {kept} of good weights. Lower learning_rate (now {schedule.learning_rate}) or "
+                "gradient_clip, or look for images that are not finite."
+            ) from None
+        history.append({"epoch": epoch + 1, "train_loss": loss} | _current(network, strategy, data))
+        history[-1]["seconds"] = time.monotonic() - begun
+        last = epoch + 1 == schedule.epochs
+        if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            state.save(history)
+            saved, saved_epoch = time.monotonic(), epoch + 1
+        if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            left = (printed - started) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
+            line = f"{type(strategy).__name__}: epoch {epoch + 1}/{schedule.epochs}  {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+    return pd.DataFrame(history)
+
+
+@torch.no_grad()
+def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
+    """Percent of images that each of A cells ``[A, 6]`` gets right with shared weights, float64 ``[A]``."""
+    right = []
+    for some in cells.split(CELLS_AT_ONCE):
+        count = 0
+        for images, labels in zip(part.images.split(IMAGES_AT_ONCE), part.labels.split(IMAGES_AT_ONCE)):
+            images, labels = _moved(images, labels, network)
+            count = count + (network(images[:, None], some).argmax(dim=-1) == labels).sum(dim=1)
+        right.append(count.cpu())
+    return 100 * torch.cat(right).double() / len(part)
+
+
+def _epoch(
+    network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int
+) -> float:
+    """One pass over the training images; the mean loss. Each epoch has a generator of its own, so that it
+    does not depend on where a training was cut off."""
+    generator = Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(data.train), generator=generator)
+    steps = len(order) // schedule.batch_size
+    losses = []
+    for step in range(steps):
+        done = (epoch + step / steps) / schedule.epochs
+        rows = order[step * schedule.batch_size :][: schedule.batch_size]
+        images = data.augment(data.train.images[rows], generator)
+        loss = strategy.loss(network, *_moved(images, data.train.labels[rows], network), done, generator)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"The loss of the shared weights became {losses[-1]} in step {epoch * steps + step + 1} "
+                f"(epoch {epoch + 1})."
+            )
+        _step(network, optimizer, loss, done, schedule)
+        if strategy.optimizer is not None:
+            rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
+            batch = _moved(data.valid.images[rows], data.valid.labels[rows], network)
+            strategy.learn(network, *batch, done, generator)
+    return float(np.mean(losses))
+
+
+def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSchedule) -> None:
+    height = (1 + math.cos(math.pi * done)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.last_learning_rate + height * (
+            schedule.learning_rate - schedule.last_learning_rate
+        )
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
+    optimizer.step()
+
+
+def _current(network: SharedCells, strategy: Strategy, data: ImageSets) -> dict:
+    cell = strategy.current()[None]
+    return {
+        "row": int(NASBENCH201.index(cell.numpy())[0]),
+        "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(cell.numpy()))[0],
+        "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
+    }
+
+
+def _moved(images: Tensor, labels: Tensor, network: SharedCells) -> tuple[Tensor, Tensor]:
+    device = network.bias.device
+    return images.to(device), labels.to(device)
+
+
+def _check_sizes(data: ImageSets, schedule: SupernetSchedule) -> None:
+    for name, part in (("training", data.train), ("validation", data.valid)):
+        if schedule.batch_size > len(part):
+            raise ValueError(
+                f"A batch of {schedule.batch_size} images is larger than the {len(part)} {name} images, so "
+                f"no step could be made. Choose a batch_size of at most {len(part)}."
+            )
+
+
+def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> str:
+    """What a checkpoint belongs to."""
+    parts = {
+        "skeleton": dataclasses.asdict(network.config),
+        "strategy": strategy.description(),
+        "schedule": dataclasses.asdict(schedule),
+        "images": [len(data.train), len(data.valid)],
+        "seed": seed,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """All that a training needs to go on, in one file."""
+
+    network: SharedCells
+    strategy: Strategy
+    optimizer: torch.optim.Optimizer
+    description: str
+    path: Path
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "strategy": self.strategy}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        learner = self.strategy.optimizer
+        return {"weights": self.optimizer} | ({} if learner is None else {"learner": learner})
+
+    def save(self, history: list[dict]) -> None:
+        tensors = {
+            f"{name}.{key}": value.contiguous()
+            for name, module in self._modules().items()
+            for key, value in module.state_dict().items()
+        }
+        for name, optimizer in self._optimizers().items():
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {
+                    f"{name}.{index}.{key}": value for key, value in values.items() if value is not None
+                }
+        with atomic_write(self.path) as temporary:
+            metadata = {"run": self.description, "history": json.dumps(history)}
+            save_file(tensors, temporary, metadata=metadata)
+
+    def load(self) -> list[dict]:
+        """The history so far, none without a file. Raises ValueError for a file of another training."""
+        if not self.path.exists():
+            return []
+        with safe_open(self.path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if metadata.get("run") != self.description:
+            raise ValueError(
+                f"The checkpoint {self.path} belongs to another training. It holds {metadata.get('run')}, "
+                f"but {self.description} was asked for. Delete it to train anew, or name another file."
+            )
+        for name, module in self._modules().items():
+            module.load_state_dict(_below(name, tensors))
+        for name, optimizer in self._optimizers().items():
+            values: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(name, tensors).items():
+                index, _, field = key.partition(".")
+                values.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
+        return json.loads(metadata["history"])
+
+
+def _below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
+    }

@@ -1,0 +1,231 @@
+"""The training of shared weights and the one-shot baselines: what they compute, resume, and ways to fail."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as functional
+
+from latentnas.search import supernet_training
+from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.one_shot import (
+    Darts, Gdas, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts, gdas,
+    random_sharing, spos, straight_through,
+)  # fmt: skip
+from latentnas.search.supernet_training import SupernetSchedule, shared_accuracy, train_supernet
+from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.supernet.digits import Images
+from latentnas.supernet.images import ImageSets, digit_images
+from latentnas.supernet.shared_cells import SharedCells, SharedSkeleton
+
+SKELETON = SharedSkeleton(channels=2)
+SCHEDULE = SupernetSchedule(epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = digit_images(copies=1)
+    train, valid = (Images(part.images[:48], part.labels[:48]) for part in (whole.train, whole.valid))
+    return ImageSets(train, valid, whole.test, whole.augment)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "search.safetensors"
+
+
+@pytest.fixture
+def every_epoch(monkeypatch):
+    monkeypatch.setattr(supernet_training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+
+
+def weights(network):
+    return torch.cat([weight.detach().flatten() for weight in network.parameters()])
+
+
+def failing_after(data, calls, action):
+    """The same images, but batch number ``calls`` of the training images is ``action()``'s."""
+    count = iter(range(10**6))
+
+    def augment(images, generator):
+        return action(images) if next(count) >= calls else data.augment(images, generator)
+
+    return dataclasses.replace(data, augment=augment)
+
+
+@pytest.mark.parametrize("method", (random_sharing, spos, darts, gdas))
+def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
+    options = {"cells": 60} if method in (random_sharing, spos) else {}
+    network = SharedCells(SKELETON, 0)
+    found = method(network, data, SCHEDULE, 0, path, **options)
+    assert list(found.training.columns) == [
+        "epoch",
+        "train_loss",
+        "row",
+        "arch",
+        "shared_accuracy",
+        "seconds",
+    ]
+    assert list(found.training["epoch"]) == [1, 2]
+    assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(
+        found.training["row"]
+    )
+    if options:
+        assert len(found.selection) == 60
+        best = found.selection.loc[found.selection["value"].idxmax()]
+        numbers = torch.from_numpy(NASBENCH201.enumerate())[[found.row]]
+        assert found.row == best["row"]
+        assert shared_accuracy(network, numbers, data.valid).item() == best["value"]
+    else:
+        assert found.row == found.training["row"].iloc[-1] and found.selection is None
+
+
+def test_a_training_cut_off_goes_on_to_the_same_end(data, path, tmp_path, every_epoch):
+    class Cut(Exception):
+        pass
+
+    def cut(images):
+        raise Cut
+
+    ends = []
+    for stops in (False, True):
+        network, strategy, file = (
+            SharedCells(SKELETON, 0),
+            Gdas(3),
+            path if stops else tmp_path / "other.safetensors",
+        )
+        if stops:
+            with pytest.raises(Cut):
+                train_supernet(network, strategy, failing_after(data, 5, cut), SCHEDULE, 7, file)
+            network, strategy = SharedCells(SKELETON, 1), Gdas(4)  # all that matters is in the file
+        history = train_supernet(network, strategy, data, SCHEDULE, 7, file)
+        ends.append((weights(network), strategy.variable.detach(), history.drop(columns="seconds")))
+    assert torch.equal(ends[0][0], ends[1][0]) and torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][2].equals(ends[1][2])
+    again = SharedCells(SKELETON, 2)
+    assert train_supernet(again, Gdas(5), data, SCHEDULE, 7, path).drop(columns="seconds").equals(ends[1][2])
+    assert torch.equal(weights(again), ends[1][0])  # loaded, not trained
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_step_and_the_checkpoint(data, path, every_epoch):
+    bad = failing_after(data, 4, lambda images: images * float("nan"))
+    with pytest.raises(
+        FloatingPointError, match=r"nan in step 5 \(epoch 2\).*search.safetensors has those after epoch 1"
+    ):
+        train_supernet(SharedCells(SKELETON, 0), UniformCells(), bad, SCHEDULE, 0, path)
+    assert path.exists()
+    bad = failing_after(data, 0, lambda images: images * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"step 1 \(epoch 1\). None were saved"):
+        train_supernet(SharedCells(SKELETON, 0), UniformCells(), bad, SCHEDULE, 0, path.with_name("none"))
+
+
+def test_a_checkpoint_of_another_skeleton_or_training_is_refused(data, path):
+    short = dataclasses.replace(SCHEDULE, epochs=1)
+    train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, short, 0, path)
+    with pytest.raises(ValueError, match='belongs to another training.*"channels": 2.*"channels": 3'):
+        train_supernet(SharedCells(SharedSkeleton(channels=3), 0), UniformCells(), data, short, 0, path)
+    for strategy, schedule, seed in (
+        (Darts(0), short, 0),
+        (UniformCells(), SCHEDULE, 0),
+        (UniformCells(), short, 1),
+    ):
+        with pytest.raises(ValueError, match="another training"):
+            train_supernet(SharedCells(SKELETON, 0), strategy, data, schedule, seed, path)
+
+
+def test_batches_that_do_not_fit_are_refused(data, path):
+    large = dataclasses.replace(SCHEDULE, batch_size=49)
+    with pytest.raises(ValueError, match="49 images is larger than the 48 training"):
+        train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, large, 0, path)
+    fewer = dataclasses.replace(data, valid=Images(data.valid.images[:15], data.valid.labels[:15]))
+    with pytest.raises(ValueError, match="larger than the 15 validation"):
+        train_supernet(SharedCells(SKELETON, 0), UniformCells(), fewer, SCHEDULE, 0, path)
+    with pytest.raises(ValueError, match="at_once=3"):
+        train_supernet(SharedCells(SKELETON, 0), UniformCells(UniformConfig(3)), data, SCHEDULE, 0, path)
+
+
+def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
+    network = SharedCells(SKELETON, 0)
+    cells = torch.from_numpy(NASBENCH201.enumerate())[5000:5011]
+    images, labels = data.valid.images, data.valid.labels
+    expected = [
+        100 * float((network(images[:, None], cell[None])[0].argmax(dim=1) == labels).double().mean())
+        for cell in cells
+    ]
+    assert shared_accuracy(network, cells, data.valid).tolist() == pytest.approx(expected)
+
+
+def test_uniform_cells_split_the_batch(data):
+    network, strategy = SharedCells(SKELETON, 0), UniformCells(UniformConfig(2))
+    images, labels = data.train.images[:8], data.train.labels[:8]
+    loss = strategy.loss(network, images, labels, 0.0, torch.Generator().manual_seed(0))
+    alone = [
+        functional.cross_entropy(network(images[a::2, None], strategy.last[a : a + 1])[0], labels[a::2])
+        for a in range(2)
+    ]
+    torch.testing.assert_close(loss, sum(alone) / 2)
+    drawn = []
+    for seed in range(300):
+        strategy.loss(network, images[:2], labels[:2], 0.0, torch.Generator().manual_seed(seed))
+        drawn.append(strategy.last.clone())
+    assert np.bincount(torch.stack(drawn).flatten(), minlength=5).min() > 600  # of 3,600, a fifth each
+
+
+def test_darts_descends_the_gradient_of_the_mixture(data):
+    network, strategy = SharedCells(SKELETON, 0), Darts(0, LearningConfig(weight_decay=0.0))
+    images, labels = data.valid.images[:16], data.valid.labels[:16]
+    before = strategy.variable.detach().clone()
+    logits = before.clone().requires_grad_()
+    loss = functional.cross_entropy(network(images[:, None], logits.softmax(dim=1)[None])[0], labels)
+    [gradient] = torch.autograd.grad(loss, logits)
+    strategy.learn(network, images, labels, 0.5, torch.Generator())
+    torch.testing.assert_close(strategy.variable.grad, gradient)
+    moved = strategy.variable.detach() - before
+    assert (moved.sign() == -gradient.sign())[gradient.abs() > 1e-6].all()  # the first step of Adam
+    assert all(weight.grad is None for weight in network.parameters())
+    assert torch.equal(strategy.current(), strategy.variable.argmax(dim=1))
+
+
+def test_gdas_draws_one_operation_with_the_probability_of_its_logit():
+    strategy = Gdas(0)
+    strategy.variable.data = torch.tensor([[0.0, 1.0, 2.0, -1.0, 0.5]]).repeat(6, 1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([strategy.factors(0.3, generator).detach() for _ in range(2000)])
+    assert ((drawn == 0).sum(dim=2) == 4).all()  # exact zeros
+    torch.testing.assert_close(drawn.sum(dim=2), torch.ones(2000, 6))
+    shares = drawn.mean(dim=(0, 1))
+    torch.testing.assert_close(shares, strategy.variable.detach()[0].softmax(dim=0), atol=0.015, rtol=0)
+
+
+def test_straight_through_has_the_gradient_of_the_softmax():
+    logits = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(6, 5, dtype=torch.float64)
+    found, expected = (
+        torch.autograd.grad((f(logits) * upstream).sum(), logits)[0]
+        for f in (straight_through, lambda x: x.softmax(1))
+    )
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(straight_through(logits) != 0, functional.one_hot(logits.argmax(1), 5).bool())
+
+
+def test_evolution_finds_the_best_of_a_smooth_table():
+    domain = nasbench201_domain("string")
+    target = np.array([3, 1, 4, 2, 0, 3])
+    values = (domain.choices == target).sum(axis=1).astype(float)
+    history = run(TopKEvolution(domain, 0), domain.lookup(values), budget=1000, batch=50)
+    assert history["incumbent"].iloc[-1] == 6
+    assert history["incumbent"].iloc[49] < 6  # the first generation is random
+
+
+def test_children_of_evolution_come_from_the_best():
+    domain = nasbench201_domain("string")
+    search = TopKEvolution(domain, 0, TopKConfig(population=4, parents=2, mutation=1e-12))
+    rows = NASBENCH201.index([[0] * 6, [1] * 6, [2] * 6, [3] * 6])
+    search.tell(rows, np.array([1.0, 9.0, 2.0, 8.0]))
+    children = domain.choices[search.ask(200)]
+    assert set(np.unique(children)) == {1, 3}
+    assert all(len(set(child)) == 1 for child in children[1::2])  # hardly ever mutated: a parent
+    assert any(len(set(child)) == 2 for child in children[::2])  # crossed
+    with pytest.raises(ValueError, match="parents=5"):
+        TopKEvolution(domain, 0, TopKConfig(population=4, parents=5))
