@@ -172,7 +172,7 @@ class SharedCells(nn.Module):
         Raises:
             ValueError: cells of another shape, or operations other than 0 to 4.
         """
-        weights, members = _factors(cells, images.device)
+        weights, members = _factors(cells, images)
         hidden = normalise(self.stem(images)).expand(-1, len(cells), -1, -1, -1)
         for number, stage in enumerate(self.stages):
             if number:
@@ -183,9 +183,9 @@ class SharedCells(nn.Module):
         return (pooled @ self.classifier + self.bias).transpose(0, 1)
 
 
-def _factors(cells: Tensor, device: torch.device) -> tuple[Tensor | None, list[list[Tensor]]]:
+def _factors(cells: Tensor, images: Tensor) -> tuple[Tensor | None, list[list[Tensor]]]:
     """The factors ``[A, 6, 5]``, None for single operations; for each edge and operation its cells."""
-    real = cells.is_floating_point()
+    real, device = cells.is_floating_point(), images.device
     shape = (len(EDGES), len(OPERATIONS)) if real else (len(EDGES),)
     if cells.shape[1:] != shape or not len(cells):
         raise ValueError(
@@ -199,7 +199,7 @@ def _factors(cells: Tensor, device: torch.device) -> tuple[Tensor | None, list[l
     here = cells.detach().cpu()  # counted here once, so that no GPU waits for it on each edge
     used = here != 0 if real else here[:, :, None] == torch.tensor(OPERATIONS)
     members = [[used[:, e, o].nonzero().flatten().to(device) for o in OPERATIONS] for e in range(len(EDGES))]
-    return (cells.to(device) if real else None), members
+    return (cells.to(images) if real else None), members
 
 
 def _halve(images: Tensor) -> Tensor:

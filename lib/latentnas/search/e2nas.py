@@ -1,0 +1,240 @@
+"""E2NAS: one-shot search in a latent space of cells (Zhang et al., NeurIPS 2020), on NAS-Bench-201.
+
+The architecture parameters are one point z of the latent space of an autoencoder that was trained on the
+structure of all cells, without labels. It decodes to one operation an edge. In turns, the shared weights
+learn from training images and z from validation images, and two terms are added to the losses:
+
+* Exploration: (1 - eta) x loss + eta x log density of z, where eta falls from 1 to 0 during the search. The
+  density is that of probabilistic novelty detection with autoencoders (Pidhorskyi et al., NeurIPS 2018) given
+  the last 50 points: to lower it is to go where the search has not been.
+* Complementation: a step of the weights also trains the cell before and the complement of the present one, so
+  that operations that are not in use now are not forgotten.
+
+``variant="as_intended"`` lets both terms have their gradients. In the released code they have none, because
+they enter the losses as plain numbers; ``variant="as_released"`` is that: what is left are the factors before
+the losses, (1 - eta) and (1 - lambda). Terms without a gradient are not computed.
+
+The decoder. The authors train a D-VAE and then fit a small network to its decoder, because D-VAE draws one
+operation after the other and cannot be differentiated. Here the autoencoder is that of CR-LSO without its
+regulariser, whose decoder is such a small network itself: it gives the logits of all six edges at once, so
+there is nothing to fit, and no error of a fit. As in CR-LSO's search, coordinates are in standard deviations
+over all cells. Letters: D latent dimensions, n points of the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+from torch import Generator, Tensor
+
+from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.search.crlso import LatentSpace, embed
+from latentnas.search.one_shot import Found, LearnedCells, LearningConfig, learned, straight_through
+from latentnas.search.supernet_training import SupernetSchedule, cross_entropy
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
+from latentnas.supernet.images import ImageSets
+from latentnas.supernet.shared_cells import SharedCells
+from latentnas.train import TrainConfig, train_model
+
+VARIANTS = ("as_intended", "as_released")
+SHAPES = np.linspace(
+    1.0, 10.0, 200
+)  # of generalised normals: from the Laplace to nearly a uniform distribution
+SMALLEST_SPREAD = 1e-2  # standard deviation below which points of the archive count as one
+
+
+@dataclass(frozen=True)
+class E2nasConfig(LearningConfig):
+    """The defaults but for the learning rate are the published ones; ``PUBLISHED`` has its rate too."""
+
+    learning_rate: float = 1e-2
+    variant: str = "as_intended"  # or "as_released": without the gradients of both terms
+    explores: bool = True  # whether there is an exploration term
+    steepness: float = 10.0  # of the fall of eta in the middle of the search
+    complementation: float = 0.5  # lambda; 0: without
+    archive: int = 50  # points that the density is fitted to
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant={self.variant!r} is unknown; choose one of {', '.join(VARIANTS)}.")
+        if not 0 <= self.complementation <= 1 or self.archive < 2:
+            raise ValueError(
+                f"complementation={self.complementation} must lie in 0 to 1, and archive={self.archive} must "
+                "be at least 2: a density is fitted to its points."
+            )
+
+
+PUBLISHED = E2nasConfig(learning_rate=3e-4)
+
+
+class E2nas(LearnedCells):
+    """The search's state: the latent point, the archive, the cell before.
+
+    Args:
+        space: of NAS-Bench-201 cells, in the order of rows; see :func:`cell_space`.
+        seed: of the first point, close to the origin.
+    """
+
+    def __init__(self, space: LatentSpace, seed: int, config: E2nasConfig = E2nasConfig()) -> None:
+        count, size = space.codes.shape
+        if count != NASBENCH201.size:
+            raise ValueError(
+                f"E2NAS searches all {NASBENCH201.size} cells of NAS-Bench-201, but this latent space has "
+                f"{count} codes. Make one with latentnas.search.e2nas.cell_space."
+            )
+        start = 1e-3 * torch.randn(size, generator=Generator().manual_seed(seed), dtype=space.codes.dtype)
+        super().__init__(start, config)
+        self.space = space
+        self.register_buffer(
+            "points", torch.zeros(config.archive, size, dtype=start.dtype)
+        )  # the last is newest
+        self.register_buffer("residuals", torch.zeros(config.archive, dtype=start.dtype))
+        self.register_buffer("remembered", torch.tensor(0))
+        self.register_buffer("previous", self.current())
+
+    def description(self) -> dict:
+        codes = self.space.codes.contiguous().numpy().tobytes()
+        return super().description() | {"space": hashlib.sha256(codes).hexdigest()[:12]}
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Logits of the operations ``[6, 5]`` at ``z [D]``."""
+        return self.space.model.decoder(z * self.space.deviation).view(len(CELL_EDGES), NUM_OPERATIONS)
+
+    def current(self) -> Tensor:
+        return self.decode(self.variable.detach()).detach().argmax(dim=1)
+
+    def factors(self, done, generator) -> Tensor:
+        """One operation an edge; the gradient is that of the softmax at this operation."""
+        return straight_through(self.decode(self.variable))
+
+    # exploration
+
+    def objective(self, loss: Tensor, done: float) -> Tensor:
+        if not self.config.explores:
+            return loss
+        eta = self.exploration_weight(done)
+        if self.config.variant == "as_released":
+            return (1 - eta) * loss
+        density = sum(self.log_densities(self.variable).values()) / 3
+        return (1 - eta) * loss + eta * density.to(loss)
+
+    def exploration_weight(self, done: float) -> float:
+        """eta: 1 at first, 1/2 in the middle, 0 at the end."""
+        return 1 / (1 + math.exp(self.config.steepness * (2 * done - 1)))
+
+    def log_densities(self, z: Tensor) -> dict[str, Tensor]:
+        """The three terms of the log density at ``z [D]``, each with its gradient.
+
+        ``decoder``: how much the decoder contracts the space, minus the sum of the logs of the six singular
+        values of the Jacobian of the chosen logits. (The released code adds that sum; in the density of a
+        variable that went through a function, it is subtracted.) ``latent``: of generalised normals fitted to
+        the archive, the mean over dimensions. ``residual``: of the archive's reconstruction residuals; a sum
+        of normal kernels in place of the released histogram, which is flat between its steps.
+        """
+        return {
+            "decoder": -self.log_volume(z),
+            "latent": generalised_normal_log_density(
+                z, *fit_generalised_normal(self.points[-self.remembered :])
+            ).mean(),
+            "residual": kernel_log_density(self.residual(z), self.residuals[-self.remembered :]),
+        }
+
+    def log_volume(self, z: Tensor) -> Tensor:
+        """Log of the product of the singular values of the Jacobian ``[6, D]`` of the largest logits at z."""
+        chosen = self.decode(z.detach()).argmax(dim=1, keepdim=True)
+        jacobian = torch.func.jacrev(lambda point: self.decode(point).gather(1, chosen)[:, 0])(z)
+        return torch.logdet(jacobian @ jacobian.t()) / 2
+
+    def residual(self, z: Tensor) -> Tensor:
+        """How far the operation probabilities at z are from those at the code of the cell decoded from z."""
+        logits = self.decode(z)
+        [row] = NASBENCH201.index(logits.detach().argmax(dim=1)[None].numpy())
+        return (logits.softmax(dim=1) - self.decode(self.space.codes[row]).softmax(dim=1)).norm()
+
+    # complementation
+
+    def loss(self, network, images, labels, done, generator) -> Tensor:
+        weight, cell = self.config.complementation, self.current()
+        total = (1 - weight) * cross_entropy(network(images[:, None], cell[None]), labels)
+        if weight and self.config.variant == "as_intended":
+            others = torch.stack([self.previous, complement(cell, self.previous, generator)])
+            total = total + weight * cross_entropy(network(images[:, None], others), labels)
+        self._remember(cell)
+        return total
+
+    def _remember(self, cell: Tensor) -> None:
+        z = self.variable.detach().clone()
+        self.previous = cell
+        self.points = torch.cat([self.points[1:], z[None]])
+        self.residuals = torch.cat([self.residuals[1:], self.residual(z).detach()[None]])
+        self.remembered = (self.remembered + 1).clamp(max=self.config.archive)
+
+
+def complement(cell: Tensor, previous: Tensor, generator: Generator) -> Tensor:
+    """The cell ``[6]`` with another operation, drawn uniformly, on each edge that has not changed."""
+    other = (cell + torch.randint(1, NUM_OPERATIONS, cell.shape, generator=generator)) % NUM_OPERATIONS
+    return torch.where(cell == previous, other, cell)
+
+
+def fit_generalised_normal(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, scale and shape ``[D]`` of the generalised normal with the moments of ``points [n, D]``.
+
+    The shape is the one whose ratio of squared mean absolute deviation to variance is that of the points
+    (Mallat, 1989), within ``SHAPES``: below 1, the gradient of the density would be infinite at the mean.
+    """
+    mean = points.mean(dim=0)
+    deviation = (points - mean).abs()
+    variance = deviation.square().mean(dim=0).clamp(min=SMALLEST_SPREAD**2)
+    ratio = deviation.mean(dim=0).square() / variance
+    ratios = np.exp(
+        2 * gammaln(2 / SHAPES) - gammaln(1 / SHAPES) - gammaln(3 / SHAPES)
+    )  # it rises with the shape
+    shape = torch.from_numpy(np.interp(ratio.numpy(), ratios, SHAPES)).to(points)
+    scale = (variance.log() + torch.lgamma(1 / shape) - torch.lgamma(3 / shape)).div(2).exp()
+    return mean, scale, shape
+
+
+def generalised_normal_log_density(z: Tensor, mean: Tensor, scale: Tensor, shape: Tensor) -> Tensor:
+    """Of each of D coordinates by itself, ``[D]``."""
+    return (shape / (2 * scale)).log() - torch.lgamma(1 / shape) - ((z - mean).abs() / scale) ** shape
+
+
+def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
+    """Log density at a number of the mean of normal kernels on ``samples [n]``, of Scott's width."""
+    spread = samples.std(correction=0).clamp(min=SMALLEST_SPREAD)
+    width = spread * len(samples) ** -0.2
+    exponents = -((value - samples) / width).square() / 2
+    return exponents.logsumexp(dim=0) - (len(samples) * width * math.sqrt(2 * math.pi)).log()
+
+
+def cell_space(
+    training: TrainConfig = TrainConfig(epochs=20),
+    config: CRLSOConfig = CRLSOConfig(latent=30, convexity_weight=0.0),
+) -> LatentSpace:
+    """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded.
+
+    Args:
+        config: of the autoencoder; the 30 dimensions are those of the paper.
+    """
+    graphs = NASBENCH201.from_numbers(NASBENCH201.enumerate())
+    return embed(train_model("cells-autoencoder", CRLSO, config, graphs, {}, training).model, graphs)
+
+
+def e2nas(
+    network: SharedCells,
+    space: LatentSpace,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+    path: Path,
+    config: E2nasConfig = E2nasConfig(),
+) -> Found:
+    """Search with E2NAS: the cell that the latent point decodes to at the end. The arguments that are not of
+    ``E2nas`` are those of ``train_supernet``."""
+    return learned(network, E2nas(space, seed, config), data, schedule, seed, path)
