@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from latentnas.models.convex import (
-    CONSTRAINTS,
+    CONVEX,
     SLOPE,
     ConvexPredictor,
     InputConvexNetwork,
     LabelScale,
     RefitConfig,
+    ascend,
+    count_levels,
     jensen_gap,
     project,
     refit,
@@ -67,13 +69,13 @@ def ordinary_network(activation):
     return nn.Sequential(*layers).double()
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize("constraint", CONVEX)
 def test_the_network_is_the_equation(constraint):
     network = make(constraint=constraint, members=2)
     z = points(5)
     for member in range(2):
         read = network.from_input[member]  # A, U_0, U_1, U_2 of 16 columns each, and u
-        *weights, last = [weight[member] for weight in network.non_negative()]
+        *weights, last = [weight[member] for weight in network.hidden_weights()]
         for b in range(5):
             hidden = leaky(z[b] @ read[:, :16] + network.bias[member, 0])
             for k, weight in enumerate(weights):
@@ -93,8 +95,8 @@ def test_members_can_have_points_of_their_own():
 
 
 def test_both_constraints_start_from_the_same_weights():
-    by_projection, by_construction = (make(constraint=constraint) for constraint in CONSTRAINTS)
-    for first, second in zip(by_projection.non_negative(), by_construction.non_negative(), strict=True):
+    by_projection, by_construction = (make(constraint=constraint) for constraint in CONVEX)
+    for first, second in zip(by_projection.hidden_weights(), by_construction.hidden_weights(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-6, rtol=1e-5)
 
 
@@ -102,7 +104,7 @@ def test_both_constraints_start_from_the_same_weights():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize("constraint", CONVEX)
 def test_jensen_holds_on_a_hundred_thousand_pairs_after_training_on_a_wavy_target(constraint, smoothing):
     network = train(make(constraint=constraint, smoothing=smoothing))
     if constraint == "projection":  # the training above has made it another function
@@ -116,7 +118,16 @@ def test_jensen_fails_for_an_ordinary_network():
     assert smallest_gap(lambda z: network(z)[:, 0]) < -1e-2
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_jensen_fails_without_a_constraint():
+    network = train(make(constraint="none"))
+    assert smallest_gap(lambda z: network(z)[0]) < -1e-2
+    before = [weight.clone() for weight in network.hidden_weights()]
+    network.project()
+    assert any((weight < 0).any() for weight in before)
+    assert all(torch.equal(*pair) for pair in zip(before, network.hidden_weights(), strict=True))
+
+
+@pytest.mark.parametrize("constraint", CONVEX)
 def test_no_hessian_has_a_negative_eigenvalue(constraint):
     network = train(make(constraint=constraint, smoothing=0.3))
     network.project()
@@ -151,6 +162,37 @@ def test_less_smoothing_comes_closer_to_the_leaky_relu():
     assert distances[1] < 0.02 * distances[0] and distances[0] > 0.01
 
 
+# ascents
+
+
+BOX = torch.full((2,), -1.0), torch.full((2,), 2.0)
+
+
+def starts(count=200):
+    return BOX[0] + (BOX[1] - BOX[0]) * torch.rand(count, 2, generator=generator(0))
+
+
+def test_ascent_of_a_concave_function_ends_at_its_one_maximum_in_the_box():
+    for peak in ((0.5, -0.3), (0.5, 7.0)):  # the second lies outside
+        ends, values = ascend(lambda z: -(z - torch.tensor(peak)).abs().sum(dim=1), starts(), *BOX)
+        highest = torch.tensor(peak).clamp(*BOX)
+        torch.testing.assert_close(ends, highest.expand(200, 2), atol=0.01, rtol=0)
+        assert values.max() == pytest.approx(-(highest - torch.tensor(peak)).abs().sum().item(), abs=0.01)
+        assert count_levels(values, 0.05) == 1
+
+
+def test_ascent_ends_at_every_peak_of_a_function_with_several():
+    """cos(4x) + 0.3 x peaks where sin(4x) = 0.075, at x = 0.019 and 1.590, and at the left end of the box."""
+    ends, values = ascend(lambda z: (4 * z[:, 0]).cos() + 0.3 * z[:, 0], starts(), *BOX)
+    assert count_levels(values, 0.05) == 3
+    assert set(ends[:, 0].mul(50).round().tolist()) == {-50, 1, 79}
+
+
+def test_levels_are_gaps_in_the_values():
+    assert count_levels(torch.tensor([1.0, 3.0, 1.05, 2.98, 5.0]), 0.1) == 3
+    assert count_levels(torch.tensor([1.0]), 0.1) == 1
+
+
 # constraints in training
 
 
@@ -178,7 +220,7 @@ def test_projection_leaves_a_network_that_is_convex_by_construction():
 # refitting
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize("constraint", CONVEX)
 def test_refit_follows_a_concave_target_and_cannot_follow_a_convex_one(constraint):
     """Under a symmetric distribution no concave function is closer to |z|^2 than a constant."""
     z = torch.randn(400, 2, generator=generator(0))
@@ -190,7 +232,7 @@ def test_refit_follows_a_concave_target_and_cannot_follow_a_convex_one(constrain
         refit(network, z, target, QUICK, generator(0))
         with torch.no_grad():
             assert low <= (1 - network(z)[0] - target).square().mean() < high
-        assert all((weight >= 0).all() for weight in network.non_negative())
+        assert all((weight >= 0).all() for weight in network.hidden_weights())
 
 
 def test_members_are_fitted_as_if_each_was_alone():

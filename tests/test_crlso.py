@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentnas import train
-from latentnas.evaluate import predicted_accuracy
+from latentnas.evaluate import predicted_accuracy, prior, reconstruction
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import ConvexPredictor, jensen_gap
@@ -190,6 +190,52 @@ def test_the_noise_comes_from_the_generator_and_from_logvar():
     torch.testing.assert_close(first, 0.5 * noise * torch.tensor(2.0).div(2).exp())
 
 
+def test_a_detached_regulariser_teaches_the_network_and_not_the_encoder():
+    batch, labels = CELLS["nasbench201"], torch.linspace(60, 94, 30)
+    for detached in (False, True):
+        model = make("nasbench201", detached=detached)
+        model.calibrate(labels)
+        model.loss(batch, labels)["convexity"].backward()
+        assert all(weight.grad.abs().sum() > 0 for weight in model.performance.parameters())
+        reached = [weight.grad is not None for weight in model.encoder.parameters()]
+        assert any(reached) != detached
+
+
+def test_random_decodes_follow_the_probabilities():
+    """Of two latent points, against the product of the probabilities of the six operations."""
+    model, trials = make("nasbench201"), 4000
+    with torch.no_grad():
+        model.decoder[-1].weight *= 12  # a decoder with an opinion
+        z = model.encode(CELLS["nasbench201"])[0][:2]
+        likely = model.decoder(z).view(2, 6, 5).softmax(dim=2)
+    graphs, source, count = model.sample_decodes(z, trials, torch.Generator().manual_seed(0))
+    assert source.tolist() == sorted(source.tolist()) and len(set(graphs[source == 0].keys())) > 5
+    operations = torch.from_numpy(NASBENCH201.to_numbers(graphs))
+    chance = likely[source].gather(2, operations[:, :, None]).squeeze(2).prod(dim=1)
+    error = (chance * (1 - chance) / trials).sqrt()
+    assert ((count / trials - chance).abs() < 5 * error + 2e-3).all()
+    for row in (0, 1):
+        of_row = source == row
+        assert count[of_row].sum() == trials
+        assert len(graphs[of_row]) == len(set(graphs[of_row].keys()))
+
+
+def test_random_decodes_of_a_sure_decoder_are_the_cells():
+    for space, batch in CELLS.items():
+        logits = 5 * perfect_logits(space, batch)
+        graphs, source, count = LAYOUTS[space].sample(logits, 7, torch.Generator().manual_seed(0))
+        assert source.tolist() == list(range(30)) and count.tolist() == [7] * 30
+        assert equal(graphs, batch).all()
+
+
+def test_random_decodes_are_measured_like_those_of_any_model():
+    """reconstruction() and prior() of latentnas.evaluate take the model as it is."""
+    model, batch = make("nasbench201"), NASBENCH201.sample(300, seed=1)
+    found = reconstruction(model, batch, trials=10) | prior(model, NASBENCH201, batch, points=20)
+    assert found["validity_published"] == found["validity_clean"] == 100  # no decision leaves the space
+    assert 0 <= found["published"] < 50 and 0 < found["uniqueness_published"] <= 100
+
+
 def test_the_predictor_is_what_the_paper_describes():
     """Four rounds, the four states side by side, Linear, three hidden layers."""
     torch.manual_seed(0)
@@ -218,7 +264,7 @@ def test_training_reconstructs_and_keeps_the_network_convex(tmp_path):
     model.eval()
     assert history["convexity"].iloc[-1] < 1e-3 < history["convexity"].iloc[0]
     assert equal(model.decode(model.encode(batch)[0]), batch).float().mean() > 0.99
-    weights = model.performance.network.non_negative()
+    weights = model.performance.network.hidden_weights()
     assert all((weight >= 0).all() for weight in weights) and any((weight == 0).any() for weight in weights)
     assert predicted_accuracy(model, batch) == pytest.approx(labels.numpy(), abs=8)
 
@@ -304,7 +350,7 @@ def test_labels_with_nan_stop_before_training(model_class, config, tmp_path, mon
         (lambda: CRLSOConfig(latent=0), "latent=0"),
         (lambda: CRLSOConfig(convex_layers=0), "convex_layers=0"),
         (lambda: CRLSOConfig(space="darts"), "space='darts'"),
-        (lambda: CRLSOConfig(constraint="none"), "constraint='none'"),
+        (lambda: CRLSOConfig(constraint="hope"), "constraint='hope'"),
         (lambda: AccuracyPredictorConfig(hidden=0), "hidden=0"),
         (lambda: AccuracyPredictorConfig(label_scale="raw"), "label_scale='raw'"),
     ],

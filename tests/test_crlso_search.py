@@ -20,6 +20,7 @@ from latentnas.search.crlso import (
     LatentSpace,
     embed,
     learn_latent_space,
+    random_design,
 )
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -80,7 +81,7 @@ def test_every_label_counts_and_none_is_bought_twice():
     spy = Spy(values_near(domain))
     history = run(make(domain, 0), spy, 25, batch=3)
     assert len(history) == 25 and spy.read == history.row.tolist() and history.row.is_unique
-    design = np.random.default_rng(0).permutation(domain.distinct)[:8]
+    design = random_design(domain, 0)[:8]
     assert history.row[:8].tolist() == design.tolist()
 
 
@@ -148,6 +149,41 @@ def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
     height = domain.choices @ [0.6, 0.8, 0.0]  # predicted accuracy
     assert len(expected) > 4 and set(asked) <= set(expected)
     assert height[asked].tolist() == sorted(height[expected], reverse=True)[:4]
+
+
+def test_new_networks_are_as_constrained_as_asked_for():
+    domain = toy_domain(classes=False)
+    for constraint, negative in (("projection", False), ("none", True)):
+        search = make(domain, 0, replace(TOY_ENSEMBLE, constraint=constraint))
+        search._space = ToySpace(domain.choices)
+        network = search._refitted(search._space.codes, torch.from_numpy(values_near(domain)).float())
+        assert any(bool((weight < 0).any()) for weight in network.hidden_weights()) == negative
+
+
+def test_strangers_are_ranked_with_the_proposals():
+    """The decoder knows of one unknown cell only; the others come from anywhere, and the best is asked for."""
+    domain = toy_domain(classes=False)
+    config = replace(SMALL, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
+    for strangers, expected in ((0, [5]), (100, [63, 62, 61, 60])):
+        space = ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))  # rises with the number of the row
+        space.rows = lambda codes: np.full(len(codes), 5)
+        search = make(domain, 0, replace(config, strangers=strangers), space)
+        known = np.setdiff1d(np.arange(20), [5])
+        search.tell(known, np.arange(19.0))
+        assert search.ask(6).tolist() == expected
+
+
+def test_a_shared_error_shuffles_the_ranking():
+    domain = toy_domain(classes=False)
+    config = replace(SMALL, strangers=100, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
+    asked = []
+    for shared_error in (0.0, 1e6):
+        search = make(
+            domain, 0, replace(config, shared_error=shared_error), ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))
+        )
+        search.tell(np.arange(20), np.arange(20.0))
+        asked.append(search.ask(6).tolist())
+    assert asked[0] == [63, 62, 61, 60] and sum(asked[1]) < 230
 
 
 def test_an_exhausted_space_ends_the_search():
@@ -238,6 +274,9 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
         config=CRLSOConfig(hidden=32, latent=16),
     )
     config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
+    design = random_design(domain, 0)[:60]
+    space = learn(design, values[design])  # what the search will load
+    assert space.seconds > 0 and np.corrcoef(space.pseudo_labels, values)[0, 1] > 0.5
     history = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)
     assert len(history) == 120 and history.row.is_unique
     assert history.value[60:].mean() > history.value[:60].mean() + 8
@@ -274,10 +313,12 @@ def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
     "fields, word",
     [
         ({"direction": "up"}, "direction='up'"),
+        ({"constraint": "hope"}, "constraint='hope'"),
         ({"best": 0}, "best=0"),
         ({"step": 0.0}, "step=0.0"),
         ({"trust_radius": 0.0}, "trust_radius=0.0"),
         ({"start_noise": -1.0}, "start_noise=-1.0"),
+        ({"strangers": -1}, "strangers=-1"),
     ],
 )
 def test_wrong_settings_are_named(fields, word):

@@ -54,8 +54,21 @@ class EdgeCells:
 
     def decode(self, logits: Tensor) -> DagBatch:
         """The most likely cells; every one is in the space."""
-        numbers = logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2)
-        return NASBENCH201.from_numbers(numbers.cpu().numpy()).to(logits.device)
+        return self._cells(logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2))
+
+    def sample(
+        self, logits: Tensor, trials: int, generator: torch.Generator
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` random cells of each row, equal ones counted together: the cells in the order of rows,
+        the row of each, and how often it came; int64."""
+        likely = logits.view(-1, NUM_OPERATIONS).softmax(dim=1)
+        drawn = torch.multinomial(likely, trials, replacement=True, generator=generator)
+        decisions, source, count = _counted(drawn.view(len(logits), -1, trials))
+        return self._cells(decisions), source, count
+
+    def _cells(self, operations: Tensor) -> DagBatch:
+        """Cells of the operations on the six edges, int64 [B, 6]."""
+        return NASBENCH201.from_numbers(operations.cpu().numpy()).to(operations.device)
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Operation of each of the six edges, int64 [B, 6]."""
@@ -97,12 +110,29 @@ class NodeCells:
     def decode(self, logits: Tensor) -> DagBatch:
         """The most likely graphs, without the vertices of type ``none`` wherever they stand; not every one is
         a cell of the space."""
-        logits, edges = self._split(logits)
-        types = logits.argmax(dim=2)
+        types, edges = self._split(logits)
+        return self._graphs(types.argmax(dim=2), edges > 0)
+
+    def sample(
+        self, logits: Tensor, trials: int, generator: torch.Generator
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` random graphs of each row, those of the same decisions counted together: the graphs in
+        the order of rows, the row of each, and how often it came; int64."""
+        types, edges = self._split(logits)
+        likely = types.flatten(0, 1).softmax(dim=1)
+        types = torch.multinomial(likely, trials, replacement=True, generator=generator)
+        chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
+        drawn = torch.cat([types.view(len(edges), -1, trials), chance < edges.sigmoid()[:, :, None]], dim=1)
+        decisions, source, count = _counted(drawn)
+        types, edges = decisions.split([self.num_vertices, self.pairs.shape[1]], dim=1)
+        return self._graphs(types, edges > 0), source, count
+
+    def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
+        """Graphs of types [B, 7] and of edges by pair, bool [B, 21]."""
         present = types != self.none
         u, v = self.pairs
         adjacency = types.new_zeros(len(types), self.num_vertices, self.num_vertices, dtype=torch.bool)
-        adjacency[:, u, v] = edges > 0
+        adjacency[:, u, v] = edges
         adjacency &= present[:, :, None] & present[:, None, :]
         order = (~present).long().argsort(dim=1, stable=True)  # the vertices that stay, in their order
         rows = torch.arange(len(types), device=types.device)[:, None, None]
@@ -122,6 +152,14 @@ class NodeCells:
         if len(foreign):
             raise _foreign("nasbench101", batch, foreign)
         return batch.types.where(batch.types != NO_VERTEX, self.none)
+
+
+def _counted(drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Decisions [B, K, trials] -> the different ones of each row [M, K], their rows and numbers [M]."""
+    rows = torch.arange(len(drawn), device=drawn.device)[:, None, None].expand(-1, -1, drawn.shape[2])
+    labelled = torch.cat([rows, drawn], dim=1).transpose(1, 2).flatten(0, 1)
+    distinct, count = labelled.unique(dim=0, return_counts=True)
+    return distinct[:, 1:], distinct[:, 0], count
 
 
 LAYOUTS = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CONSTRAINTS = ("projection", "construction")
+CONVEX = ("projection", "construction")
+CONSTRAINTS = (*CONVEX, "none")
 LABEL_SCALES = ("percent", "standardised", "upper")
 SLOPE = 0.01  # of the leaky ReLU below zero
 PAIRS_AT_ONCE = 10_000  # in a certificate; bounds memory
@@ -36,7 +37,8 @@ class InputConvexNetwork(nn.Module):
         latent: D. hidden: H. layers: K. members: E.
         constraint: how W_k and w are kept from being negative. "projection": they are set to zero where they
             are negative, by ``project`` after every step of the optimiser (CR-LSO); "construction": they are
-            ``softplus`` of free parameters.
+            ``softplus`` of free parameters; "none": not at all. Then it is an ordinary network of the same
+            shape, not convex, for comparison.
         smoothing: 0 for the leaky ReLU. Above 0, its smooth version (a softplus of this width, in units of
             the pre-activation) stands in its place, convex and increasing too: the Hessian of a network with
             leaky ReLUs is zero wherever there is one.
@@ -72,29 +74,31 @@ class InputConvexNetwork(nn.Module):
         # A, all U_k and u side by side: what is read from z, in one product
         self.from_input = nn.Parameter(draw(-bound, bound, latent, hidden * (layers + 1) + 1))
         self.bias = nn.Parameter(draw(-bound, bound, 1, hidden))
-        # a row sums to 1 on average, so that values neither grow nor vanish with depth
+        # a row sums to 1 on average, so that values neither grow nor vanish with depth; or as nn.Linear has it
+        low, high = (-(hidden**-0.5), hidden**-0.5) if constraint == "none" else (0, 2 / hidden)
         outputs = [hidden] * layers + [1]
         self.from_hidden = nn.ParameterList(
-            nn.Parameter(self._unconstrained(draw(0, 2 / hidden, hidden, width))) for width in outputs
+            nn.Parameter(self._unconstrained(draw(low, high, hidden, width))) for width in outputs
         )
 
     def forward(self, z: Tensor) -> Tensor:
         read = torch.matmul(z, self.from_input).split([self.hidden] * (self.layers + 1) + [1], dim=-1)
-        weights = self.non_negative()
+        weights = self.hidden_weights()
         hidden = self._activation(read[0] + self.bias)
         for weight, passed in zip(weights[:-1], read[1:-1]):
             hidden = self._activation(torch.bmm(hidden, weight)) + self._activation(passed)
         return (torch.bmm(hidden, weights[-1]) + read[-1]).squeeze(-1)
 
-    def non_negative(self) -> list[Tensor]:
-        """W_0 to W_(K-1) ``[E, H, H]`` and w ``[E, H, 1]``, as rows of hidden units that are read."""
+    def hidden_weights(self) -> list[Tensor]:
+        """W_0 to W_(K-1) ``[E, H, H]`` and w ``[E, H, 1]``, as rows of hidden units that are read; none is
+        negative but under the constraint "none"."""
         if self.constraint == "construction":
             return [F.softplus(weight) for weight in self.from_hidden]
         return list(self.from_hidden)
 
     @torch.no_grad()
     def project(self) -> None:
-        """Set negative weights to zero; nothing to do when the network is convex by construction."""
+        """Set negative weights to zero, under the constraint "projection"."""
         if self.constraint == "projection":
             for weight in self.from_hidden:
                 weight.clamp_(min=0)
@@ -284,3 +288,31 @@ def smallest_hessian_eigenvalue(function: Function, points: Tensor) -> Tensor:
 
     hessians = torch.func.vmap(torch.func.hessian(at_one_point))(points)
     return torch.linalg.eigvalsh(hessians)[:, 0].detach()
+
+
+def ascend(
+    function: Function, starts: Tensor, low: Tensor, high: Tensor, steps: int = 400, rate: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """Where gradient ascent ends, from each of the starts ``[n, D]``: points ``[n, D]`` and values ``[n]``.
+
+    Adam with a rate that a cosine lowers to 0, within the box from ``low [D]`` to ``high [D]``: without
+    one, a concave function may rise for ever. In it, every local maximum of a concave function is the
+    global one.
+    """
+    z = starts.clone().requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=rate)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        [z.grad] = torch.autograd.grad(-function(z).sum(), z)
+        optimizer.step()
+        scheduler.step()
+        with torch.no_grad():
+            z.copy_(z.clamp(low, high))
+    with torch.no_grad():
+        return z.detach(), function(z)
+
+
+def count_levels(values: Tensor, tolerance: float) -> int:
+    """How many different heights ascents ended at: groups of values ``[n]`` no wider apart than
+    ``tolerance`` from one to the next."""
+    return 1 + int((values.sort().values.diff() > tolerance).sum())

@@ -24,6 +24,7 @@ from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, LabelScale
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
+DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
 
 
 def _require_known(**fields: str) -> None:
@@ -49,6 +50,7 @@ class CRLSOConfig:
     beta: float = 0.005  # weight of the KL term
     noise_scale: float = 0.01  # factor on the sampling noise in training
     convexity_weight: float = 1.0  # of the convexity regulariser; 0: a plain autoencoder without labels
+    detached: bool = False  # True, for comparison: g learns from the codes, but the encoder not from g
     convex_hidden: int = 128  # of the convex network g
     convex_layers: int = 4
     constraint: str = "projection"  # how g is kept convex, see InputConvexNetwork
@@ -164,6 +166,20 @@ class CRLSO(nn.Module):
         """The cell of each z, every decision the most likely one."""
         return self.encoder.layout.decode(self.decoder(z))
 
+    @torch.no_grad()
+    def sample_decodes(
+        self, z: Tensor, trials: int, generator: torch.Generator
+    ) -> tuple[DagBatch, Tensor, Tensor]:
+        """``trials`` random decodes of every z: the graphs in the order of z, the row of z each came from,
+        and how often it came (int64)."""
+        together = max(1, DECODES_AT_ONCE // trials)
+        parts = [
+            self.encoder.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)
+        ]
+        source = [source + number * together for number, (_, source, _) in enumerate(parts)]
+        graphs, counts = (([part[place] for part in parts]) for place in (0, 2))
+        return DagBatch.cat(graphs), torch.cat(source), torch.cat(counts)
+
     def loss(
         self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
     ) -> dict[str, Tensor]:
@@ -180,7 +196,8 @@ class CRLSO(nn.Module):
         terms["kl"] = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
         total = total + self.config.beta * terms["kl"]
         if self.config.convexity_weight:
-            terms["convexity"] = self.performance.loss(z, performance).mean()
+            read = z.detach() if self.config.detached else z
+            terms["convexity"] = self.performance.loss(read, performance).mean()
             total = total + self.config.convexity_weight * terms["convexity"]
         return {"total": total} | terms
 

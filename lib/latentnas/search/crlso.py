@@ -16,7 +16,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
-from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig, refit
+from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, LabelScale, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.search.base import Domain
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -47,6 +47,8 @@ class LatentSpace:
     model: CRLSO
     codes: Tensor  # [size, D]
     deviation: Tensor  # [D]
+    pseudo_labels: Tensor | None = None  # of the cells it was trained on, where there were any
+    seconds: float = 0.0  # that its trainings took, whenever that was
 
     def rows(self, codes: Tensor) -> np.ndarray:
         """Rows of the cells that codes ``[S, D]`` decode to, int64 ``[S]``; -1 for a graph that is no
@@ -86,21 +88,28 @@ def learn_latent_space(
     training: TrainConfig,
     predictor_config: AccuracyPredictorConfig = AccuracyPredictorConfig(),
     config: CRLSOConfig = CRLSOConfig(),
+    shown: np.ndarray | slice = slice(None),
 ) -> LatentSpace:
     """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the
-    convexity regulariser on all cells with the predictor's pseudo-labels. What was trained before is loaded.
+    convexity regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded.
 
     Args:
         rows, values: the labelled cells and their accuracies ``[n]``.
         graphs: all cells of the space in the order of rows.
         name: begins the names of the two runs' folders.
+        shown: rows of the cells that the autoencoder is trained on; all of them in the paper.
     """
     labels = {"performance": torch.as_tensor(values, dtype=torch.float32)}
-    predictor = train_model(
+    first = train_model(
         f"{name}-predictor", AccuracyPredictor, predictor_config, graphs[rows], labels, predictor_training
-    ).model.cpu()
-    pseudo = torch.cat([predictor.predict(graphs[part]) for part in torch.arange(len(graphs)).split(4096)])
-    return embed(train_model(name, CRLSO, config, graphs, {"performance": pseudo}, training).model, graphs)
+    )
+    predictor = first.model.cpu()
+    trained_on = graphs[shown]
+    parts = torch.arange(len(trained_on)).split(4096)
+    pseudo = torch.cat([predictor.predict(trained_on[part]) for part in parts])
+    second = train_model(name, CRLSO, config, trained_on, {"performance": pseudo}, training)
+    space = embed(second.model, graphs)
+    return replace(space, pseudo_labels=pseudo, seconds=first.seconds + second.seconds)
 
 
 @dataclass(frozen=True)
@@ -123,21 +132,25 @@ class CRLSOSearchConfig:
     trust_radius: float = math.inf  # farthest from the labelled cell; doubles with a better cell, else halves
     members: int = 1  # E; 1: the autoencoder's own convex network is fine-tuned; more: new ones are fitted
     layers: int = 4  # K, of new networks
+    constraint: str = "projection"  # of new networks; "none", for comparison: they are not convex
     spread: float = 0.0  # standard deviations of the ensemble that count as one in ranking the proposals
+    shared_error: float = 0.0  # deviation of what all members get wrong alike, on the scale of the labels
+    strangers: int = 0  # unknown cells from anywhere that are ranked with the proposals
     refit: RefitConfig = RefitConfig()
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(
-                f"direction={self.direction!r} is unknown; choose one of {', '.join(DIRECTIONS)}."
-            )
+        for name, known in (("direction", DIRECTIONS), ("constraint", CONSTRAINTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
+                )
         counts = (self.initial, self.best, self.proposals, self.starts, self.max_steps)
         counts += (self.members, self.layers)
-        lengths = (self.start_noise, self.spread)
+        lengths = (self.start_noise, self.spread, self.shared_error, self.strangers)
         if min(counts) < 1 or not min(self.step, self.trust_radius) > 0 or min(lengths) < 0:
             raise ValueError(
-                "All counts must be at least 1, step and trust_radius positive, and start_noise and spread "
-                f"not negative, but this is {self}."
+                "All counts must be at least 1, step and trust_radius positive, and start_noise, spread, "
+                f"shared_error and strangers not negative, but this is {self}."
             )
 
 
@@ -154,6 +167,12 @@ ENSEMBLE = CRLSOSearchConfig(
     spread=1.0,
     refit=RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0),
 )
+
+
+def random_design(domain: Domain, seed: int) -> np.ndarray:
+    """All architectures of a domain, int64, in the order in which a search with this seed labels the first of
+    them."""
+    return np.random.default_rng(seed).permutation(domain.distinct)
 
 
 class CRLSOSearch:
@@ -176,7 +195,7 @@ class CRLSOSearch:
         self._learn = learn
         self._space: LatentSpace | None = None
         self._generator = torch.Generator().manual_seed(seed)
-        self._design = iter(np.random.default_rng(seed).permutation(domain.distinct).tolist())
+        self._design = iter(random_design(domain, seed).tolist())
         self._values: dict[int, float] = {}  # by representative
         self._pending: list[int] = []
         self._radius, self._best = config.trust_radius, -math.inf
@@ -222,6 +241,7 @@ class CRLSOSearch:
                 break
             if not new:
                 noise, self._radius = noise * WIDER, self._radius * WIDER
+        found += self._strangers(found)
         return self._ranked(network, found)[: self.config.proposals] if found else []
 
     def _learned(self, rows: np.ndarray, values: np.ndarray) -> LatentSpace:
@@ -242,7 +262,11 @@ class CRLSOSearch:
         else:
             members, layers = self.config.members, self.config.layers
             network = InputConvexNetwork(
-                codes.shape[1], layers=layers, members=members, generator=self._generator
+                codes.shape[1],
+                layers=layers,
+                constraint=self.config.constraint,
+                members=members,
+                generator=self._generator,
             )
             scale = LabelScale("upper")
             scale.calibrate(values)
@@ -271,10 +295,21 @@ class CRLSOSearch:
                 seen.add(first)
         return found
 
+    def _strangers(self, found: list[int]) -> list[int]:
+        """Unknown rows from anywhere, at most ``strangers``, none of which was found on the way."""
+        if not self.config.strangers:
+            return []
+        unknown = np.setdiff1d(self.domain.distinct, [*self._values, *found])
+        order = torch.randperm(len(unknown), generator=self._generator)
+        return unknown[order[: self.config.strangers].numpy()].tolist()
+
     @torch.no_grad()
     def _ranked(self, network: InputConvexNetwork, rows: list[int]) -> list[int]:
         """The rows in the order of a draw from what the networks predict for them."""
         accuracy = 1 - network(self._space.codes[rows])  # [E, rows]
         noise = torch.randn(len(rows), generator=self._generator)
-        draw = accuracy.mean(dim=0) + self.config.spread * accuracy.std(dim=0, correction=0) * noise
+        deviation = torch.hypot(
+            self.config.spread * accuracy.std(dim=0, correction=0), torch.tensor(self.config.shared_error)
+        )
+        draw = accuracy.mean(dim=0) + deviation * noise
         return [rows[place] for place in draw.argsort(descending=True).tolist()]
