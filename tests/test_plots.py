@@ -84,12 +84,35 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
+    spaces |= crlso_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front, truth=truth,
     )  # fmt: skip
     frames = spaces | {figure: [frame] for figure, frame in frames.items()}
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
+
+
+def crlso_tables():
+    grid = [(x, y) for x in (-1.0, 0.0, 1.0) for y in (-2.0, 0.0, 2.0)]
+    spaces = ("with the regulariser", "without")
+    return dict(
+        convexity=[
+            [dict(network=name, quantile=q, gap=q - 0.5) for name in spaces for q in (0, 0.5, 1)],
+            [dict(network=name, share=s, below=s) for name in spaces for s in (0, 0.5, 1)],
+        ],
+        level_sets=[
+            [dict(space=name, x=x, y=y, accuracy=0.9 + x / 100) for name in spaces for x, y in grid],
+            [dict(space=name, x=x, y=y, predicted=0.9 - (x * x + y * y) / 100) for name in spaces for x, y in grid],
+        ],
+        ablations=[
+            [
+                dict(group=group, variant=f"{group} {number}", regret=number / 1000)
+                for group in ("CR-LSO", "search")
+                for number in (0, 1)
+            ]
+        ],
+    )  # fmt: skip
 
 
 def nasbench_tables():
@@ -150,7 +173,7 @@ def search_tables():
         for method in ("random search", "another one")
         for q in (10, 20, 50)
     ]
-    return dict(incumbents=[lines], optimum=[lines])
+    return dict(incumbents=[lines], optimum=[lines], against_baselines=[lines], optimum_met=[lines])
 
 
 def store(profile="quick"):

@@ -52,6 +52,17 @@ EXPERIMENTS = (
         "04_ngae_architectures",
         ("ngae.enas.top3_judged", "ngae.enas.flops_saving", "ngae.enas.flops_saving_cost"),
     ),
+    Experiment(
+        "Search by ascent of a concave accuracy",
+        "CR-LSO, NAS-Bench-201 and 101",
+        "07_crlso",
+        (
+            *(f"crlso.nb201.{name}.valid@500" for name in ("cifar10", "cifar100", "imagenet16")),
+            *(f"crlso.nb201.{name}.met@300_ensemble" for name in ("cifar10", "cifar100", "imagenet16")),
+            "crlso.digits-nb201.valid@300",
+            "crlso.digits-nb201.met@150_ensemble",
+        ),
+    ),
 )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from latentnas import paths
 from latentnas.claims import load_results
 from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - for notebooks
+from latentnas.plots.crlso import crlso_ablations, crlso_convexity, crlso_latent_map
 from latentnas.plots.nasbench import (
     nb101_accuracy,
     nb101_numberings,
@@ -69,6 +70,11 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "top_cells": ("04_ngae_architectures", ("cells",), ngae_top_cells),
     "truth": ("04_ngae_architectures", ("truth",), shared_and_from_scratch),
     "front": ("04_ngae_architectures", ("points",), accuracy_flops_front),
+    "convexity": ("07_crlso", ("gaps", "ends"), crlso_convexity),
+    "level_sets": ("07_crlso", ("points", "levels"), crlso_latent_map),
+    "against_baselines": ("07_crlso", ("curves",), incumbent_curves),
+    "optimum_met": ("07_crlso", ("found",), optimum_found),
+    "ablations": ("07_crlso", ("ablations",), crlso_ablations),
     "incumbents": ("09_benchmark", ("curves",), incumbent_curves),
     "optimum": ("09_benchmark", ("found",), optimum_found),
 }

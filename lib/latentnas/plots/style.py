@@ -27,6 +27,8 @@ METHOD_COLOURS = {
     "Gaussian process": SKY,
     "path-feature ensemble": BLUE,
     "CR-LSO": VERMILLION,
+    "CR-LSO as released": PURPLE,
+    "CR-LSO, ensemble": GREEN,
 }
 OTHER_COLOURS = (ORANGE, PURPLE, SKY, INK, YELLOW)  # methods not named above, in order of appearance
 MARKERS = "osD^vPX*"

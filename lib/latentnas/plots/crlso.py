@@ -1,0 +1,122 @@
+"""The figures of CR-LSO (notebook 07)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import PercentFormatter
+
+from latentnas.plots.style import (
+    BLUE,
+    DOUBLE,
+    GREEN,
+    GREY,
+    INK,
+    MARKERS,
+    ORANGE,
+    PALE,
+    PURPLE,
+    VERMILLION,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
+
+NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
+LEVELS = 9  # contours
+
+
+@styled
+def crlso_convexity(gaps, ends):
+    """Left: how far Jensen's inequality holds, pair by pair. Right: at what height gradient ascents end.
+
+    Columns of `gaps`: network, quantile (of the pairs, 0 to 1), gap (standard deviations of the predictions;
+    none may be negative for a convex network). Of `ends`: network, share (of the starts, 0 to 1, the highest
+    first), below (the highest end that was found, same unit).
+    """
+    gaps, ends = rows_of(gaps, "network", "quantile", "gap"), rows_of(ends, "network", "share", "below")
+    figure, axes = new_figure(2.6, columns=2)
+    inequality, heights = axes[0]
+    colours = dict(zip(dict.fromkeys([*gaps.network, *ends.network]), NETWORK_COLOURS))
+    for number, (network, colour) in enumerate(colours.items()):
+        of_network = gaps[gaps.network == network]
+        inequality.plot(of_network["quantile"], of_network.gap, color=colour, label=network)
+        of_network = ends[ends.network == network]
+        heights.plot(
+            of_network.share, -of_network.below, color=colour, label=network, marker=MARKERS[number],
+            markersize=3, markevery=0.2,
+        )  # fmt: skip
+    inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+    inequality.set_yscale("symlog", linthresh=1e-2)
+    inequality.set_xlabel("share of the pairs of points")
+    inequality.set_ylabel("Jensen gap (st. dev.)")
+    heights.set_xlabel("share of the starts")
+    heights.set_ylabel("end of the ascent, from\nthe highest (st. dev.)")
+    for ax in axes[0]:
+        ax.xaxis.set_major_formatter(PercentFormatter(1))
+    letter(axes, ["Convex where nothing is negative", "One maximum where the line is flat"])
+    figure.legend(*inequality.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    return figure
+
+
+@styled
+def crlso_latent_map(points, levels):
+    """A plane through each latent space: cells coloured by accuracy, lines of equal predicted accuracy.
+
+    Columns of `points`: space, x, y, accuracy (fraction). Of `levels`: space, x, y (a grid), predicted
+    (fraction, on the plane).
+    """
+    points = rows_of(points, "space", "x", "y", "accuracy")
+    levels = rows_of(levels, "space", "x", "y", "predicted")
+    spaces = list(points.groupby("space", sort=False))
+    figure, axes = new_figure(3.0, columns=len(spaces))
+    low, high = 100 * points.accuracy.quantile([0.1, 0.99])
+    for ax, (space, cloud) in zip(axes[0], spaces):
+        cloud = cloud.sort_values("accuracy", kind="stable")  # good cells on top
+        dots = ax.scatter(
+            cloud.x, cloud.y, c=100 * cloud.accuracy, s=2, cmap="viridis", vmin=low, vmax=high, linewidths=0,
+            rasterized=True,
+        )  # fmt: skip
+        grid = 100 * levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
+        heights = np.quantile(grid.to_numpy(), np.linspace(0.05, 0.98, LEVELS))
+        if grid.to_numpy().std() > 0:
+            lines = ax.contour(grid.columns, grid.index, grid, np.unique(heights), colors=INK, linewidths=0.6)
+            ax.clabel(lines, lines.levels[1::3], fmt="%.3g", fontsize=5.5)
+        ax.set(xlim=cloud.x.quantile([0.001, 0.999]), ylim=cloud.y.quantile([0.001, 0.999]))
+        ax.set_xlabel("direction of accuracy (st. dev.)")
+    axes[0, 0].set_ylabel("direction of most spread\n(st. dev.)")
+    letter(axes, [space for space, _ in spaces])
+    bar = figure.colorbar(dots, ax=axes, extend="both", pad=0.01, aspect=30)
+    bar.set_label("accuracy (%)")
+    bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def crlso_ablations(ablations):
+    """What a search loses against the optimum when one thing is changed, a dot a run and the mean as a line.
+
+    Columns: group, variant, regret (fraction: best validation accuracy of the table less that found). The
+    first variant is the reference, drawn as a vertical line.
+    """
+    ablations = rows_of(ablations, "group", "variant", "regret")
+    names = ablations.drop_duplicates("variant").reset_index()
+    figure = plt.figure(figsize=(0.75 * DOUBLE, 0.5 + 0.2 * len(names)), layout="constrained")
+    ax = figure.subplots()
+    colours = dict(zip(names.group.unique(), NETWORK_COLOURS))
+    for place, name in enumerate(names.itertuples()):
+        regret = 100 * ablations.regret[ablations.variant == name.variant]
+        colour = colours[name.group]
+        ax.plot(regret, np.full(len(regret), place), "o", color=colour, alpha=0.4, markersize=3, markeredgewidth=0)
+        ax.plot([regret.mean()] * 2, [place - 0.35, place + 0.35], color=colour, linewidth=2)
+        if name.Index == 0:
+            ax.axvline(regret.mean(), color=PALE, linewidth=0.8, linestyle=":", zorder=0)
+    ax.set_yticks(range(len(names)), names.variant)
+    for label, group in zip(ax.get_yticklabels(), names.group):
+        label.set_color(colours[group])
+    ax.invert_yaxis()
+    ax.set_xlim(left=-0.02 * max(0.01, 100 * ablations.regret.max()))
+    ax.set_xlabel("points of validation accuracy below the best cell (less is better)")
+    for group, colour in colours.items():
+        ax.plot([], [], color=colour, linewidth=2, label=group)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    return figure
