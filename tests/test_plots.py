@@ -147,7 +147,9 @@ def nasbench_tables():
         dict(cost=cost, accuracy=value, count=count)
         for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
     ]
+    alone = [dict(shared=value, from_scratch=0.9) for value in (0.7, 0.8)]
     return dict(
+        bundled=[named[:6], [dict(rank=rank, **spread) for rank in (25, 75)], shares[:3], levels[:3], effects[:4], alone],
         nb201_accuracy=[named, [dict(dataset=name, best=0.925) for name in sets]],
         nb201_noise=[
             [dict(dataset=name, rank=rank, low=0.001, median=0.002, high=0.01) for name in sets for rank in (25, 75)],

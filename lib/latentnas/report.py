@@ -63,6 +63,12 @@ EXPERIMENTS = (
             "crlso.digits-nb201.met@150_ensemble",
         ),
     ),
+    Experiment(
+        "Every search at equal numbers of queries",
+        "",
+        "09_benchmark",
+        tuple(f"ensemble.nb201.{name}.queries_to_optimum" for name in ("cifar10", "cifar100", "imagenet16")),
+    ),
 )
 
 

@@ -19,7 +19,7 @@ from latentnas import paths
 from latentnas.benchmarks.download import DataError
 from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
 from latentnas.supernet import cells
-from latentnas.supernet.measure import CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS
+from latentnas.supernet.measure import ALONE_FILE, CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS, SHARED_FILE
 
 VALID = f"digits/valid@{CELL_SCHEDULE.epochs}"
 TEST = f"digits/test@{CELL_SCHEDULE.epochs}"
@@ -99,6 +99,15 @@ def load_digits_cells() -> DigitsCells:
         "train-seconds": by_class["seconds"].to_numpy()[own],
     }).rename_axis("row")
     return DigitsCells(NASBENCH201, table, runs)
+
+
+def load_from_scratch() -> pd.DataFrame:
+    """The first architectures of `digits-enas` (see `benchmarks/enas.py`), which were also trained from scratch: columns
+    `arch`, `shared` (validation accuracy with shared weights), `valid` and `test` (from scratch, mean over seeds), in percent."""
+    alone = pd.read_csv(paths.BUNDLED / ALONE_FILE, index_col="row")
+    shared = pd.read_csv(paths.BUNDLED / SHARED_FILE).loc[alone.index]
+    means = {part: alone.filter(like=f"{part}_").mean(axis=1) for part in ("valid", "test")}
+    return pd.DataFrame({"arch": shared["arch"], "shared": shared["valid"], **means})
 
 
 def _check(measured: pd.DataFrame, classes: np.ndarray, accuracies: list[str], path) -> None:

@@ -14,6 +14,7 @@ from latentnas import paths
 from latentnas.claims import load_results
 from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - for notebooks
 from latentnas.plots.crlso import crlso_ablations, crlso_convexity, crlso_latent_map
+from latentnas.plots.digits import bundled_tables
 from latentnas.plots.nasbench import (
     nb101_accuracy,
     nb101_numberings,
@@ -62,6 +63,11 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
         nb101_accuracy,
     ),
     "nb101_cells": ("01_search_spaces", ("nb101_cells",), partial(space_cells, space=NASBENCH101)),
+    "bundled": (
+        "01_search_spaces",
+        tuple(f"digits_{name}" for name in ("histogram", "noise", "agreement", "levels", "effects", "shared")),
+        bundled_tables,
+    ),
     "training_curves": ("02_ngae_latent_space", ("history",), ngae_training_curves),
     "latent_map": ("02_ngae_latent_space", ("points",), ngae_latent_map),
     "predictor_scatter": ("03_ngae_predictor", ("predictions",), ngae_predictor_scatter),

@@ -1,0 +1,73 @@
+"""The figure of the tables that come with the project (notebook 01)."""
+
+import numpy as np
+from matplotlib.ticker import StrMethodFormatter
+
+from latentnas.plots.nasbench import only_the_best
+from latentnas.plots.spaces import heat
+from latentnas.plots.style import BLUE, GREY, INK, ORANGE, letter, new_figure, rows_of, styled
+
+
+@styled
+def bundled_tables(histogram, noise, agreement, levels, effects, shared):
+    """digits-nb201 in five panels: what accuracies there are, how noisy they are, whether two trainings agree, what
+    FLOPs buy and what each operation does; and how far the shared weights of digits-enas can be trusted.
+
+    Columns of `histogram`: signal ("validation" or "test"), accuracy (lower end of the bin; equal widths), count.
+    Of `noise`: rank (per cent, 100 the best), low, median, high (quartiles of the standard deviation between
+    seeds). Of `agreement`: share (the best so many per cent), spearman of two seeds, low, high. Of `levels`:
+    flops (multiply-adds), low, median, high (5, 50 and 95 % quantiles of test accuracy), best. Of `effects`: edge,
+    operation, places (mean rank in per cent of the cells that have it, less 50). Of `shared`: shared, from_scratch.
+    Accuracies are fractions.
+    """
+    histogram, noise = rows_of(histogram, "signal", "accuracy", "count"), rows_of(noise, "rank", "low", "median", "high")
+    agreement = rows_of(agreement, "share", "spearman", "low", "high")
+    levels = rows_of(levels, "flops", "low", "median", "high", "best")
+    effects, shared = rows_of(effects, "edge", "operation", "places"), rows_of(shared, "shared", "from_scratch")
+    figure, axes = new_figure(4.6, columns=3, rows=2)
+    counts, deviation, correlation, costs, table, trust = axes.flat
+
+    for (signal, bins), colour in zip(histogram.groupby("signal", sort=False), (ORANGE, BLUE)):
+        edges = 100 * np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
+        counts.stairs(bins["count"], edges, color=colour, label=signal, fill=signal == "validation", alpha=0.7)
+    counts.set_xlabel("accuracy (%)")
+    counts.set_ylabel("classes a bin")
+    counts.legend(loc="upper left")
+
+    deviation.plot(noise["rank"], 100 * noise["median"], color=BLUE)
+    deviation.fill_between(noise["rank"], 100 * noise.low, 100 * noise.high, color=BLUE, alpha=0.18, linewidth=0)
+    deviation.set_ylim(bottom=0)
+    deviation.set_xlabel("classes by rank (%), best right")
+    deviation.set_ylabel("st. dev. of seeds (points)")
+
+    errors = [agreement.spearman - agreement.low, agreement.high - agreement.spearman]
+    correlation.errorbar(agreement.share, agreement.spearman, errors, color=BLUE, marker="o", markersize=3, elinewidth=0.6)
+    correlation.axhline(0, color=GREY, linewidth=0.6)
+    correlation.set_ylim(-0.25, 1.03)
+    correlation.set_ylabel("Spearman of two seeds")
+    only_the_best(correlation)
+    correlation.set_xlabel("only the best … %")
+
+    levels = levels.sort_values("flops")
+    thousands = levels.flops / 1e3
+    costs.vlines(thousands, 100 * levels.low, 100 * levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
+    costs.plot(thousands, 100 * levels["median"], "o", color=BLUE, markersize=2.5, label="median")
+    costs.plot(thousands, 100 * levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
+    costs.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    costs.set_xlabel("FLOPs (thousands)")
+    costs.set_ylabel("test accuracy (%)")
+    costs.legend(loc="lower right")
+
+    grid = effects.pivot(index="edge", columns="operation", values="places")
+    grid = grid.loc[effects.edge.unique(), effects.operation.unique()]
+    limit = effects.places.abs().max()
+    heat(table, grid, -limit, limit, "PuOr", lambda value: f"{round(value):+d}".replace("-", "−"))
+    table.set_ylabel("edge")
+    table.set_xlabel("operation (places in a hundred)")
+
+    trust.plot(100 * shared.shared, 100 * shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
+    trust.set_xlabel("shared weights (%)")
+    trust.set_ylabel("from scratch (%)")
+    letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", "What FLOPs buy", "What operations do",
+                  "digits-enas, retrained"])  # fmt: skip
+    return figure
