@@ -66,7 +66,11 @@ def parser():
         help="set a parameter declared in a selected notebook; may be repeated",
     )
     result.add_argument(
-        "--jobs", type=positive, default=1, metavar="N", help="notebooks to run at the same time (default 1)"
+        "--jobs",
+        type=positive,
+        default=min(2, os.cpu_count() or 1),
+        metavar="N",
+        help="notebooks to run at the same time (default %(default)s)",
     )
     result.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
     return result
@@ -242,8 +246,9 @@ def run_snakemake(snakemake, agenda, jobs):
     os.environ.update(
         child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())}
     )
-    if jobs > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    side_by_side = min(jobs, len(names))
+    if side_by_side > 1:  # the threads of two processes on one core would wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // side_by_side)))
     from snakemake.cli import main as snakemake_main  # half a second to import
 
     with contextlib.suppress(SystemExit):
