@@ -10,8 +10,8 @@ import torch.nn.functional as functional
 from latentnas.search import supernet_training
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.one_shot import (
-    Darts, Gdas, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts, gdas,
-    random_sharing, spos, straight_through,
+    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts,
+    gdas, random_sharing, spos, straight_through,
 )  # fmt: skip
 from latentnas.search.supernet_training import SupernetSchedule, shared_accuracy, train_supernet
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -111,12 +111,12 @@ def test_a_training_cut_off_goes_on_to_the_same_end(data, path, tmp_path, every_
 def test_a_loss_that_is_not_finite_stops_and_names_the_step_and_the_checkpoint(data, path, every_epoch):
     bad = failing_after(data, 4, lambda images: images * float("nan"))
     with pytest.raises(
-        FloatingPointError, match=r"nan in step 5 \(epoch 2\).*search.safetensors has those after epoch 1"
+        FloatingPointError, match=r"nan in step 5 \(epoch 2\).*after epoch 1, are in .*search.safetensors\."
     ):
         train_supernet(SharedCells(SKELETON, 0), UniformCells(), bad, SCHEDULE, 0, path)
     assert path.exists()
     bad = failing_after(data, 0, lambda images: images * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 1 \(epoch 1\). None were saved"):
+    with pytest.raises(FloatingPointError, match=r"step 1 \(epoch 1\)\. .* None were saved"):
         train_supernet(SharedCells(SKELETON, 0), UniformCells(), bad, SCHEDULE, 0, path.with_name("none"))
 
 
@@ -229,3 +229,20 @@ def test_children_of_evolution_come_from_the_best():
     assert any(len(set(child)) == 2 for child in children[::2])  # crossed
     with pytest.raises(ValueError, match="parents=5"):
         TopKEvolution(domain, 0, TopKConfig(population=4, parents=5))
+
+
+def test_an_architecture_that_is_not_finite_stops_the_search_too(data, path):
+    strategy = Darts(0)
+    strategy.objective = lambda loss, done: loss * float("inf")
+    with pytest.raises(FloatingPointError, match=r"validation loss became inf in step 1 \(epoch 1\)"):
+        train_supernet(SharedCells(SKELETON, 0), strategy, data, SCHEDULE, 0, path)
+
+
+def test_a_cell_without_operations_teaches_nothing(data):
+    strategy = Gdas(0, GdasConfig(weight_decay=0.0))
+    strategy.variable.data[:, 0] = 1e4
+    before = strategy.variable.detach().clone()
+    loss = strategy.learn(
+        SharedCells(SKELETON, 0), data.valid.images, data.valid.labels, 0.5, torch.Generator()
+    )
+    assert loss == pytest.approx(np.log(10)) and torch.equal(strategy.variable, before)

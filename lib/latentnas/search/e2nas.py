@@ -129,7 +129,7 @@ class E2nas(LearnedCells):
         return 1 / (1 + math.exp(self.config.steepness * (2 * done - 1)))
 
     def log_densities(self, z: Tensor) -> dict[str, Tensor]:
-        """The three terms of the log density at ``z [D]``, each with its gradient.
+        """The three terms of the log density at ``z [D]``, each with its gradient; NaN before the first step.
 
         ``decoder``: how much the decoder contracts the space, minus the sum of the logs of the six singular
         values of the Jacobian of the chosen logits. (The released code adds that sum; in the density of a
@@ -137,12 +137,11 @@ class E2nas(LearnedCells):
         the archive, the mean over dimensions. ``residual``: of the archive's reconstruction residuals; a sum
         of normal kernels in place of the released histogram, which is flat between its steps.
         """
+        first = self.config.archive - self.remembered
         return {
             "decoder": -self.log_volume(z),
-            "latent": generalised_normal_log_density(
-                z, *fit_generalised_normal(self.points[-self.remembered :])
-            ).mean(),
-            "residual": kernel_log_density(self.residual(z), self.residuals[-self.remembered :]),
+            "latent": generalised_normal_log_density(z, *fit_generalised_normal(self.points[first:])).mean(),
+            "residual": kernel_log_density(self.residual(z), self.residuals[first:]),
         }
 
     def log_volume(self, z: Tensor) -> Tensor:
@@ -214,7 +213,7 @@ def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
 
 
 def cell_space(
-    training: TrainConfig = TrainConfig(epochs=20),
+    training: TrainConfig = TrainConfig(epochs=5),
     config: CRLSOConfig = CRLSOConfig(latent=30, convexity_weight=0.0),
 ) -> LatentSpace:
     """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded.

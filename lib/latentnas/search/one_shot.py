@@ -106,10 +106,12 @@ class LearnedCells(Strategy):
         factors = self.factors(done, generator).detach()
         return cross_entropy(network(images[:, None], factors[None]), labels)
 
-    def learn(self, network, images, labels, done, generator) -> None:
+    def learn(self, network, images, labels, done, generator) -> float:
         loss = cross_entropy(network(images[:, None], self.factors(done, generator)[None]), labels)
-        [self.variable.grad] = torch.autograd.grad(self.objective(loss, done), [self.variable])
+        objective = self.objective(loss, done)
+        [self.variable.grad] = torch.autograd.grad(objective, [self.variable], materialize_grads=True)
         self.optimizer.step()
+        return objective.item()
 
 
 class Darts(LearnedCells):
@@ -207,7 +209,8 @@ def random_sharing(
 ) -> Found:
     """Random search with parameter sharing: the best of ``cells`` random cells by shared accuracy.
 
-    The other arguments, here and below, are those of ``train_supernet``.
+    The other arguments, here and below, are those of ``train_supernet``. With the same ones SPOS has the same
+    training: the second of the two finds it in the file.
     """
     training = train_supernet(network, UniformCells(), data, schedule, seed, path)
     return _selected(RandomSearch(nasbench201_domain("string"), seed), network, data, training, cells)

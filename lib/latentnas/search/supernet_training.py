@@ -77,8 +77,9 @@ class Strategy(nn.Module):
 
     def learn(
         self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
-    ) -> None:
-        """Learn from validation images; the weights stay. Called after each step if there is an optimizer."""
+    ) -> float:
+        """Learn from validation images and return the loss; the weights stay. Called after each step of the
+        weights if there is an optimizer."""
         raise NotImplementedError
 
     def current(self) -> Tensor:
@@ -117,7 +118,7 @@ def train_supernet(
     Raises:
         ValueError: a batch larger than the training or the validation images, or a checkpoint of another
             skeleton, strategy, schedule or seed.
-        FloatingPointError: the loss is not finite; the last good checkpoint stays.
+        FloatingPointError: a loss or its gradient is not finite; the last good checkpoint stays.
     """
     _check_sizes(data, schedule)
     optimizer = torch.optim.SGD(
@@ -136,14 +137,10 @@ def train_supernet(
         try:
             loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
         except FloatingPointError as error:
-            kept = (
-                f"The checkpoint {path} has those after epoch {saved_epoch}"
-                if saved_epoch
-                else "None were saved yet"
-            )
+            kept = f"The last good ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else ""
             raise FloatingPointError(
-                f"{error} {kept} of good weights. Lower learning_rate (now {schedule.learning_rate}) or "
-                "gradient_clip, or look for images that are not finite."
+                f"{error} The weights are lost. {kept or 'None were saved before.'} Lower learning_rate (now "
+                f"{schedule.learning_rate}) or gradient_clip, or look for images that are not finite."
             ) from None
         history.append({"epoch": epoch + 1, "train_loss": loss} | _current(network, strategy, data))
         history[-1]["seconds"] = time.monotonic() - begun
@@ -182,34 +179,38 @@ def _epoch(
     steps = len(order) // schedule.batch_size
     losses = []
     for step in range(steps):
+        place = f"step {epoch * steps + step + 1} (epoch {epoch + 1})"
         done = (epoch + step / steps) / schedule.epochs
         rows = order[step * schedule.batch_size :][: schedule.batch_size]
         images = data.augment(data.train.images[rows], generator)
         loss = strategy.loss(network, *_moved(images, data.train.labels[rows], network), done, generator)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"The loss of the shared weights became {losses[-1]} in step {epoch * steps + step + 1} "
-                f"(epoch {epoch + 1})."
-            )
-        _step(network, optimizer, loss, done, schedule)
+        losses.append(_step(network, optimizer, loss, done, schedule, place))
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
             batch = _moved(data.valid.images[rows], data.valid.labels[rows], network)
-            strategy.learn(network, *batch, done, generator)
+            _require_finite("validation loss", strategy.learn(network, *batch, done, generator), place)
     return float(np.mean(losses))
 
 
-def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSchedule) -> None:
+def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSchedule, place: str) -> float:
+    """One update of the weights; the loss before it."""
+    optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
+    _require_finite("loss of the shared weights", loss.item(), place)
+    _require_finite("gradient of the shared weights", norm.item(), place)
     height = (1 + math.cos(math.pi * done)) / 2
     for group in optimizer.param_groups:
         group["lr"] = schedule.last_learning_rate + height * (
             schedule.learning_rate - schedule.last_learning_rate
         )
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
     optimizer.step()
+    return loss.item()
+
+
+def _require_finite(what: str, value: float, place: str) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(f"The {what} became {value} in {place}.")
 
 
 def _current(network: SharedCells, strategy: Strategy, data: ImageSets) -> dict:
