@@ -91,9 +91,8 @@ class E2nas(LearnedCells):
         start = 1e-3 * torch.randn(size, generator=Generator().manual_seed(seed), dtype=space.codes.dtype)
         super().__init__(start, config)
         self.space = space
-        self.register_buffer(
-            "points", torch.zeros(config.archive, size, dtype=start.dtype)
-        )  # the last is newest
+        # The archive: the newest point is the last, the first ``archive - remembered`` are not yet filled.
+        self.register_buffer("points", torch.zeros(config.archive, size, dtype=start.dtype))
         self.register_buffer("residuals", torch.zeros(config.archive, dtype=start.dtype))
         self.register_buffer("remembered", torch.tensor(0))
         self.register_buffer("previous", self.current())
@@ -110,7 +109,8 @@ class E2nas(LearnedCells):
         return self.decode(self.variable.detach()).detach().argmax(dim=1)
 
     def factors(self, done, generator) -> Tensor:
-        """One operation an edge; the gradient is that of the softmax at this operation."""
+        """One operation an edge; the gradient is that of the softmax at this operation. An edge with ``none``
+        has no gradient of its own: exploration, and what other edges do to z, lead away from it."""
         return straight_through(self.decode(self.variable))
 
     # exploration
