@@ -10,7 +10,6 @@ from latentnas.plots.style import (
     GREEN,
     GREY,
     INK,
-    MARKERS,
     ORANGE,
     PALE,
     PURPLE,
@@ -38,13 +37,11 @@ def crlso_convexity(gaps, ends):
     inequality, heights = axes[0]
     colours = dict(zip(dict.fromkeys([*gaps.network, *ends.network]), NETWORK_COLOURS))
     for number, (network, colour) in enumerate(colours.items()):
+        width = 1 + 1.2 * (len(colours) - 1 - number)  # lines that lie on each other can all be seen
         of_network = gaps[gaps.network == network]
-        inequality.plot(of_network["quantile"], of_network.gap, color=colour, label=network)
+        inequality.plot(of_network["quantile"], of_network.gap, color=colour, linewidth=width, label=network)
         of_network = ends[ends.network == network]
-        heights.plot(
-            of_network.share, -of_network.below, color=colour, label=network, marker=MARKERS[number],
-            markersize=3, markevery=0.2,
-        )  # fmt: skip
+        heights.plot(of_network.share, -of_network.below, color=colour, linewidth=width, label=network)
     inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     inequality.set_yscale("symlog", linthresh=1e-2)
     inequality.set_xlabel("share of the pairs of points")
