@@ -76,7 +76,9 @@ def crlso_latent_map(points, levels):
         grid = 100 * levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
         heights = np.quantile(grid.to_numpy(), np.linspace(0.05, 0.98, LEVELS))
         if grid.to_numpy().std() > 0:
-            lines = ax.contour(grid.columns, grid.index, grid, np.unique(heights), colors=INK, linewidths=0.6)
+            lines = ax.contour(
+                grid.columns, grid.index, grid, np.unique(heights), colors=INK, linewidths=0.6, linestyles="solid"
+            )
             ax.clabel(lines, lines.levels[1::3], fmt="%.3g", fontsize=5.5)
         ax.set(xlim=cloud.x.quantile([0.001, 0.999]), ylim=cloud.y.quantile([0.001, 0.999]))
         ax.set_xlabel("direction of accuracy (st. dev.)")
