@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 
+from model_checks import gru, linear, one_hot, two_layers
+
 
 @dataclass
 class Graph:
@@ -27,12 +29,6 @@ class Graph:
         return cls(batch.types[i, :n].tolist(), [[u for u in range(n) if adjacency[u][v]] for v in range(n)])
 
 
-def one_hot(index, size, like):
-    vector = torch.zeros(size, dtype=like.dtype, device=like.device)
-    vector[index] = 1.0
-    return vector
-
-
 def message_in(model, message, states, sources):
     """H_in = sum over u of sigmoid(G m_u) * (M m_u), with m_u = [h_u ; onehot(u)]; zeros without sources."""
     weight = message.mapper.weight
@@ -42,27 +38,6 @@ def message_in(model, message, states, sources):
         gate = torch.sigmoid(message.gate.weight @ m_u + message.gate.bias)
         total = total + gate * (weight @ m_u)
     return total
-
-
-def gru(cell, x, h):
-    """One step of a gated recurrent unit, written out; gates in PyTorch's order: reset, update, new."""
-    from_input = cell.weight_ih @ x + cell.bias_ih
-    from_hidden = cell.weight_hh @ h + cell.bias_hh
-    reset_i, update_i, new_i = from_input.chunk(3)
-    reset_h, update_h, new_h = from_hidden.chunk(3)
-    reset = torch.sigmoid(reset_i + reset_h)
-    update = torch.sigmoid(update_i + update_h)
-    new = torch.tanh(new_i + reset * new_h)
-    return (1 - update) * new + update * h
-
-
-def linear(layer, x):
-    return layer.weight @ x + layer.bias
-
-
-def two_layers(head, x):
-    """An output head: Linear, ReLU, Linear."""
-    return linear(head[2], torch.relu(linear(head[0], x)))
 
 
 def encode_reference(model, graph):

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch_geometric.nn import GINConv
 
 from latentnas import evaluate
-from latentnas.graphs import NO_VERTEX, DagBatch, equal
+from latentnas.graphs import equal
 from latentnas.models.arch2vec import Arch2Vec, Arch2VecConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
+from model_checks import assert_same_gradients, linear, random_dags, two_layers
 
 SMALL = Arch2VecConfig(num_types=5, num_vertices=7, hidden=12, latent=6, dropout=0.0, noise_scale=0.0)
 
@@ -26,20 +27,6 @@ def make_model(config=SMALL):
         layer.norm.running_mean.normal_()
         layer.norm.running_var.uniform_(0.5, 2)
     return model
-
-
-def cells(count, seed=0):
-    """Graphs of 2 to 7 vertices."""
-    generator = torch.Generator().manual_seed(seed)
-    num_vertices = torch.arange(count) % 6 + 2
-    position = torch.arange(7)
-    types = torch.randint(2, 5, (count, 7), generator=generator)
-    types = types.where(position > 0, 0).where(position != num_vertices[:, None] - 1, 1)
-    present = position < num_vertices[:, None]
-    edges = (torch.rand(count, 7, 7, generator=generator) < 0.5).triu(1)
-    return DagBatch(
-        types.where(present, NO_VERTEX), edges & present[:, :, None] & present[:, None, :], num_vertices
-    )
 
 
 def graph_reference(model, batch, i):
@@ -61,19 +48,18 @@ def graph_reference(model, batch, i):
             total = (1 + layer.eps) * states[v]
             for u in near[v]:
                 total = total + states[u]
-            out = layer.layers[2].weight @ torch.relu(layer.layers[0].weight @ total + layer.layers[0].bias)
-            out = out + layer.layers[2].bias
+            out = two_layers(layer.layers, total)
             out = (out - norm.running_mean) / torch.sqrt(
                 norm.running_var + norm.eps
             ) * norm.weight + norm.bias
             new.append(torch.relu(out))
         states = new
     types = edges = kl = 0.0
-    codes = [model.mu.weight @ h + model.mu.bias for h in states]
+    codes = [linear(model.mu, h) for h in states]
     for v in range(vertices):
-        log_deviation = model.log_deviation.weight @ states[v] + model.log_deviation.bias
+        log_deviation = linear(model.log_deviation, states[v])
         kl = kl - 0.5 * (1 + 2 * log_deviation - codes[v] ** 2 - (2 * log_deviation).exp()).sum()
-        logits = model.types.weight @ codes[v] + model.types.bias
+        logits = linear(model.types, codes[v])
         types = types - sum(
             F.logsigmoid(logit if on else -logit) for logit, on in zip(logits, x[v], strict=True)
         )
@@ -86,24 +72,17 @@ def graph_reference(model, batch, i):
 @pytest.mark.parametrize("kl_reduction", ["mean", "released"])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-8)])
 def test_loss_and_gradients_are_those_of_the_reference(kl_reduction, dtype, tolerance):
-    model, batch = make_model(replace(SMALL, kl_reduction=kl_reduction)).to(dtype), cells(6)
+    model, batch = make_model(replace(SMALL, kl_reduction=kl_reduction)).to(dtype), random_dags(6)
     types, edges, kl = (
         sum(parts) for parts in zip(*(graph_reference(model, batch, i) for i in range(6)), strict=True)
     )
     share = kl / (6 * 7) / (7 if kl_reduction == "mean" else 6 * 7)
     expected = types / (6 * 7 * 5) + edges / (6 * 7 * 7) + share
-    total = model.loss(batch)["total"]
-    torch.testing.assert_close(total, expected, rtol=tolerance, atol=tolerance)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    pairs = zip(
-        torch.autograd.grad(total, parameters), torch.autograd.grad(expected, parameters), strict=True
-    )
-    for name, (fast, slow) in zip(names, pairs, strict=True):
-        torch.testing.assert_close(fast, slow, rtol=10 * tolerance, atol=tolerance, msg=name)
+    assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance)
 
 
 def test_layers_are_pygs_gin():
-    model, batch = make_model(), cells(6)
+    model, batch = make_model(), random_dags(6)
     states = torch.randn(6, 7, 12)
     neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
     graph, source, target = neighbours.nonzero(as_tuple=True)
@@ -116,7 +95,7 @@ def test_layers_are_pygs_gin():
 
 
 def test_codes_do_not_depend_on_the_batch_and_the_embedding_is_their_mean():
-    model, batch = make_model().double(), cells(12)
+    model, batch = make_model().double(), random_dags(12)
     mu, _ = model.encode(batch)
     order = torch.randperm(12)
     torch.testing.assert_close(model.encode(batch[order])[0], mu[order])
@@ -152,7 +131,7 @@ def test_a_decode_without_output_ends_and_is_invalid():
 
 
 def test_bad_input_is_named():
-    model, batch = make_model(), cells(12)
+    model, batch = make_model(), random_dags(12)
     with pytest.raises(ValueError, match="at most 5 vertices, but the batch has one of 7"):
         make_model(replace(SMALL, num_vertices=5)).loss(batch)
     with pytest.raises(ValueError, match="batch is empty"):

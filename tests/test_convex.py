@@ -197,7 +197,7 @@ def test_levels_are_gaps_in_the_values():
 
 
 def test_project_reaches_networks_inside_a_model_and_leaves_the_free_weights():
-    model = nn.ModuleDict({"predictor": ConvexPredictor(LATENT), "other": nn.Linear(3, 3)})
+    model = nn.ModuleDict({"predictor": ConvexPredictor(InputConvexNetwork(LATENT)), "other": nn.Linear(3, 3)})
     before = {name: value.clone() for name, value in model.named_parameters()}
     with torch.no_grad():
         for parameter in model.parameters():
@@ -320,7 +320,7 @@ def test_labels_nothing_can_be_learnt_from_are_refused(kind, labels, words):
 
 
 def test_the_predictor_is_one_minus_the_network_and_concave():
-    predictor = ConvexPredictor(LATENT, hidden=16).double()
+    predictor = ConvexPredictor(InputConvexNetwork(LATENT, hidden=16)).double()
     predictor.calibrate(LABELS)
     z = points(5)
     torch.testing.assert_close(predictor(z), 1 - predictor.network(z)[0])

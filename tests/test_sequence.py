@@ -1,4 +1,4 @@
-"""S-VAE against a plain reference that reads and writes one row at a time, and the common loop and evaluation."""
+"""S-VAE and GraphRNN against a plain reference that reads and writes one row, and one edge, at a time."""
 
 from dataclasses import replace
 
@@ -7,47 +7,42 @@ import torch
 import torch.nn.functional as F
 
 from latentnas import evaluate
-from latentnas.graphs import NO_VERTEX, DagBatch, equal
-from latentnas.models.sequence import SVAE, SVAEConfig
+from latentnas.graphs import equal
+from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.train import TrainConfig, fit
+from model_checks import (
+    assert_same_gradients,
+    gru,
+    linear,
+    one_hot,
+    random_dags,
+    two_layers,
+    with_strong_weights,
+)
 
 SMALL = SVAEConfig(num_types=5, num_vertices=7, hidden=8, latent=6, noise_scale=0.0)
 
+both = pytest.mark.parametrize("model_class", [SVAE, GraphRNN], ids=lambda model_class: model_class.__name__)
 
-def make_model(config=SMALL):
+
+def make_model(model_class, config=SMALL):
     torch.manual_seed(0)
-    model = SVAE(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(2.0)
-    return model
+    return with_strong_weights(model_class(config))
 
 
-def cells(count, seed=0):
-    """Graphs of 2 to 7 vertices."""
-    generator = torch.Generator().manual_seed(seed)
-    num_vertices = torch.arange(count) % 6 + 2
-    position = torch.arange(7)
-    types = torch.randint(2, 5, (count, 7), generator=generator)
-    types = types.where(position > 0, 0).where(position != num_vertices[:, None] - 1, 1)
-    present = position < num_vertices[:, None]
-    edges = (torch.rand(count, 7, 7, generator=generator) < 0.5).triu(1)
-    return DagBatch(
-        types.where(present, NO_VERTEX), edges & present[:, :, None] & present[:, None, :], num_vertices
-    )
-
-
-def gru_step(gru, x, h):
-    from_input = gru.weight_ih_l0 @ x + gru.bias_ih_l0
-    from_hidden = gru.weight_hh_l0 @ h + gru.bias_hh_l0
-    (r_i, u_i, n_i), (r_h, u_h, n_h) = from_input.chunk(3), from_hidden.chunk(3)
-    reset, update = torch.sigmoid(r_i + r_h), torch.sigmoid(u_i + u_h)
-    return (1 - update) * torch.tanh(n_i + reset * n_h) + update * h
-
-
-def two_layers(head, x):
-    return head[2].weight @ torch.relu(head[0].weight @ x + head[0].bias) + head[2].bias
+def edge_logits(model, state, row, v):
+    """Logits of the edges into vertex v, from u = 0 to v - 1."""
+    start = torch.cat([state, row[: model.config.num_types]])
+    if isinstance(model, GraphRNN):
+        hidden = torch.tanh(linear(model.edges.initial, start))
+        before, logits = state.new_zeros(2), [None] * v
+        for u in reversed(range(v)):
+            hidden = gru(model.edges.cell, before, hidden)
+            logits[u] = linear(model.edges.head, hidden)[0]
+            before = one_hot(int(row[model.config.num_types + u]), 2, state)
+        return logits
+    return two_layers(model.edges.head, start)[:v]
 
 
 def reference(model, batch, i):
@@ -63,44 +58,41 @@ def reference(model, batch, i):
         rows.append(row)
     state = torch.zeros(config.hidden, dtype=dtype)
     for row in rows:
-        state = gru_step(model.reader, row, state)
-    mu, logvar = (layer.weight @ state + layer.bias for layer in (model.mu, model.logvar))
+        state = gru(model.reader, row, state)
+    mu, logvar = (linear(layer, state) for layer in (model.mu, model.logvar))
     loss = config.beta * -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
-    state = torch.tanh(model.initial.weight @ mu + model.initial.bias)
+    state = torch.tanh(linear(model.initial, mu))
     for v in range(1, count):
-        state = gru_step(model.writer, rows[v - 1], state)
+        state = gru(model.writer, rows[v - 1], state)
         loss = loss - F.log_softmax(two_layers(model.type_head, state), dim=0)[int(batch.types[i, v])]
-        logits = two_layers(model.edge_head, torch.cat([state, rows[v][: config.num_types]]))
-        for u in range(v):
-            loss = loss - F.logsigmoid(logits[u] if batch.adjacency[i, u, v] else -logits[u])
+        for u, logit in enumerate(edge_logits(model, state, rows[v], v)):
+            loss = loss - F.logsigmoid(logit if batch.adjacency[i, u, v] else -logit)
     return loss
 
 
+@both
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-8)])
-def test_loss_and_gradients_are_those_of_the_reference(dtype, tolerance):
-    model, batch = make_model().to(dtype), cells(8)
+def test_loss_and_gradients_are_those_of_the_reference(model_class, dtype, tolerance):
+    model, batch = make_model(model_class).to(dtype), random_dags(8)
     expected = sum(reference(model, batch, i) for i in range(8)) / 8
-    total = model.loss(batch)["total"]
-    torch.testing.assert_close(total, expected, rtol=tolerance, atol=tolerance)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    pairs = zip(
-        torch.autograd.grad(total, parameters), torch.autograd.grad(expected, parameters), strict=True
-    )
-    for name, (fast, slow) in zip(names, pairs, strict=True):
-        torch.testing.assert_close(fast, slow, rtol=10 * tolerance, atol=tolerance, msg=name)
+    assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance)
 
 
-def test_a_graphs_loss_does_not_depend_on_its_companions():
-    model, batch = make_model().double(), cells(12)
+@both
+def test_a_graphs_loss_and_code_do_not_depend_on_its_companions(model_class):
+    model, batch = make_model(model_class).double(), random_dags(12)
     alone = torch.stack([model.loss(batch[i : i + 1])["total"] for i in range(12)])
+    mu, _ = model.encode(batch)
     for rows in ([0, 1], [5, 0, 3], list(range(11, -1, -1))):
         torch.testing.assert_close(model.loss(batch[rows])["total"], alone[rows].mean())
+        torch.testing.assert_close(model.encode(batch[rows])[0], mu[rows])
 
 
-def test_a_handful_of_graphs_comes_back(tmp_path):
+@both
+def test_a_handful_of_graphs_comes_back(model_class, tmp_path):
     torch.manual_seed(0)
-    batch = cells(8)
-    model = SVAE(replace(SMALL, hidden=32, latent=8))
+    batch = random_dags(8)
+    model = model_class(replace(SMALL, hidden=32, latent=8))
     config = TrainConfig(epochs=250, batch_size=8, learning_rate=1e-2, precision="fp32")
     fit(model, batch, {}, config, tmp_path, device="cpu")
     model.eval()
@@ -109,9 +101,10 @@ def test_a_handful_of_graphs_comes_back(tmp_path):
     assert all(0 <= value <= 100 for value in evaluate.prior(model, NASBENCH101, batch, points=10).values())
 
 
-def test_sampled_shares_are_the_probabilities_of_the_loss():
+@both
+def test_sampled_shares_are_the_probabilities_of_the_loss(model_class):
     """exp(-loss) of a graph that ended with its output is its share of the decodes."""
-    model = make_model(replace(SMALL, num_vertices=3))
+    model = make_model(model_class, replace(SMALL, num_vertices=3))
     z = torch.randn(2, 6, generator=torch.Generator().manual_seed(5))
     graphs, source, count = model.sample_decodes(z, 50_000, torch.Generator().manual_seed(0))
     assert count[source == 0].sum() == count[source == 1].sum() == 50_000
@@ -128,24 +121,58 @@ def test_sampled_shares_are_the_probabilities_of_the_loss():
         )
 
 
-def test_trains_in_bf16(tmp_path):
+def test_greedy_edges_of_graphrnn_are_decided_from_the_nearest_vertex_back():
+    """Decodes of 30 points against the plain decisions, one after the other, at each of their vertices."""
+    model = with_strong_weights(make_model(GraphRNN))
+    z = 3 * torch.randn(30, 6, generator=torch.Generator().manual_seed(2))
+    graphs = model.decode(z)
+    assert graphs.adjacency.any(dim=1).float().mean() > 0.1 and len(set(graphs.keys())) > 5
+    with torch.no_grad():
+        for i, size in enumerate(graphs.num_vertices.tolist()):
+            state = torch.tanh(linear(model.initial, z[i]))
+            rows = model._rows(graphs.types[i : i + 1], graphs.adjacency[i : i + 1])[0]
+            for v in range(1, size):
+                state = gru(model.writer, rows[v - 1], state)
+                assert int(two_layers(model.type_head, state).argmax()) == graphs.types[i, v]
+                decided = [bool(logit > 0) for logit in edge_logits(model, state, rows[v], v)]
+                assert decided == graphs.adjacency[i, :v, v].tolist()
+
+
+@both
+def test_trains_in_bf16(model_class, tmp_path):
     config = TrainConfig(epochs=3, batch_size=5, learning_rate=1e-2, precision="bf16")
-    history = fit(SVAE(SMALL), cells(12), {}, config, tmp_path, device="cpu")
+    history = fit(model_class(SMALL), random_dags(12), {}, config, tmp_path, device="cpu")
     assert history["total"].iloc[-1] < history["total"].iloc[0]
 
 
-def test_a_decode_without_output_ends_and_is_invalid():
-    model = make_model()
+@both
+def test_a_decode_without_output_ends_and_is_invalid(model_class):
+    model = make_model(model_class)
     with torch.no_grad():
         model.type_head[2].bias[1] = -1e4
     graphs = model.decode(torch.randn(20, 6))
     assert (graphs.num_vertices == 7).all() and not NASBENCH101.is_valid(graphs).any()
 
 
-def test_bad_input_is_named():
-    model, batch = make_model(), cells(12)
+@both
+def test_decodes_end_with_their_first_output_and_stay_in_bounds(model_class):
+    model = make_model(model_class)
+    graphs, _, count = model.sample_decodes(torch.randn(50, 6), 20, torch.Generator().manual_seed(0))
+    position = torch.arange(7)
+    assert count.sum() == 1000 and graphs.num_vertices.min() == 2 and graphs.num_vertices.max() == 7
+    present = position < graphs.num_vertices[:, None]
+    assert torch.equal(graphs.types >= 0, present)
+    is_output = graphs.types == SMALL.output_type
+    assert not (is_output & (position < graphs.num_vertices[:, None] - 1)).any()
+    assert not (graphs.adjacency & ~(present[:, :, None] & present[:, None, :])).any()
+    assert not graphs.adjacency.tril().any()
+
+
+@both
+def test_bad_input_is_named(model_class):
+    model, batch = make_model(model_class), random_dags(12)
     with pytest.raises(ValueError, match="at most 5 vertices, but the batch has one of 7"):
-        make_model(replace(SMALL, num_vertices=5)).loss(batch)
+        make_model(model_class, replace(SMALL, num_vertices=5)).loss(batch)
     with pytest.raises(ValueError, match="batch is empty"):
         model.loss(batch[:0])
     assert model.encode(batch[:0])[0].shape == (0, 6) and len(model.decode(torch.zeros(0, 6))) == 0

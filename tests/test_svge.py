@@ -18,46 +18,18 @@ from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
+from model_checks import assert_same_gradients, gru, linear, random_dags, two_layers, with_strong_weights
 
 SMALL = SVGeConfig(num_types=5, num_vertices=7, hidden=8, latent=6, summary=5, noise_scale=0.0)
 CONFIGS = {"svge": SMALL, "dgmg": replace(SMALL, two_sided=False, reverse_messages=True)}
 
 
 def make_model(config, seed=0):
-    """Random weights far enough from zero that decisions differ from one another."""
     torch.manual_seed(seed)
-    model = SVGe(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(2.0)
-    return model
-
-
-def cells(count, seed=0):
-    """NAS-Bench-101-like graphs of 2 to 7 vertices, of all sizes."""
-    generator = torch.Generator().manual_seed(seed)
-    num_vertices = torch.arange(count) % 6 + 2
-    position = torch.arange(7)
-    types = torch.randint(2, 5, (count, 7), generator=generator)
-    types = types.where(position > 0, 0).where(position != num_vertices[:, None] - 1, 1)
-    types = types.where(position < num_vertices[:, None], NO_VERTEX)
-    edges = (torch.rand(count, 7, 7, generator=generator) < 0.5).triu(1)
-    present = types != NO_VERTEX
-    return DagBatch(types, edges & present[:, :, None] & present[:, None, :], num_vertices)
+    return with_strong_weights(SVGe(config))
 
 
 # The reference: one graph, one vertex and one edge at a time; it only reads a model's parameters.
-
-
-def two_layers(head, x):
-    return head[2].weight @ torch.relu(head[0].weight @ x + head[0].bias) + head[2].bias
-
-
-def gru_step(cell, x, h):
-    from_input, from_hidden = cell.weight_ih @ x + cell.bias_ih, cell.weight_hh @ h + cell.bias_hh
-    (r_i, u_i, n_i), (r_h, u_h, n_h) = from_input.chunk(3), from_hidden.chunk(3)
-    reset, update = torch.sigmoid(r_i + r_h), torch.sigmoid(u_i + u_h)
-    return (1 - update) * torch.tanh(n_i + reset * n_h) + update * h
 
 
 def one_round(layer, states, edges):
@@ -66,18 +38,15 @@ def one_round(layer, states, edges):
         total = torch.zeros_like(state)
         for u, w in edges:
             if w == v:
-                total = total + layer.message.weight @ torch.cat([states[u], state]) + layer.message.bias
+                total = total + linear(layer.message, torch.cat([states[u], state]))
             if u == v and layer.reverse is not None:
-                total = total + layer.reverse.weight @ torch.cat([states[w], state]) + layer.reverse.bias
-        new.append(gru_step(layer.cell, total, state))
+                total = total + linear(layer.reverse, torch.cat([states[w], state]))
+        new.append(gru(layer.cell, total, state))
     return new
 
 
 def summed_up(read_out, states):
-    gates = [torch.sigmoid(read_out.gate.weight[0] @ h + read_out.gate.bias[0]) for h in states]
-    return sum(
-        g * (read_out.mapper.weight @ h + read_out.mapper.bias) for g, h in zip(gates, states, strict=True)
-    )
+    return sum(torch.sigmoid(linear(read_out.gate, h)) * linear(read_out.mapper, h) for h in states)
 
 
 def encode_reference(model, types, edges):
@@ -134,27 +103,15 @@ def loss_reference(model, batch):
     return reconstruction, kl
 
 
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-8)])
 def test_loss_and_gradients_are_those_of_the_reference(name, dtype, tolerance):
-    model, batch = make_model(CONFIGS[name]).to(dtype), cells(12)
+    model, batch = make_model(CONFIGS[name]).to(dtype), random_dags(12)
     reconstruction, kl = loss_reference(model, batch)
     expected = (reconstruction + model.config.beta * kl) / len(batch)
     terms = model.loss(batch)
-    torch.testing.assert_close(terms["total"], expected, rtol=tolerance, atol=tolerance)
+    assert_same_gradients(model, terms["total"], expected, tolerance)
     torch.testing.assert_close(terms["kl"], kl / len(batch), rtol=tolerance, atol=tolerance)
-    fast, slow = gradients(model, terms["total"]), gradients(model, expected)
-    for parameter, gradient in slow.items():
-        assert gradient.abs().max() > 0, parameter
-        torch.testing.assert_close(
-            fast[parameter], gradient, rtol=10 * tolerance, atol=tolerance, msg=parameter
-        )
 
 
 class PyGRound(MessagePassing):
@@ -176,7 +133,7 @@ class PyGRound(MessagePassing):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dense_rounds_are_pygs_message_passing(name):
-    model, batch = make_model(CONFIGS[name]), cells(12)
+    model, batch = make_model(CONFIGS[name]), random_dags(12)
     states = torch.randn(12, 7, SMALL.hidden)
     present = batch.types != NO_VERTEX
     row = (present.flatten().cumsum(0) - 1).view_as(present)  # of each vertex among all that are present
@@ -190,7 +147,7 @@ def test_dense_rounds_are_pygs_message_passing(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_graphs_loss_does_not_depend_on_its_companions(name):
     """The authors' code mixes graphs up in its edge scorer unless the batch has one graph."""
-    model, batch = make_model(CONFIGS[name]).double(), cells(12)
+    model, batch = make_model(CONFIGS[name]).double(), random_dags(12)
     alone = torch.stack([model.loss(batch[i : i + 1])["total"] for i in range(12)])
     for rows in ([0, 1], [5, 0, 3], [11, 2, 2, 7, 4], list(range(11, -1, -1))):
         torch.testing.assert_close(model.loss(batch[rows])["total"], alone[rows].mean())
@@ -200,7 +157,7 @@ def test_a_graphs_loss_does_not_depend_on_its_companions(name):
 
 
 def test_positions_past_the_end_change_nothing():
-    batch = cells(12)
+    batch = random_dags(12)
     narrow, wide = make_model(SMALL).double(), make_model(replace(SMALL, num_vertices=10)).double()
     wide.load_state_dict(narrow.state_dict())
     first, second = narrow.loss(batch), wide.loss(batch)
@@ -212,7 +169,7 @@ def test_positions_past_the_end_change_nothing():
 
 
 def test_kl_weights():
-    batch = cells(12)
+    batch = random_dags(12)
     mean, released = make_model(SMALL).loss(batch), make_model(replace(SMALL, kl_reduction="sum")).loss(batch)
     reconstruction = mean["vertices"] + mean["edges"]
     torch.testing.assert_close(mean["total"], reconstruction + 0.005 * mean["kl"])
@@ -220,7 +177,7 @@ def test_kl_weights():
 
 
 def test_predictor_reads_mu_and_is_weighed_against_the_rest():
-    batch, labels = cells(12), torch.linspace(80, 94, 12)
+    batch, labels = random_dags(12), torch.linspace(80, 94, 12)
     model = make_model(replace(SMALL, latent=16, predictor=True, noise_scale=1.0))
     model.calibrate(labels)
     terms = model.loss(batch, labels, generator=torch.Generator().manual_seed(0))
@@ -239,7 +196,7 @@ def test_predictor_reads_mu_and_is_weighed_against_the_rest():
 @given(st.integers(0, 2**31))
 @settings(max_examples=20, deadline=None)
 def test_turning_graphs_twice_gives_them_back(seed):
-    batch = cells(12, seed)
+    batch = random_dags(12, seed)
     back = turned(batch)
     assert equal(turned(back), batch).all()
     for i in range(12):
@@ -331,7 +288,7 @@ def cut_to_two(graph):
 def test_a_handful_of_graphs_comes_back(name, tmp_path):
     """Trained by the common loop on graphs of several sizes, and measured by the common evaluation."""
     torch.manual_seed(0)
-    batch = cells(8)
+    batch = random_dags(8)
     model = SVGe(replace(CONFIGS[name], hidden=32, latent=8, summary=8))
     config = TrainConfig(epochs=150, batch_size=8, learning_rate=1e-2, precision="fp32")
     history = fit(model, batch, {}, config, tmp_path, device="cpu")
@@ -373,12 +330,12 @@ def test_too_many_vertices_are_refused():
     model = make_model(replace(SMALL, num_vertices=5))
     for call in (model.encode, model.loss):
         with pytest.raises(ValueError, match="at most 5 vertices, but the batch has one of 7"):
-            call(cells(12))
+            call(random_dags(12))
 
 
 @pytest.mark.parametrize("strange", [5, 9, NO_VERTEX, -2])
 def test_unknown_types_are_refused(strange):
-    batch = cells(12)
+    batch = random_dags(12)
     batch.types[5, 1] = strange
     for call in (make_model(SMALL).encode, make_model(SMALL).loss):
         with pytest.raises(ValueError, match=f"types 0 to 4, but the batch has a vertex of type {strange}"):
@@ -387,7 +344,7 @@ def test_unknown_types_are_refused(strange):
 
 def test_empty_batches():
     """Nothing encodes and decodes to nothing; a loss of nothing is refused."""
-    model, nothing = make_model(SMALL), cells(12)[:0]
+    model, nothing = make_model(SMALL), random_dags(12)[:0]
     mu, logvar = model.encode(nothing)
     assert mu.shape == logvar.shape == (0, 6)
     assert len(model.decode(mu)) == 0

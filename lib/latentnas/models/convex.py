@@ -180,7 +180,7 @@ class LabelScale(nn.Module):
 
 
 class ConvexPredictor(nn.Module):
-    """The predicted accuracy 1 - g(z), concave in z, on the scale of ``label_scale``.
+    """The predicted accuracy 1 - g(z), concave in z, on the scale of ``label_scale``; g has one member.
 
     Its loss is the convexity regulariser: with z from an encoder that is trained too. It has the interface of
     :class:`latentnas.models.predictors.Predictor`, so it can take that one's place in any autoencoder.
@@ -188,16 +188,9 @@ class ConvexPredictor(nn.Module):
     Shapes: ``[B, D] -> [B]``.
     """
 
-    def __init__(
-        self,
-        latent: int,
-        hidden: int = 128,
-        layers: int = 4,
-        constraint: str = "projection",
-        label_scale: str = "standardised",
-    ) -> None:
+    def __init__(self, network: InputConvexNetwork, label_scale: str = "standardised") -> None:
         super().__init__()
-        self.network = InputConvexNetwork(latent, hidden, layers, constraint)
+        self.network = network
         self.scale = LabelScale(label_scale)
 
     def calibrate(self, labels: Tensor) -> None:

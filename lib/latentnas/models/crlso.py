@@ -21,7 +21,8 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
-from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, LabelScale
+from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, InputConvexNetwork, LabelScale
+from latentnas.models.variational import full_precision, kl_divergence, reparameterize
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
@@ -139,13 +140,10 @@ class CRLSO(nn.Module):
             nn.Linear(config.hidden, self.encoder.layout.num_logits),
         )
         if config.convexity_weight:
-            self.performance = ConvexPredictor(
-                config.latent,
-                config.convex_hidden,
-                config.convex_layers,
-                config.constraint,
-                config.label_scale,
+            network = InputConvexNetwork(
+                config.latent, config.convex_hidden, config.convex_layers, config.constraint
             )
+            self.performance = ConvexPredictor(network, config.label_scale)
 
     def calibrate(self, performance: Tensor | None = None) -> None:
         """Check the training labels ``[B]`` and fix their scale; without the regulariser there are none."""
@@ -156,10 +154,6 @@ class CRLSO(nn.Module):
         """mu and logvar. Raises ValueError for graphs of a space the model was not built for."""
         cell = self.encoder(batch).sum(dim=0)
         return self.mu(cell), self.logvar(cell)
-
-    def reparameterize(self, mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        noise = torch.randn(mu.shape, generator=generator, device=mu.device)
-        return mu + self.config.noise_scale * noise * (logvar / 2).exp()
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
@@ -189,11 +183,11 @@ class CRLSO(nn.Module):
             performance: labels or pseudo-labels ``[B]``; none without the regulariser.
             generator: source of the sampling noise.
         """
-        mu, logvar = (values.float() for values in self.encode(batch))
-        z = self.reparameterize(mu, logvar, generator)
+        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         terms = self.encoder.layout.loss(self.decoder(z).float(), batch)
         total = sum(terms.values())
-        terms["kl"] = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean()
+        terms["kl"] = kl_divergence(mu, logvar).mean()
         total = total + self.config.beta * terms["kl"]
         if self.config.convexity_weight:
             read = z.detach() if self.config.detached else z

@@ -8,6 +8,7 @@ is that of the distinct graphs. Letters: M branches, N vertices, T node types, H
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -20,24 +21,30 @@ from latentnas.models.dagnn import DagDecoder, gru, message, type_gates
 POINTS_AT_ONCE = 2048  # latent points decoded together
 BRANCHES_AT_ONCE = 20_480  # decodes together, each at worst a branch of its own; bounds memory to about 2 GB at H = 501
 
+Decodes = tuple[DagBatch, Tensor, Tensor]  # distinct graphs, the row of z each came from, how often it came
+
 
 @torch.no_grad()
 def decode(decoder: DagDecoder, z: Tensor) -> DagBatch:
     """The graph of each z ``[B, D]``, every decision the most likely one."""
-    parts = [_Generation(decoder, rows, 1, None).run() for rows in z.split(POINTS_AT_ONCE)]
-    return DagBatch.cat(graphs for graphs, _, _ in parts)
+    return in_parts(lambda rows: _Generation(decoder, rows, 1, None).run(), z, 1)[0]
 
 
 @torch.no_grad()
-def sample(decoder: DagDecoder, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
+def sample(decoder: DagDecoder, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
     """``trials`` independent random decodes of every z ``[B, D]``, equal ones counted together.
 
     Returns:
         The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
         Both are int64, one entry a graph, and the counts of one z sum to ``trials``.
     """
+    return in_parts(lambda rows: _Generation(decoder, rows, trials, generator).run(), z, trials)
+
+
+def in_parts(write: Callable[[Tensor], Decodes], z: Tensor, trials: int) -> Decodes:
+    """What ``write`` decodes from z ``[B, D]``, given as many rows at once as ``trials`` decodes of each allow."""
     together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
-    parts = [_Generation(decoder, rows, trials, generator).run() for rows in z.split(together)]
+    parts = [write(rows) for rows in z.split(together)]
     return (
         DagBatch.cat(graphs for graphs, _, _ in parts),
         torch.cat([source + part * together for part, (_, source, _) in enumerate(parts)]),
@@ -86,7 +93,7 @@ class _Generation:
         self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
         self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
 
-    def run(self) -> tuple[DagBatch, Tensor, Tensor]:
+    def run(self) -> Decodes:
         finished = []
         for v in range(1, self.decoder.num_vertices):
             self._publish(v - 1)
@@ -115,7 +122,7 @@ class _Generation:
             self.branches.types[:, v] = self.decoder.output_type
             return
         probability = self.decoder.vertex_head(self.branches.state).softmax(dim=1)  # [M, T]
-        counts = _split_over_types(self.branches.count, probability, self.generator)
+        counts = split_over_types(self.branches.count, probability, self.generator)
         branch, types = counts.nonzero(as_tuple=True)
         self.branches = self.branches.take(branch)
         self.branches.count = counts[branch, types]
@@ -132,7 +139,7 @@ class _Generation:
         for u in range(v - 1, -1, -1):
             hidden = from_target + self.from_source[self.branches.rows[:, u]]
             probability = self.decoder.edge_head[1:](hidden).squeeze(1).sigmoid()
-            yes = _split_in_two(self.branches.count, probability, self.generator)
+            yes = split_in_two(self.branches.count, probability, self.generator)
             both = ((yes > 0) & (yes < self.branches.count)).nonzero().squeeze(1)
             if len(both):  # the "no" part of a split branch goes on as a branch of its own, at the end
                 index = torch.cat([torch.arange(len(yes), device=yes.device), both])
@@ -156,22 +163,50 @@ def _with_output(branches: _Branches, v: int) -> DagBatch:
     return DagBatch(branches.types, adjacency, torch.full_like(branches.source, v + 1))
 
 
-def _split_in_two(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
+def split_in_two(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
     """How many of each count ``[M]`` say yes; without a generator all or none."""
     if generator is None:
         return count * (probability > 0.5)
     return torch.binomial(count, probability.clamp(0, 1), generator=generator)
 
 
-def _split_over_types(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
+def split_over_types(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
     """Multinomial counts ``[M, T]`` of ``count [M]`` over ``probability [M, T]``; without a generator all to the largest."""
     if generator is None:
         return F.one_hot(probability.argmax(dim=1), probability.shape[1]) * count[:, None]
     split = torch.zeros_like(probability)
     left, mass = count.clone(), torch.ones_like(count)
     for t in range(probability.shape[1] - 1):
-        split[:, t] = _split_in_two(left, probability[:, t] / mass.clamp(min=1e-12), generator)
+        split[:, t] = split_in_two(left, probability[:, t] / mass.clamp(min=1e-12), generator)
         left = left - split[:, t]
         mass = mass - probability[:, t]
     split[:, -1] = left
     return split
+
+
+def split_over_edges(
+    count: Tensor, probability: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts ``[M]`` split over independent edges of ``probability [M, v]``.
+
+    Returns:
+        For each of R branches: the row it was split from, its edges (bool ``[R, v]``), its count.
+    """
+    row = torch.arange(len(count), device=count.device)
+    edges = torch.zeros_like(probability, dtype=torch.bool)
+    for u in range(probability.shape[1]):
+        index, taken, count = parted(count, split_in_two(count, probability[row, u], generator))
+        row, edges = row[index], edges[index]
+        edges[:, u] = taken
+    return row, edges, count
+
+
+def parted(count: Tensor, yes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The branches of counts ``[M]`` after a decision that ``yes [M]`` of each count take.
+
+    Returns:
+        For each of R branches: the row it was split from, whether it said yes (bool ``[R]``), its count.
+    """
+    index = torch.cat([(yes > 0).nonzero().squeeze(1), (yes < count).nonzero().squeeze(1)])
+    taken = torch.arange(len(index), device=index.device) < (yes > 0).sum()
+    return index, taken, torch.where(taken, yes[index], (count - yes)[index])

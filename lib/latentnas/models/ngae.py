@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.models import generate
-from latentnas.models.convex import ConvexPredictor
-from latentnas.models.dagnn import DagDecoder, DagEncoder
+from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
+from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.predictors import Predictor
+from latentnas.models.variational import full_precision, kl_divergence, reparameterize
 
 PREDICTORS = ("paper", "released", "convex", "none")
 
@@ -56,7 +57,7 @@ class NGAE(nn.Module):
     def __init__(self, config: NGAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = DagEncoder(config.num_types, config.num_vertices, config.hidden, config.latent)
+        self.encoder, messages = self.make_encoder()
         self.decoder = DagDecoder(
             config.num_types,
             config.num_vertices,
@@ -64,15 +65,21 @@ class NGAE(nn.Module):
             config.latent,
             config.input_type,
             config.output_type,
-            self.encoder.forward_message,
+            messages,
         )
         released = config.predictors == "released"
         if config.predictors != "none":
-            convex = config.predictors == "convex"
-            self.performance = (
-                ConvexPredictor(config.latent) if convex else Predictor(config.latent, config.hidden, released)
-            )
+            if config.predictors == "convex":
+                self.performance = ConvexPredictor(InputConvexNetwork(config.latent))
+            else:
+                self.performance = Predictor(config.latent, config.hidden, released)
             self.complexity = Predictor(config.latent, config.hidden, released)
+
+    def make_encoder(self) -> tuple[nn.Module, GatedMessage]:
+        """The encoder, and the message that the decoder passes on: the encoder's own, as in D-VAE."""
+        config = self.config
+        encoder = DagEncoder(config.num_types, config.num_vertices, config.hidden, config.latent)
+        return encoder, encoder.forward_message
 
     def calibrate(self, performance: Tensor | None = None, complexity: Tensor | None = None) -> None:
         """Fix the scale of the predictors from the training labels ``[B]``; D-VAE needs none."""
@@ -88,10 +95,6 @@ class NGAE(nn.Module):
                 f"{batch.max_vertices}; build the model with num_vertices={batch.max_vertices}."
             )
         return self.encoder(batch)
-
-    def reparameterize(self, mu: Tensor, logvar: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        noise = torch.randn(mu.shape, generator=generator, device=mu.device)
-        return mu + self.config.noise_scale * noise * (logvar / 2).exp()
 
     def decode(self, z: Tensor) -> DagBatch:
         """The graph of each z, every decision the most likely one."""
@@ -114,13 +117,13 @@ class NGAE(nn.Module):
             performance, complexity: labels ``[B]`` in their own unit; needed unless ``predictors="none"``.
             generator: source of the sampling noise.
         """
-        mu, logvar = (values.float() for values in self.encode(batch))
-        z = self.reparameterize(mu, logvar, generator)
+        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         vertices, edges = self.decoder.loss(z, batch)
         terms = {
             "vertices": vertices.mean(),
             "edges": edges.mean(),
-            "kl": -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1).mean(),
+            "kl": kl_divergence(mu, logvar).mean(),
         }
         total = terms["vertices"] + terms["edges"] + self.config.beta * terms["kl"]
         if self.config.predictors != "none":

@@ -1,7 +1,9 @@
-"""S-VAE: a graph read and written as a sequence, one row a vertex: its type and the edges into it.
+"""S-VAE and GraphRNN: a graph read and written as a sequence of rows, a vertex's type and the edges into it.
 
-The baseline of D-VAE (Zhang et al., 2019) that knows no graph structure: one GRU reads the rows, another writes
-them from z. All edges of a row are decided at once, given its type.
+The baselines of D-VAE (Zhang et al., 2019) that pass no messages: one GRU reads the rows, another writes
+them from z. S-VAE decides all edges of a row at once, given its type. GraphRNN (You et al., 2018) has one
+more GRU, which decides them one after the other, from the nearest vertex back, knowing the earlier decisions.
+It is no autoencoder by itself; reader and starting state are S-VAE's.
 
     loss = types + edges + beta * KL
 
@@ -17,14 +19,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.generate import BRANCHES_AT_ONCE, POINTS_AT_ONCE, _split_over_types
-from latentnas.models.svge_decode import _split_over_edges
-from latentnas.models.variational import fitted, full_precision, kl_divergence, reparameterize, require_some
+from latentnas.models.dagnn import gru, type_gates
+from latentnas.models.generate import (
+    Decodes,
+    in_parts,
+    parted,
+    split_in_two,
+    split_over_edges,
+    split_over_types,
+)
+from latentnas.models.variational import (
+    AutoregressiveVAE,
+    fitted,
+    full_precision,
+    kl_divergence,
+    reparameterize,
+    require_some,
+    two_layers,
+)
+
+NOT_YET = -1  # stands for the decision before the first one
 
 
 @dataclass(frozen=True)
 class SVAEConfig:
-    """Sizes and weights of S-VAE; the defaults are D-VAE's, on the ENAS space."""
+    """Sizes and weights of S-VAE and of GraphRNN; the defaults are D-VAE's, on the ENAS space."""
 
     num_types: int = 8  # T, input and output included
     num_vertices: int = 8  # N, the largest graph
@@ -43,11 +62,79 @@ class SVAEConfig:
             )
 
 
-class SVAE(nn.Module):
+class EdgesAtOnce(nn.Module):
+    """The edges into a vertex, all from the writer's state and the vertex's type, each for itself."""
+
+    def __init__(self, config: SVAEConfig) -> None:
+        super().__init__()
+        self.head = two_layers(config.hidden + config.num_types, 2 * config.hidden, config.num_vertices - 1)
+
+    def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
+        """``[B, N-1, N-1]``, source u of target v in row v - 1; those with u >= v mean nothing.
+
+        Args:
+            states: ``[B, N-1, H]`` before each vertex. types: one-hot ``[B, N-1, T]``. edges: the true ones,
+                ``[B, N-1, N-1]``; not needed here.
+        """
+        return self.head(torch.cat([states, types], dim=2))
+
+    def split(
+        self, count: Tensor, state: Tensor, types: Tensor, v: int, generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Branches split over the edges into vertex v; see :func:`split_over_edges`."""
+        probability = self.head(torch.cat([state, types], dim=1))[:, :v].sigmoid()
+        return split_over_edges(count, probability, generator)
+
+
+class EdgesInTurn(nn.Module):
+    """The edges into a vertex, from the nearest vertex back, by a GRU that reads the decision before.
+
+    It starts from the writer's state and the vertex's type, and reads no, yes, or, at first, nothing.
+    """
+
+    def __init__(self, config: SVAEConfig) -> None:
+        super().__init__()
+        self.initial = nn.Linear(config.hidden + config.num_types, config.hidden)
+        self.cell = nn.GRUCell(2, config.hidden)
+        self.head = nn.Linear(config.hidden, 1)
+
+    def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
+        """As of :class:`EdgesAtOnce`, each given the true edges from nearer vertices."""
+        width = edges.shape[2]
+        step = torch.arange(width, device=edges.device)
+        # which source of vertex v is decided at a step, and at which step a source is
+        turn = (step[:, None] - step).clamp(min=0).expand_as(edges)
+        before = F.pad(edges.gather(2, turn)[..., :-1].long(), (1, 0), value=NOT_YET)
+        hidden = self.initial(torch.cat([states, types], dim=2)).tanh()
+        steps = []
+        for gates in type_gates(self.cell, before).unbind(dim=2):
+            hidden = gru(self.cell, gates, hidden)
+            steps.append(hidden)
+        return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
+
+    def split(
+        self, count: Tensor, state: Tensor, types: Tensor, v: int, generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As of :class:`EdgesAtOnce`, one decision after the other."""
+        row = torch.arange(len(count), device=count.device)
+        edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
+        hidden, before = self.initial(torch.cat([state, types], dim=1)).tanh(), torch.full_like(row, NOT_YET)
+        for u in range(v - 1, -1, -1):
+            hidden = gru(self.cell, type_gates(self.cell, before), hidden)
+            probability = self.head(hidden).squeeze(1).sigmoid()
+            index, taken, count = parted(count, split_in_two(count, probability, generator))
+            row, edges, hidden, before = row[index], edges[index], hidden[index], taken.long()
+            edges[:, u] = taken
+        return row, edges, count
+
+
+class SVAE(AutoregressiveVAE):
     """The variational autoencoder; see the module's docstring.
 
     Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
     """
+
+    edges_class: type[EdgesAtOnce | EdgesInTurn] = EdgesAtOnce
 
     def __init__(self, config: SVAEConfig) -> None:
         super().__init__()
@@ -58,14 +145,8 @@ class SVAE(nn.Module):
         self.logvar = nn.Linear(hidden, config.latent)
         self.initial = nn.Linear(config.latent, hidden)
         self.writer = nn.GRU(row, hidden, batch_first=True)
-        self.type_head = nn.Sequential(
-            nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, config.num_types)
-        )
-        self.edge_head = nn.Sequential(
-            nn.Linear(hidden + config.num_types, 2 * hidden),
-            nn.ReLU(),
-            nn.Linear(2 * hidden, config.num_vertices - 1),
-        )
+        self.type_head = two_layers(hidden, 2 * hidden, config.num_types)
+        self.edges = self.edges_class(config)
 
     def calibrate(self) -> None:
         """Learns without labels: there is nothing to fix."""
@@ -80,25 +161,6 @@ class SVAE(nn.Module):
         last = states[torch.arange(len(batch), device=states.device), batch.num_vertices - 1]
         return self.mu(last), self.logvar(last)
 
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> DagBatch:
-        """The graph of each z, every decision the most likely one.
-
-        A graph that has N vertices and no output among them ends there; it is in no space, so counted invalid.
-        """
-        return self._decoded(z, 1, None)[0]
-
-    @torch.no_grad()
-    def sample_decodes(
-        self, z: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` independent random decodes of every z, equal ones counted together.
-
-        Returns:
-            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
-        """
-        return self._decoded(z, trials, generator)
-
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The terms of the loss, unweighted and averaged over the batch (nats)."""
         require_some(batch)
@@ -110,12 +172,10 @@ class SVAE(nn.Module):
         targets = batch.types[:, 1:]
         types = full_precision(self.type_head(states)).flatten(0, 1)
         types = F.cross_entropy(types, targets.flatten(), ignore_index=NO_VERTEX, reduction="sum")
-        edges = full_precision(
-            self.edge_head(torch.cat([states, rows[:, 1:, : self.config.num_types]], dim=2))
-        )
-        wanted = batch.adjacency[:, :-1, 1:].transpose(1, 2).to(edges.dtype)  # [B, v - 1, u]
-        edges = F.binary_cross_entropy_with_logits(edges, wanted, reduction="none")
-        decided = torch.ones_like(wanted[0]).tril() * (targets != NO_VERTEX)[:, :, None]
+        wanted = batch.adjacency[:, :-1, 1:].transpose(1, 2)  # [B, v - 1, u]
+        edges = full_precision(self.edges.logits(states, rows[:, 1:, : self.config.num_types], wanted))
+        edges = F.binary_cross_entropy_with_logits(edges, wanted.to(edges.dtype), reduction="none")
+        decided = torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None]
         terms = {
             "vertices": types / len(batch),
             "edges": (edges * decided).sum() / len(batch),
@@ -128,24 +188,14 @@ class SVAE(nn.Module):
         one_hot = F.one_hot(types + 1, self.config.num_types + 1)[..., 1:]
         return torch.cat([one_hot, adjacency[:, :-1].transpose(1, 2)], dim=2).to(self.mu.weight.dtype)
 
-    def _decoded(
-        self, z: Tensor, trials: int, generator: torch.Generator | None
-    ) -> tuple[DagBatch, Tensor, Tensor]:
-        together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
-        parts = [self._decoded_part(rows, trials, generator) for rows in z.split(together)]
-        return (
-            DagBatch.cat(graphs for graphs, _, _ in parts),
-            torch.cat([source + part * together for part, (_, source, _) in enumerate(parts)]),
-            torch.cat([count for _, _, count in parts]),
-        )
+    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        return in_parts(lambda rows: self._decoded_part(rows, trials, generator), z, trials)
 
-    def _decoded_part(self, z, trials, generator) -> tuple[DagBatch, Tensor, Tensor]:
+    def _decoded_part(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """Branches as in :mod:`latentnas.models.generate`; those that end leave the loop."""
         config, device = self.config, z.device
-        source, count = (
-            torch.arange(len(z), device=device),
-            torch.full((len(z),), float(trials), device=device),
-        )
+        source = torch.arange(len(z), device=device)
+        count = torch.full((len(z),), float(trials), device=device)
         types = torch.full((len(z), config.num_vertices), NO_VERTEX, device=device)
         types[:, 0] = config.input_type
         adjacency = torch.zeros(
@@ -157,11 +207,12 @@ class SVAE(nn.Module):
             if len(state):  # the GRU refuses a batch of none
                 row = self._rows(types, adjacency)[:, v - 1 : v]
                 state = self.writer(row, state[None].contiguous())[1][0]
-            counts = _split_over_types(count, self.type_head(state).softmax(dim=1), generator)
+            counts = split_over_types(count, self.type_head(state).softmax(dim=1), generator)
             branch, chosen = counts.nonzero(as_tuple=True)
             one_hot = F.one_hot(chosen, config.num_types).to(state.dtype)
-            probability = self.edge_head(torch.cat([state[branch], one_hot], dim=1))[:, :v].sigmoid()
-            part, edges, count = _split_over_edges(counts[branch, chosen], probability, generator)
+            part, edges, count = self.edges.split(
+                counts[branch, chosen], state[branch], one_hot, v, generator
+            )
             branch, chosen = branch[part], chosen[part]
             source, types, adjacency, state = source[branch], types[branch], adjacency[branch], state[branch]
             types[:, v], adjacency[:, :v, v] = chosen, edges
@@ -174,3 +225,9 @@ class SVAE(nn.Module):
         source, count = (torch.cat([part[i] for part in finished]) for i in (1, 2))
         order = source.argsort(stable=True)
         return graphs[order], source[order], count[order].long()
+
+
+class GraphRNN(SVAE):
+    """S-VAE with the edges of a vertex decided in turn; see the module's docstring."""
+
+    edges_class = EdgesInTurn

@@ -28,8 +28,17 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.dagnn import gru
+from latentnas.models.generate import Decodes
 from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
-from latentnas.models.variational import fitted, full_precision, kl_divergence, reparameterize, require_some
+from latentnas.models.variational import (
+    AutoregressiveVAE,
+    fitted,
+    full_precision,
+    kl_divergence,
+    reparameterize,
+    require_some,
+    two_layers,
+)
 
 KL_REDUCTIONS = ("mean", "sum")
 
@@ -156,9 +165,9 @@ class GraphGenerator(nn.Module):
         )
         self.summary = ReadOut(hidden, config.summary)
         self.summary_for_vertex = ReadOut(hidden, config.summary)
-        self.type_head = _two_layers(condition, hidden, config.num_types)
-        self.vertex_head = _two_layers(hidden + condition, hidden, hidden)
-        self.edge_head = _two_layers(2 * hidden + condition, hidden, 1)
+        self.type_head = two_layers(condition, hidden, config.num_types)
+        self.vertex_head = two_layers(hidden + condition, hidden, hidden)
+        self.edge_head = two_layers(2 * hidden + condition, hidden, 1)
 
     def first_states(self, types: Tensor, z: Tensor) -> Tensor:
         """States ``[M, 1, H]`` of graphs that consist of vertex 0, of the given types ``[M]``."""
@@ -217,10 +226,6 @@ class GraphGenerator(nn.Module):
         return of_types.view(len(z), -1).sum(dim=1), (of_edges * weight).sum(dim=1)
 
 
-def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-
 class PerformanceHead(nn.Module):
     """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale."""
 
@@ -254,7 +259,7 @@ class PerformanceHead(nn.Module):
         return (self(z) - self.standardise(labels)).square()
 
 
-class SVGe(nn.Module):
+class SVGe(AutoregressiveVAE):
     """The variational graph autoencoder; see the module's docstring.
 
     Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
@@ -277,28 +282,7 @@ class SVGe(nn.Module):
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
         return self.encoder(fitted(batch, self.config.num_vertices, self.config.num_types))
 
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> DagBatch:
-        """The graph of each z, every decision the most likely one.
-
-        A graph that has N vertices and no output among them ends there; it is in no space, so counted invalid.
-        """
-        return self._decoded(z, 1, None)[0]
-
-    @torch.no_grad()
-    def sample_decodes(
-        self, z: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` independent random decodes of every z, equal ones counted together.
-
-        Returns:
-            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
-        """
-        return self._decoded(z, trials, generator)
-
-    def _decoded(
-        self, z: Tensor, trials: int, generator: torch.Generator | None
-    ) -> tuple[DagBatch, Tensor, Tensor]:
+    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         config = self.config
         ends = (config.input_type, config.output_type)
         forward = sample_sequences(self.generator, z, trials, *ends, config.num_vertices, generator)

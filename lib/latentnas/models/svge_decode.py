@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.generate import BRANCHES_AT_ONCE, POINTS_AT_ONCE, _split_in_two, _split_over_types
+from latentnas.models.generate import Decodes, in_parts, split_over_edges, split_over_types
 
 
 @dataclass
@@ -41,7 +41,7 @@ def sample_sequences(
     last_type: int,
     num_vertices: int,
     generator: torch.Generator | None,
-) -> tuple[DagBatch, Tensor, Tensor]:
+) -> Decodes:
     """``trials`` random decodes of every z ``[B, D]`` from one end; without a generator the most likely one.
 
     Args:
@@ -52,21 +52,14 @@ def sample_sequences(
         The distinct graphs of each z, in the order of z, as the generator wrote them; the row of z each came
         from; how often it came.
     """
-    together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
-    parts = [
-        _sample_part(model, rows, trials, first_type, last_type, num_vertices, generator)
-        for rows in z.split(together)
-    ]
-    return (
-        DagBatch.cat(graphs for graphs, _, _ in parts),
-        torch.cat([source + part * together for part, (_, source, _) in enumerate(parts)]),
-        torch.cat([count for _, _, count in parts]),
-    )
+
+    def write(rows: Tensor) -> Decodes:
+        return _sample_part(model, rows, trials, first_type, last_type, num_vertices, generator)
+
+    return in_parts(write, z, trials)
 
 
-def _sample_part(
-    model, z, trials, first_type, last_type, num_vertices, generator
-) -> tuple[DagBatch, Tensor, Tensor]:
+def _sample_part(model, z, trials, first_type, last_type, num_vertices, generator) -> Decodes:
     points, device = len(z), z.device
     types = torch.full((points, num_vertices), NO_VERTEX, device=device)
     types[:, 0] = first_type
@@ -96,7 +89,7 @@ def _with_vertex(model, branches: _Branches, v: int, generator: torch.Generator 
     branches.states = model.propagate(branches.states, branches.adjacency[:, :v, :v])
     summary = model.summary(branches.states)
     probability = model.type_head(torch.cat([summary, branches.z], dim=1)).softmax(dim=1)
-    counts = _split_over_types(branches.count, probability, generator)
+    counts = split_over_types(branches.count, probability, generator)
     row, types = counts.nonzero(as_tuple=True)
     branches, summary = branches.take(row), summary[row]
     branches.count, branches.types[:, v] = counts[row, types], types
@@ -104,27 +97,11 @@ def _with_vertex(model, branches: _Branches, v: int, generator: torch.Generator 
     new = model.new_states(types, model.summary_for_vertex(branches.states), branches.z)
     step = torch.zeros(v, dtype=torch.long, device=row.device)
     logits = model.edge_logits(branches.states, new[:, None], summary[:, None], branches.z, step)
-    row, edges, count = _split_over_edges(branches.count, logits.sigmoid(), generator)
+    row, edges, count = split_over_edges(branches.count, logits.sigmoid(), generator)
     branches = branches.take(row)
     branches.count, branches.adjacency[:, :v, v] = count, edges
     branches.states = torch.cat([branches.states, new[row, None]], dim=1)
     return branches
-
-
-def _split_over_edges(
-    count: Tensor, probability: Tensor, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Split counts ``[M]`` over independent edges of ``probability [M, v]``: row, edges (bool ``[R, v]``), count."""
-    row = torch.arange(len(count), device=count.device)
-    edges = torch.zeros_like(probability, dtype=torch.bool)
-    for u in range(probability.shape[1]):
-        yes = _split_in_two(count, probability[row, u], generator)
-        index = torch.cat([(yes > 0).nonzero().squeeze(1), (yes < count).nonzero().squeeze(1)])
-        taken = torch.arange(len(index), device=index.device) < (yes > 0).sum()
-        count = torch.where(taken, yes[index], (count - yes)[index])
-        row, edges = row[index], edges[index]
-        edges[:, u] = taken
-    return row, edges, count
 
 
 def turned(batch: DagBatch) -> DagBatch:
@@ -144,11 +121,8 @@ def turned_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
 
 
 def merged_samples(
-    forward: tuple[DagBatch, Tensor, Tensor],
-    backward: tuple[DagBatch, Tensor, Tensor],
-    trials: int,
-    generator: torch.Generator | None,
-) -> tuple[DagBatch, Tensor, Tensor]:
+    forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None
+) -> Decodes:
     """Each forward graph with the edges of a backward graph of the same z added; arguments as from `sample_sequences`.
 
     The two are drawn independently, so which decode meets which is drawn here. A backward graph is laid with
@@ -170,7 +144,7 @@ def merged_samples(
     return _distinct(DagBatch(graphs.types, edges, graphs.num_vertices), source[first], count)
 
 
-def _distinct(graphs: DagBatch, source: Tensor, count: Tensor) -> tuple[DagBatch, Tensor, Tensor]:
+def _distinct(graphs: DagBatch, source: Tensor, count: Tensor) -> Decodes:
     """Equal graphs of one z counted together."""
     rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1).long()], dim=1)
     rows, group = rows.unique(dim=0, return_inverse=True)

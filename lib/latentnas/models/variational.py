@@ -1,12 +1,13 @@
-"""What the variational autoencoders on whole graphs share: the check of their input, the noise, the KL term."""
+"""What the variational autoencoders share: input, noise, KL term, heads, two ways to decode."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.models.generate import Decodes
 
 
 def fitted(batch: DagBatch, num_vertices: int, num_types: int) -> DagBatch:
@@ -53,3 +54,34 @@ def reparameterize(mu: Tensor, logvar: Tensor, scale: float, generator: torch.Ge
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """From N(mu, exp(logvar)) to N(0, 1), summed over the D dimensions, ``[B]`` (nats)."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1)
+
+
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A head: Linear, ReLU, Linear."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+class AutoregressiveVAE(nn.Module):
+    """An autoencoder that writes a graph decision by decision; ``_decoded`` of a subclass says how."""
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> DagBatch:
+        """The graph of each z, every decision the most likely one.
+
+        A graph that has N vertices and no output among them ends there; it is in no space, so it counts as
+        invalid.
+        """
+        return self._decoded(z, 1, None)[0]
+
+    @torch.no_grad()
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """``trials`` independent random decodes of every z, equal ones counted together.
+
+        Returns:
+            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
+        """
+        return self._decoded(z, trials, generator)
+
+    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        """``trials`` decodes of every z; without a generator every decision is the most likely one."""
+        raise NotImplementedError
