@@ -1,0 +1,89 @@
+"""What all generative models share: noise, KL, one training and one evaluation for all on all spaces."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from latentnas import evaluate, train
+from latentnas.graphs import DagBatch
+from latentnas.models.arch2vec import Arch2Vec, Arch2VecConfig
+from latentnas.models.gcn import GCN, GCNConfig
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
+from latentnas.models.svge import DGMG_CONFIG, SVGe, SVGeConfig
+from latentnas.models.variational import kl_divergence, reparameterize
+from latentnas.spaces.enas import ENAS
+from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench201 import NASBENCH201
+
+ONE_SIDED = {"two_sided": DGMG_CONFIG.two_sided, "reverse_messages": DGMG_CONFIG.reverse_messages}
+MODELS = {  # class, configuration, options, labels it learns from
+    "NGAE": (NGAE, NGAEConfig, {}, ("performance", "complexity")),
+    "D-VAE": (NGAE, NGAEConfig, {"predictors": "none"}, ()),
+    "GCN": (GCN, GCNConfig, {}, ()),
+    "S-VAE": (SVAE, SVAEConfig, {}, ()),
+    "GraphRNN": (GraphRNN, SVAEConfig, {}, ()),
+    "SVGe": (SVGe, SVGeConfig, {}, ()),
+    "SVGe with predictor": (SVGe, SVGeConfig, {"predictor": True}, ("performance",)),
+    "DGMG": (SVGe, SVGeConfig, ONE_SIDED, ()),
+    "arch2vec": (Arch2Vec, Arch2VecConfig, {}, ()),
+}
+
+
+@pytest.mark.parametrize("space", [ENAS, NASBENCH101, NASBENCH201], ids=lambda space: space.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_trains_and_is_measured_on_every_space(name, space, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
+    model_class, config_class, options, labels = MODELS[name]
+    config = config_class(
+        num_types=space.num_types,
+        num_vertices=space.num_vertices,
+        output_type=space.output_type,
+        hidden=16,
+        latent=8,
+        **options,
+    )
+    batch = space.sample(12, seed=0)
+    targets = {label: torch.linspace(0.7, 0.9, 12) for label in labels}
+    training = train.TrainConfig(epochs=2, batch_size=12, precision="bf16")
+    run = train.train_model(name, model_class, config, batch, targets, training)
+    assert len(run.history) == 2 and np.isfinite(run.history).all(axis=None)
+
+    mu = evaluate.encode_all(run.model, batch)
+    decoded = run.model.decode(mu)
+    assert mu.isfinite().all() and mu.dtype == torch.float32
+    assert len(decoded) == 12 and decoded.max_vertices == space.num_vertices
+    assert_is_a_dag_batch(decoded)
+    assert set(evaluate.reconstruction(run.model, batch, trials=3)) == {"published", "clean"}
+    shares = evaluate.prior(run.model, space, batch, points=5)
+    assert len(shares) == 6 and all(0 <= value <= 100 for value in shares.values())
+    if labels:
+        predicted = evaluate.predicted_accuracy(run.model, batch)
+        assert predicted.shape == (12,) and np.isfinite(predicted).all()
+
+
+def assert_is_a_dag_batch(batch: DagBatch):
+    present = torch.arange(batch.max_vertices) < batch.num_vertices[:, None]
+    assert torch.equal(batch.types >= 0, present)
+    assert not batch.adjacency.tril().any()
+    assert not (batch.adjacency & ~(present[:, :, None] & present[:, None, :])).any()
+
+
+def test_noise_comes_from_the_generator_and_is_scaled():
+    mu, logvar = torch.randn(20_000, 2), torch.tensor([0.0, 2.0]).expand(20_000, 2)
+    z, again = (reparameterize(mu, logvar, 0.01, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(z, again)
+    assert (z - mu).std(dim=0).tolist() == pytest.approx([0.01, 0.01 * math.e], rel=0.03)
+    assert torch.equal(reparameterize(mu, logvar, 0.0, None), mu)
+
+
+def test_kl_divergence_is_torchs():
+    mu, logvar = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    posterior, prior = (
+        torch.distributions.Normal(mu, (logvar / 2).exp()),
+        torch.distributions.Normal(0.0, 1.0),
+    )
+    expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1)
+    torch.testing.assert_close(kl_divergence(mu, logvar), expected)
