@@ -1,5 +1,6 @@
 """Generative metrics against counting one by one, and the judge against the table."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import torch
 
 from latentnas.benchmarks.download import Source
 from latentnas.benchmarks.enas import EnasBenchmark
-from latentnas.evaluate import encode_all, prior, reconstruction
+from latentnas.evaluate import (
+    distance_correlation,
+    encode_all,
+    latent_lines,
+    prior,
+    reconstruction,
+    smoothness,
+)
 from latentnas.graphs import DagBatch
 from latentnas.judge import SharedWeightsJudge, train_judge
 from latentnas.models.ngae import NGAE, NGAEConfig
@@ -87,6 +95,44 @@ def test_nothing_valid_gives_zeros():
     graphs.adjacency[:, 0, 1] = False
     result = prior(Memory(graphs), ENAS, graphs, 20)
     assert result["validity_published"] == result["uniqueness_published"] == result["novelty_clean"] == 0
+
+
+def test_lines_join_different_codes_straight():
+    mu = torch.arange(40.0).view(20, 2) ** 1.5
+    z = latent_lines(mu, 300, 4, seed=1)
+    assert z.shape == (300, 5, 2) and torch.equal(z, latent_lines(mu, 300, 4, seed=1))
+    known = {tuple(row) for row in mu.tolist()}
+    for line in z:
+        assert tuple(line[0].tolist()) in known and tuple(line[4].tolist()) in known
+        assert not torch.equal(line[0], line[4])
+        share = torch.tensor([[0.25], [0.5], [0.75]])
+        torch.testing.assert_close(line[1:4], line[:1] + share * (line[4] - line[0]))
+
+
+def test_smoothness_equals_counting_point_by_point():
+    graphs = ENAS.sample(30, seed=2)
+    graphs.adjacency[:10, 2, 3] = False  # not valid
+    model, rows = Memory(graphs), torch.tensor([[0, 5, 5, 29], [12, 12, 12, 12], [20, 9, 20, 21]])
+    frame = smoothness(model, ENAS, rows[..., None].float())
+    for line, found in zip(rows.tolist(), frame.itertuples(), strict=True):
+        steps = [edits(graphs, a, b) for a, b in pairwise(line)]
+        assert found.validity == pytest.approx(100 * sum(row >= 10 for row in line) / 4)
+        assert found.graphs == len(set(line)) and found.between_ends == edits(graphs, line[0], line[-1])
+        assert found.on_the_way == sum(steps) and found.largest == max(steps)
+
+
+def edits(graphs, a, b):
+    types = sum(x != y for x, y in zip(graphs.types[a].tolist(), graphs.types[b].tolist(), strict=True))
+    first, second = ({tuple(edge) for edge in graphs.adjacency[row].nonzero().tolist()} for row in (a, b))
+    return types + len(first ^ second)
+
+
+def test_distance_correlation_of_a_perfect_and_of_a_random_code():
+    batch = ENAS.sample(60, seed=3)
+    one_hot, edges = torch.nn.functional.one_hot(batch.types, 8).flatten(1), batch.adjacency.flatten(1)
+    perfect = torch.cat([one_hot, edges, edges], dim=1).double()  # its distance: the root of twice the edits
+    assert distance_correlation(perfect, batch) == pytest.approx(1)
+    assert abs(distance_correlation(torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), batch)) < 0.1
 
 
 def test_metrics_of_an_untrained_model():

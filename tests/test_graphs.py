@@ -4,7 +4,17 @@ import networkx
 import pytest
 import torch
 
-from latentnas.graphs import NO_VERTEX, DagBatch, canonical_hash, equal, from_networkx, from_pyg, to_networkx, to_pyg
+from latentnas.graphs import (
+    NO_VERTEX,
+    DagBatch,
+    canonical_hash,
+    edit_distance,
+    equal,
+    from_networkx,
+    from_pyg,
+    to_networkx,
+    to_pyg,
+)
 
 
 def graphs_of_any_size(count=50, vertices=7, seed=0):
@@ -33,6 +43,22 @@ def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
     same = lambda first, second: first["type"] == second["type"]
     for index, graph in enumerate(graphs):
         assert networkx.is_isomorphic(graph, to_networkx(back, index), node_match=same)
+
+
+def test_edit_distance_counts_changes_and_is_no_less_than_that_of_networkx():
+    first, second = graphs_of_any_size(30, vertices=4, seed=1), graphs_of_any_size(30, vertices=4, seed=2)
+    distance = edit_distance(first, second)
+    assert torch.equal(distance, edit_distance(second, first))
+    assert torch.equal(distance == 0, equal(first, second)) and not edit_distance(first, first).any()
+    same = lambda a, b: a["type"] == b["type"]
+    for index in range(30):
+        graphs = to_networkx(first, index), to_networkx(second, index)
+        least = networkx.graph_edit_distance(*graphs, node_match=same)
+        assert least <= distance[index]
+    changed = DagBatch(first.types.clone(), first.adjacency.clone(), first.num_vertices)
+    changed.types[:, 0] += 1
+    changed.adjacency[:, 0, 1] ^= True
+    assert (edit_distance(first, changed) == 2).all()
 
 
 def test_cycles_and_graphs_that_are_too_large_are_refused():

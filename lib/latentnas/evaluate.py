@@ -1,4 +1,4 @@
-"""How good a graph autoencoder is: reconstruction, validity, uniqueness, novelty.
+"""How good a graph autoencoder is: reconstruction, validity, uniqueness, novelty, smoothness.
 
 Every generative number comes twice. *As published* follows D-VAE's protocol, which NGAE and SVGe share:
 position by position equality, 10 x 10 decodes of each test graph, 1,000 latent points x 10 decodes. *Clean*
@@ -8,10 +8,12 @@ decodes each latent point once, every decision the most likely one, and compares
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import torch
 from torch import Tensor
 
-from latentnas.graphs import DagBatch, canonical_hash, equal
+from latentnas.graphs import DagBatch, canonical_hash, edit_distance, equal
+from latentnas.stats import spearman
 
 GRAPHS_AT_ONCE = 2048
 PUBLISHED_TRIALS = 100  # 10 encodings x 10 decodings; the encodings are the same (mu) in evaluation mode
@@ -79,6 +81,50 @@ def _shares(graphs: DagBatch, count: Tensor, space, train: DagBatch, identity) -
         "uniqueness": 100 * len(set(keys)) / max(total, 1),
         "novelty": 100 * new / max(total, 1),
     }
+
+
+def latent_lines(mu: Tensor, lines: int, steps: int, seed: int = 0) -> Tensor:
+    """Straight lines ``[lines, steps + 1, D]`` between random pairs of the codes ``mu [B, D]``."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randint(len(mu), (lines,), generator=generator)
+    end = (start + torch.randint(1, len(mu), (lines,), generator=generator)) % len(mu)  # never the start itself
+    share = torch.linspace(0, 1, steps + 1, dtype=mu.dtype, device=mu.device)[:, None]
+    return torch.lerp(mu[start.to(mu.device), None], mu[end.to(mu.device), None], share)
+
+
+@torch.no_grad()
+def smoothness(model, space, z: Tensor) -> pandas.DataFrame:
+    """What is decoded, greedily, along lines ``z [lines, points, D]``, one row a line.
+
+    `validity`: share of its points that give a valid graph, in percent. `graphs`: how many different ones.
+    `between_ends`: edit distance of the graphs at both ends. `on_the_way`: the sum of those from point to
+    point, `largest`: the largest of them; a line that makes only changes which its end needs, a few at a
+    time, has `on_the_way` equal to `between_ends`, and a small `largest`.
+    """
+    model.eval()
+    lines, points = z.shape[:2]
+    decoded = model.decode(z.flatten(0, 1)).to("cpu")
+    place = torch.arange(lines * points).view(lines, points)
+    valid = torch.as_tensor(space.is_valid(decoded)).view(lines, points)
+    hashes = canonical_hash(decoded).view(lines, points)
+    before, after = decoded[place[:, :-1].flatten()], decoded[place[:, 1:].flatten()]
+    step = edit_distance(before, after).view(lines, points - 1)
+    columns = {
+        "validity": 100 * valid.double().mean(dim=1),
+        "graphs": torch.tensor([len(row.unique()) for row in hashes]),
+        "between_ends": edit_distance(decoded[place[:, 0]], decoded[place[:, -1]]),
+        "on_the_way": step.sum(dim=1),
+        "largest": step.amax(dim=1),
+    }
+    return pandas.DataFrame({name: values.numpy() for name, values in columns.items()})
+
+
+def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: int = 0) -> float:
+    """Rank correlation, over random pairs, of the distance of codes ``mu [B, D]`` and that of their graphs."""
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randint(len(batch), (2, pairs), generator=generator)
+    apart = (mu[first.to(mu.device)] - mu[second.to(mu.device)]).norm(dim=1)
+    return spearman(apart.cpu(), edit_distance(batch[first], batch[second]))
 
 
 @torch.no_grad()

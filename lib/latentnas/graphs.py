@@ -76,6 +76,16 @@ def equal(first: DagBatch, second: DagBatch) -> Tensor:
     return same_types & (first.adjacency == second.adjacency).flatten(1).all(dim=1)
 
 
+def edit_distance(first: DagBatch, second: DagBatch) -> Tensor:
+    """Types and edges in which graph b of both batches differ, position by position, int64 ``[B]``.
+
+    A vertex that only one of them has counts as one type. This many changes turn one graph into the other, so
+    it is never less than their graph edit distance, which may number the vertices anew.
+    """
+    types = (first.types != second.types).sum(dim=1)
+    return types + (first.adjacency != second.adjacency).flatten(1).sum(dim=1)
+
+
 def canonical_hash(batch: DagBatch) -> Tensor:
     """A hash that does not depend on how vertices are numbered, int64 ``[B]``.
 
