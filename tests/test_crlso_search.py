@@ -11,6 +11,7 @@ from latentnas import train
 from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig
 from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
+from latentnas.search import crlso
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.crlso import (
     AS_RELEASED,
@@ -25,6 +26,7 @@ from latentnas.search.crlso import (
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig
+from test_crlso import CELLS
 from test_search_base import Spy, toy_domain
 
 REFIT = RefitConfig(epochs=20, learning_rate=1e-2)
@@ -283,6 +285,27 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
     again = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)  # from the checkpoints
     assert again.equals(history)
+
+
+def test_the_autoencoder_can_learn_from_a_part_of_the_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
+    cells, seen = CELLS["nasbench101"], []
+    monkeypatch.setattr(
+        crlso, "train_model", lambda *arguments: seen.append(arguments[3]) or train.train_model(*arguments)
+    )
+    space = learn_latent_space(
+        np.arange(10),
+        np.linspace(80, 94, 10),
+        cells,
+        "part",
+        TrainConfig(epochs=1, batch_size=8, precision="fp32"),
+        TrainConfig(epochs=1, batch_size=8, precision="fp32"),
+        AccuracyPredictorConfig("nasbench101", hidden=8),
+        CRLSOConfig("nasbench101", hidden=8, latent=4),
+        shown=np.arange(5, 25),
+    )
+    assert seen[0].keys() == cells[:10].keys() and seen[1].keys() == cells[5:25].keys()
+    assert len(space.pseudo_labels) == 20 and len(space.codes) == len(cells)
 
 
 # bad input
