@@ -163,7 +163,7 @@ def test_new_networks_are_as_constrained_as_asked_for():
 
 
 def test_strangers_are_ranked_with_the_proposals():
-    """The decoder knows of one unknown cell only; the others come from anywhere, and the best is asked for."""
+    """The decoder knows of one unknown cell; the others come from anywhere, and the best is asked for."""
     domain = toy_domain(classes=False)
     config = replace(SMALL, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
     for strangers, expected in ((0, [5]), (100, [63, 62, 61, 60])):
@@ -180,9 +180,8 @@ def test_a_shared_error_shuffles_the_ranking():
     config = replace(SMALL, strangers=100, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
     asked = []
     for shared_error in (0.0, 1e6):
-        search = make(
-            domain, 0, replace(config, shared_error=shared_error), ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))
-        )
+        space = ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))
+        search = make(domain, 0, replace(config, shared_error=shared_error), space)
         search.tell(np.arange(20), np.arange(20.0))
         asked.append(search.ask(6).tolist())
     assert asked[0] == [63, 62, 61, 60] and sum(asked[1]) < 230

@@ -74,7 +74,7 @@ class InputConvexNetwork(nn.Module):
         # A, all U_k and u side by side: what is read from z, in one product
         self.from_input = nn.Parameter(draw(-bound, bound, latent, hidden * (layers + 1) + 1))
         self.bias = nn.Parameter(draw(-bound, bound, 1, hidden))
-        # a row sums to 1 on average, so that values neither grow nor vanish with depth; or as nn.Linear has it
+        # a row sums to 1 on average: values neither grow nor vanish with depth; or as nn.Linear has it
         low, high = (-(hidden**-0.5), hidden**-0.5) if constraint == "none" else (0, 2 / hidden)
         outputs = [hidden] * layers + [1]
         self.from_hidden = nn.ParameterList(

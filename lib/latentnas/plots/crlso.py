@@ -76,9 +76,8 @@ def crlso_latent_map(points, levels):
         grid = 100 * levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
         heights = np.quantile(grid.to_numpy(), np.linspace(0.05, 0.98, LEVELS))
         if grid.to_numpy().std() > 0:
-            lines = ax.contour(
-                grid.columns, grid.index, grid, np.unique(heights), colors=INK, linewidths=0.6, linestyles="solid"
-            )
+            look = {"colors": INK, "linewidths": 0.6, "linestyles": "solid"}
+            lines = ax.contour(grid.columns, grid.index, grid, np.unique(heights), **look)
             ax.clabel(lines, lines.levels[1::3], fmt="%.3g", fontsize=5.5)
         ax.set(xlim=cloud.x.quantile([0.001, 0.999]), ylim=cloud.y.quantile([0.001, 0.999]))
         ax.set_xlabel("direction of accuracy (st. dev.)")
@@ -105,7 +104,8 @@ def crlso_ablations(ablations):
     for place, name in enumerate(names.itertuples()):
         regret = 100 * ablations.regret[ablations.variant == name.variant]
         colour = colours[name.group]
-        ax.plot(regret, np.full(len(regret), place), "o", color=colour, alpha=0.4, markersize=3, markeredgewidth=0)
+        places = np.full(len(regret), place)
+        ax.plot(regret, places, "o", color=colour, alpha=0.4, markersize=3, markeredgewidth=0)
         ax.plot([regret.mean()] * 2, [place - 0.35, place + 0.35], color=colour, linewidth=2)
         if name.Index == 0:
             ax.axvline(regret.mean(), color=PALE, linewidth=0.8, linestyle=":", zorder=0)

@@ -169,7 +169,7 @@ ENSEMBLE = CRLSOSearchConfig(
     refit=RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0),
 )
 
-# The same with what the path-feature ensemble has to leave a neighborhood, and more members; not yet measured.
+# The same with what the path-feature ensemble has to leave a neighborhood, and more members. Not measured.
 ENSEMBLE_WIDE = replace(ENSEMBLE, members=10, shared_error=0.15, strangers=200)
 
 
