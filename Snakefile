@@ -5,12 +5,14 @@
 import os
 import shlex
 import sys
+from collections import Counter
 
 from latentnas import paths, profiles
 
 ONLY = config.get("only", [])
 OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(config.get("profile", "quick"), ONLY, OVERRIDES)
+WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 
 
 def relative(path):
@@ -34,6 +36,7 @@ rule all:
 for job in JOBS:
     rule:
         name: job.notebook
+        priority: WAITED_FOR[job.notebook]
         input:
             source=relative(job.source),
             library=[relative(path) for path in profiles.library_files()],
