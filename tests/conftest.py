@@ -1,10 +1,14 @@
 """What several test files need."""
 
 import pytest
+from hypothesis import settings
 
 from latentnas.benchmarks.download import DataUnreachable
 from latentnas.benchmarks.enas import load_enas
 from latentnas.benchmarks.nasbench201 import load_nasbench201
+
+settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

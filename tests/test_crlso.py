@@ -126,14 +126,14 @@ def perfect_logits(space, batch):
 
 
 @given(st.lists(st.integers(0, NASBENCH201.size - 1), min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sure_decisions_give_the_nasbench201_cell_back(rows):
     batch = NASBENCH201.from_numbers(NASBENCH201.enumerate()[rows])
     assert equal(LAYOUTS["nasbench201"].decode(perfect_logits("nasbench201", batch)), batch).all()
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_sure_decisions_give_the_nasbench101_cell_back(seed):
     batch = nasbench101_cells(20, seed)
     decoded = LAYOUTS["nasbench101"].decode(perfect_logits("nasbench101", batch))

@@ -81,7 +81,6 @@ def test_diamond_has_the_edges_its_matrix_says():
     assert batch.adjacency[0].nonzero().tolist() == [[0, 1], [0, 2], [1, 3], [2, 3]]
 
 
-@settings(deadline=None)
 @given(st.lists(graphs(changes=0), max_size=5))
 def test_graph_to_text_to_graph(drawn):
     batch = make_batch(drawn, positions=8)
@@ -158,7 +157,7 @@ def plain_is_valid(types, edges) -> bool:
     return ends and all(kind in (2, 3, 4) for kind in types[1:-1]) and connected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(graphs(), min_size=1, max_size=8))
 def test_validity_and_membership_equal_networkx(drawn):
     batch = make_batch(drawn)
@@ -190,7 +189,7 @@ def test_other_invalid_graphs_are_refused(types, edges):
         assert "\n" not in str(error.value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(graphs(changes=5), min_size=1, max_size=8))
 def test_pruning_equals_networkx(drawn):
     expected = []
@@ -233,7 +232,7 @@ def plain_hash(types, edges) -> str:
     return md5(str(sorted(hashes)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(graphs(changes=0), min_size=1, max_size=8))
 def test_official_hash_equals_the_plain_one(drawn):
     assert NASBENCH101.official_hash(make_batch(drawn)) == [plain_hash(*graph) for graph in drawn]
@@ -289,7 +288,7 @@ def test_canonical_hash_is_as_fine_as_the_official_one(cells):
     assert cells.hashes(rows) == hexadecimal(official_digests(batch))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(graphs(changes=0), st.randoms())
 def test_renumbered_cells_have_the_same_row(drawn, random):
     batch = make_batch([drawn])

@@ -66,7 +66,7 @@ class Spy:
 # the loop
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.booleans(),
     st.lists(st.integers(0, 63), max_size=6),

@@ -194,7 +194,7 @@ def test_predictor_reads_mu_and_is_weighed_against_the_rest():
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_turning_graphs_twice_gives_them_back(seed):
     batch = random_dags(12, seed)
     back = turned(batch)
