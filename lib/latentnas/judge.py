@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas
-import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.kernel_ridge import KernelRidge
