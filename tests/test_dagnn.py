@@ -120,6 +120,13 @@ def test_loss_of_a_batch_is_the_mean_over_its_graphs(shape):
         assert_near(whole[term], sum(single[term] for single in singles) / len(batch))
 
 
+def test_reparameterize_scales_the_noise():
+    mu, logvar = torch.full((20000, 8), 3.0), torch.full((20000, 8), 2.0)
+    z = reparameterize(mu, logvar, 0.01, torch.Generator().manual_seed(0))
+    assert z.std().item() == pytest.approx(0.01 * torch.e**1.0, rel=0.02)
+    assert z.mean().item() == pytest.approx(3.0, abs=1e-3)
+
+
 def all_decodable(num_types, num_vertices, input_type, output_type):
     """Every graph the decoder can make: any types but output, any edges, loose ends tied to the output."""
 
