@@ -28,6 +28,7 @@ def results_folder(tmp_path, monkeypatch):
         (0.4, dict(target=0.5), "short of the target"),
         (None, dict(paper=1.0, printed_in="Table 1"), "not measured"),
         (float("nan"), dict(paper=1.0, printed_in="Table 1"), "not measured"),
+        (float("inf"), dict(target=100.0, better="lower"), "not reached"),
     ],
 )
 def test_verdict(ours, details, verdict):

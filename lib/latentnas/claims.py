@@ -85,16 +85,18 @@ class Claim:
             raise ValueError(
                 f"Claim {self.id} gives a paper's value but not where it is printed (printed_in)."
             )
+        reached = self.ours is None or not math.isinf(self.ours)
         for name in ("ours", "paper", "low", "high", "target", "tolerance"):
             object.__setattr__(self, name, rounded(getattr(self, name)))
         seeds = (
             (self.seeds,) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds or ())
         )
         object.__setattr__(self, "seeds", seeds)
-        object.__setattr__(self, "verdict", self.judge())
+        object.__setattr__(self, "verdict", self.judge() if reached else "not reached")
 
     def judge(self):
-        """'met', 'short of the paper', 'short of the target', 'no published value' or 'not measured'.
+        """'met', 'short of the paper', 'short of the target', 'no published value' or 'not measured'; an
+        infinite value, such as the median of runs most of which never came there, is 'not reached'.
 
         A target, where there is one, is what is judged: it is there because the paper's number is not the
         goal.
