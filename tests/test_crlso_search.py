@@ -162,29 +162,24 @@ def test_new_networks_are_as_constrained_as_asked_for():
         assert any(bool((weight < 0).any()) for weight in network.hidden_weights()) == negative
 
 
-def test_strangers_are_ranked_with_the_proposals():
-    """The decoder knows of one unknown cell; the others come from anywhere, and the best is asked for."""
+def test_proposals_are_ranked_by_a_draw_as_wide_as_the_members_disagree():
+    """Two members that agree on one half of the rows and differ on the other; draws are written out."""
     domain = toy_domain(classes=False)
-    config = replace(SMALL, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
-    for strangers, expected in ((0, [5]), (100, [63, 62, 61, 60])):
-        space = ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))  # rises with the number of the row
-        space.rows = lambda codes: np.full(len(codes), 5)
-        search = make(domain, 0, replace(config, strangers=strangers), space)
-        known = np.setdiff1d(np.arange(20), [5])
-        search.tell(known, np.arange(19.0))
-        assert search.ask(6).tolist() == expected
-
-
-def test_a_shared_error_shuffles_the_ranking():
-    domain = toy_domain(classes=False)
-    config = replace(SMALL, strangers=100, refit=RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
-    asked = []
-    for shared_error in (0.0, 1e6):
-        space = ToySpace(domain.choices, Slope([16.0, 4.0, 1.0]))
-        search = make(domain, 0, replace(config, shared_error=shared_error), space)
-        search.tell(np.arange(20), np.arange(20.0))
-        asked.append(search.ask(6).tolist())
-    assert asked[0] == [63, 62, 61, 60] and sum(asked[1]) < 230
+    up, same = torch.tensor([16.0, 4.0, 1.0]), torch.tensor([0.0, 4.0, 1.0])
+    network = InputConvexNetwork(3, hidden=2, layers=1, members=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.from_input[:, :, -1] = -torch.stack([up, same])
+    rows = list(range(0, 64, 3))
+    for spread in (0.0, 1.0):
+        search = make(domain, 5, replace(TOY_ENSEMBLE, members=2, spread=spread))
+        search._space = ToySpace(domain.choices)
+        codes = search._space.codes[rows]
+        mean, deviation = codes @ (up + same) / 2, (codes @ (up - same)).abs() / 2
+        noise = torch.randn(len(rows), generator=torch.Generator().manual_seed(5))
+        expected = (mean + spread * deviation * noise).argsort(descending=True)
+        assert search._ranked(network, rows) == [rows[place] for place in expected.tolist()]
 
 
 def test_an_exhausted_space_ends_the_search():
@@ -340,7 +335,7 @@ def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
         ({"step": 0.0}, "step=0.0"),
         ({"trust_radius": 0.0}, "trust_radius=0.0"),
         ({"start_noise": -1.0}, "start_noise=-1.0"),
-        ({"strangers": -1}, "strangers=-1"),
+        ({"spread": -1.0}, "spread=-1.0"),
     ],
 )
 def test_wrong_settings_are_named(fields, word):

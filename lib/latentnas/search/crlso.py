@@ -7,8 +7,7 @@ convex networks.
 
 ``CRLSOSearchConfig()`` is the method as the paper means it. ``AS_RELEASED`` is what the authors' code does:
 it steps *down* the predicted accuracy; with the first 300 cells of the table as ``initial`` of
-``search.base.run`` in place of a random design, the whole published run. ``ENSEMBLE`` is our variant,
-``ENSEMBLE_WIDE`` the same with more exploration.
+``search.base.run`` in place of a random design, the whole published run. ``ENSEMBLE`` is our variant.
 """
 
 from __future__ import annotations
@@ -135,8 +134,6 @@ class CRLSOSearchConfig:
     layers: int = 4  # K, of new networks
     constraint: str = "projection"  # of new networks; "none", for comparison: they are not convex
     spread: float = 0.0  # standard deviations of the ensemble that count as one in ranking the proposals
-    shared_error: float = 0.0  # deviation of what all members get wrong alike, on the scale of the labels
-    strangers: int = 0  # unknown cells from anywhere that are ranked with the proposals
     refit: RefitConfig = RefitConfig()
 
     def __post_init__(self) -> None:
@@ -147,11 +144,11 @@ class CRLSOSearchConfig:
                 )
         counts = (self.initial, self.best, self.proposals, self.starts, self.max_steps)
         counts += (self.members, self.layers)
-        lengths = (self.start_noise, self.spread, self.shared_error, self.strangers)
+        lengths = (self.start_noise, self.spread)
         if min(counts) < 1 or not min(self.step, self.trust_radius) > 0 or min(lengths) < 0:
             raise ValueError(
-                "All counts must be at least 1, step and trust_radius positive, and start_noise, spread, "
-                f"shared_error and strangers not negative, but this is {self}."
+                "All counts must be at least 1, step and trust_radius positive, and start_noise and spread "
+                f"not negative, but this is {self}."
             )
 
 
@@ -168,9 +165,6 @@ ENSEMBLE = CRLSOSearchConfig(
     spread=1.0,
     refit=RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0),
 )
-
-# The same with what the path-feature ensemble has to leave a neighborhood, and more members. Not measured.
-ENSEMBLE_WIDE = replace(ENSEMBLE, members=10, shared_error=0.15, strangers=200)
 
 
 def random_design(domain: Domain, seed: int) -> np.ndarray:
@@ -245,7 +239,6 @@ class CRLSOSearch:
                 break
             if not new:
                 noise, self._radius = noise * WIDER, self._radius * WIDER
-        found += self._strangers(found)
         return self._ranked(network, found)[: self.config.proposals] if found else []
 
     def _learned(self, rows: np.ndarray, values: np.ndarray) -> LatentSpace:
@@ -299,21 +292,10 @@ class CRLSOSearch:
                 seen.add(first)
         return found
 
-    def _strangers(self, found: list[int]) -> list[int]:
-        """Unknown rows from anywhere, at most ``strangers``, none of which was found on the way."""
-        if not self.config.strangers:
-            return []
-        unknown = np.setdiff1d(self.domain.distinct, [*self._values, *found])
-        order = torch.randperm(len(unknown), generator=self._generator)
-        return unknown[order[: self.config.strangers].numpy()].tolist()
-
     @torch.no_grad()
     def _ranked(self, network: InputConvexNetwork, rows: list[int]) -> list[int]:
         """The rows in the order of a draw from what the networks predict for them."""
         accuracy = 1 - network(self._space.codes[rows])  # [E, rows]
         noise = torch.randn(len(rows), generator=self._generator)
-        deviation = torch.hypot(
-            self.config.spread * accuracy.std(dim=0, correction=0), torch.tensor(self.config.shared_error)
-        )
-        draw = accuracy.mean(dim=0) + deviation * noise
+        draw = accuracy.mean(dim=0) + self.config.spread * accuracy.std(dim=0, correction=0) * noise
         return [rows[place] for place in draw.argsort(descending=True).tolist()]
