@@ -251,6 +251,21 @@ def test_members_are_fitted_as_if_each_was_alone():
     torch.testing.assert_close(together(z), torch.stack(alone), atol=1e-5, rtol=1e-5)
 
 
+def test_members_are_fitted_at_points_of_their_own():
+    """The same points given once or once for each member are the same; other points of one member change only
+    that member."""
+    z, targets = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0)), torch.linspace(-1, 1, 12)
+    fitted = []
+    for points in (z[0], torch.stack([z[0], z[0]]), z):
+        generator = torch.Generator().manual_seed(1)
+        network = InputConvexNetwork(3, hidden=8, layers=1, members=2, generator=generator)
+        refit(network, points, targets, RefitConfig(epochs=5, batch_size=4, learning_rate=0.01), generator)
+        with torch.no_grad():
+            fitted.append(network(z[0]))
+    assert torch.equal(fitted[0], fitted[1]) and torch.equal(fitted[1][0], fitted[2][0])
+    assert not torch.allclose(fitted[1][1], fitted[2][1], atol=1e-3)
+
+
 def test_fewer_labels_than_a_batch_are_one_batch():
     network = InputConvexNetwork(LATENT, generator=generator(0))
     z, target = points(3).float(), torch.tensor([0.0, 1.0, 2.0])

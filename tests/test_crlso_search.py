@@ -61,7 +61,7 @@ def values_near(domain, target=(3, 3, 3)):
 
 def make(domain, seed, config=SMALL, space=None):
     space = space or ToySpace(domain.choices)
-    return CRLSOSearch(domain, seed, lambda rows, values: space, config)
+    return CRLSOSearch(domain, seed, lambda rows, values: [space], config)
 
 
 @pytest.mark.parametrize("config", [SMALL, replace(TOY_ENSEMBLE, starts=1)])
@@ -93,7 +93,7 @@ def test_given_labels_take_the_place_of_the_random_design():
 
     def learn(rows, values):
         learnt_from.append((rows.tolist(), values.tolist()))
-        return ToySpace(domain.choices)
+        return [ToySpace(domain.choices)]
 
     values = values_near(domain)
     history = run(CRLSOSearch(domain, 0, learn, SMALL), domain.lookup(values), 20, initial=range(8))
@@ -157,8 +157,8 @@ def test_new_networks_are_as_constrained_as_asked_for():
     domain = toy_domain(classes=False)
     for constraint, negative in (("projection", False), ("none", True)):
         search = make(domain, 0, replace(TOY_ENSEMBLE, constraint=constraint))
-        search._space = ToySpace(domain.choices)
-        network = search._refitted(search._space.codes, torch.from_numpy(values_near(domain)).float())
+        search._spaces = [ToySpace(domain.choices)] * search.config.members
+        network = search._refitted(np.arange(64), torch.from_numpy(values_near(domain)).float())
         assert any(bool((weight < 0).any()) for weight in network.hidden_weights()) == negative
 
 
@@ -174,12 +174,43 @@ def test_proposals_are_ranked_by_a_draw_as_wide_as_the_members_disagree():
     rows = list(range(0, 64, 3))
     for spread in (0.0, 1.0):
         search = make(domain, 5, replace(TOY_ENSEMBLE, members=2, spread=spread))
-        search._space = ToySpace(domain.choices)
-        codes = search._space.codes[rows]
+        search._spaces = [ToySpace(domain.choices)] * 2
+        codes = search._spaces[0].codes[rows]
         mean, deviation = codes @ (up + same) / 2, (codes @ (up - same)).abs() / 2
         noise = torch.randn(len(rows), generator=torch.Generator().manual_seed(5))
         expected = (mean + spread * deviation * noise).argsort(descending=True)
         assert search._ranked(network, rows) == [rows[place] for place in expected.tolist()]
+
+
+def test_each_member_climbs_in_its_own_space():
+    """Two spaces with the coordinates in opposite orders, and one slope each: without noise, each start is
+    climbed by both members, and every step is written out."""
+    domain = toy_domain(classes=False)
+    forwards, backwards = ToySpace(domain.choices), ToySpace(domain.choices[:, ::-1].copy())
+    backwards.rows = lambda codes: forwards.rows(codes.flip(1))
+    network = InputConvexNetwork(3, hidden=2, layers=1, members=2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.from_input[:, :, -1] = -torch.tensor([[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]])
+    steps = {"start_noise": 0.0, "step": 0.35, "max_steps": 9, "starts": 2, "best": 3, "members": 2}
+    search = CRLSOSearch(domain, 0, lambda *known: [forwards, backwards], replace(TOY_ENSEMBLE, **steps))
+    search._spaces = search._learned(np.arange(2), np.arange(2.0))
+    start, known = np.array([5, 22, 40]), {5: 0.0, 22: 0.0, 40: 0.0}
+    search._values = dict(known)
+
+    expected = []
+    uphill = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])  # of each member, coordinates in the forward order
+    for copy in range(2):
+        for place, row in enumerate(start):
+            member = (copy + place) % 2
+            for multiple in range(1, 10):
+                moved = domain.choices[row] + multiple * 0.35 * uphill[member]
+                number = int(np.floor(moved + 0.5).clip(0, 3) @ [16, 4, 1])
+                if number not in known and number not in expected:
+                    expected.append(number)
+                    break
+    assert len(expected) >= 4 and search._step(network, start, 0.0, []) == expected
 
 
 def test_an_exhausted_space_ends_the_search():
@@ -209,7 +240,7 @@ def test_moves_stay_within_the_trust_radius():
         search.tell(np.arange(20), values[:20])
         assert len(search.ask(1))
         start = torch.from_numpy(domain.choices[np.argsort(-values[:20], kind="stable")[:4]]).float()
-        moved = space.decoded[0].view(-1, 4, 3) - start
+        moved = space.decoded[0].view(4, -1, 3) - start[:, None]
         assert bool((moved.norm(dim=2) <= 1.2 + 1e-5).all()) == inside
 
 
@@ -269,15 +300,16 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
         predictor_config=AccuracyPredictorConfig(hidden=16),
         config=CRLSOConfig(hidden=32, latent=16),
     )
+    search = lambda: CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config)  # noqa: E731
     config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
     design = random_design(domain, 0)[:60]
     space = learn(design, values[design])  # what the search will load
     assert space.seconds > 0 and np.corrcoef(space.pseudo_labels, values)[0, 1] > 0.5
-    history = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)
+    history = run(search(), domain.lookup(values), 120)
     assert len(history) == 120 and history.row.is_unique
     assert history.value[60:].mean() > history.value[:60].mean() + 8
     assert len(list(tmp_path.iterdir())) == 2
-    again = run(CRLSOSearch(domain, 0, learn, config), domain.lookup(values), 120)  # from the checkpoints
+    again = run(search(), domain.lookup(values), 120)  # from the checkpoints
     assert again.equals(history)
 
 
@@ -318,9 +350,18 @@ def test_a_latent_space_of_another_size_is_refused():
         search.ask(1)
 
 
+def test_as_many_spaces_as_members_or_one():
+    domain = toy_domain(classes=False)
+    space = ToySpace(domain.choices)
+    search = CRLSOSearch(domain, 0, lambda *known: [space, space], TOY_ENSEMBLE)
+    search.tell(np.arange(8), values_near(domain)[:8])
+    with pytest.raises(ValueError, match="2 latent spaces for 10 convex networks"):
+        search.ask(1)
+
+
 def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
     space = LatentSpace(tiny_model(convexity_weight=0.0), torch.zeros(64, 4), torch.ones(4))
-    search = CRLSOSearch(toy_domain(), 0, lambda rows, values: space, SMALL)
+    search = CRLSOSearch(toy_domain(), 0, lambda rows, values: [space], SMALL)
     search.tell(np.arange(16, 24), np.arange(8.0))
     with pytest.raises(ValueError, match="without the convexity regulariser"):
         search.ask(1)

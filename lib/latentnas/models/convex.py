@@ -234,8 +234,10 @@ def refit(
     network: InputConvexNetwork, z: Tensor, targets: Tensor, config: RefitConfig, generator: torch.Generator
 ) -> None:
     """Fit 1 - g to ``targets [n]`` at ``z [n, D]`` by least squares, in place; every member of the network in
-    an order and with noise of its own. Fewer points than a batch make one batch."""
-    members, count = network.bias.shape[0], len(z)
+    an order and with noise of its own, and at points of its own where z is ``[E, n, D]``. Fewer points than a
+    batch make one batch."""
+    members, count = network.bias.shape[0], len(targets)
+    z = z.expand(members, count, -1)
     optimizer = torch.optim.Adam(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -245,7 +247,7 @@ def refit(
         for _ in range(config.epochs):
             order = torch.rand(members, count, generator=generator).argsort(dim=1)
             for rows in order.split(config.batch_size, dim=1):  # [E, batch]
-                points, labels = z[rows], targets[rows]
+                points, labels = z.take_along_dim(rows[..., None], dim=1), targets[rows]
                 points = points + config.latent_noise * torch.randn(points.shape, generator=generator)
                 labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator)
                 optimizer.zero_grad()

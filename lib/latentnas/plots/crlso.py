@@ -91,31 +91,37 @@ def crlso_latent_map(points, levels):
 
 @styled
 def crlso_ablations(ablations):
-    """What a search loses against the optimum when one thing is changed, a dot a run and the mean as a line.
+    """What a search loses against the optimum, and how good its proposals are, when one thing is changed; a dot
+    a run and the mean as a line.
 
-    Columns: group, variant, regret (fraction: best validation accuracy of the table less that found). The
-    first variant is the reference, drawn as a vertical line.
+    Columns: group, variant, regret (fraction: best validation accuracy of the table less that found),
+    proposals (percent: mean accuracy of what the search chose). The first variant is the reference, drawn as a
+    vertical line.
     """
-    ablations = rows_of(ablations, "group", "variant", "regret")
+    ablations = rows_of(ablations, "group", "variant", "regret", "proposals").assign(
+        regret=lambda frame: 100 * frame.regret
+    )
     names = ablations.drop_duplicates("variant").reset_index()
-    figure = plt.figure(figsize=(0.75 * DOUBLE, 0.5 + 0.2 * len(names)), layout="constrained")
-    ax = figure.subplots()
+    figure = plt.figure(figsize=(DOUBLE, 0.7 + 0.17 * len(names)), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     colours = dict(zip(names.group.unique(), NETWORK_COLOURS))
-    for place, name in enumerate(names.itertuples()):
-        regret = 100 * ablations.regret[ablations.variant == name.variant]
-        colour = colours[name.group]
-        places = np.full(len(regret), place)
-        ax.plot(regret, places, "o", color=colour, alpha=0.4, markersize=3, markeredgewidth=0)
-        ax.plot([regret.mean()] * 2, [place - 0.35, place + 0.35], color=colour, linewidth=2)
-        if name.Index == 0:
-            ax.axvline(regret.mean(), color=PALE, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_yticks(range(len(names)), names.variant)
-    for label, group in zip(ax.get_yticklabels(), names.group):
+    for ax, column in zip(axes, ("regret", "proposals")):
+        for place, name in enumerate(names.itertuples()):
+            values = ablations[column][ablations.variant == name.variant]
+            look = {"color": colours[name.group]}
+            places = np.full(len(values), place)
+            ax.plot(values, places, "o", **look, alpha=0.4, markersize=3, markeredgewidth=0)
+            ax.plot([values.mean()] * 2, [place - 0.35, place + 0.35], **look, linewidth=2)
+            if place == 0:
+                ax.axvline(values.mean(), color=PALE, linewidth=0.8, linestyle=":", zorder=0)
+    axes[0].set_yticks(range(len(names)), names.variant)
+    for label, group in zip(axes[0].get_yticklabels(), names.group):
         label.set_color(colours[group])
-    ax.invert_yaxis()
-    ax.set_xlim(left=-0.02 * max(0.01, 100 * ablations.regret.max()))
-    ax.set_xlabel("points of validation accuracy below the best cell (less is better)")
+    axes[0].invert_yaxis()
+    axes[0].set_xlabel("points below the best cell\n(less is better)")
+    axes[1].set_xlabel("mean accuracy of the proposals, %\n(more is better)")
+    letter(axes[None], ["what was found", "what was asked for"])
     for group, colour in colours.items():
-        ax.plot([], [], color=colour, linewidth=2, label=group)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+        axes[0].plot([], [], color=colour, linewidth=2, label=group)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
     return figure
