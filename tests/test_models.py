@@ -8,43 +8,38 @@ import torch
 
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
-from latentnas.models.arch2vec import Arch2Vec, Arch2VecConfig
-from latentnas.models.gcn import GCN, GCNConfig
+from latentnas.models.family import FAMILY, configured, run_name
 from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
-from latentnas.models.svge import DGMG_CONFIG, SVGe, SVGeConfig
+from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.models.variational import kl_divergence, reparameterize
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 
-ONE_SIDED = {"two_sided": DGMG_CONFIG.two_sided, "reverse_messages": DGMG_CONFIG.reverse_messages}
-MODELS = {  # class, configuration, options, labels it learns from
+LABELLED = {  # models with predictors: class, configuration, options, labels they learn from
     "NGAE": (NGAE, NGAEConfig, {}, ("performance", "complexity")),
-    "D-VAE": (NGAE, NGAEConfig, {"predictors": "none"}, ()),
-    "GCN": (GCN, GCNConfig, {}, ()),
-    "S-VAE": (SVAE, SVAEConfig, {}, ()),
-    "GraphRNN": (GraphRNN, SVAEConfig, {}, ()),
-    "SVGe": (SVGe, SVGeConfig, {}, ()),
     "SVGe with predictor": (SVGe, SVGeConfig, {"predictor": True}, ("performance",)),
-    "DGMG": (SVGe, SVGeConfig, ONE_SIDED, ()),
-    "arch2vec": (Arch2Vec, Arch2VecConfig, {}, ()),
 }
 
 
+def model_of(name, space):
+    """Class, configuration and labels of a small model."""
+    if name in FAMILY:
+        return *configured(name, space, hidden=16, svge_hidden=16, latent=8), ()
+    model_class, config_class, options, labels = LABELLED[name]
+    shape = {
+        "num_types": space.num_types,
+        "num_vertices": space.num_vertices,
+        "output_type": space.output_type,
+    }
+    return model_class, config_class(**shape, hidden=16, latent=8, **options), labels
+
+
 @pytest.mark.parametrize("space", [ENAS, NASBENCH101, NASBENCH201], ids=lambda space: space.name)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*FAMILY, *LABELLED])
 def test_every_model_trains_and_is_measured_on_every_space(name, space, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
-    model_class, config_class, options, labels = MODELS[name]
-    config = config_class(
-        num_types=space.num_types,
-        num_vertices=space.num_vertices,
-        output_type=space.output_type,
-        hidden=16,
-        latent=8,
-        **options,
-    )
+    model_class, config, labels = model_of(name, space)
     batch = space.sample(12, seed=0)
     targets = {label: torch.linspace(0.7, 0.9, 12) for label in labels}
     training = train.TrainConfig(epochs=2, batch_size=12, precision="bf16")
@@ -62,6 +57,21 @@ def test_every_model_trains_and_is_measured_on_every_space(name, space, tmp_path
     if labels:
         predicted = evaluate.predicted_accuracy(run.model, batch)
         assert predicted.shape == (12,) and np.isfinite(predicted).all()
+
+
+def test_the_family_is_configured_by_name():
+    sizes = {"hidden": 32, "svge_hidden": 48, "latent": 8}
+    configs = {name: configured(name, NASBENCH201, **sizes)[1] for name in FAMILY}
+    assert {name: config.hidden for name, config in configs.items()} == {
+        "S-VAE": 32, "GraphRNN": 32, "GCN": 32, "D-VAE": 32, "DGMG": 48, "SVGe": 48, "arch2vec": 128,
+    }  # fmt: skip
+    assert all(config.num_types == NASBENCH201.num_types for config in configs.values())
+    assert configs["D-VAE"].predictors == "none" and configs["SVGe"].two_sided
+    assert not configs["DGMG"].two_sided and configs["DGMG"].reverse_messages
+    assert run_name("S-VAE", ENAS) == "svae-enas"
+    assert len({run_name(name, ENAS) for name in FAMILY}) == len(FAMILY)
+    with pytest.raises(ValueError, match="no model 'DVAE'.*S-VAE, GraphRNN"):
+        configured("DVAE", ENAS, **sizes)
 
 
 def assert_is_a_dag_batch(batch: DagBatch):
