@@ -10,6 +10,7 @@ import torch
 from latentnas.benchmarks.download import Source
 from latentnas.benchmarks.enas import EnasBenchmark
 from latentnas.evaluate import (
+    LabelReader,
     distance_correlation,
     encode_all,
     latent_lines,
@@ -214,3 +215,45 @@ def test_shared_weights_judge_measures_once(shared_judge, monkeypatch):
     first, second = shared_judge(new[[0, 1, 1]]), shared_judge(new[[1, 2, 0]])
     assert asked == [2, 1] and second["judged"][0] == first["judged"][1] == first["judged"][2]
     assert len(shared_judge(new[:0])) == 0 and asked == [2, 1]
+
+
+def labelled_points(count=60, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(count, 4, generator=generator) * torch.tensor([3.0, 3.0, 1.0, 1e-3]) + 5
+    labels = 0.9 + 0.01 * (points[:, 0] + torch.sin(points[:, 1])).double().numpy()
+    return points, labels
+
+
+def test_the_reader_is_the_posterior_mean_written_out():
+    points, labels = labelled_points()
+    reader = LabelReader(points[:40], labels[:40])
+    x = points.double().numpy() - points[:40].double().numpy().mean(axis=0)
+    x /= np.sqrt((x[:40] ** 2).sum(axis=1).mean())
+    linear, squared, noise = (
+        reader._process.kernel_.k1.k1,
+        reader._process.kernel_.k1.k2,
+        reader._process.kernel_.k2,
+    )
+    distance = ((x[:, None] - x[None]) ** 2).sum(axis=2)
+    kernel = linear.k1.constant_value * (x @ x.T + linear.k2.sigma_0**2)
+    kernel += squared.k1.constant_value * np.exp(-distance / (2 * squared.k2.length_scale**2))
+    unit = labels[:40].std()
+    weights = np.linalg.solve(
+        kernel[:40, :40] + (noise.noise_level + 1e-10) * np.eye(40), (labels[:40] - labels[:40].mean()) / unit
+    )
+    expected = labels[:40].mean() + unit * kernel[40:, :40] @ weights
+    np.testing.assert_allclose(reader(points[40:]), expected, rtol=1e-8)
+    assert np.corrcoef(labels[40:], expected)[0, 1] > 0.95
+
+
+def test_the_reader_does_not_mind_where_points_lie_and_in_what_unit_labels_are():
+    points, labels = labelled_points()
+    predicted = LabelReader(points[:40], labels[:40])(points[40:])
+    moved = LabelReader(100 * points[:40] + 7, 1000 * labels[:40] - 3)(100 * points[40:] + 7)
+    np.testing.assert_allclose((moved + 3) / 1000, predicted, rtol=1e-4)
+
+
+def test_the_reader_of_equal_labels_predicts_them():
+    points, _ = labelled_points()
+    predicted = LabelReader(points[:40], np.full(40, 0.7))(points[40:])
+    np.testing.assert_allclose(predicted, 0.7)

@@ -84,7 +84,7 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
-    spaces |= crlso_tables()
+    spaces |= crlso_tables() | svge_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front, truth=truth,
@@ -113,6 +113,22 @@ def crlso_tables():
             ]
         ],
     )  # fmt: skip
+
+
+def svge_tables():
+    shares = {
+        f"{quantity}_{protocol}": 50
+        for quantity in ("reconstruction", "validity", "uniqueness", "novelty")
+        for protocol in ("published", "clean")
+    }
+    on_lines = dict(valid=90, way=1.5, rank_correlation=0.4, travelled=None, labels=10, kendall=0.5)
+    rows = [
+        dict(space=space, model=name, seed=seed) | shares | on_lines
+        for space in ("enas", "nasbench201")
+        for name in ("SVGe", "D-VAE")
+        for seed in (0, 1)
+    ]
+    return dict(quality=[rows], smoothness=[rows], prediction=[rows])
 
 
 def nasbench_tables():

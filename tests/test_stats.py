@@ -82,3 +82,10 @@ def test_bad_input_is_named():
         stats.bootstrap_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="empty"):
         stats.pearson([], [])
+
+
+def test_normal_scores_keep_the_order_and_share_ties():
+    scores = stats.normal_scores([0.1, 0.9, 0.91, 0.9])
+    assert scores[0] == pytest.approx(-scores[2])  # the ends mirror each other, whatever the gaps
+    assert scores[1] == scores[3] and scores[0] < scores[1] < scores[2]
+    assert stats.normal_scores([5, 3, 4]) == pytest.approx([0.6744897502, -0.6744897502, 0], abs=1e-9)

@@ -7,9 +7,14 @@ decodes each latent point once, every decision the most likely one, and compares
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 from torch import Tensor
 
 from latentnas.graphs import DagBatch, canonical_hash, edit_distance, equal
@@ -18,6 +23,7 @@ from latentnas.stats import spearman
 GRAPHS_AT_ONCE = 2048
 PUBLISHED_TRIALS = 100  # 10 encodings x 10 decodings; the encodings are the same (mu) in evaluation mode
 PUBLISHED_POINTS, PUBLISHED_DECODES = 1000, 10
+KERNEL_POINTS = 300  # labels that the reader's kernel is fitted to
 
 
 @torch.no_grad()
@@ -132,3 +138,30 @@ def predicted_accuracy(model, batch: DagBatch) -> np.ndarray:
     """The performance predictor's accuracy of every graph, in the unit of its labels, float64 ``[B]``."""
     mu = encode_all(model, batch)
     return model.performance.unstandardise(model.performance(mu)).double().cpu().numpy()
+
+
+class LabelReader:
+    """Reads a number off points ``[B, D]``: a Gaussian process with a linear and a squared exponential kernel.
+
+    One length for all D dimensions, so that one that hardly varies counts for hardly anything. The kernel is
+    fitted to the first 300 labels at most, the process to all. Predictions are in the labels' unit.
+    """
+
+    def __init__(self, points: Tensor, labels: np.ndarray) -> None:
+        points = points.double().cpu()
+        self._centre = points.mean(dim=0)
+        self._scale = float((points - self._centre).square().sum(dim=1).mean().sqrt()) or 1.0
+        self._mean, self._unit = labels.mean(), labels.std() or 1.0
+        x, y = self._inputs(points), (labels - self._mean) / self._unit
+        kernel = ConstantKernel(1.0) * DotProduct(1.0) + ConstantKernel(1.0) * RBF(1.0) + WhiteKernel(0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a part that these labels do not need
+            fitted = GaussianProcessRegressor(kernel).fit(x[:KERNEL_POINTS], y[:KERNEL_POINTS]).kernel_
+        self._process = GaussianProcessRegressor(fitted, optimizer=None).fit(x, y)
+
+    def __call__(self, points: Tensor) -> np.ndarray:
+        """Predicted labels, float64 ``[B]``."""
+        return self._mean + self._unit * self._process.predict(self._inputs(points))
+
+    def _inputs(self, points: Tensor) -> np.ndarray:
+        return ((points.double().cpu() - self._centre) / self._scale).numpy()

@@ -40,6 +40,7 @@ from latentnas.plots.ngae import (
 from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.spaces import space_accuracy, space_cells, space_costs
 from latentnas.plots.style import new_figure, pareto_front, save  # noqa: F401
+from latentnas.plots.svge import svge_prediction, svge_quality, svge_smoothness
 from latentnas.spaces.nasbench101 import NASBENCH101
 
 FIGURES = {  # figure: (notebook, names of its stored tables, function of those tables)
@@ -76,6 +77,9 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "top_cells": ("04_ngae_architectures", ("cells",), ngae_top_cells),
     "truth": ("04_ngae_architectures", ("truth",), shared_and_from_scratch),
     "front": ("04_ngae_architectures", ("points",), accuracy_flops_front),
+    "quality": ("05_svge", ("quality",), svge_quality),
+    "smoothness": ("05_svge", ("lines",), svge_smoothness),
+    "prediction": ("05_svge", ("prediction",), svge_prediction),
     "convexity": ("07_crlso", ("gaps", "ends"), crlso_convexity),
     "level_sets": ("07_crlso", ("points", "levels"), crlso_latent_map),
     "against_baselines": ("07_crlso", ("curves",), incumbent_curves),

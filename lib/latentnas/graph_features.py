@@ -1,0 +1,61 @@
+"""A graph as a row of numbers, with nothing learnt: what a latent space has to beat when labels are read off it.
+
+Letters: B graphs, N vertices, T node types.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from latentnas.graphs import NO_VERTEX, DagBatch
+
+NOWHERE = -1e9  # the longest path to a vertex that none leads to
+
+
+def plain_features(batch: DagBatch, num_types: int) -> Tensor:
+    """Types one-hot and the possible edges as zeros and ones, fp32 ``[B, N * T + N * (N - 1) / 2]``."""
+    one_hot = F.one_hot(batch.types + 1, num_types + 1)[..., 1:]
+    source, target = torch.triu_indices(batch.max_vertices, batch.max_vertices, 1)
+    return torch.cat([one_hot.flatten(1), batch.adjacency[:, source, target]], dim=1).float()
+
+
+def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None) -> Tensor:
+    """What lies on the paths from the first vertex to the last, fp32 ``[B, 1 + 3 T + N * T]``.
+
+    The logarithm of 1 + the number of paths; for each type the logarithm of 1 + its number summed over the paths,
+    the mean over the paths, and the largest number on one path; and, one-hot, the types of the vertices that are
+    on a path at all. Two graphs that differ only off the paths have the same features.
+
+    Args:
+        dead_type: vertices of this type pass nothing on, so no path leads through them (`none` of NAS-Bench-201).
+    """
+    graphs, vertices = batch.types.shape
+    rows, last = torch.arange(graphs), batch.num_vertices - 1
+    one_hot = F.one_hot(batch.types + 1, num_types + 1)[..., 1:].double()
+    alive = batch.types != NO_VERTEX
+    if dead_type is not None:
+        alive = alive & (batch.types != dead_type)
+    edges = batch.adjacency & alive[:, :, None] & alive[:, None, :]
+
+    paths = torch.zeros(graphs, vertices, dtype=torch.double)  # that lead from vertex 0 to each vertex
+    total = torch.zeros(
+        graphs, vertices, num_types, dtype=torch.double
+    )  # vertices of each type, over these paths
+    most = torch.full_like(total, NOWHERE)  # and on one of them
+    paths[:, 0], total[:, 0], most[:, 0] = 1, one_hot[:, 0], one_hot[:, 0]
+    for v in range(1, vertices):
+        into = edges[:, :v, v, None]
+        paths[:, v] = (into[..., 0] * paths[:, :v]).sum(dim=1)
+        total[:, v] = (into * total[:, :v]).sum(dim=1) + paths[:, v, None] * one_hot[:, v]
+        most[:, v] = most[:, :v].where(into, NOWHERE).amax(dim=1) + one_hot[:, v]
+    onwards = torch.zeros_like(paths)  # paths from each vertex to the last
+    onwards[rows, last] = 1
+    for v in range(vertices - 2, -1, -1):
+        onwards[:, v] += (edges[:, v, v + 1 :] * onwards[:, v + 1 :]).sum(dim=1)
+
+    number, total, most = paths[rows, last, None], total[rows, last], most[rows, last].clamp(min=0)
+    on_path = one_hot * (paths * onwards > 0)[..., None]
+    parts = [number.log1p(), total.log1p(), total / number.clamp(min=1), most, on_path.flatten(1)]
+    return torch.cat(parts, dim=1).float()

@@ -1,0 +1,123 @@
+"""The figures of the generative models side by side (notebook 05)."""
+
+import numpy as np
+
+from latentnas.plots.style import BLUE, GREY, PALE, VERMILLION, letter, new_figure, rows_of, styled
+
+QUANTITIES = ("reconstruction", "validity", "uniqueness", "novelty")
+PROTOCOLS = {"published": ("o", BLUE), "clean": ("D", VERMILLION)}
+SMOOTHNESS = {
+    "valid": "valid graphs on a line (%)",
+    "way": "changes made / needed",
+    "rank_correlation": "rank correlation of distances",
+    "travelled": "prediction: way / ends",
+}
+LABEL_COLOURS = (VERMILLION, BLUE, GREY)
+
+
+@styled
+def svge_quality(table):
+    """What each model writes, a row of panels for each space: a dot a training, both protocols.
+
+    Columns: space, model, seed, and <quantity>_<protocol> for reconstruction, validity, uniqueness and novelty, as
+    published and clean (percent).
+    """
+    names = [f"{quantity}_{protocol}" for quantity in QUANTITIES for protocol in PROTOCOLS]
+    table = rows_of(table, "space", "model", "seed", *names)
+    figure, axes, panels = grid_of(table, len(QUANTITIES))
+    for row, (_, rows) in zip(axes, panels):
+        for ax, quantity in zip(row, QUANTITIES):
+            for place, protocol in zip((-0.17, 0.17), PROTOCOLS):
+                marker, colour = PROTOCOLS[protocol]
+                dots(ax, rows, f"{quantity}_{protocol}", place, colour, marker, protocol_words(protocol))
+            ax.set_xlim(-4, 104)
+    for ax, quantity in zip(axes[-1], QUANTITIES):
+        ax.set_xlabel(f"{quantity} (%)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
+@styled
+def svge_smoothness(table):
+    """What happens on straight lines through each latent space: a dot a training.
+
+    Columns: space, model, seed, valid (percent of the points), way (changes of the graph on the way by those between
+    the ends), rank_correlation (of latent and edit distance), travelled (the prediction's way by its ends' difference).
+    """
+    table = rows_of(table, "space", "model", "seed", *SMOOTHNESS)
+    figure, axes, panels = grid_of(table, len(SMOOTHNESS))
+    for row, (_, rows) in zip(axes, panels):
+        for ax, column in zip(row, SMOOTHNESS):
+            if column in ("way", "travelled"):
+                ax.axvline(1, color=PALE, linewidth=0.8, linestyle=":")  # the best there can be
+            dots(ax, rows, column, 0, BLUE, "o")
+            ax.margins(x=0.08)
+    for ax, words in zip(axes[-1], SMOOTHNESS.values()):
+        ax.set_xlabel(words)
+    return figure
+
+
+@styled
+def svge_prediction(reports):
+    """How well accuracies are ordered from a few labels, a panel for each space: a dot a training.
+
+    Columns: space, model (what the accuracy is read from), seed, labels (how many), kendall (with the true accuracy).
+    """
+    reports = rows_of(reports, "space", "model", "seed", "labels", "kendall")
+    spaces = list(reports.groupby("space", sort=False))
+    names = list(dict.fromkeys(reports.model))
+    figure, axes = new_figure(0.8 + 0.19 * len(names), columns=len(spaces), sharey=True)
+    for ax, (_, rows) in zip(axes[0], spaces):
+        for place, (number, part) in enumerate(rows.groupby("labels")):
+            dots(
+                ax,
+                part,
+                "kendall",
+                0.3 * (place - 0.5),
+                LABEL_COLOURS[place],
+                "oD^"[place],
+                f"{number} labels",
+                names,
+            )
+        ax.set_xlabel("Kendall's tau")
+    rows_named(axes[0, 0], names)
+    letter(axes, [space for space, _ in spaces])
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    return figure
+
+
+def grid_of(table, columns):
+    """A row of panels for each space with the models as rows in each; (figure, axes, [(space, its rows)])."""
+    panels = list(table.groupby("space", sort=False))
+    names = list(dict.fromkeys(table.model))
+    height = 0.6 + len(panels) * (0.35 + 0.14 * len(names))
+    figure, axes = new_figure(height, columns=columns, rows=len(panels), sharex="col", sharey=True)
+    rows_named(axes[0, 0], names)
+    letter(axes[:, 0], [space for space, _ in panels])
+    return figure, axes, panels
+
+
+def dots(ax, rows, column, place, colour, marker, label=None, names=None):
+    """The values of every model in its row, shifted by `place`, and a line through their range."""
+    names = names or list(dict.fromkeys(rows.model))
+    for number, name in enumerate(names):
+        values = rows.loc[rows.model == name, column].dropna()
+        if len(values):
+            height = np.full(len(values), number + place)
+            ax.plot(
+                [values.min(), values.max()], height[:1].repeat(2), color=colour, linewidth=0.8, alpha=0.5
+            )
+            ax.plot(
+                values, height, marker, color=colour, markersize=3, markeredgewidth=0, alpha=0.8, linestyle="none",
+                label=label if number == 0 else None,
+            )  # fmt: skip
+
+
+def rows_named(ax, names):
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def protocol_words(protocol):
+    return {"published": "as published", "clean": "clean"}[protocol]

@@ -1,0 +1,60 @@
+"""Features without a model, against networkx walking every path."""
+
+import networkx
+import numpy as np
+import pytest
+import torch
+
+from latentnas.graph_features import path_features, plain_features
+from latentnas.graphs import DagBatch, to_networkx
+from latentnas.spaces.nasbench201 import NASBENCH201
+from model_checks import random_dags
+
+
+def slow_path_features(graph, num_types, num_vertices, dead_type):
+    """Every path from the first to the last vertex, one by one."""
+    types = networkx.get_node_attributes(graph, "type")
+    paths = [
+        path
+        for path in networkx.all_simple_paths(graph, 0, len(graph) - 1)
+        if dead_type not in [types[v] for v in path]
+    ]
+    counts = np.array([np.bincount([types[v] for v in path], minlength=num_types) for path in paths])
+    counts = counts.reshape(-1, num_types)
+    on_path = np.zeros((num_vertices, num_types))
+    for vertex in {v for path in paths for v in path}:
+        on_path[vertex, types[vertex]] = 1
+    total = counts.sum(axis=0)
+    most = counts.max(axis=0, initial=0)
+    number = len(paths)
+    return np.concatenate(
+        [[np.log1p(number)], np.log1p(total), total / max(number, 1), most, on_path.ravel()]
+    )
+
+
+@pytest.mark.parametrize("dead_type", [None, 3])
+def test_path_features_are_those_of_every_path_walked(dead_type):
+    batch = random_dags(60, seed=2)
+    fast = path_features(batch, 5, dead_type)
+    slow = [slow_path_features(to_networkx(batch, i), 5, 7, dead_type) for i in range(len(batch))]
+    np.testing.assert_allclose(fast.numpy(), np.array(slow), rtol=1e-6)
+    assert len(fast[:, 0].unique()) > 5  # graphs with no path, and with many
+
+
+def test_a_cell_that_passes_nothing_on_has_no_path():
+    none = NASBENCH201.type_names.index("none")
+    all_none = NASBENCH201.from_numbers([[0] * 6])
+    assert not path_features(all_none, 7, none).any()
+    assert path_features(all_none, 7).any()
+
+
+def test_plain_features_name_every_type_and_edge():
+    batch = DagBatch(
+        torch.tensor([[0, 2, 1], [0, 1, -1]]),
+        torch.tensor(
+            [[[0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 0]]], dtype=torch.bool
+        ),
+        torch.tensor([3, 2]),
+    )
+    expected = [[1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0]]
+    assert plain_features(batch, 3).tolist() == expected
