@@ -53,6 +53,16 @@ EXPERIMENTS = (
         ("ngae.enas.top3_judged", "ngae.enas.flops_saving", "ngae.enas.flops_saving_cost"),
     ),
     Experiment(
+        "Seven generative models on three spaces: what they write, how smoothly, what labels say",
+        "SVGe",
+        "05_svge",
+        (
+            *(f"svge.{table}.reconstruction@side_by_side" for table in ("nb201", "digits-nb201")),
+            *(f"svge.{table}.kendall@labels_1000" for table in ("nb101", "nb201", "digits-nb201")),
+            *(f"graphandpaths.{table}.kendall@labels_156" for table in ("nb201", "digits-nb201")),
+        ),
+    ),
+    Experiment(
         "Search by ascent of a concave accuracy",
         "CR-LSO, NAS-Bench-201 and 101",
         "07_crlso",

@@ -93,6 +93,8 @@ def grid_of(table, columns):
     height = 0.6 + len(panels) * (0.35 + 0.14 * len(names))
     figure, axes = new_figure(height, columns=columns, rows=len(panels), sharex="col", sharey=True)
     rows_named(axes[0, 0], names)
+    for ax in axes.flat:
+        ax.tick_params(axis="y", length=0)
     letter(axes[:, 0], [space for space, _ in panels])
     return figure, axes, panels
 
@@ -116,7 +118,6 @@ def dots(ax, rows, column, place, colour, marker, label=None, names=None):
 def rows_named(ax, names):
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
 
 
 def protocol_words(protocol):
