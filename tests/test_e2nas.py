@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.search.crlso import LatentSpace, embed
 from latentnas.search.e2nas import (
-    SMALLEST_SPREAD, E2nas, E2nasConfig, complement, e2nas, fit_generalised_normal,
+    SMALLEST_SPREAD, TRACE, E2nas, E2nasConfig, complement, e2nas, fit_generalised_normal,
     generalised_normal_log_density, kernel_log_density,
 )  # fmt: skip
 from latentnas.search.supernet_training import SupernetSchedule, train_supernet
@@ -51,7 +51,8 @@ def wandering(space, config=E2nasConfig(), points=20, seed=0):
     generator = torch.Generator().manual_seed(seed + 1)
     for _ in range(points):
         search.variable.data = torch.randn(LATENT, generator=generator, dtype=torch.float64)
-        search._remember(search.current())
+        search.last = search.current()[None]
+        search._remember()
     return search
 
 
@@ -75,19 +76,26 @@ def test_each_term_has_a_gradient_and_it_is_right(space, term, seed):
     assert gradient.norm() > 1e-4
 
 
-def test_the_objective_has_the_gradient_of_both_its_parts(space):
-    search = wandering(space)
+@pytest.mark.parametrize("balanced", (False, True))
+def test_z_follows_the_gradients_of_both_terms(space, balanced):
+    search = wandering(space, E2nasConfig(balanced=balanced))
     search.variable.data += 0.1
     loss = search.decode(search.variable).square().sum()
-    own, full = [
-        torch.autograd.grad(value, search.variable, retain_graph=True)[0]
-        for value in (loss, search.objective(loss, 0.4))
-    ]
-    eta = search.exploration_weight(0.4)
-    density = numerical_gradient(
+    [own] = torch.autograd.grad(loss, search.variable, retain_graph=True)
+    away = numerical_gradient(
         lambda point: sum(search.log_densities(point).values()) / 3, search.variable.detach()
     )
-    torch.testing.assert_close(full, (1 - eta) * own + eta * density, atol=1e-6, rtol=1e-4)
+    if balanced:
+        own, away = own / own.norm(), away / away.norm()
+    eta = search.exploration_weight(0.4)
+    found = search.gradient(loss, 0.4)
+    torch.testing.assert_close(found, (1 - eta) * own + eta * away, atol=1e-6, rtol=1e-4)
+
+
+def test_logits_have_variance_one_over_all_cells(space):
+    search = E2nas(space, 0)
+    logits = torch.func.vmap(search.decode)(space.codes)
+    assert logits.var().item() == pytest.approx(1, rel=1e-3)
 
 
 def test_the_volume_is_the_product_of_the_singular_values(space):
@@ -202,8 +210,8 @@ def gradients(loss, weights):
 def test_the_weights_learn_from_the_cell_before_and_the_complement(space, data, variant, share):
     config = E2nasConfig(variant=variant, complementation=share)
     search, shared = wandering(space, config), network()
-    search.previous = torch.tensor([3, 3, 3, 1, 2, 3])
-    cell, before = search.current(), search.previous.clone()
+    search.last = torch.tensor([[3, 3, 3, 1, 2, 3]])
+    cell, before = search.current(), search.last[0].clone()
     other = complement(cell, before, torch.Generator().manual_seed(5))
     images, labels = data.train.images[:8], data.train.labels[:8]
     total = search.loss(shared, images, labels, 0.0, torch.Generator().manual_seed(5))
@@ -218,7 +226,7 @@ def test_the_weights_learn_from_the_cell_before_and_the_complement(space, data, 
     weights = list(shared.parameters())
     for found, wanted in zip(gradients(total, weights), gradients(expected, weights)):
         torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-4)
-    assert torch.equal(search.previous, cell) and torch.equal(search.points[-1], search.variable)
+    assert torch.equal(search.last, cell[None]) and torch.equal(search.points[-1], search.variable)
 
 
 # the search
@@ -242,19 +250,44 @@ def test_as_released_only_scales_the_loss(space, data):
     assert (found["intended"] - found["released"]).norm() > 1e-3
 
 
-def test_the_gradient_of_the_loss_reaches_the_latent_point(space, data):
+def test_the_gradient_of_the_loss_reaches_the_latent_point_by_all_operations(space, data):
     search, shared = wandering(space, E2nasConfig(explores=False)), network()
     images, labels = data.valid.images[:8], data.valid.labels[:8]
     search.learn(shared, images, labels, 0.5, torch.Generator())
     search.variable.data = wandering(space).variable.data  # before the step
     cell = search.current()
-    hard = functional.one_hot(cell, 5).float().requires_grad_()
-    loss = functional.cross_entropy(shared(images[:, None], hard[None])[0], labels)
-    [slope] = torch.autograd.grad(loss, hard)
+    hard = (functional.one_hot(cell, 5) + TRACE).float().requires_grad_()
+    logits = shared(images[:, None], hard[None])[0]
+    torch.testing.assert_close(logits, shared(images[:, None], cell[None])[0])  # the trace changes nothing
+    [slope] = torch.autograd.grad(functional.cross_entropy(logits, labels), hard)
+    assert ((slope != 0).sum(dim=1) >= 3).all()
     expected = numerical_gradient(
         lambda z: (search.decode(z).softmax(dim=1) * slope).sum(), search.variable.detach()
     )
     torch.testing.assert_close(search.variable.grad, expected, atol=1e-7, rtol=1e-3)
+
+
+def test_the_operation_in_use_alone_has_no_gradient_where_it_is_normalised(data):
+    """Why all operations are computed: the only path's factor is amplitude, which normalisation takes out."""
+    cell = functional.one_hot(torch.tensor([0, 0, 0, 3, 0, 0]), 5).float()
+    slopes = []
+    for trace in (0.0, TRACE):
+        factors = (cell + trace).requires_grad_()
+        loss = network()(data.valid.images[:8, None], factors[None])[0].logsumexp(dim=1).sum()
+        slopes.append(torch.autograd.grad(loss, factors)[0])
+    assert slopes[0].abs().max() < 1e-3 < slopes[1][3].abs().max()
+
+
+def test_z_stays_in_the_ball_of_the_codes(space, data):
+    search = wandering(space)
+    search.variable.data *= 1e3
+    images, labels = data.valid.images[:8], data.valid.labels[:8]
+    search.learn(network(), images, labels, 0.0, torch.Generator())
+    assert search.variable.norm().item() == pytest.approx(space.codes.norm(dim=1).max().item())
+    search.variable.data *= 0.5
+    inside = search.variable.detach().clone()
+    search.learn(network(), images, labels, 0.0, torch.Generator())
+    assert 0 < (search.variable - inside).abs().max() < 0.2  # a step of Adam, nothing else
 
 
 def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_path):
@@ -262,7 +295,10 @@ def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_p
     found = e2nas(network(), space, data, schedule, 0, path)
     again = E2nas(space, 1)
     history = train_supernet(network(), again, data, schedule, 0, path)
-    assert history["row"].iloc[-1] == found.row == NASBENCH201.index(again.current()[None].numpy())[0]
+    assert history["row"].iloc[-1] == NASBENCH201.index(again.current()[None].numpy())[0]
+    assert found.row in found.selection["row"].to_numpy() and len(found.selection) <= 4  # as many as steps
+    last = e2nas(network(), space, data, schedule, 0, path, cells=0)
+    assert last.row == history["row"].iloc[-1] and last.selection is None
     assert again.remembered == 4 and torch.equal(again.points[-5], torch.zeros(LATENT, dtype=torch.float64))
     assert math.isfinite(history["train_loss"].iloc[-1])
     other = dataclasses.replace(space, codes=space.codes + 1)

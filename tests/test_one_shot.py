@@ -11,7 +11,7 @@ from latentnas.search import supernet_training
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.one_shot import (
     Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts,
-    gdas, random_sharing, spos, straight_through,
+    gdas, learned, random_sharing, spos, straight_through,
 )  # fmt: skip
 from latentnas.search.supernet_training import SupernetSchedule, shared_accuracy, train_supernet
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -59,14 +59,8 @@ def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     options = {"cells": 60} if method in (random_sharing, spos) else {}
     network = SharedCells(SKELETON, 0)
     found = method(network, data, SCHEDULE, 0, path, **options)
-    assert list(found.training.columns) == [
-        "epoch",
-        "train_loss",
-        "row",
-        "arch",
-        "shared_accuracy",
-        "seconds",
-    ]
+    columns = ["epoch", "train_loss", "row", "arch", "shared_accuracy", "visited", "seconds"]
+    assert list(found.training.columns) == columns
     assert list(found.training["epoch"]) == [1, 2]
     assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(
         found.training["row"]
@@ -233,8 +227,8 @@ def test_children_of_evolution_come_from_the_best():
 
 def test_an_architecture_that_is_not_finite_stops_the_search_too(data, path):
     strategy = Darts(0)
-    strategy.objective = lambda loss, done: loss * float("inf")
-    with pytest.raises(FloatingPointError, match=r"validation loss became inf in step 1 \(epoch 1\)"):
+    strategy.gradient = lambda loss, done: torch.full_like(strategy.variable, float("inf"))
+    with pytest.raises(FloatingPointError, match=r"validation loss became nan in step 1 \(epoch 1\)"):
         train_supernet(SharedCells(SKELETON, 0), strategy, data, SCHEDULE, 0, path)
 
 
@@ -246,3 +240,50 @@ def test_a_cell_without_operations_teaches_nothing(data):
         SharedCells(SKELETON, 0), data.valid.images, data.valid.labels, 0.5, torch.Generator()
     )
     assert loss == pytest.approx(np.log(10)) and torch.equal(strategy.variable, before)
+
+
+def test_an_observer_sees_every_epoch_and_its_numbers_are_kept(data, path):
+    network, seen = SharedCells(SKELETON, 0), []
+
+    def observe(observed, epoch):
+        assert observed is network
+        seen.append(epoch)
+        return {"norm": weights(observed).norm().item()} if epoch == 2 else {}
+
+    history = train_supernet(network, UniformCells(), data, SCHEDULE, 0, path, observe)
+    assert seen == [1, 2] and np.isnan(history["norm"][0])
+    assert history["norm"][1] == pytest.approx(weights(network).norm().item())
+    plain = train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, path.with_name("plain"))
+    assert plain.drop(columns="seconds").equals(history.drop(columns=["seconds", "norm"]))
+    loaded = train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, path, observe)
+    assert seen == [1, 2] and loaded.equals(history)  # what was trained is not observed again
+
+
+@pytest.mark.parametrize("make", (lambda: UniformCells(UniformConfig(2)), lambda: Gdas(0), lambda: Darts(0)))
+def test_visits_are_those_of_the_training_steps(make, data, path):
+    strategy, epochs = make(), {}
+    loss, steps = strategy.loss, iter(range(100))
+
+    def spy(*arguments):
+        result = loss(*arguments)
+        for row in NASBENCH201.index(strategy.last.numpy()):
+            epochs[int(row)] = next(steps) // 3 // len(strategy.last) + 1  # three batches an epoch
+        return result
+
+    strategy.loss = spy
+    history = train_supernet(SharedCells(SKELETON, 0), strategy, data, SCHEDULE, 0, path)
+    assert {int(row): int(strategy.visited[row]) for row in strategy.visited.nonzero()} == epochs
+    assert history["visited"].iloc[-1] == len(epochs) and set(epochs.values()) <= {1, 2}
+
+
+def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
+    network, strategy = SharedCells(SKELETON, 0), Gdas(0)
+    found = learned(network, strategy, data, SCHEDULE, 0, path, cells=3)
+    rows, visited = found.selection["row"], strategy.visited.numpy()
+    assert len(rows) == 3 and rows.is_unique
+    assert visited[rows].min() >= np.delete(visited, rows).max()  # none left out was visited later
+    numbers = torch.from_numpy(NASBENCH201.enumerate())
+    assert list(found.selection["value"]) == shared_accuracy(network, numbers[rows], data.valid).tolist()
+    assert found.row == rows[found.selection["value"].idxmax()]
+    everything = learned(network, Gdas(0), data, SCHEDULE, 0, path, cells=1000)
+    assert sorted(everything.selection["row"]) == list(visited.nonzero()[0])

@@ -10,6 +10,8 @@ What a cell found is worth is read from a benchmark afterwards. The defaults are
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from torch import Generator, Tensor, nn
 from latentnas.search.base import Domain, Searcher, nasbench201_domain, run
 from latentnas.search.discrete import RandomSearch
 from latentnas.search.supernet_training import (
-    Strategy, SupernetSchedule, cross_entropy, shared_accuracy, train_supernet,
+    Observer, Strategy, SupernetSchedule, cross_entropy, shared_accuracy, train_supernet,
 )  # fmt: skip
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.supernet.images import ImageSets
@@ -37,9 +39,7 @@ class Found:
 
     row: int  # the cell found, in the order of NASBENCH201.enumerate()
     training: pd.DataFrame  # one row an epoch, see train_supernet
-    selection: pd.DataFrame | None = (
-        None  # queries of the shared accuracy after the training, see search.base.run
-    )
+    selection: pd.DataFrame | None = None  # cells scored after the training: at least their row and value
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class UniformCells(Strategy):
     """Cells drawn uniformly. Its current cell is one of those of the last step."""
 
     def __init__(self, config: UniformConfig = UniformConfig()) -> None:
-        super().__init__()
+        super().__init__(config.at_once)
         self.config = config
-        self.register_buffer("last", torch.zeros(config.at_once, len(CELL_EDGES), dtype=torch.int64))
 
     def loss(self, network, images, labels, done, generator) -> Tensor:
         if len(images) % len(self.last):
@@ -98,20 +97,20 @@ class LearnedCells(Strategy):
         """Differentiable factors of the operations, ``[6, 5]``."""
         raise NotImplementedError
 
-    def objective(self, loss: Tensor, done: float) -> Tensor:
-        """What the architecture parameters lower, given the validation loss."""
-        return loss
+    def gradient(self, loss: Tensor, done: float) -> Tensor:
+        """What the optimizer follows, given the validation loss."""
+        return torch.autograd.grad(loss, [self.variable], materialize_grads=True)[0]
 
     def loss(self, network, images, labels, done, generator) -> Tensor:
         factors = self.factors(done, generator).detach()
+        self.last = factors.argmax(dim=1)[None]
         return cross_entropy(network(images[:, None], factors[None]), labels)
 
     def learn(self, network, images, labels, done, generator) -> float:
         loss = cross_entropy(network(images[:, None], self.factors(done, generator)[None]), labels)
-        objective = self.objective(loss, done)
-        [self.variable.grad] = torch.autograd.grad(objective, [self.variable], materialize_grads=True)
+        self.variable.grad = self.gradient(loss, done)
         self.optimizer.step()
-        return objective.item()
+        return loss.item() if self.variable.isfinite().all() else math.nan
 
 
 class Darts(LearnedCells):
@@ -206,14 +205,15 @@ def random_sharing(
     seed: int,
     path: Path,
     cells: int = 1000,
+    observe: Observer | None = None,
 ) -> Found:
     """Random search with parameter sharing: the best of ``cells`` random cells by shared accuracy.
 
     The other arguments, here and below, are those of ``train_supernet``. With the same ones SPOS has the same
     training: the second of the two finds it in the file.
     """
-    training = train_supernet(network, UniformCells(), data, schedule, seed, path)
-    return _selected(RandomSearch(nasbench201_domain("string"), seed), network, data, training, cells)
+    training = train_supernet(network, UniformCells(), data, schedule, seed, path, observe)
+    return _searched(RandomSearch(nasbench201_domain("string"), seed), network, data, training, cells)
 
 
 def spos(
@@ -223,20 +223,35 @@ def spos(
     seed: int,
     path: Path,
     cells: int = 1000,
+    observe: Observer | None = None,
 ) -> Found:
     """SPOS: the best of ``cells`` cells by shared accuracy that an evolution asks for."""
-    training = train_supernet(network, UniformCells(), data, schedule, seed, path)
-    return _selected(TopKEvolution(nasbench201_domain("string"), seed), network, data, training, cells)
+    training = train_supernet(network, UniformCells(), data, schedule, seed, path, observe)
+    return _searched(TopKEvolution(nasbench201_domain("string"), seed), network, data, training, cells)
 
 
-def darts(network: SharedCells, data: ImageSets, schedule: SupernetSchedule, seed: int, path: Path) -> Found:
+def darts(
+    network: SharedCells,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+    path: Path,
+    observe: Observer | None = None,
+) -> Found:
     """DARTS, first order: the operations of largest logit at the end."""
-    return learned(network, Darts(seed), data, schedule, seed, path)
+    return learned(network, Darts(seed), data, schedule, seed, path, observe=observe)
 
 
-def gdas(network: SharedCells, data: ImageSets, schedule: SupernetSchedule, seed: int, path: Path) -> Found:
+def gdas(
+    network: SharedCells,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+    path: Path,
+    observe: Observer | None = None,
+) -> Found:
     """GDAS: the operations of largest logit at the end."""
-    return learned(network, Gdas(seed), data, schedule, seed, path)
+    return learned(network, Gdas(seed), data, schedule, seed, path, observe=observe)
 
 
 def learned(
@@ -246,19 +261,32 @@ def learned(
     schedule: SupernetSchedule,
     seed: int,
     path: Path,
+    cells: int = 0,
+    observe: Observer | None = None,
 ) -> Found:
-    """What a strategy stands for at the end of the training."""
-    training = train_supernet(network, strategy, data, schedule, seed, path)
-    return Found(int(training["row"].iloc[-1]), training)
+    """What a strategy learns, and what is handed in at the end.
+
+    Args:
+        cells: 0 hands in the cell that the strategy stands for at the end. With more, so many of the cells
+            that were visited last are scored with the shared weights, and the best is handed in.
+    """
+    training = train_supernet(network, strategy, data, schedule, seed, path, observe)
+    if not cells:
+        return Found(int(training["row"].iloc[-1]), training)
+    rows = np.argsort(-strategy.visited.numpy(), kind="stable")[: min(cells, training["visited"].iloc[-1])]
+    values = _objective(network, data)(rows)
+    selection = pd.DataFrame({"row": rows, "value": values})
+    return Found(int(rows[values.argmax()]), training, selection)
 
 
-def _selected(
+def _searched(
     searcher: Searcher, network: SharedCells, data: ImageSets, training: pd.DataFrame, cells: int
 ) -> Found:
-    numbers = torch.from_numpy(NASBENCH201.enumerate())
-
-    def objective(rows: np.ndarray) -> np.ndarray:
-        return shared_accuracy(network, numbers[rows], data.valid).numpy()
-
-    selection = run(searcher, objective, cells, batch=CELLS_OF_A_QUERY)
+    selection = run(searcher, _objective(network, data), cells, batch=CELLS_OF_A_QUERY)
     return Found(int(selection["incumbent_row"].iloc[-1]), training, selection)
+
+
+def _objective(network: SharedCells, data: ImageSets) -> Callable[[np.ndarray], np.ndarray]:
+    """The shared accuracy of cells, given by rows."""
+    numbers = torch.from_numpy(NASBENCH201.enumerate())
+    return lambda rows: shared_accuracy(network, numbers[rows], data.valid).numpy()

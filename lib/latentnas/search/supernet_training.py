@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,12 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from latentnas.paths import atomic_write
-from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 from latentnas.supernet.digits import Images
 from latentnas.supernet.images import ImageSets
 from latentnas.supernet.shared_cells import SharedCells
 
-IMAGES_AT_ONCE = 500  # in evaluation; shared weights are normalised over so many images
-CELLS_AT_ONCE = 8
+IMAGES_AT_ONCE = 1000  # in evaluation; shared weights are normalised over so many images
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -65,9 +65,18 @@ class Strategy(nn.Module):
 
     In its methods ``images`` are ``[B, channels, H, W]``, ``labels`` ``[B]``, and ``done`` is the share of
     all steps that lie behind, 0 to 1.
+
+    Args:
+        at_once: number of cells that a step visits.
     """
 
     optimizer: torch.optim.Optimizer | None = None  # of a strategy that learns between the steps
+
+    def __init__(self, at_once: int = 1) -> None:
+        super().__init__()
+        # The cells that the last step visited, set by ``loss``; and of each cell the epoch that last did, or 0.
+        self.register_buffer("last", torch.zeros(at_once, len(CELL_EDGES), dtype=torch.int64))
+        self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
     def loss(
         self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
@@ -78,8 +87,8 @@ class Strategy(nn.Module):
     def learn(
         self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
     ) -> float:
-        """Learn from validation images and return the loss; the weights stay. Called after each step of the
-        weights if there is an optimizer."""
+        """Learn from validation images and return the loss, NaN where something that was learned is not finite;
+        the weights stay. Called after each step of the weights if there is an optimizer."""
         raise NotImplementedError
 
     def current(self) -> Tensor:
@@ -89,6 +98,9 @@ class Strategy(nn.Module):
     def description(self) -> dict:
         """What sets this strategy apart from others, for the checkpoint."""
         return {"name": type(self).__name__} | dataclasses.asdict(self.config)
+
+
+Observer = Callable[[SharedCells, int], dict[str, float]]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -103,6 +115,7 @@ def train_supernet(
     schedule: SupernetSchedule,
     seed: int,
     path: Path,
+    observe: Observer | None = None,
 ) -> pd.DataFrame:
     """Train shared weights and what the strategy learns, in place, on the network's device.
 
@@ -110,10 +123,13 @@ def train_supernet(
 
     Args:
         path: file for the checkpoint, renewed every 30 seconds and at the end.
+        observe: called at the end of each epoch with the network and the number of epochs so far; the
+            numbers it returns by name become columns. It must leave the network as it is.
 
     Returns:
         One row an epoch: ``epoch``, ``train_loss``, the strategy's current cell as ``row`` and ``arch``, its
-        ``shared_accuracy`` in percent, ``seconds``.
+        ``shared_accuracy`` in percent, how many different cells were ``visited`` so far, ``seconds`` (without
+        those of the observer), and what the observer saw.
 
     Raises:
         ValueError: a batch larger than the training or the validation images, or a checkpoint of another
@@ -144,6 +160,8 @@ def train_supernet(
             ) from None
         history.append({"epoch": epoch + 1, "train_loss": loss} | _current(network, strategy, data))
         history[-1]["seconds"] = time.monotonic() - begun
+        if observe is not None:
+            history[-1] |= observe(network, epoch + 1)
         last = epoch + 1 == schedule.epochs
         if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             state.save(history)
@@ -160,11 +178,11 @@ def train_supernet(
 def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
     """Percent of images that each of A cells ``[A, 6]`` gets right with shared weights, float64 ``[A]``."""
     right = []
-    for some in cells.split(CELLS_AT_ONCE):
+    for cell in cells.split(1):  # several side by side are slower on a CPU
         count = 0
         for images, labels in zip(part.images.split(IMAGES_AT_ONCE), part.labels.split(IMAGES_AT_ONCE)):
             images, labels = _moved(images, labels, network)
-            count = count + (network(images[:, None], some).argmax(dim=-1) == labels).sum(dim=1)
+            count = count + (network(images[:, None], cell).argmax(dim=-1) == labels).sum(dim=1)
         right.append(count.cpu())
     return 100 * torch.cat(right).double() / len(part)
 
@@ -185,6 +203,7 @@ def _epoch(
         images = data.augment(data.train.images[rows], generator)
         loss = strategy.loss(network, *_moved(images, data.train.labels[rows], network), done, generator)
         losses.append(_step(network, optimizer, loss, done, schedule, place))
+        strategy.visited[NASBENCH201.index(strategy.last.numpy())] = epoch + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
             batch = _moved(data.valid.images[rows], data.valid.labels[rows], network)
@@ -219,6 +238,7 @@ def _current(network: SharedCells, strategy: Strategy, data: ImageSets) -> dict:
         "row": int(NASBENCH201.index(cell.numpy())[0]),
         "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(cell.numpy()))[0],
         "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
+        "visited": int(strategy.visited.count_nonzero()),
     }
 
 

@@ -1,0 +1,105 @@
+"""The figures of one-shot search (notebook 08)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from latentnas.plots.search import legend_above
+from latentnas.plots.style import (
+    BLUE, DOUBLE, GREEN, GREY, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled,
+)  # fmt: skip
+
+GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
+
+
+@styled
+def one_shot_curves(curves):
+    """Left: what the cell that a search stands at is worth. Right: how many cells it has visited.
+
+    Columns: method, epoch, mean, low, high (true test accuracy, fractions), visited (different cells so far).
+    """
+    curves = rows_of(curves, "method", "epoch", "mean", "low", "high", "visited")
+    figure, axes = new_figure(2.6, columns=2)
+    [[accuracy, visits]] = axes
+    colours = colours_of(curves.method)
+    for method, line in curves.groupby("method", sort=False):
+        _band(accuracy, line.assign(**(100 * line[["mean", "low", "high"]])), colours[method], method)
+        visits.plot(line.epoch, line.visited, color=colours[method], label=method)
+    accuracy.set_ylabel("true test accuracy (%)")
+    visits.set_yscale("log")
+    visits.set_ylabel("different cells visited")
+    for ax in axes[0]:
+        ax.set_xlabel("epoch of the supernet")
+    letter(axes, ["The cell that the search is at", "How far it has looked around"])
+    legend_above(figure, axes)
+    return figure
+
+
+@styled
+def one_shot_found(found):
+    """How far the cells found lie below the best of the table: a dot a run, mean and 95 % interval.
+
+    Columns: group, method, handed_in (two ways to choose at the end: the first is drawn full, the other
+    hollow), gap (fraction of test accuracy, a row a run), mean, low, high (of its method and way).
+    """
+    found = rows_of(found, "group", "method", "handed_in", "gap", "mean", "low", "high")
+    names = found.drop_duplicates("method").reset_index()
+    ways = found.handed_in.unique()
+    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.7 + 0.27 * len(names)), layout="constrained")
+    ax = figure.subplots()
+    colours = dict(zip(names.group.unique(), GROUP_COLOURS))
+    for place, name in enumerate(names.itertuples()):
+        for way, runs in found[found.method == name.method].groupby("handed_in", sort=False):
+            first, colour = way == ways[0], colours[name.group]
+            height = place if first else place + 0.3
+            fill = {"color": colour} if first else {"color": colour, "markerfacecolor": "white"}
+            ax.plot(100 * runs.gap, np.full(len(runs), height), "o", alpha=0.45, markersize=3, **fill)
+            mean, low, high = 100 * runs[["mean", "low", "high"]].iloc[0]
+            ax.plot([low, high], [height] * 2, color=colour, linewidth=1)
+            ax.plot(mean, height, "D", markersize=4.5, **fill)
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xticks([0, 0.5, 1, 2, 5, 10, 20, 50], ["0", "0.5", "1", "2", "5", "10", "20", "50"])
+    ax.minorticks_off()
+    ax.set_xlim(-0.05, 115 * found.gap.max())
+    ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
+    ax.set_yticks(range(len(names)), names.method)
+    for label, group in zip(ax.get_yticklabels(), names.group):
+        label.set_color(colours[group])
+    ax.invert_yaxis()
+    ax.set_xlabel("points of test accuracy below the best cell (less is better)")
+    for group, colour in colours.items():
+        ax.plot([], [], "D", color=colour, label=group)
+    for way in ways:
+        ax.plot([], [], "D", color=GREY, markerfacecolor=GREY if way == ways[0] else "white", label=way)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours) + len(ways))
+    return figure
+
+
+@styled
+def shared_weights(ranking, forgetting):
+    """Left: how well shared weights rank cells, over training. Right: what cells lose after the visit.
+
+    Columns of `ranking`: method, epoch, mean, low, high (Kendall's tau). Of `forgetting`: method, epoch (of
+    the visit), mean, low, high (points of shared accuracy, relative to cells that nobody visited).
+    """
+    ranking = rows_of(ranking, "method", "epoch", "mean", "low", "high")
+    forgetting = rows_of(forgetting, "method", "epoch", "mean", "low", "high")
+    figure, axes = new_figure(2.6, columns=2)
+    [[order, lost]] = axes
+    colours = colours_of([*ranking.method, *forgetting.method])
+    for ax, table in ((order, ranking), (lost, forgetting)):
+        for method, line in table.groupby("method", sort=False):
+            _band(ax, line, colours[method], method)
+    order.set_xlabel("epoch of the supernet")
+    order.set_ylabel("Kendall's tau, shared and true")
+    lost.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+    lost.set_xlabel("epoch of the visit")
+    lost.set_ylabel("change from the visit to the end\n(points of shared accuracy)")
+    letter(axes, ["Ranking of random cells", "Forgetting of visited cells"])
+    legend_above(figure, axes)
+    return figure
+
+
+def _band(ax, line, colour, label):
+    """A mean and its interval over the column `epoch`."""
+    ax.plot(line.epoch, line["mean"], color=colour, label=label)
+    ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
