@@ -13,7 +13,9 @@ from latentnas.search.one_shot import (
     Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts,
     gdas, learned, random_sharing, spos, straight_through,
 )  # fmt: skip
-from latentnas.search.supernet_training import SupernetSchedule, shared_accuracy, train_supernet
+from latentnas.search.supernet_training import (
+    SupernetSchedule, checkpoint_file, shared_accuracy, train_supernet,
+)  # fmt: skip
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.supernet.digits import Images
 from latentnas.supernet.images import ImageSets, digit_images
@@ -62,6 +64,7 @@ def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     columns = ["epoch", "train_loss", "row", "arch", "shared_accuracy", "visited", "seconds"]
     assert list(found.training.columns) == columns
     assert list(found.training["epoch"]) == [1, 2]
+    assert len(set(found.visited)) == len(found.visited) == found.training["visited"].iloc[-1] > 0
     assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(
         found.training["row"]
     )
@@ -126,6 +129,18 @@ def test_a_checkpoint_of_another_skeleton_or_training_is_refused(data, path):
     ):
         with pytest.raises(ValueError, match="another training"):
             train_supernet(SharedCells(SKELETON, 0), strategy, data, schedule, seed, path)
+
+
+def test_a_checkpoint_is_named_after_its_training(data, tmp_path):
+    arguments = [SharedCells(SKELETON, 0), Gdas(0), data, SCHEDULE, 0]
+    names = [checkpoint_file(tmp_path, *arguments)]
+    assert checkpoint_file(tmp_path, SharedCells(SKELETON, 5), Gdas(3), *arguments[2:]) == names[0]
+    others = {0: SharedCells(SharedSkeleton(channels=3), 0), 1: Darts(0), 3: SupernetSchedule(epochs=1), 4: 1}
+    for place, other in others.items():
+        changed = arguments[:place] + [other] + arguments[place + 1 :]
+        names.append(checkpoint_file(tmp_path, *changed))
+    names.append(checkpoint_file(tmp_path, arguments[0], Gdas(0, GdasConfig(learning_rate=1.0)), *arguments[2:]))
+    assert len(set(names)) == len(names) == 6 and all(name.parent == tmp_path for name in names)
 
 
 def test_batches_that_do_not_fit_are_refused(data, path):
@@ -280,7 +295,7 @@ def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
     network, strategy = SharedCells(SKELETON, 0), Gdas(0)
     found = learned(network, strategy, data, SCHEDULE, 0, path, cells=3)
     rows, visited = found.selection["row"], strategy.visited.numpy()
-    assert len(rows) == 3 and rows.is_unique
+    assert len(rows) == 3 and rows.is_unique and list(found.visited[:3]) == list(rows)
     assert visited[rows].min() >= np.delete(visited, rows).max()  # none left out was visited later
     numbers = torch.from_numpy(NASBENCH201.enumerate())
     assert list(found.selection["value"]) == shared_accuracy(network, numbers[rows], data.valid).tolist()

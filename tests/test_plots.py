@@ -84,7 +84,7 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
-    spaces |= crlso_tables() | svge_tables()
+    spaces |= crlso_tables() | svge_tables() | one_shot_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front, truth=truth,
@@ -129,6 +129,20 @@ def svge_tables():
         for seed in (0, 1)
     ]
     return dict(quality=[rows], smoothness=[rows], prediction=[rows])
+
+
+def one_shot_tables():
+    spread = dict(mean=0.02, low=0.01, high=0.03)
+    lines = [
+        dict(method=method, epoch=epoch, visited=3 * epoch, **spread)
+        for method in ("uniform cells", "E2NAS") for epoch in (10, 20)
+    ]  # fmt: skip
+    found = [
+        dict(group=group, method=method, handed_in=way, gap=gap, **spread)
+        for group, method in (("searches", "E2NAS"), ("changed", "as released"))
+        for way in ("the best", "the last") for gap in (0.01, 0.5)
+    ]  # fmt: skip
+    return dict(cells_found=[found], search_curves=[lines], shared_weights=[lines, lines])
 
 
 def nasbench_tables():

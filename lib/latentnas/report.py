@@ -74,6 +74,12 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
+        "One-shot search with a latent point",
+        "E2NAS",
+        "08_e2nas",
+        ("e2nas.digits.gap", "e2nas.digits.gap@last", "e2nas.digits.gap@random_sharing", "e2nas.digits.gap@gdas_last"),
+    ),
+    Experiment(
         "Every search at equal numbers of queries",
         "",
         "09_benchmark",

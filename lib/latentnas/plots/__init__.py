@@ -15,6 +15,7 @@ from latentnas.claims import load_results
 from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - for notebooks
 from latentnas.plots.crlso import crlso_ablations, crlso_convexity, crlso_latent_map
 from latentnas.plots.digits import bundled_tables
+from latentnas.plots.e2nas import one_shot_curves, one_shot_found, shared_weights
 from latentnas.plots.nasbench import (
     nb101_accuracy,
     nb101_numberings,
@@ -85,6 +86,9 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "against_baselines": ("07_crlso", ("curves",), incumbent_curves),
     "optimum_met": ("07_crlso", ("found",), optimum_found),
     "ablations": ("07_crlso", ("ablations",), crlso_ablations),
+    "cells_found": ("08_e2nas", ("found",), one_shot_found),
+    "search_curves": ("08_e2nas", ("curves",), one_shot_curves),
+    "shared_weights": ("08_e2nas", ("ranking", "forgetting"), shared_weights),
     "incumbents": ("09_benchmark", ("curves",), incumbent_curves),
     "optimum": ("09_benchmark", ("found",), optimum_found),
 }

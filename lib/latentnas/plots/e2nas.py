@@ -2,12 +2,14 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
     BLUE, DOUBLE, GREEN, GREY, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled,
 )  # fmt: skip
 
+TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
 GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
 
 
@@ -26,9 +28,12 @@ def one_shot_curves(curves):
         visits.plot(line.epoch, line.visited, color=colours[method], label=method)
     accuracy.set_ylabel("true test accuracy (%)")
     visits.set_yscale("log")
+    visits.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+    visits.yaxis.set_minor_formatter(NullFormatter())
     visits.set_ylabel("different cells visited")
     for ax in axes[0]:
         ax.set_xlabel("epoch of the supernet")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     letter(axes, ["The cell that the search is at", "How far it has looked around"])
     legend_above(figure, axes)
     return figure
@@ -57,7 +62,7 @@ def one_shot_found(found):
             ax.plot([low, high], [height] * 2, color=colour, linewidth=1)
             ax.plot(mean, height, "D", markersize=4.5, **fill)
     ax.set_xscale("symlog", linthresh=1)
-    ax.set_xticks([0, 0.5, 1, 2, 5, 10, 20, 50], ["0", "0.5", "1", "2", "5", "10", "20", "50"])
+    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.minorticks_off()
     ax.set_xlim(-0.05, 115 * found.gap.max())
     ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
@@ -89,6 +94,7 @@ def shared_weights(ranking, forgetting):
     for ax, table in ((order, ranking), (lost, forgetting)):
         for method, line in table.groupby("method", sort=False):
             _band(ax, line, colours[method], method)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     order.set_xlabel("epoch of the supernet")
     order.set_ylabel("Kendall's tau, shared and true")
     lost.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -101,5 +107,5 @@ def shared_weights(ranking, forgetting):
 
 def _band(ax, line, colour, label):
     """A mean and its interval over the column `epoch`."""
-    ax.plot(line.epoch, line["mean"], color=colour, label=label)
+    ax.plot(line.epoch, line["mean"], color=colour, label=label, marker="o", markersize=2)
     ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)

@@ -29,6 +29,12 @@ METHOD_COLOURS = {
     "CR-LSO": VERMILLION,
     "CR-LSO as released": PURPLE,
     "CR-LSO, ensemble": GREEN,
+    "uniform cells": GREY,
+    "DARTS": ORANGE,
+    "GDAS": GREEN,
+    "E2NAS": VERMILLION,
+    "E2NAS as released": PURPLE,
+    "no complementation": BLUE,
 }
 OTHER_COLOURS = (ORANGE, PURPLE, SKY, INK, YELLOW)  # methods not named above, in order of appearance
 MARKERS = "osD^vPX*"

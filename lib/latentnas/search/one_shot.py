@@ -39,6 +39,7 @@ class Found:
 
     row: int  # the cell found, in the order of NASBENCH201.enumerate()
     training: pd.DataFrame  # one row an epoch, see train_supernet
+    visited: np.ndarray  # rows of the cells that steps of the training visited, the latest first
     selection: pd.DataFrame | None = None  # cells scored after the training: at least their row and value
 
 
@@ -212,8 +213,9 @@ def random_sharing(
     The other arguments, here and below, are those of ``train_supernet``. With the same ones SPOS has the same
     training: the second of the two finds it in the file.
     """
-    training = train_supernet(network, UniformCells(), data, schedule, seed, path, observe)
-    return _searched(RandomSearch(nasbench201_domain("string"), seed), network, data, training, cells)
+    strategy = UniformCells()
+    training = train_supernet(network, strategy, data, schedule, seed, path, observe)
+    return _searched(RandomSearch(nasbench201_domain("string"), seed), network, strategy, data, training, cells)
 
 
 def spos(
@@ -226,8 +228,9 @@ def spos(
     observe: Observer | None = None,
 ) -> Found:
     """SPOS: the best of ``cells`` cells by shared accuracy that an evolution asks for."""
-    training = train_supernet(network, UniformCells(), data, schedule, seed, path, observe)
-    return _searched(TopKEvolution(nasbench201_domain("string"), seed), network, data, training, cells)
+    strategy = UniformCells()
+    training = train_supernet(network, strategy, data, schedule, seed, path, observe)
+    return _searched(TopKEvolution(nasbench201_domain("string"), seed), network, strategy, data, training, cells)
 
 
 def darts(
@@ -271,19 +274,30 @@ def learned(
             that were visited last are scored with the shared weights, and the best is handed in.
     """
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
+    visited = _latest_first(strategy)
     if not cells:
-        return Found(int(training["row"].iloc[-1]), training)
-    rows = np.argsort(-strategy.visited.numpy(), kind="stable")[: min(cells, training["visited"].iloc[-1])]
+        return Found(int(training["row"].iloc[-1]), training, visited)
+    rows = visited[:cells]
     values = _objective(network, data)(rows)
     selection = pd.DataFrame({"row": rows, "value": values})
-    return Found(int(rows[values.argmax()]), training, selection)
+    return Found(int(rows[values.argmax()]), training, visited, selection)
 
 
 def _searched(
-    searcher: Searcher, network: SharedCells, data: ImageSets, training: pd.DataFrame, cells: int
+    searcher: Searcher,
+    network: SharedCells,
+    strategy: Strategy,
+    data: ImageSets,
+    training: pd.DataFrame,
+    cells: int,
 ) -> Found:
     selection = run(searcher, _objective(network, data), cells, batch=CELLS_OF_A_QUERY)
-    return Found(int(selection["incumbent_row"].iloc[-1]), training, selection)
+    return Found(int(selection["incumbent_row"].iloc[-1]), training, _latest_first(strategy), selection)
+
+
+def _latest_first(strategy: Strategy) -> np.ndarray:
+    epochs = strategy.visited.numpy()
+    return np.argsort(-epochs, kind="stable")[: np.count_nonzero(epochs)]
 
 
 def _objective(network: SharedCells, data: ImageSets) -> Callable[[np.ndarray], np.ndarray]:

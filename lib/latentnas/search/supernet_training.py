@@ -8,6 +8,7 @@ seen. Letters: B images, A cells.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import sys
@@ -172,6 +173,19 @@ def train_supernet(
             line = f"{type(strategy).__name__}: epoch {epoch + 1}/{schedule.epochs}  {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
     return pd.DataFrame(history)
+
+
+def checkpoint_file(
+    folder: Path,
+    network: SharedCells,
+    strategy: Strategy,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+) -> Path:
+    """A path for ``train_supernet`` that no other training has: it is named after all that tells them apart."""
+    description = _description(network, strategy, data, schedule, seed)
+    return folder / f"{type(strategy).__name__}-{hashlib.sha256(description.encode()).hexdigest()[:12]}.safetensors"
 
 
 @torch.no_grad()
