@@ -287,7 +287,7 @@ def test_z_stays_in_the_ball_of_the_codes(space, data):
     search.variable.data *= 0.5
     inside = search.variable.detach().clone()
     search.learn(network(), images, labels, 0.0, torch.Generator())
-    assert 0 < (search.variable - inside).abs().max() < 0.2  # a step of Adam, nothing else
+    assert 0 < (search.variable - inside).abs().max() < 0.4  # a step of Adam, nothing else
 
 
 def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_path):

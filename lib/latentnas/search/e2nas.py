@@ -26,8 +26,8 @@ What it takes for the terms to do what they are for, where the sources leave it 
   softmax would have no gradient.
 * All operations of an edge are computed when z learns, not only the one in use: that one's factor is mere
   amplitude, which normalisation takes out again, and ``none`` has no gradient at all.
-* Both terms' gradients have length 1 before they are weighed. The density's is a hundred times longer, and
-  would rule until eta is a hundredth.
+* Both terms' gradients have length 1 before they are weighed. The density's is tens of times longer, and
+  would rule almost to the end.
 * z stays in the ball that holds all codes. Outside, the density falls for ever and the decoded cell stays.
 
 Letters: D latent dimensions, n points of the archive.
