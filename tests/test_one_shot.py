@@ -139,7 +139,8 @@ def test_a_checkpoint_is_named_after_its_training(data, tmp_path):
     for place, other in others.items():
         changed = arguments[:place] + [other] + arguments[place + 1 :]
         names.append(checkpoint_file(tmp_path, *changed))
-    names.append(checkpoint_file(tmp_path, arguments[0], Gdas(0, GdasConfig(learning_rate=1.0)), *arguments[2:]))
+    faster = Gdas(0, GdasConfig(learning_rate=1.0))
+    names.append(checkpoint_file(tmp_path, arguments[0], faster, *arguments[2:]))
     assert len(set(names)) == len(names) == 6 and all(name.parent == tmp_path for name in names)
 
 
@@ -268,7 +269,8 @@ def test_an_observer_sees_every_epoch_and_its_numbers_are_kept(data, path):
     history = train_supernet(network, UniformCells(), data, SCHEDULE, 0, path, observe)
     assert seen == [1, 2] and np.isnan(history["norm"][0])
     assert history["norm"][1] == pytest.approx(weights(network).norm().item())
-    plain = train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, path.with_name("plain"))
+    other = path.with_name("plain")
+    plain = train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, other)
     assert plain.drop(columns="seconds").equals(history.drop(columns=["seconds", "norm"]))
     loaded = train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, path, observe)
     assert seen == [1, 2] and loaded.equals(history)  # what was trained is not observed again

@@ -20,7 +20,7 @@ regulariser, whose decoder is such a small network itself: it gives the logits o
 there is nothing to fit, and no error of a fit. As in CR-LSO's search, coordinates are in standard deviations
 over all cells.
 
-What it takes for the terms to do what they are for, where the sources leave it open (notebook 08 measures it):
+What the terms need to do what they are for, where the sources leave it open (notebook 08 measures it):
 
 * Logits are divided by their standard deviation over all cells. The decoder is so sure of its cells that the
   softmax would have no gradient.
@@ -70,7 +70,7 @@ class E2nasConfig(LearningConfig):
     learning_rate: float = 0.2  # published: 3e-4, with a hundred times as many steps
     variant: str = "as_intended"  # or "as_released": without the gradients of both terms
     explores: bool = True  # whether there is an exploration term
-    balanced: bool = True  # whether the gradients of loss and density have the same length before they are weighed
+    balanced: bool = True  # whether both gradients get the same length before they are weighed
     steepness: float = 10.0  # of the fall of eta in the middle of the search
     complementation: float = 0.5  # lambda; 0: without
     archive: int = 50  # points that the density is fitted to

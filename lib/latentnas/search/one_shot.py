@@ -215,7 +215,8 @@ def random_sharing(
     """
     strategy = UniformCells()
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    return _searched(RandomSearch(nasbench201_domain("string"), seed), network, strategy, data, training, cells)
+    searcher = RandomSearch(nasbench201_domain("string"), seed)
+    return _searched(searcher, network, strategy, data, training, cells)
 
 
 def spos(
@@ -230,7 +231,8 @@ def spos(
     """SPOS: the best of ``cells`` cells by shared accuracy that an evolution asks for."""
     strategy = UniformCells()
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    return _searched(TopKEvolution(nasbench201_domain("string"), seed), network, strategy, data, training, cells)
+    searcher = TopKEvolution(nasbench201_domain("string"), seed)
+    return _searched(searcher, network, strategy, data, training, cells)
 
 
 def darts(

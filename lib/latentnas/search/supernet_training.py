@@ -75,7 +75,7 @@ class Strategy(nn.Module):
 
     def __init__(self, at_once: int = 1) -> None:
         super().__init__()
-        # The cells that the last step visited, set by ``loss``; and of each cell the epoch that last did, or 0.
+        # The cells that the last step visited, set by ``loss``; of each cell the epoch that last did, or 0.
         self.register_buffer("last", torch.zeros(at_once, len(CELL_EDGES), dtype=torch.int64))
         self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
@@ -88,8 +88,8 @@ class Strategy(nn.Module):
     def learn(
         self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
     ) -> float:
-        """Learn from validation images and return the loss, NaN where something that was learned is not finite;
-        the weights stay. Called after each step of the weights if there is an optimizer."""
+        """Learn from validation images and return the loss, NaN where something that was learned is not
+        finite; the weights stay. Called after each step of the weights if there is an optimizer."""
         raise NotImplementedError
 
     def current(self) -> Tensor:
@@ -183,9 +183,10 @@ def checkpoint_file(
     schedule: SupernetSchedule,
     seed: int,
 ) -> Path:
-    """A path for ``train_supernet`` that no other training has: it is named after all that tells them apart."""
+    """A path for ``train_supernet`` that no other training has: named after all that tells them apart."""
     description = _description(network, strategy, data, schedule, seed)
-    return folder / f"{type(strategy).__name__}-{hashlib.sha256(description.encode()).hexdigest()[:12]}.safetensors"
+    key = hashlib.sha256(description.encode()).hexdigest()[:12]
+    return folder / f"{type(strategy).__name__}-{key}.safetensors"
 
 
 @torch.no_grad()
