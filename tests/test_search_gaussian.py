@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from latentnas.search import gaussian
 from latentnas.search.base import run, run_many
 from latentnas.search.discrete import RandomSearch
-from latentnas.search.gaussian import GaussianConfig, GaussianSearch, log_expected_improvement, posterior
+from latentnas.search.gaussian import Believer, GaussianConfig, GaussianSearch, log_expected_improvement
 from test_search_base import toy_domain, toy_values
 
 
@@ -24,9 +24,16 @@ def test_posterior_equals_botorch():
     model.likelihood.noise, model.mean_module.constant = 0.05, 0.3
     new = torch.rand(9, 4, generator=generator, dtype=torch.float64)
     expected = model.posterior(new)
-    mean, deviation = posterior(model.eval(), x, y.numpy(), new)
-    assert np.allclose(mean, expected.mean.detach().flatten(), atol=1e-8)
-    assert np.allclose(deviation**2, expected.variance.detach().flatten(), atol=1e-8)
+    believer = Believer(model.eval(), x, y.numpy(), new)
+    assert np.allclose(believer.mean, expected.mean.detach().flatten(), atol=1e-8)
+    assert np.allclose(believer.deviation**2, expected.variance.detach().flatten(), atol=1e-8)
+
+    for place in (4, 0, 7):  # believed one by one, or added to the labels: the same
+        believer.believe(place)
+        x, y = torch.cat([x, new[[place]]]), torch.cat([y, torch.tensor(believer.mean[[place]])])
+        afresh = Believer(model, x, y.numpy(), new)
+        assert np.allclose(believer.mean, afresh.mean, atol=1e-8)
+        assert np.allclose(believer.deviation, afresh.deviation, atol=1e-8)
 
 
 @pytest.mark.parametrize("z", [3.0, 0.0, -0.99, -1.01, -8.0, -40.0])
@@ -59,6 +66,25 @@ def test_it_finds_more_than_random_search():
     )
     assert (ours.groupby("seed").incumbent.max() == values.max()).all()
     assert ours.value.mean() > random.value.mean() + 0.3
+
+
+def test_it_searches_by_the_inputs_it_is_given():
+    """Of inputs that say all and inputs that say nothing, the former find the best; the latter see no difference."""
+    domain = toy_domain(classes=False)
+    values = (domain.choices == [2, 3, 1]).sum(axis=1) + 0.1 * toy_values()
+    telling, empty = values[:, None] / values.max(), np.zeros((domain.size, 1))
+    found = {
+        name: run_many(partial(GaussianSearch, domain, inputs=inputs), domain.lookup(values), 14, range(3))
+        for name, inputs in {"telling": telling, "empty": empty}.items()
+    }
+    assert (found["telling"].groupby("seed").incumbent.max() == values.max()).all()
+    assert found["empty"].groupby("seed").incumbent.max().mean() < values.max()
+
+
+@pytest.mark.parametrize("inputs", [np.zeros((63, 2)), np.zeros(64), np.full((64, 2), np.nan)])
+def test_inputs_of_another_domain_are_refused(inputs):
+    with pytest.raises(ValueError, match=r"finite inputs of shape \[64, F\]"):
+        GaussianSearch(toy_domain(), 0, inputs=inputs)
 
 
 def test_hyperparameters_are_fitted_now_and_then(monkeypatch):

@@ -1,9 +1,9 @@
 """Bayesian optimisation of a table: a Gaussian process on the decisions, and expected improvement.
 
 The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a
-lengthscale for each input, whose prior grows with their number) on the one-hot choices. Every unknown
-architecture of the domain is a candidate, so nothing is optimised but the hyper-parameters. Letters: n
-labels, F inputs, C candidates.
+lengthscale for each input, whose prior grows with their number) on the one-hot choices, or on whatever else
+is known of every architecture, such as its code in a latent space. Every unknown architecture of the domain is
+a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
 """
 
 from __future__ import annotations
@@ -37,11 +37,31 @@ class GaussianConfig:
 
 class GaussianSearch:
     """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the
-    mean had been observed at those before it ("kriging believer")."""
+    mean had been observed at those before it ("kriging believer").
 
-    def __init__(self, domain: Domain, seed: int, config: GaussianConfig = GaussianConfig()) -> None:
+    Args:
+        inputs: what the process sees of each row, ``[size, F]``, best scaled to about the unit cube; the
+            one-hot choices where it is None.
+
+    Raises:
+        ValueError: not one finite row of inputs for each row of the domain.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        seed: int,
+        config: GaussianConfig = GaussianConfig(),
+        inputs: np.ndarray | None = None,
+    ) -> None:
         self.domain, self.seed, self.config = domain, seed, config
-        self._inputs = torch.from_numpy(domain.one_hot).double()
+        inputs = domain.one_hot if inputs is None else inputs
+        if inputs.ndim != 2 or len(inputs) != domain.size or not np.isfinite(inputs).all():
+            raise ValueError(
+                f"A Gaussian process on this domain needs finite inputs of shape [{domain.size}, F], but they have "
+                f"shape {list(inputs.shape)}, or are NaN or infinite. Give one row for each row of the domain."
+            )
+        self._inputs = torch.from_numpy(inputs).double()
         self._random = np.random.default_rng(seed)
         self._values: dict[int, float] = {}  # by representative
         self._unknown = np.zeros(domain.size, dtype=bool)
@@ -57,15 +77,15 @@ class GaussianSearch:
         labels = targets(np.array(list(self._values.values()))).astype(np.float64)
         labels = (labels - labels.mean()) / (labels.std(ddof=1) or 1.0)
         model = self._model(self._inputs[rows], torch.from_numpy(labels))
-        picked: list[int] = []
+        believer = Believer(model, self._inputs[rows], labels, self._inputs[candidates])
+        best, picked = labels.max(), []
         for _ in range(min(n, len(candidates))):
-            mean, deviation = posterior(model, self._inputs[rows], labels, self._inputs[candidates])
-            gain = log_expected_improvement(mean, deviation, labels.max())
-            gain[np.isin(candidates, picked)] = -np.inf
-            best = int(gain.argmax())
-            picked.append(int(candidates[best]))
-            rows, labels = [*rows, picked[-1]], np.append(labels, mean[best])
-        return np.array(picked, dtype=np.int64)
+            gain = log_expected_improvement(believer.mean, believer.deviation, best)
+            gain[picked] = -np.inf
+            picked.append(int(gain.argmax()))
+            best = max(best, believer.mean[picked[-1]])
+            believer.believe(picked[-1])
+        return candidates[picked]
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         rows = self.domain.representative[rows]
@@ -88,21 +108,40 @@ class GaussianSearch:
         return model.eval()
 
 
-@torch.no_grad()
-def posterior(model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation ``[C]`` at ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``.
+class Believer:
+    """The posterior at candidates ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``, and what it becomes when
+    its own mean is taken for observed: the mean stays, the variance shrinks.
 
     The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
     posterior builds their joint covariance or repeats the labels for each of them.
     """
-    of_labels = model.covar_module(x).to_dense()
-    of_labels.diagonal().add_(model.likelihood.noise)
-    precision = torch.cholesky_inverse(torch.linalg.cholesky(of_labels))
-    cross = model.covar_module(new, x).to_dense()
-    constant = model.mean_module.constant
-    mean = constant + cross @ (precision @ (torch.from_numpy(y) - constant))
-    variance = model.covar_module(new, diag=True) - ((cross @ precision) * cross).sum(dim=1)
-    return mean.numpy(), variance.clamp(min=1e-12).sqrt().numpy()
+
+    @torch.no_grad()
+    def __init__(self, model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> None:
+        of_labels = model.covar_module(x).to_dense()
+        of_labels.diagonal().add_(model.likelihood.noise)
+        precision = torch.cholesky_inverse(torch.linalg.cholesky(of_labels))
+        self._model, self._new = model, new
+        self._cross = model.covar_module(new, x).to_dense()
+        self._weights = self._cross @ precision  # [C, n]
+        self._variance = model.covar_module(new, diag=True) - (self._weights * self._cross).sum(dim=1)
+        self._columns = new.new_zeros(len(new), 0)  # one for each believed point; the variance has lost their squares
+        constant = model.mean_module.constant
+        self.mean = (constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))).numpy()
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation ``[C]``."""
+        return self._variance.clamp(min=1e-12).sqrt().numpy()
+
+    @torch.no_grad()
+    def believe(self, place: int) -> None:
+        """Take the mean at candidate ``place`` for observed."""
+        prior = self._model.covar_module(self._new, self._new[[place]]).to_dense().squeeze(1)
+        covariance = prior - self._weights @ self._cross[place] - self._columns @ self._columns[place]
+        column = covariance / (covariance[place] + self._model.likelihood.noise).sqrt()
+        self._columns = torch.cat([self._columns, column[:, None]], dim=1)
+        self._variance = self._variance - column.square()
 
 
 def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
