@@ -92,6 +92,23 @@ def test_sampling_is_seeded_and_uniform():
     assert ENAS.size == 1_528_823_808
 
 
+@pytest.mark.parametrize("layers", [1, 5, 8])
+def test_other_numbers_of_layers_follow_the_same_rules(layers):
+    batch = ENAS.sample(2_000, 0, layers)
+    assert batch.max_vertices == layers + 2 and equal(batch, ENAS.sample(2_000, 0, layers)).all()
+    assert ENAS.is_valid(batch).all() and not ENAS.contains(batch).any()
+    assert set(batch.types[:, 1:-1].unique().tolist()) == set(range(2, 8))
+    free = torch.ones(layers + 1, layers + 1).triu(2).bool()  # what may be a skip connection: not into the output
+    share = batch.adjacency[:, :-1, :-1].double().mean(0)
+    assert ((share[free] - 0.5).abs() < 0.06).all()
+    assert (share[~free & torch.ones_like(free).triu(0)] == torch.eye(layers + 1).roll(1, 1)[~free & torch.ones_like(free).triu(0)]).all()
+
+
+def test_an_architecture_has_a_layer():
+    with pytest.raises(ValueError, match="at least one layer, but layers=0"):
+        ENAS.sample(3, 0, 0)
+
+
 # validity
 
 

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as functional
 
 from latentnas.spaces.enas import ENAS
 from latentnas.supernet import digits
 from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
+from latentnas.supernet.measure import load_deep_shared
 from latentnas.supernet.train import Schedule, shared_accuracy, train_alone, train_shared
 
 SKELETON = MacroSkeleton(channels=4)
@@ -68,6 +71,25 @@ def test_gradients_equal_those_of_the_plain_networks():
     for first, second in zip(fast, slow):
         if first is not None:
             torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 8])
+def test_other_numbers_of_layers(layers):
+    random = np.random.default_rng(layers)
+    rows = [[int(random.integers(6)), *random.integers(0, 2, row).tolist()] for row in range(layers)]
+    batch = ENAS.from_numbers(np.array([[number for row in rows for number in row]]), layers)
+    network = MacroNetwork(0, SKELETON, layers).double()
+    images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(network(images, batch)[0], plain(network, str(rows), images[:, 0]))
+    with pytest.raises(ValueError, match=rf"{layers} layers, so it takes graphs of {layers + 2} vertices"):
+        network(images, ENAS.sample(2, 0, layers + 1))
+
+
+def test_shipped_weights_of_eight_layers_know_the_digits():
+    architectures, valid = ENAS.sample(3, 0, 8), digits.load(0.5, copies=1).valid
+    trained = shared_accuracy(load_deep_shared(), architectures, valid)
+    untrained = shared_accuracy(MacroNetwork(0, load_deep_shared().skeleton, 8), architectures, valid)
+    assert (trained > untrained + 20).all()
 
 
 def test_one_set_of_images_serves_all_architectures():

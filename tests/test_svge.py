@@ -160,6 +160,7 @@ def test_positions_past_the_end_change_nothing():
     batch = random_dags(12)
     narrow, wide = make_model(SMALL).double(), make_model(replace(SMALL, num_vertices=10)).double()
     wide.load_state_dict(narrow.state_dict())
+    torch.testing.assert_close(narrow.for_graphs_of(10).double().encode(batch), narrow.encode(batch))
     first, second = narrow.loss(batch), wide.loss(batch)
     for name, value in first.items():
         torch.testing.assert_close(second[name], value)

@@ -78,25 +78,44 @@ class Run:
 
 
 def train_model(
-    name: str, model_class: type[nn.Module], model_config, batch: DagBatch, targets: dict[str, Tensor], config: TrainConfig
+    name: str,
+    model_class: type[nn.Module],
+    model_config,
+    batch: DagBatch,
+    targets: dict[str, Tensor],
+    config: TrainConfig,
+    start: Run | None = None,
 ) -> Run:
     """Build a model from the seed, scale its predictors to the labels and train it, or load it where that was done.
 
     Args:
         name: begins the name of the run's folder. model_class: called with ``model_config``.
         batch, targets, config: see :func:`fit`.
+        start: a trained run whose weights this one begins with (fine-tuning). What its model lacks, such as a
+            predictor, begins at random; what the new model lacks is an error of PyTorch.
     """
     torch.manual_seed(config.seed)
     model = model_class(model_config)
+    if start is not None:
+        model.load_state_dict(model.state_dict() | start.model.state_dict())
     model.calibrate(**targets)
-    directory = run_directory(name, model, batch, targets, config)
+    directory = run_directory(name, model, batch, targets, config, start)
     history = fit(model, batch, targets, config, directory)
     return Run(model.eval(), history, directory)
 
 
-def run_directory(name: str, model: nn.Module, batch: DagBatch, targets: dict[str, Tensor], config: TrainConfig) -> Path:
-    """The folder of a run: its name and a hash of configuration, training graphs and labels."""
+def run_directory(
+    name: str,
+    model: nn.Module,
+    batch: DagBatch,
+    targets: dict[str, Tensor],
+    config: TrainConfig,
+    start: Run | None = None,
+) -> Path:
+    """The folder of a run: its name and a hash of configuration, training graphs, labels and where it started."""
     digest = hashlib.sha256(_description(model, config).encode())
+    if start is not None:
+        digest.update(start.directory.name.encode())
     for tensor in (batch.types, batch.adjacency, *targets.values()):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return CHECKPOINTS / f"{name}-{digest.hexdigest()[:12]}"

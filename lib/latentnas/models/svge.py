@@ -19,7 +19,7 @@ summary, D latent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -277,6 +277,12 @@ class SVGe(AutoregressiveVAE):
         """Fix the scale of the predictor from the training labels ``[B]``; without a predictor there are none."""
         if self.config.predictor:
             self.performance.calibrate(performance)
+
+    def for_graphs_of(self, num_vertices: int) -> SVGe:
+        """A copy with the same weights, in evaluation mode, for graphs of up to ``num_vertices``."""
+        copy = SVGe(replace(self.config, num_vertices=num_vertices))
+        copy.load_state_dict(self.state_dict())
+        return copy.eval()
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""

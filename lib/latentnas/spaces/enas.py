@@ -58,11 +58,17 @@ OPERATION_WEIGHTS = (
 # NGAE's factor m of each type, 0 to 7 (released code): the input counts nothing, "other types" count 48.
 COMPLEXITY_FACTORS = (0, 48, 10, 10, 26, 26, 1, 1)
 
-# Where the 6 operations stand among the 21 numbers of a text, and which edge u -> v each of the 15 flags adds.
-OPERATION_COLUMNS = [row * (row + 1) // 2 for row in range(NUM_LAYERS)]
-FLAG_COLUMNS = [column for column in range(21) if column not in OPERATION_COLUMNS]
-FLAG_SOURCES = [flag for row in range(NUM_LAYERS) for flag in range(row)]
-FLAG_TARGETS = [row + 1 for row in range(NUM_LAYERS) for _ in range(row)]
+
+def _layout(layers: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Where the operations and the flags stand among the numbers of a text of so many rows, and the edge u -> v
+    that each flag adds: the columns of both, all u, all v."""
+    operations = [row * (row + 1) // 2 for row in range(layers)]
+    flags = sorted(set(range(layers * (layers + 1) // 2)) - set(operations))
+    edges = [(flag, row + 1) for row in range(layers) for flag in range(row)]
+    return operations, flags, [u for u, _ in edges], [v for _, v in edges]
+
+
+OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS)
 
 
 class EnasSpace:
@@ -105,18 +111,20 @@ class EnasSpace:
                 )
         return [number for row in rows for number in row]
 
-    def from_numbers(self, numbers: np.ndarray) -> DagBatch:
-        """Graphs of the texts whose 21 numbers are the rows of `numbers` [B, 21]; the numbers are not checked
-        again."""
+    def from_numbers(self, numbers: np.ndarray, layers: int = NUM_LAYERS) -> DagBatch:
+        """Graphs of the texts whose numbers are the rows of `numbers`, [B, 21] for six layers; the numbers are
+        not checked again."""
+        operations, flags, sources, targets = _layout(layers)
         numbers = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))
-        types = torch.full((len(numbers), self.num_vertices), self.input_type)
-        types[:, 1:-1] = numbers[:, OPERATION_COLUMNS] + FIRST_OPERATION
+        vertices = layers + 2
+        types = torch.full((len(numbers), vertices), self.input_type)
+        types[:, 1:-1] = numbers[:, operations] + FIRST_OPERATION
         types[:, -1] = self.output_type
-        adjacency = torch.zeros(len(numbers), self.num_vertices, self.num_vertices, dtype=torch.bool)
-        backbone = torch.arange(self.num_vertices - 1)
+        adjacency = torch.zeros(len(numbers), vertices, vertices, dtype=torch.bool)
+        backbone = torch.arange(vertices - 1)
         adjacency[:, backbone, backbone + 1] = True
-        adjacency[:, FLAG_SOURCES, FLAG_TARGETS] = numbers[:, FLAG_COLUMNS] == 1
-        return DagBatch(types, adjacency, torch.full((len(numbers),), self.num_vertices))
+        adjacency[:, sources, targets] = numbers[:, flags] == 1
+        return DagBatch(types, adjacency, torch.full((len(numbers),), vertices))
 
     def to_batch(self, texts: list[str]) -> DagBatch:
         """Graphs of a list of texts. Raises ValueError naming the text in the list, the row and the
@@ -174,12 +182,19 @@ class EnasSpace:
         """Which graphs are architectures of this space, bool [B]: valid, with all six layers."""
         return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
-    def sample(self, n: int, seed: int) -> DagBatch:
-        """`n` architectures drawn uniformly from the whole space, with replacement."""
+    def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
+        """`n` architectures drawn uniformly from the whole space, with replacement.
+
+        Any other number of layers gives graphs that follow the same rules (`is_valid`) but are not in this space
+        (`contains`). Raises ValueError for less than one layer.
+        """
+        if layers < 1:
+            raise ValueError(f"An architecture has at least one layer, but layers={layers}.")
         random = np.random.default_rng(seed)
-        numbers = random.integers(0, 2, size=(n, 21))
-        numbers[:, OPERATION_COLUMNS] = random.integers(0, NUM_OPERATIONS, size=(n, NUM_LAYERS))
-        return self.from_numbers(numbers)
+        operations = _layout(layers)[0]
+        numbers = random.integers(0, 2, size=(n, layers * (layers + 1) // 2))
+        numbers[:, operations] = random.integers(0, NUM_OPERATIONS, size=(n, layers))
+        return self.from_numbers(numbers, layers)
 
     def flops(self, batch: DagBatch) -> torch.Tensor:
         """Multiply-adds for one image, int64 [B], of the network stated at the top of this module.

@@ -1,4 +1,4 @@
-"""Networks of the six-layer ENAS macro space (Pham et al., ICML 2018) with weights that they can share.
+"""Networks of the ENAS macro space (Pham et al., ICML 2018) with weights that they can share.
 
 The network is the one stated in ``spaces/enas.py``, smaller and on smaller images: layer l merges the vertices
 that it reads with a 1x1 convolution, then applies its operation; half way the resolution is halved by average
@@ -85,20 +85,20 @@ class Operation(nn.Module):
 
 
 class MacroNetwork(nn.Module):
-    """All weights of all six-layer architectures, initialised from ``seed``."""
+    """All weights of all architectures of so many layers, six in the space, initialised from ``seed``."""
 
-    def __init__(self, seed: int, skeleton: MacroSkeleton) -> None:
+    def __init__(self, seed: int, skeleton: MacroSkeleton, layers: int = NUM_LAYERS) -> None:
         super().__init__()
-        self.skeleton = skeleton
+        self.skeleton, self.layers = skeleton, layers
         channels = skeleton.channels
         generator = torch.Generator().manual_seed(seed)
         self.stem = Normalised(generator, skeleton.image_channels, channels, 3)
         self.merges = nn.ModuleList(
-            Normalised(generator, vertices * channels, channels, 1) for vertices in range(2, NUM_LAYERS + 1)
+            Normalised(generator, vertices * channels, channels, 1) for vertices in range(2, layers + 1)
         )
         self.operations = nn.ModuleList(
             nn.ModuleList(Operation(generator, channels, number) for number in range(NUM_OPERATIONS))
-            for _ in range(NUM_LAYERS)
+            for _ in range(layers)
         )
         self.classifier = nn.Linear(channels, skeleton.num_classes)
         with torch.no_grad():
@@ -111,11 +111,19 @@ class MacroNetwork(nn.Module):
 
         Args:
             images: ``[B, A, image_channels, H, W]``, each architecture's own; A may be 1 for all the same.
-            architectures: A graphs of the ENAS space.
+            architectures: A graphs of the ENAS space, or of its rules with as many layers as the network.
+
+        Raises:
+            ValueError: graphs of another number of layers.
         """
+        if (architectures.num_vertices != self.layers + 2).any():
+            raise ValueError(
+                f"This network has {self.layers} layers, so it takes graphs of {self.layers + 2} vertices, but got "
+                f"graphs of {sorted(set(architectures.num_vertices.tolist()))}. Build one with MacroNetwork(..., layers)."
+            )
         stem = self.stem(images)
         vertices = [stem.expand(-1, len(architectures), -1, -1, -1)]
-        for layer in range(1, NUM_LAYERS + 1):
+        for layer in range(1, self.layers + 1):
             hidden = self._merge(vertices, architectures.adjacency[:, :layer, layer])
             chosen = architectures.types[:, layer] - FIRST_OPERATION
             vertices.append(_apply(self.operations[layer - 1], chosen, hidden))

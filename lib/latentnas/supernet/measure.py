@@ -3,6 +3,7 @@
     python -m latentnas.supernet.measure digits-nb201 --jobs 2      all of it; goes on where it was cut off
     python -m latentnas.supernet.measure digits-nb201 --row 1234    trains one row again and compares
     python -m latentnas.supernet.measure digits-enas --jobs 2       the shared weights and what is measured with them
+    python -m latentnas.supernet.measure digits-enas8               shared weights of architectures with eight layers
 
 Cells are trained in groups of `NETWORKS_AT_ONCE` neighbouring rows. The kernels of a grouped convolution may
 add in another order for another group size, so a row is the same to the last bit only within its group, on
@@ -54,6 +55,7 @@ MACRO_SCHEDULE = Schedule()
 SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
 SHARED_AT_ONCE = 4  # architectures in one step of the shared training
 SHARED_COPIES = 2  # corrupted versions of the validation images that the shared weights are judged on
+DEEP_LAYERS, DEEP_WEIGHTS_FILE = 8, "digits-enas8.safetensors"  # weights alone: these have no table
 
 
 def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
@@ -77,10 +79,10 @@ def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
 
 
 def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
-    """Train one ENAS architecture (a batch of one graph) from scratch on the digits: ``valid`` and ``test`` accuracy in
-    percent."""
+    """Train one ENAS architecture (a batch of one graph), of any number of layers, from scratch on the digits: ``valid``
+    and ``test`` accuracy in percent."""
     data = digits.load(MACRO_SCHEDULE.noise)
-    network = MacroNetwork(seed, MACRO_SKELETON)
+    network = MacroNetwork(seed, MACRO_SKELETON, architecture.max_vertices - 2)
     train_alone(network, architecture, data, MACRO_SCHEDULE, seed)
     parts = {"valid": data.valid, "test": data.test}
     return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()}
@@ -90,6 +92,13 @@ def load_shared() -> MacroNetwork:
     """The shared weights that come with the project."""
     network = MacroNetwork(0, MACRO_SKELETON)
     network.load_state_dict(load_file(paths.BUNDLED / WEIGHTS_FILE))
+    return network
+
+
+def load_deep_shared() -> MacroNetwork:
+    """The shared weights of architectures with eight layers, trained as those of the space itself."""
+    network = MacroNetwork(0, MACRO_SKELETON, DEEP_LAYERS)
+    network.load_state_dict(load_file(paths.BUNDLED / DEEP_WEIGHTS_FILE))
     return network
 
 
@@ -157,6 +166,15 @@ def measure_macros(jobs: int) -> Path:
     return _write(measured.round(3), ALONE_FILE)
 
 
+def measure_deep() -> Path:
+    """Train shared weights of architectures with eight layers and write them, some minutes; it cannot be resumed."""
+    network = MacroNetwork(0, MACRO_SKELETON, DEEP_LAYERS)
+    train_shared(network, SHARED_AT_ONCE, digits.load(SHARED_SCHEDULE.noise), SHARED_SCHEDULE, seed=0)
+    with paths.atomic_write(paths.BUNDLED / DEEP_WEIGHTS_FILE) as temporary:
+        save_file(network.state_dict(), temporary)
+    return paths.BUNDLED / DEEP_WEIGHTS_FILE
+
+
 def uniform_architectures() -> DagBatch:
     """The architectures of the table `digits-enas`."""
     return ENAS.sample(ARCHITECTURES, seed=0)
@@ -217,12 +235,13 @@ def _write(table: pd.DataFrame, name: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["digits-nb201", "digits-enas"], help="which benchmark to measure")
+    parser.add_argument("table", choices=["digits-nb201", "digits-enas", "digits-enas8"], help="which benchmark to measure")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--row", type=int, help="digits-nb201: train this row again and compare")
     options = parser.parse_args()
     if options.row is None:
-        print({"digits-nb201": measure_cells, "digits-enas": measure_macros}[options.table](options.jobs))
+        measures = {"digits-nb201": measure_cells, "digits-enas": measure_macros}
+        print(measure_deep() if options.table == "digits-enas8" else measures[options.table](options.jobs))
     elif options.table == "digits-nb201" and 0 <= options.row < NASBENCH201.size:
         print(reproduce_cell(options.row).to_string(index=False))
     else:

@@ -60,7 +60,7 @@ def train_shared(network: MacroNetwork, at_once: int, data: Digits, schedule: Sc
             printed = time.monotonic()
             left = (printed - started) / step * (steps - step)
             print(f"shared weights: step {step}/{steps}  {left:.0f} s left", file=sys.stderr, flush=True)
-        architectures = ENAS.sample(at_once, seed=seed * 1_000_003 + step)
+        architectures = ENAS.sample(at_once, seed * 1_000_003 + step, network.layers)
         logits = network(images.unflatten(0, (-1, at_once)), architectures)
         _step(optimizer, logits, labels.unflatten(0, (-1, at_once)).t())
 
