@@ -59,6 +59,43 @@ def test_every_model_trains_and_is_measured_on_every_space(name, space, tmp_path
         assert predicted.shape == (12,) and np.isfinite(predicted).all()
 
 
+def untrained(name, space):
+    torch.manual_seed(0)
+    model_class, config, labels = model_of(name, space)
+    model = model_class(config).eval()
+    model.calibrate(**{label: torch.linspace(0.7, 0.9, 12) for label in labels})
+    return model, {label: torch.linspace(0.7, 0.9, 12) for label in labels}
+
+
+@pytest.mark.parametrize("name", [*FAMILY, *LABELLED])
+def test_graphs_that_do_not_fit_are_refused(name):
+    """Too many vertices, and a type that the space lacks: one paragraph each, from encoding and from the loss."""
+    model, targets = untrained(name, NASBENCH101)
+    strange = NASBENCH101.sample(12, seed=0)
+    strange.types[3, 1] = NASBENCH101.num_types
+    problems = {
+        "graphs of at most 7 vertices, but the batch has one of 8": NASBENCH201.sample(12, seed=0),
+        "node types 0 to 4, but the batch has a vertex of type 5": strange,
+    }
+    for message, batch in problems.items():
+        for call in (model.encode, lambda graphs: model.loss(graphs, **targets)):
+            with pytest.raises(ValueError, match=message) as error:
+                call(batch)
+            assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [*FAMILY, *LABELLED])
+def test_nothing_encodes_and_decodes_to_nothing(name):
+    model, targets = untrained(name, NASBENCH101)
+    nothing = NASBENCH101.sample(12, seed=0)[:0]
+    mu, logvar = model.encode(nothing)
+    assert len(mu) == len(logvar) == len(model.decode(mu)) == 0
+    graphs, source, count = model.sample_decodes(mu, 3, torch.Generator().manual_seed(0))
+    assert len(graphs) == len(source) == len(count) == 0
+    with pytest.raises(ValueError, match="batch is empty"):
+        model.loss(nothing, **{label: values[:0] for label, values in targets.items()})
+
+
 def test_the_family_is_configured_by_name():
     sizes = {"hidden": 32, "svge_hidden": 48, "latent": 8}
     configs = {name: configured(name, NASBENCH201, **sizes)[1] for name in FAMILY}

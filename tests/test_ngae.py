@@ -75,7 +75,7 @@ def test_wrong_configuration_is_named(fields, word):
         NGAEConfig(**fields)
 
 
-def test_graphs_of_another_size_are_refused():
+def test_graphs_that_are_too_large_are_refused():
     model = NGAE(NGAEConfig(hidden=12, latent=5, num_vertices=7))
-    with pytest.raises(ValueError, match="built for graphs of 7 vertices, but the batch has 8"):
+    with pytest.raises(ValueError, match="graphs of at most 7 vertices, but the batch has one of 8"):
         model.encode(ENAS.sample(2, seed=0))

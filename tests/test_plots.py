@@ -84,7 +84,7 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
-    spaces |= crlso_tables() | svge_tables() | one_shot_tables()
+    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables()
     frames = dict(
         training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
         ascent=trajectories, top_cells=cells, front=front, truth=truth,
@@ -205,7 +205,22 @@ def search_tables():
         for method in ("random search", "another one")
         for q in (10, 20, 50)
     ]
-    return dict(incumbents=[lines], optimum=[lines], against_baselines=[lines], optimum_met=[lines])
+    named = ("incumbents", "optimum", "against_baselines", "optimum_met", "latent_searches")
+    return {name: [lines] for name in named}
+
+
+def extrapolation_tables():
+    methods, mean = ("SVGe", "params"), dict(mean=0.93, low=0.92, high=0.94, best=0.943, average=0.9)
+    bins = [(rank, level, 3 if rank < level else 0) for rank in (0.25, 0.75) for level in (0.87, 0.92)]
+    density = [dict(method=m, rank=r, accuracy=a, count=c) for m in methods for r, a, c in bins]
+    unseen = [
+        dict(operation=operation, cells=cells, reader=reader, seed=seed, kendall=0.5 - 0.1 * seed)
+        for operation in ("nor_conv_1x1", "none") for cells in ("with", "without")
+        for reader in methods for seed in (0, 1)
+    ]  # fmt: skip
+    deeper = [dict(group=g, predicted=0.8, measured=m) for g, m in (("drawn", 0.7), ("drawn", 0.8), ("top", 0.9))]
+    first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
+    return dict(larger_cells=[density, first], unseen_operation=[unseen], deeper=[deeper])
 
 
 def store(profile="quick"):

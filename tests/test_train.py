@@ -115,6 +115,21 @@ def test_training_learns_and_a_second_call_loads(data, tmp_path, monkeypatch):
     assert not torch.equal(early["encoder.mu.weight"], first.model.state_dict()["encoder.mu.weight"])
 
 
+def test_fine_tuning_begins_where_the_other_run_ended(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    batch, targets = data
+    first = train_model("first", NGAE, replace(MODEL, predictors="none"), batch, {}, TRAINING)
+    still = replace(TRAINING, epochs=1, learning_rate=0.0, schedule="constant", keep=())
+    tuned = train_model("tuned", NGAE, MODEL, batch, targets, still, start=first)
+    before, after = first.model.state_dict(), tuned.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert any(name.startswith("performance") for name in after.keys() - before.keys())
+    alone = train_model("tuned", NGAE, MODEL, batch, targets, still)
+    assert alone.directory != tuned.directory  # where it began decides the result
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        train_model("tuned", NGAE, replace(MODEL, latent=5), batch, targets, still, start=first)
+
+
 def test_same_seed_same_weights_other_seed_others(data, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         fit(new_model(data), *data, replace(TRAINING, seed=seed), tmp_path / name)

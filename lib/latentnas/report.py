@@ -63,6 +63,17 @@ EXPERIMENTS = (
         ),
     ),
     Experiment(
+        "Bayesian optimisation in latent spaces; ranking cells larger than any that was learned",
+        "SVGe, search and extrapolation",
+        "06_extrapolation",
+        (
+            "svgefinetuned.nb101.top5@seven_vertices",
+            "svgefinetuned.nb101.kendall@seven_vertices",
+            "svge.nb201.cifar10.valid@500_by_50",
+            "svge.digits-nb201.valid@300_by_50",
+        ),
+    ),
+    Experiment(
         "Search by ascent of a concave accuracy",
         "CR-LSO, NAS-Bench-201 and 101",
         "07_crlso",

@@ -56,7 +56,7 @@ class GCNEncoder(nn.Module):
         states = one_hot.flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]; absent vertices have no edges
         for level in self.levels:
             states = level(states, edges).relu()
-        total = (states.view(graphs, vertices, -1) * present[..., None]).sum(dim=1)
+        total = (states.view(graphs, vertices, states.shape[1]) * present[..., None]).sum(dim=1)
         return self.mu(total), self.logvar(total)
 
 

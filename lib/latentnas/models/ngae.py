@@ -18,7 +18,13 @@ from latentnas.models import generate
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.predictors import Predictor
-from latentnas.models.variational import full_precision, kl_divergence, reparameterize
+from latentnas.models.variational import (
+    fitted,
+    full_precision,
+    kl_divergence,
+    reparameterize,
+    require_some,
+)
 
 PREDICTORS = ("paper", "released", "convex", "none")
 
@@ -88,13 +94,8 @@ class NGAE(nn.Module):
             self.complexity.calibrate(complexity)
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar."""
-        if batch.max_vertices != self.config.num_vertices:
-            raise ValueError(
-                f"This model was built for graphs of {self.config.num_vertices} vertices, but the batch has "
-                f"{batch.max_vertices}; build the model with num_vertices={batch.max_vertices}."
-            )
-        return self.encoder(batch)
+        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
+        return self.encoder(fitted(batch, self.config.num_vertices, self.config.num_types))
 
     def decode(self, z: Tensor) -> DagBatch:
         """The graph of each z, every decision the most likely one."""
@@ -117,7 +118,9 @@ class NGAE(nn.Module):
             performance, complexity: labels ``[B]`` in their own unit; needed unless ``predictors="none"``.
             generator: source of the sampling noise.
         """
-        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        require_some(batch)
+        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        mu, logvar = (full_precision(values) for values in self.encoder(batch))
         z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         vertices, edges = self.decoder.loss(z, batch)
         terms = {

@@ -16,6 +16,7 @@ from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - 
 from latentnas.plots.crlso import crlso_ablations, crlso_convexity, crlso_latent_map
 from latentnas.plots.digits import bundled_tables
 from latentnas.plots.e2nas import one_shot_curves, one_shot_found, shared_weights
+from latentnas.plots.extrapolation import deeper_architectures, larger_cells, unseen_operation
 from latentnas.plots.nasbench import (
     nb101_accuracy,
     nb101_numberings,
@@ -81,6 +82,10 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "quality": ("05_svge", ("quality",), svge_quality),
     "smoothness": ("05_svge", ("lines",), svge_smoothness),
     "prediction": ("05_svge", ("prediction",), svge_prediction),
+    "latent_searches": ("06_extrapolation", ("curves",), incumbent_curves),
+    "larger_cells": ("06_extrapolation", ("density", "first_k"), larger_cells),
+    "unseen_operation": ("06_extrapolation", ("held_out",), unseen_operation),
+    "deeper": ("06_extrapolation", ("deeper",), deeper_architectures),
     "convexity": ("07_crlso", ("gaps", "ends"), crlso_convexity),
     "level_sets": ("07_crlso", ("points", "levels"), crlso_latent_map),
     "against_baselines": ("07_crlso", ("curves",), incumbent_curves),

@@ -125,7 +125,7 @@ class Believer:
         self._cross = model.covar_module(new, x).to_dense()
         self._weights = self._cross @ precision  # [C, n]
         self._variance = model.covar_module(new, diag=True) - (self._weights * self._cross).sum(dim=1)
-        self._columns = new.new_zeros(len(new), 0)  # one for each believed point; the variance has lost their squares
+        self._columns = new.new_zeros(len(new), 0)  # one a believed point: what it takes off the variance, square root
         constant = model.mean_module.constant
         self.mean = (constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))).numpy()
 

@@ -1,0 +1,118 @@
+"""The figures of predictions beyond the space that was learned (notebook 06)."""
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from latentnas.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
+
+COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, INK)  # of rankings, in order of appearance
+LOWEST_SHOWN = 0.85  # accuracy; the few cells that hardly learn lie below
+
+
+@styled
+def larger_cells(density, curves):
+    """Cells larger than any that was learned: true accuracy by the rank they were given, and that of the first k.
+
+    Columns of `density`: method, rank (share of the cells ranked higher, middle of a bin, 0 to 1), accuracy (middle
+    of a bin, fraction), count. Of `curves`: method, k, mean, low, high (true accuracy of the first k, fractions,
+    with the interval over seeds), best (of the k best cells), average (of all cells).
+    """
+    density = rows_of(density, "method", "rank", "accuracy", "count")
+    curves = rows_of(curves, "method", "k", "mean", "low", "high", "best", "average")
+    shown = list(dict.fromkeys(density.method))
+    figure, axes = new_figure(2.8, columns=len(shown) + 1)
+    highest = density["count"].max()
+    for ax, method in zip(axes[0], shown):
+        of_method = density[density.method == method]
+        counts = of_method.pivot(index="accuracy", columns="rank", values="count").fillna(0)
+        image = ax.pcolormesh(
+            100 * counts.columns, 100 * counts.index, np.ma.masked_equal(counts, 0), cmap="viridis",
+            norm=LogNorm(1, highest), rasterized=True,
+        )  # fmt: skip
+        ax.set_xlabel("ranked so high (% of cells above)")
+        ax.set_ylim(100 * LOWEST_SHOWN, None)
+    axes[0, 0].set_ylabel("true accuracy (%)")
+    figure.colorbar(image, ax=axes[0, : len(shown)], label="cells", location="right", aspect=30, pad=0.01)
+    ax = axes[0, -1]
+    for colour, (method, line) in zip(COLOURS, curves.groupby("method", sort=False)):
+        ax.plot(line.k, 100 * line["mean"], color=colour, label=method)
+        ax.fill_between(line.k, 100 * line.low, 100 * line.high, color=colour, alpha=0.15, linewidth=0)
+    one = curves[curves.method == curves.method.iloc[0]]
+    ax.plot(one.k, 100 * one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
+    ax.axhline(100 * one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
+    ax.set_xscale("log")
+    ax.set_xlabel("first k of the ranking")
+    ax.set_ylabel("their true accuracy (%)")
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
+    letter(axes, [*shown, "The first k"])
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+@styled
+def unseen_operation(table):
+    """How well cells are ordered with and without an operation that no label or training graph had: a dot a seed.
+
+    Columns: operation, cells ("without" or "with" it), reader, seed, kendall.
+    """
+    table = rows_of(table, "operation", "cells", "reader", "seed", "kendall")
+    operations, readers = list(dict.fromkeys(table.operation)), list(dict.fromkeys(table.reader))
+    figure, axes = new_figure(0.9 + 0.24 * len(readers), columns=len(operations), sharey=True)
+    for ax, operation in zip(axes[0], operations):
+        for cells, colour, marker, shift in (("without", BLUE, "o", -0.15), ("with", VERMILLION, "D", 0.15)):
+            rows = table[(table.operation == operation) & (table.cells == cells)]
+            heights = [readers.index(reader) + shift for reader in rows.reader]
+            ax.scatter(
+                rows.kendall, heights, s=14, color=colour, marker=marker, linewidths=0, label=f"cells {cells} it"
+            )
+        ax.axvline(0, color=PALE, linewidth=0.8, linestyle=":")
+        ax.set_xlabel("Kendall's tau with the true order")
+        ax.set_yticks(range(len(readers)), readers)
+    axes[0, 0].invert_yaxis()
+    letter(axes, [f"{operation} held out" for operation in operations])
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
+@styled
+def deeper_architectures(points):
+    """Left: predicted against measured accuracy of architectures deeper than those learned. Right: the measured ones.
+
+    Columns: group (in order of appearance), predicted, measured (fractions).
+    """
+    points = rows_of(points, "group", "predicted", "measured")
+    groups = list(dict.fromkeys(points.group))
+    figure, axes = new_figure(2.6, columns=2)
+    scatter, strips = axes[0]
+    for place, (group, colour) in enumerate(zip(groups, COLOURS)):
+        rows = points[points.group == group]
+        dots = dict(s=9, color=colour, alpha=0.7, linewidths=0)
+        scatter.scatter(100 * rows.predicted, 100 * rows.measured, label=group, **dots)
+        spread = np.linspace(-0.25, 0.25, len(rows)) if len(rows) > 1 else [0]
+        strips.scatter(100 * rows.measured, place + np.array(spread), **dots)
+        strips.plot([100 * rows.measured.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
+    scatter.set_xlabel("predicted accuracy (%)")
+    scatter.set_ylabel("measured accuracy (%)")
+    strips.set_xlabel("measured accuracy (%); the line is the mean")
+    strips.yaxis.set_major_locator(FixedLocator(range(len(groups))))
+    strips.yaxis.set_minor_locator(NullLocator())
+    strips.set_yticklabels(groups)
+    strips.invert_yaxis()
+    letter(axes, ["Predicted and measured", "Measured, by group"])
+    figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper left", ncols=len(groups))
+    return figure
