@@ -67,8 +67,10 @@ EXPERIMENTS = (
         "SVGe, search and extrapolation",
         "06_extrapolation",
         (
-            "svgefinetuned.nb101.top5@seven_vertices",
-            "svgefinetuned.nb101.kendall@seven_vertices",
+            "svgehalfchosen.nb101.top5@seven_vertices",
+            "svgerandomlabels.nb101.top5@seven_vertices",
+            "svgerandomlabels.nb101.kendall@seven_vertices",
+            "params.nb101.top5@seven_vertices",
             "svge.nb201.cifar10.valid@500_by_50",
             "svge.digits-nb201.valid@300_by_50",
         ),
