@@ -61,7 +61,7 @@ class GaussianSearch:
                 f"A Gaussian process on this domain needs finite inputs of shape [{domain.size}, F], but they have "
                 f"shape {list(inputs.shape)}, or are NaN or infinite. Give one row for each row of the domain."
             )
-        self._inputs = torch.from_numpy(inputs).double()
+        self._inputs = torch.tensor(inputs, dtype=torch.float64)  # a copy: what joblib hands on is read-only
         self._random = np.random.default_rng(seed)
         self._values: dict[int, float] = {}  # by representative
         self._unknown = np.zeros(domain.size, dtype=bool)
