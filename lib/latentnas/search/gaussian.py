@@ -2,8 +2,8 @@
 
 The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a
 lengthscale for each input, whose prior grows with their number) on the one-hot choices, or on whatever else
-is known of every architecture, such as its code in a latent space. Every unknown architecture of the domain is
-a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
+is known of every architecture, such as its code in a latent space. Every unknown architecture of the domain
+is a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class GaussianSearch:
         inputs = domain.one_hot if inputs is None else inputs
         if inputs.ndim != 2 or len(inputs) != domain.size or not np.isfinite(inputs).all():
             raise ValueError(
-                f"A Gaussian process on this domain needs finite inputs of shape [{domain.size}, F], but they have "
-                f"shape {list(inputs.shape)}, or are NaN or infinite. Give one row for each row of the domain."
+                f"A Gaussian process on this domain needs finite inputs of shape [{domain.size}, F], but they "
+                f"have shape {list(inputs.shape)}, or are NaN or infinite. Give one row for each of the domain."
             )
-        self._inputs = torch.tensor(inputs, dtype=torch.float64)  # a copy: what joblib hands on is read-only
+        self._inputs = torch.tensor(inputs, dtype=torch.float64)  # a copy: joblib hands on read-only ones
         self._random = np.random.default_rng(seed)
         self._values: dict[int, float] = {}  # by representative
         self._unknown = np.zeros(domain.size, dtype=bool)
@@ -109,8 +109,8 @@ class GaussianSearch:
 
 
 class Believer:
-    """The posterior at candidates ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``, and what it becomes when
-    its own mean is taken for observed: the mean stays, the variance shrinks.
+    """The posterior at candidates ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``, and what it becomes
+    when its own mean is taken for observed: the mean stays, the variance shrinks.
 
     The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
     posterior builds their joint covariance or repeats the labels for each of them.
@@ -125,7 +125,7 @@ class Believer:
         self._cross = model.covar_module(new, x).to_dense()
         self._weights = self._cross @ precision  # [C, n]
         self._variance = model.covar_module(new, diag=True) - (self._weights * self._cross).sum(dim=1)
-        self._columns = new.new_zeros(len(new), 0)  # one a believed point: what it takes off the variance, square root
+        self._columns = new.new_zeros(len(new), 0)  # one a believed point; its square is off the variance
         constant = model.mean_module.constant
         self.mean = (constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))).numpy()
 
