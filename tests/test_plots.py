@@ -107,7 +107,7 @@ def crlso_tables():
         ],
         ablations=[
             [
-                dict(group=group, variant=f"{group} {number}", regret=number, proposals=89.5 / 1000)
+                dict(group=group, variant=f"{group} {number}", regret=number / 1000, proposals=89.5)
                 for group in ("CR-LSO", "search")
                 for number in (0, 1)
             ]
