@@ -359,6 +359,15 @@ def test_as_many_spaces_as_members_or_one():
         search.ask(1)
 
 
+def test_spaces_of_different_sizes_are_refused():
+    domain = toy_domain(classes=False)
+    spaces = [ToySpace(domain.choices), ToySpace(domain.choices[:, :2])]
+    search = CRLSOSearch(domain, 0, lambda *known: spaces, replace(TOY_ENSEMBLE, members=2))
+    search.tell(np.arange(8), values_near(domain)[:8])
+    with pytest.raises(ValueError, match="2, 3 dimensions"):
+        search.ask(1)
+
+
 def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
     space = LatentSpace(tiny_model(convexity_weight=0.0), torch.zeros(64, 4), torch.ones(4))
     search = CRLSOSearch(toy_domain(), 0, lambda rows, values: [space], SMALL)

@@ -257,6 +257,12 @@ class CRLSOSearch:
                     f"The latent space has codes of {len(space.codes)} cells, but the domain has "
                     f"{self.domain.size} rows. Embed all cells of the domain, in the order of its rows."
                 )
+        sizes = sorted({space.codes.shape[1] for space in spaces})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"The latent spaces have different sizes ({', '.join(map(str, sizes))} dimensions), but the convex "
+                "networks are fitted side by side. Give spaces of one latent size."
+            )
         if members == 1:
             self._network = spaces[0].network()  # fine-tuned ever further
         return spaces * (members // len(spaces))
