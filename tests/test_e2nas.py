@@ -12,9 +12,10 @@ import torch.nn.functional as functional
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.search.crlso import LatentSpace, embed
 from latentnas.search.e2nas import (
-    SMALLEST_SPREAD, TRACE, E2nas, E2nasConfig, complement, e2nas, fit_generalised_normal,
+    SMALLEST_SPREAD, TRACE, E2nas, E2nasConfig, complement, fit_generalised_normal,
     generalised_normal_log_density, kernel_log_density,
 )  # fmt: skip
+from latentnas.search.one_shot import learned
 from latentnas.search.supernet_training import SupernetSchedule, train_supernet
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.supernet.digits import Images
@@ -292,12 +293,12 @@ def test_z_stays_in_the_ball_of_the_codes(space, data):
 
 def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_path):
     schedule, path = SupernetSchedule(epochs=2, batch_size=16), tmp_path / "e2nas.safetensors"
-    found = e2nas(network(), space, data, schedule, 0, path)
+    found = learned(network(), E2nas(space, 0), data, schedule, 0, path, cells=1000)
     again = E2nas(space, 1)
     history = train_supernet(network(), again, data, schedule, 0, path)
     assert history["row"].iloc[-1] == NASBENCH201.index(again.current()[None].numpy())[0]
     assert found.row in found.selection["row"].to_numpy() and len(found.selection) <= 4  # as many as steps
-    last = e2nas(network(), space, data, schedule, 0, path, cells=0)
+    last = learned(network(), E2nas(space, 0), data, schedule, 0, path)
     assert last.row == history["row"].iloc[-1] and last.selection is None
     assert again.remembered == 4 and torch.equal(again.points[-5], torch.zeros(LATENT, dtype=torch.float64))
     assert math.isfinite(history["train_loss"].iloc[-1])

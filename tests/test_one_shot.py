@@ -10,8 +10,8 @@ import torch.nn.functional as functional
 from latentnas.search import supernet_training
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.one_shot import (
-    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, darts,
-    gdas, learned, random_sharing, spos, straight_through,
+    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, learned,
+    random_sharing, spos, straight_through,
 )  # fmt: skip
 from latentnas.search.supernet_training import (
     SupernetSchedule, checkpoint_file, shared_accuracy, train_supernet,
@@ -56,11 +56,14 @@ def failing_after(data, calls, action):
     return dataclasses.replace(data, augment=augment)
 
 
-@pytest.mark.parametrize("method", (random_sharing, spos, darts, gdas))
+@pytest.mark.parametrize("method", (random_sharing, spos, Darts, Gdas))
 def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     options = {"cells": 60} if method in (random_sharing, spos) else {}
     network = SharedCells(SKELETON, 0)
-    found = method(network, data, SCHEDULE, 0, path, **options)
+    if options:
+        found = method(network, data, SCHEDULE, 0, path, **options)
+    else:
+        found = learned(network, method(0), data, SCHEDULE, 0, path)
     columns = ["epoch", "train_loss", "row", "arch", "shared_accuracy", "visited", "seconds"]
     assert list(found.training.columns) == columns
     assert list(found.training["epoch"]) == [1, 2]

@@ -38,7 +38,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,11 +47,9 @@ from torch import Generator, Tensor
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.search.crlso import LatentSpace, embed
-from latentnas.search.one_shot import Found, LearnedCells, LearningConfig, learned, straight_through
-from latentnas.search.supernet_training import Observer, SupernetSchedule, cross_entropy
+from latentnas.search.one_shot import LearnedCells, LearningConfig, straight_through
+from latentnas.search.supernet_training import cross_entropy
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
-from latentnas.supernet.images import ImageSets
-from latentnas.supernet.shared_cells import SharedCells
 from latentnas.train import TrainConfig, train_model
 
 VARIANTS = ("as_intended", "as_released")
@@ -86,7 +83,7 @@ class E2nasConfig(LearningConfig):
 
 
 class E2nas(LearnedCells):
-    """The search's state: the latent point, the archive, the cell before.
+    """The search's state: the latent point, the archive, the cell before. ``one_shot.learned`` runs the search.
 
     Args:
         space: of NAS-Bench-201 cells, in the order of rows; see :func:`cell_space`.
@@ -246,22 +243,3 @@ def cell_space(
     """
     graphs = NASBENCH201.from_numbers(NASBENCH201.enumerate())
     return embed(train_model("cells-autoencoder", CRLSO, config, graphs, {}, training).model, graphs)
-
-
-def e2nas(
-    network: SharedCells,
-    space: LatentSpace,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
-    path: Path,
-    config: E2nasConfig = E2nasConfig(),
-    cells: int = 1000,
-    observe: Observer | None = None,
-) -> Found:
-    """Search with E2NAS: of the ``cells`` visited last, the best by shared accuracy.
-
-    The authors hand in the cell that the latent point decodes to at the end (``cells=0``): one more step, and
-    it could be another. The arguments that are not of ``E2nas`` are those of ``one_shot.learned``.
-    """
-    return learned(network, E2nas(space, seed, config), data, schedule, seed, path, cells, observe)

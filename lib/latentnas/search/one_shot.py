@@ -235,30 +235,6 @@ def spos(
     return _searched(searcher, network, strategy, data, training, cells)
 
 
-def darts(
-    network: SharedCells,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
-    path: Path,
-    observe: Observer | None = None,
-) -> Found:
-    """DARTS, first order: the operations of largest logit at the end."""
-    return learned(network, Darts(seed), data, schedule, seed, path, observe=observe)
-
-
-def gdas(
-    network: SharedCells,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
-    path: Path,
-    observe: Observer | None = None,
-) -> Found:
-    """GDAS: the operations of largest logit at the end."""
-    return learned(network, Gdas(seed), data, schedule, seed, path, observe=observe)
-
-
 def learned(
     network: SharedCells,
     strategy: LearnedCells,
@@ -269,11 +245,12 @@ def learned(
     cells: int = 0,
     observe: Observer | None = None,
 ) -> Found:
-    """What a strategy learns, and what is handed in at the end.
+    """What a strategy learns, and what is handed in at the end: DARTS, GDAS and E2NAS.
 
     Args:
-        cells: 0 hands in the cell that the strategy stands for at the end. With more, so many of the cells
-            that were visited last are scored with the shared weights, and the best is handed in.
+        cells: 0 hands in the cell that the strategy stands for at the end, as the authors of all three do; one
+            more step, and it could be another. With more, so many of the cells that were visited last are
+            scored with the shared weights, and the best is handed in.
     """
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
     visited = _latest_first(strategy)
