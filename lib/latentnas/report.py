@@ -57,8 +57,9 @@ EXPERIMENTS = (
         "SVGe",
         "05_svge",
         (
-            *(f"svge.{table}.reconstruction@side_by_side" for table in ("nb201", "digits-nb201")),
-            *(f"svge.{table}.kendall@labels_1000" for table in ("nb101", "nb201", "digits-nb201")),
+            *(f"svgelonger.{table}.reconstruction@side_by_side" for table in ("enas", "nb201", "nb101")),
+            "svge.digits-nb201.reconstruction@side_by_side",
+            *(f"svge.{table}.kendall@labels_1000" for table in ("nb101", "digits-nb201")),
             *(f"graphandpaths.{table}.kendall@labels_156" for table in ("nb201", "digits-nb201")),
         ),
     ),
@@ -193,13 +194,17 @@ def times(runs, device):
 
 
 def outcome(experiment, result):
-    """The experiment's claims in short, each with the paper's value where there is one."""
+    """The experiment's claims in short, each with the paper's value where there is one.
+
+    A claim goes by the last part of its id, or by all of it where another has the same last part.
+    """
+    shown = [claim for claim in result["claims"] if claim["id"] in experiment.claims and claim["ours"] is not None]
+    short = [claim["id"].rpartition(".")[2] for claim in shown]
     parts = []
-    for claim in result["claims"]:
-        if claim["id"] in experiment.claims and claim["ours"] is not None:
-            name = claim["id"].rpartition(".")[2]
-            paper = f" (paper {number(claim['paper'])})" if claim["paper"] is not None else ""
-            parts.append(f"{name} {number(claim['ours'])} {claim['unit']}{paper}")
+    for claim, name in zip(shown, short):
+        name = name if short.count(name) == 1 else claim["id"]
+        paper = f" (paper {number(claim['paper'])})" if claim["paper"] is not None else ""
+        parts.append(f"{name} {number(claim['ours'])} {claim['unit']}{paper}")
     return "; ".join(parts) or f"{len(result['claims'])} numbers in the report"
 
 
