@@ -9,9 +9,10 @@ import torch.nn.functional as functional
 
 from latentnas.search import supernet_training
 from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.discrete import RandomSearch
 from latentnas.search.one_shot import (
-    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, learned,
-    random_sharing, spos, straight_through,
+    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, learned, scored,
+    straight_through,
 )  # fmt: skip
 from latentnas.search.supernet_training import (
     SupernetSchedule, checkpoint_file, shared_accuracy, train_supernet,
@@ -56,12 +57,11 @@ def failing_after(data, calls, action):
     return dataclasses.replace(data, augment=augment)
 
 
-@pytest.mark.parametrize("method", (random_sharing, spos, Darts, Gdas))
+@pytest.mark.parametrize("method", (RandomSearch, TopKEvolution, Darts, Gdas))
 def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
-    options = {"cells": 60} if method in (random_sharing, spos) else {}
-    network = SharedCells(SKELETON, 0)
-    if options:
-        found = method(network, data, SCHEDULE, 0, path, **options)
+    network, scores = SharedCells(SKELETON, 0), method in (RandomSearch, TopKEvolution)
+    if scores:
+        found = scored(network, method(nasbench201_domain("string"), 0), data, SCHEDULE, 0, path, cells=60)
     else:
         found = learned(network, method(0), data, SCHEDULE, 0, path)
     columns = ["epoch", "train_loss", "row", "arch", "shared_accuracy", "visited", "seconds"]
@@ -71,7 +71,7 @@ def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(
         found.training["row"]
     )
-    if options:
+    if scores:
         assert len(found.selection) == 60
         best = found.selection.loc[found.selection["value"].idxmax()]
         numbers = torch.from_numpy(NASBENCH201.enumerate())[[found.row]]

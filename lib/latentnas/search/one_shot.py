@@ -21,8 +21,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Generator, Tensor, nn
 
-from latentnas.search.base import Domain, Searcher, nasbench201_domain, run
-from latentnas.search.discrete import RandomSearch
+from latentnas.search.base import Domain, Searcher, run
 from latentnas.search.supernet_training import (
     Observer, Strategy, SupernetSchedule, cross_entropy, shared_accuracy, train_supernet,
 )  # fmt: skip
@@ -199,8 +198,9 @@ class TopKEvolution:
         self._known |= zip(rows.tolist(), values.tolist())
 
 
-def random_sharing(
+def scored(
     network: SharedCells,
+    searcher: Searcher,
     data: ImageSets,
     schedule: SupernetSchedule,
     seed: int,
@@ -208,31 +208,18 @@ def random_sharing(
     cells: int = 1000,
     observe: Observer | None = None,
 ) -> Found:
-    """Random search with parameter sharing: the best of ``cells`` random cells by shared accuracy.
+    """A training with cells drawn uniformly, then the best by shared accuracy of ``cells`` that a searcher asks
+    for: with ``RandomSearch`` random search with parameter sharing, with ``TopKEvolution`` SPOS.
 
-    The other arguments, here and below, are those of ``train_supernet``. With the same ones SPOS has the same
-    training: the second of the two finds it in the file.
+    The training does not depend on the searcher: a second one finds it in the file.
+
+    Args:
+        searcher: of the rows of ``NASBENCH201.enumerate()``. The other arguments are those of ``train_supernet``.
     """
     strategy = UniformCells()
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    searcher = RandomSearch(nasbench201_domain("string"), seed)
-    return _searched(searcher, network, strategy, data, training, cells)
-
-
-def spos(
-    network: SharedCells,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
-    path: Path,
-    cells: int = 1000,
-    observe: Observer | None = None,
-) -> Found:
-    """SPOS: the best of ``cells`` cells by shared accuracy that an evolution asks for."""
-    strategy = UniformCells()
-    training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    searcher = TopKEvolution(nasbench201_domain("string"), seed)
-    return _searched(searcher, network, strategy, data, training, cells)
+    selection = run(searcher, _objective(network, data), cells, batch=CELLS_OF_A_QUERY)
+    return Found(int(selection["incumbent_row"].iloc[-1]), training, _latest_first(strategy), selection)
 
 
 def learned(
@@ -260,18 +247,6 @@ def learned(
     values = _objective(network, data)(rows)
     selection = pd.DataFrame({"row": rows, "value": values})
     return Found(int(rows[values.argmax()]), training, visited, selection)
-
-
-def _searched(
-    searcher: Searcher,
-    network: SharedCells,
-    strategy: Strategy,
-    data: ImageSets,
-    training: pd.DataFrame,
-    cells: int,
-) -> Found:
-    selection = run(searcher, _objective(network, data), cells, batch=CELLS_OF_A_QUERY)
-    return Found(int(selection["incumbent_row"].iloc[-1]), training, _latest_first(strategy), selection)
 
 
 def _latest_first(strategy: Strategy) -> np.ndarray:
