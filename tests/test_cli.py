@@ -392,6 +392,16 @@ def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tm
     assert "smoke" not in row and "60 %" not in row and "+1234" not in row
 
 
+def test_a_result_goes_by_its_full_id_where_its_last_part_is_not_enough():
+    claims = [
+        {"id": id, "ours": ours, "paper": None, "unit": "%"}
+        for id, ours in (("a.enas.valid", 1.0), ("a.nb201.valid", 2.0), ("a.nb201.test", 3.0), ("b.valid", 4.0))
+    ]
+    shown = report.Experiment("title", "", "05_svge", ("a.enas.valid", "a.nb201.valid", "a.nb201.test"))
+    assert report.outcome(shown, {"claims": claims}) == "a.enas.valid 1 %; a.nb201.valid 2 %; test 3 %"
+    assert report.outcome(shown, {"claims": claims[1:]}) == "valid 2 %; test 3 %"
+
+
 def test_a_readme_without_markers_is_an_error():
     with pytest.raises(report.profiles.UsageError, match="markers"):
         report.with_table("# Title\n")
