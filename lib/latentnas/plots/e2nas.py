@@ -43,20 +43,19 @@ def one_shot_curves(curves):
 def one_shot_found(found):
     """How far the cells found lie below the best of the table: a dot a run, mean and 95 % interval.
 
-    Columns: group, method, handed_in (two ways to choose at the end: the first is drawn full, the other
-    hollow), gap (fraction of test accuracy, a row a run), mean, low, high (of its method and way).
+    Columns: group, method, handed_in (up to three ways to choose at the end: drawn full, hollow and pale),
+    gap (fraction of test accuracy, a row a run), mean, low, high (of its method and way).
     """
     found = rows_of(found, "group", "method", "handed_in", "gap", "mean", "low", "high")
     names = found.drop_duplicates("method").reset_index()
-    ways = found.handed_in.unique()
-    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.7 + 0.27 * len(names)), layout="constrained")
+    ways = list(found.handed_in.unique())
+    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.7 + 0.36 * len(names)), layout="constrained")
     ax = figure.subplots()
     colours = dict(zip(names.group.unique(), GROUP_COLOURS))
     for place, name in enumerate(names.itertuples()):
         for way, runs in found[found.method == name.method].groupby("handed_in", sort=False):
-            first, colour = way == ways[0], colours[name.group]
-            height = place if first else place + 0.3
-            fill = {"color": colour} if first else {"color": colour, "markerfacecolor": "white"}
+            rank, colour = ways.index(way), colours[name.group]
+            height, fill = place + 0.25 * rank, {"color": colour, "markerfacecolor": _filling(rank, colour)}
             ax.plot(100 * runs.gap, np.full(len(runs), height), "o", alpha=0.45, markersize=3, **fill)
             mean, low, high = 100 * runs[["mean", "low", "high"]].iloc[0]
             ax.plot([low, high], [height] * 2, color=colour, linewidth=1)
@@ -71,12 +70,14 @@ def one_shot_found(found):
         label.set_color(colours[group])
     ax.invert_yaxis()
     ax.set_xlabel("points of test accuracy below the best cell (less is better)")
-    for group, colour in colours.items():
-        ax.plot([], [], "D", color=colour, label=group)
-    for way in ways:
-        ax.plot([], [], "D", color=GREY, markerfacecolor=GREY if way == ways[0] else "white", label=way)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours) + len(ways))
+    for rank, way in enumerate(ways):  # the groups have the colours of their labels
+        ax.plot([], [], "D", color=GREY, markerfacecolor=_filling(rank, GREY), label=way)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(ways))
     return figure
+
+
+def _filling(rank, colour):
+    return (colour, "white", (colour, 0.35))[rank]
 
 
 @styled
