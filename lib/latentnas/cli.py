@@ -16,10 +16,11 @@ import time
 from latentnas import notebook_runner, paths, profiles, report
 from latentnas.profiles import UsageError
 
+TEST = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 EXAMPLES = """\
 commands:
   run        (default) run the notebooks that are out of date, then renew the reports
-  test       run the tests; what follows goes to pytest, for example: ./run_all.sh test -k claims
+  test       run the tests, two files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
   bench      measure training and decoding speed against the reference
 
@@ -90,7 +91,7 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["test"]:
-            return subprocess.run([sys.executable, "-m", "pytest", *arguments[1:]], cwd=paths.ROOT).returncode
+            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT).returncode
         if arguments[:1] == ["bench"]:
             from latentnas import bench  # imports torch
 
