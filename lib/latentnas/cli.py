@@ -91,7 +91,8 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["test"]:
-            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT).returncode
+            one_thread_each = {"OMP_NUM_THREADS": "1"} | os.environ
+            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
         if arguments[:1] == ["bench"]:
             from latentnas import bench  # imports torch
 
