@@ -140,7 +140,7 @@ def one_shot_tables():
     found = [
         dict(group=group, method=method, handed_in=way, gap=gap, **spread)
         for group, method in (("searches", "E2NAS"), ("changed", "as released"))
-        for way in ("the best", "the last") for gap in (0.01, 0.5)
+        for way in ("the best", "the last", "the best of ten") for gap in (0.01, 0.5)
     ]  # fmt: skip
     return dict(cells_found=[found], search_curves=[lines], shared_weights=[lines, lines])
 
