@@ -21,7 +21,11 @@ from latentnas.train import TrainConfig, fit
 from model_checks import assert_same_gradients, gru, linear, random_dags, two_layers, with_strong_weights
 
 SMALL = SVGeConfig(num_types=5, num_vertices=7, hidden=8, latent=6, summary=5, noise_scale=0.0)
-CONFIGS = {"svge": SMALL, "dgmg": replace(SMALL, two_sided=False, reverse_messages=True)}
+CONFIGS = {
+    "svge": SMALL,
+    "svge, rounds (3, 1)": replace(SMALL, rounds=(3, 1)),
+    "dgmg": replace(SMALL, two_sided=False, reverse_messages=True),
+}
 
 
 def make_model(config, seed=0):
@@ -134,6 +138,7 @@ class PyGRound(MessagePassing):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dense_rounds_are_pygs_message_passing(name):
     model, batch = make_model(CONFIGS[name]), random_dags(12)
+    assert (len(model.encoder.forward_rounds), len(model.generator.rounds)) == model.config.rounds_of_both
     states = torch.randn(12, 7, SMALL.hidden)
     present = batch.types != NO_VERTEX
     row = (present.flatten().cumsum(0) - 1).view_as(present)  # of each vertex among all that are present
@@ -357,7 +362,12 @@ def test_empty_batches():
 
 @pytest.mark.parametrize(
     "fields, word",
-    [({"kl_reduction": "none"}, "kl_reduction"), ({"hidden": 7}, "hidden"), ({"num_vertices": 1}, "2")],
+    [
+        ({"kl_reduction": "none"}, "kl_reduction"),
+        ({"hidden": 7}, "hidden"),
+        ({"num_vertices": 1}, "2"),
+        ({"rounds": (2, 0)}, "rounds"),
+    ],
 )
 def test_wrong_configuration_is_named(fields, word):
     with pytest.raises(ValueError, match=word):

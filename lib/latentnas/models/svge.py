@@ -54,7 +54,7 @@ class SVGeConfig:
     hidden: int = 250  # H of a vertex; the encoder's two directions have half of it each
     latent: int = 56  # D
     summary: int = 56  # G, the generator's view of a partial graph
-    rounds: int = 2  # of message passing, in the encoder and at each step of the generator
+    rounds: int | tuple[int, int] = 2  # of message passing in the encoder and, if others, at each generator step
     two_sided: bool = True  # False: forward only, as DGMG
     reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
     beta: float = 0.005  # weight of the KL term
@@ -70,11 +70,16 @@ class SVGeConfig:
             )
         if self.num_vertices < 2:
             raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
-        if min(self.hidden, self.latent, self.summary, self.rounds) < 1 or self.hidden % 2:
+        if min(self.hidden, self.latent, self.summary, *self.rounds_of_both) < 1 or self.hidden % 2:
             raise ValueError(
                 f"hidden={self.hidden}, latent={self.latent}, summary={self.summary} and rounds={self.rounds} "
                 "must all be at least 1, and hidden an even number."
             )
+
+    @property
+    def rounds_of_both(self) -> tuple[int, int]:
+        """Rounds in the encoder, and at each step of the generator."""
+        return self.rounds if isinstance(self.rounds, tuple) else (self.rounds, self.rounds)
 
 
 DGMG_CONFIG = SVGeConfig(two_sided=False, reverse_messages=True)
@@ -133,8 +138,9 @@ class SVGeEncoder(nn.Module):
         super().__init__()
         self.types = nn.Embedding(config.num_types, config.hidden)
         half = config.hidden // 2
-        self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in range(config.rounds))
-        self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in range(config.rounds))
+        rounds, _ = config.rounds_of_both
+        self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in range(rounds))
+        self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in range(rounds))
         self.mu = ReadOut(config.hidden, config.latent)
         self.logvar = ReadOut(config.hidden, config.latent)
 
@@ -160,9 +166,8 @@ class GraphGenerator(nn.Module):
         super().__init__()
         hidden, condition = config.hidden, config.summary + config.latent
         self.types = nn.Embedding(config.num_types, hidden)
-        self.rounds = nn.ModuleList(
-            MessageRound(hidden, config.reverse_messages) for _ in range(config.rounds)
-        )
+        _, rounds = config.rounds_of_both
+        self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in range(rounds))
         self.summary = ReadOut(hidden, config.summary)
         self.summary_for_vertex = ReadOut(hidden, config.summary)
         self.type_head = two_layers(condition, hidden, config.num_types)
