@@ -54,7 +54,7 @@ class SVGeConfig:
     hidden: int = 250  # H of a vertex; the encoder's two directions have half of it each
     latent: int = 56  # D
     summary: int = 56  # G, the generator's view of a partial graph
-    rounds: int | tuple[int, int] = 2  # of message passing in the encoder and, if others, at each generator step
+    rounds: int | tuple[int, int] = 2  # of message passing: of both, or (encoder, each step of the generator)
     two_sided: bool = True  # False: forward only, as DGMG
     reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
     beta: float = 0.005  # weight of the KL term
