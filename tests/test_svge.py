@@ -138,7 +138,6 @@ class PyGRound(MessagePassing):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_dense_rounds_are_pygs_message_passing(name):
     model, batch = make_model(CONFIGS[name]), random_dags(12)
-    assert (len(model.encoder.forward_rounds), len(model.generator.rounds)) == model.config.rounds_of_both
     states = torch.randn(12, 7, SMALL.hidden)
     present = batch.types != NO_VERTEX
     row = (present.flatten().cumsum(0) - 1).view_as(present)  # of each vertex among all that are present
@@ -147,6 +146,13 @@ def test_dense_rounds_are_pygs_message_passing(name):
     for layer in model.generator.rounds:
         of_pyg = PyGRound(layer)(states[present], edge_index)
         torch.testing.assert_close(layer(states, batch.adjacency)[present], of_pyg, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounds, of_encoder, of_generator", [(2, 2, 2), (3, 3, 3), ((3, 1), 3, 1)])
+def test_one_number_of_rounds_holds_for_both(rounds, of_encoder, of_generator):
+    model = SVGe(replace(SMALL, rounds=rounds))
+    assert len(model.encoder.forward_rounds) == len(model.encoder.backward_rounds) == of_encoder
+    assert len(model.generator.rounds) == of_generator
 
 
 @pytest.mark.parametrize("name", CONFIGS)
