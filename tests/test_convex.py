@@ -188,9 +188,10 @@ def test_ascent_ends_at_every_peak_of_a_function_with_several():
     assert set(ends[:, 0].mul(50).round().tolist()) == {-50, 1, 79}
 
 
-def test_levels_are_gaps_in_the_values():
+def test_levels_are_the_steps_that_hold_all_values():
     assert count_levels(torch.tensor([1.0, 3.0, 1.05, 2.98, 5.0]), 0.1) == 3
     assert count_levels(torch.tensor([1.0]), 0.1) == 1
+    assert count_levels(torch.linspace(0, 1, 101), 0.095) == 11  # ten values a step: no gaps, and yet not level
 
 
 # constraints in training

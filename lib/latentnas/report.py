@@ -82,6 +82,7 @@ EXPERIMENTS = (
         "07_crlso",
         (
             *(f"crlso.nb201.{name}.valid@500" for name in ("cifar10", "cifar100", "imagenet16")),
+            *(f"crlso.nb201.{name}.valid@500_fewer_labels" for name in ("cifar10", "cifar100", "imagenet16")),
             *(f"crlso.nb201.{name}.met@300_ensemble" for name in ("cifar10", "cifar100", "imagenet16")),
             "crlso.digits-nb201.valid@300",
             "crlso.digits-nb201.met@150_ensemble",

@@ -307,7 +307,11 @@ def ascend(
         return z.detach(), function(z)
 
 
-def count_levels(values: Tensor, tolerance: float) -> int:
-    """How many different heights ascents ended at: groups of values ``[n]`` no wider apart than
-    ``tolerance`` from one to the next."""
-    return 1 + int((values.sort().values.diff() > tolerance).sum())
+def count_levels(values: Tensor, width: float) -> int:
+    """How many different heights ascents ended at: the least number of steps of height ``width`` that hold all
+    ``values`` ``[n]``. A spread without gaps counts as many steps, not as one."""
+    steps, lowest = 0, -math.inf
+    for value in values.sort().values.tolist():
+        if value > lowest + width:
+            steps, lowest = steps + 1, value
+    return steps

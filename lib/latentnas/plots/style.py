@@ -31,6 +31,7 @@ METHOD_COLOURS = {
     "GCN": YELLOW,
     "arch2vec": INK,
     "CR-LSO": VERMILLION,
+    "CR-LSO, fewer labels": SKY,
     "CR-LSO as released": PURPLE,
     "CR-LSO, ensemble": GREEN,
     "uniform cells": GREY,
