@@ -16,7 +16,7 @@ import torch
 
 from latentnas import paths
 from latentnas.benchmarks import nasbench101_official as official
-from latentnas.benchmarks.download import DataError, DataUnreachable, fetch
+from latentnas.benchmarks.download import DataError, fetch
 from latentnas.benchmarks.nasbench101 import (
     TEST_COLUMN,
     TEST_IMAGES,
@@ -32,15 +32,6 @@ from latentnas.spaces.nasbench101 import NASBENCH101
 
 FIRST = "00005c142e6f48ac74fdcf73e3439874"
 SOURCE = Source("test data", {}, (), ())
-
-
-@pytest.fixture(scope="module")
-def nasbench101():
-    """The public table; tests that need it are skipped where there is neither network nor mirror."""
-    try:
-        return load_nasbench101()
-    except DataUnreachable as error:
-        pytest.skip(str(error))
 
 
 # the public table

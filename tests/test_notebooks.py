@@ -1,17 +1,21 @@
 """Every notebook runs from start to end in the smoke profile, in order, into a folder of its own: with the bundled
-tables and nothing downloaded, some also with the public table."""
+tables and nothing downloaded, some also with the public tables."""
 
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
 from latentnas import notebook_runner, paths, profiles
 
 PLAN = profiles.plan("smoke")
 WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04"], {"data_source": "public"})[1:]  # the first is notebook 02
+WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,16 @@ def test_notebook_runs(job, output):
 @pytest.mark.parametrize("job", WITH_PUBLIC_DATA, ids=lambda job: job.notebook)
 def test_notebook_runs_with_public_data(job, output, enas):
     check_run(job, output)
+
+
+@pytest.mark.parametrize("job", profiles.plan("smoke", ["06"], WITH_LARGER_CELLS), ids=lambda job: job.notebook)
+def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
+    check_run(job, output)
+    ranked = pd.read_csv(output / "data/results" / job.label / job.notebook / "larger_cells.csv", index_col="method")
+    larger = np.flatnonzero(nasbench101.cells.num_vertices == 7)
+    accuracy, params = nasbench101.labels()[larger], nasbench101.cells.params[larger]
+    assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
+    assert {"SVGe, random labels", "SVGe, half chosen"} <= set(ranked.index)
 
 
 def check_run(job, output, **variables):
