@@ -142,7 +142,12 @@ def one_shot_tables():
         for group, method in (("searches", "E2NAS"), ("changed", "as released"))
         for way in ("the best", "the last", "the best of ten") for gap in (0.01, 0.5)
     ]  # fmt: skip
-    return dict(cells_found=[found], search_curves=[lines], shared_weights=[lines, lines])
+    lists = [
+        dict(group=group, method=method, length=length, **spread)
+        for group, method in (("searches", "E2NAS"), ("changed", "as released"), ("random", "random cells"))
+        for length in (1, 10, 100)
+    ]  # fmt: skip
+    return dict(cells_found=[found], short_lists=[lists], search_curves=[lines], shared_weights=[lines, lines])
 
 
 def nasbench_tables():

@@ -92,7 +92,10 @@ EXPERIMENTS = (
         "One-shot search with a latent point",
         "E2NAS",
         "08_e2nas",
-        ("e2nas.digits.gap", "e2nas.digits.gap@last", "e2nas.digits.gap@random_sharing", "e2nas.digits.gap@gdas_last"),
+        (
+            *(f"e2nas.digits.gap{way}" for way in ("", "@last", "@long_list")),
+            *(f"e2nas.digits.gap@{search}" for search in ("random_sharing", "random_sharing_long_list", "gdas_last")),
+        ),
     ),
     Experiment(
         "Every search at equal numbers of queries",

@@ -81,6 +81,39 @@ def _filling(rank, colour):
 
 
 @styled
+def one_shot_lists(lists):
+    """How far the best of a list lies below the best of the table when its cells are trained on their own, by the
+    length of the list, one panel a group; the band is the 95 % interval of E2NAS.
+
+    Columns: group (searches, what E2NAS is changed to, or random for the dotted line of both panels), method,
+    length (cells), mean, low, high (fractions of test accuracy).
+    """
+    lists = rows_of(lists, "group", "method", "length", "mean", "low", "high")
+    groups = [group for group in lists.group.unique() if group != "random"]
+    figure, axes = new_figure(2.6, columns=len(groups), sharey=True)
+    colours = colours_of(lists.method)
+    for ax, group in zip(axes[0], groups):
+        panel = lists[lists.group.isin([group, "random"]) | (lists.method == "E2NAS")]
+        for method, line in panel.groupby("method", sort=False):
+            chance = line.group.iloc[0] == "random"
+            ax.plot(
+                line.length, 100 * line["mean"], ":" if chance else "o-", color=colours[method], markersize=3, label=method
+            )
+            if method == "E2NAS":
+                ax.fill_between(
+                    line.length, 100 * line.low, 100 * line.high, color=colours[method], alpha=0.15, linewidth=0
+                )
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+        ax.set_xlabel("cells that are trained on their own")
+        ax.set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("points below the best cell")
+    letter(axes, groups)
+    legend_above(figure, axes)
+    return figure
+
+
+@styled
 def shared_weights(ranking, forgetting):
     """Left: how well shared weights rank cells, over training. Right: what cells lose after the visit.
 
