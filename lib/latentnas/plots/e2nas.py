@@ -90,9 +90,9 @@ def one_shot_lists(lists):
     """
     lists = rows_of(lists, "group", "method", "length", "mean", "low", "high")
     groups = [group for group in lists.group.unique() if group != "random"]
-    figure, axes = new_figure(2.6, columns=len(groups), sharey=True)
-    colours = colours_of(lists.method)
+    figure, axes = new_figure(2.8, columns=len(groups), sharey=True)
     for ax, group in zip(axes[0], groups):
+        colours = colours_of(lists.method[lists.group == group])
         panel = lists[lists.group.isin([group, "random"]) | (lists.method == "E2NAS")]
         for method, line in panel.groupby("method", sort=False):
             chance = line.group.iloc[0] == "random"
@@ -104,12 +104,16 @@ def one_shot_lists(lists):
                     line.length, 100 * line.low, 100 * line.high, color=colours[method], alpha=0.15, linewidth=0
                 )
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+        lengths = lists.length.unique()
+        ax.set_xticks(lengths, [f"{length}" for length in lengths])
         ax.set_xlabel("cells that are trained on their own")
-        ax.set_ylim(bottom=0)
+        ax.set_yscale("symlog", linthresh=1)
+        ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        ax.minorticks_off()
+        ax.set_ylim(0, 300 * lists["mean"].max())  # room for the legend
+        ax.legend(loc="upper right", ncols=2)
     axes[0, 0].set_ylabel("points below the best cell")
     letter(axes, groups)
-    legend_above(figure, axes)
     return figure
 
 
