@@ -58,6 +58,7 @@ EXPERIMENTS = (
         "05_svge",
         (
             *(f"svgelonger.{table}.reconstruction@side_by_side" for table in ("enas", "nb201", "nb101")),
+            "svgelonger.nb101.reconstruction.clean@side_by_side",
             "svge.digits-nb201.reconstruction@side_by_side",
             *(f"svge.{table}.kendall@labels_1000" for table in ("nb101", "digits-nb201")),
             *(f"graphandpaths.{table}.kendall@labels_156" for table in ("nb201", "digits-nb201")),
