@@ -12,28 +12,24 @@ settings.register_profile("any machine", deadline=None)  # a slow machine is no 
 settings.load_profile("any machine")
 
 
-@pytest.fixture(scope="session")
-def enas():
-    """The public ENAS table; tests that need it are skipped where there is neither network nor mirror."""
+def public(load):
+    """A public table; tests that need it are skipped where there is neither network nor mirror."""
     try:
-        return load_enas()
+        return load()
     except DataUnreachable as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def enas():
+    return public(load_enas)
 
 
 @pytest.fixture(scope="session")
 def nasbench201():
-    """The public NAS-Bench-201 table; tests that need it are skipped like those of `enas`."""
-    try:
-        return load_nasbench201()
-    except DataUnreachable as error:
-        pytest.skip(str(error))
+    return public(load_nasbench201)
 
 
 @pytest.fixture(scope="session")
 def nasbench101():
-    """The public NAS-Bench-101 table; tests that need it are skipped like those of `enas`."""
-    try:
-        return load_nasbench101()
-    except DataUnreachable as error:
-        pytest.skip(str(error))
+    return public(load_nasbench101)
