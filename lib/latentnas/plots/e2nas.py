@@ -89,7 +89,7 @@ def one_shot_lists(lists):
     length (cells), mean, low, high (fractions of test accuracy).
     """
     lists = rows_of(lists, "group", "method", "length", "mean", "low", "high")
-    groups = [group for group in lists.group.unique() if group != "random"]
+    groups, lengths = [group for group in lists.group.unique() if group != "random"], lists.length.unique()
     figure, axes = new_figure(2.8, columns=len(groups), sharey=True)
     for ax, group in zip(axes[0], groups):
         colours = colours_of(lists.method[lists.group == group])
@@ -104,7 +104,6 @@ def one_shot_lists(lists):
                     line.length, 100 * line.low, 100 * line.high, color=colours[method], alpha=0.15, linewidth=0
                 )
         ax.set_xscale("log")
-        lengths = lists.length.unique()
         ax.set_xticks(lengths, [f"{length}" for length in lengths])
         ax.set_xlabel("cells that are trained on their own")
         ax.set_yscale("symlog", linthresh=1)
