@@ -9,7 +9,7 @@ from latentnas.benchmarks.digits import TEST, VALID, load_digits_cells, load_fro
 from latentnas.benchmarks.download import DataError
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet.measure import CELL_FILE, cell_groups, score_cells
+from latentnas.supernet.measure import CELL_FILE, cell_groups, measure_again, score_cells
 
 
 @pytest.fixture
@@ -112,6 +112,21 @@ def test_a_group_of_rows_comes_out_again(shipped):
         assert difference < 1.5 * np.abs(stored[:, 0] - stored[:, 1]).mean()
     seconds = shipped.table["train-seconds"][rows]
     assert (seconds > 0).all() and (shipped.table[["params", "flops"]].loc[rows] > 0).all(axis=None)
+
+
+def test_cells_are_trained_again_by_class_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    classes, first = NASBENCH201.canonical(NASBENCH201.enumerate()), NASBENCH201.representatives()
+    row = next(row for row in range(NASBENCH201.size) if first[classes[row]] < row)
+    again = measure_again([row, first[classes[row]], row], seeds=[3], jobs=1)
+    expected = score_cells(NASBENCH201.enumerate()[first[classes[[row]]]], seed=3)
+    assert again[["row", "seed"]].to_numpy().tolist() == [[first[classes[row]], 3]]
+    assert again[["valid", "test"]].to_numpy() == pytest.approx(expected[["valid", "test"]].to_numpy())
+    [file] = tmp_path.rglob("*.csv")
+    again.assign(test=12.5).to_csv(file, index=False)
+    assert measure_again([row], seeds=[3], jobs=1)["test"].tolist() == [12.5]  # read, not trained
+    with pytest.raises(ValueError, match="Seed 2 is one of the table's own"):
+        measure_again([row], seeds=[3, 2], jobs=1)
 
 
 def test_shared_weights_and_trainings_from_scratch():

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import load_file, save_file
 
 from latentnas import paths
@@ -142,6 +143,32 @@ def reproduce_cell(row: int) -> pd.DataFrame:
                          | {f"{part}, {name}": values[part] for part in kept
                             for name, values in (("stored", kept), ("again", again))})  # fmt: skip
     return pd.DataFrame(lines).sort_values("seed", ignore_index=True)
+
+
+def measure_again(rows: ArrayLike, seeds: Iterable[int], jobs: int) -> pd.DataFrame:
+    """Train cells with further seeds, ``jobs`` groups at a time; groups that were trained before are read from files.
+
+    Args:
+        rows: of the table `digits-nb201`; a cell stands for its class, whose first row is trained, as in the table.
+        seeds: none that the table has.
+
+    Returns:
+        One line a class and seed: ``row`` (the first of the class), ``seed``, ``valid`` and ``test`` accuracy in percent,
+        ``seconds``.
+
+    Raises:
+        ValueError: a seed is one of the table's own.
+    """
+    seeds = list(seeds)
+    if known := sorted(set(seeds) & set(SEEDS)):
+        raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
+    classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])
+    rows = NASBENCH201.representatives()[np.unique(classes)]
+    folder = _folder("digits-nb201-again", CELL_SKELETON, CELL_SCHEDULE)
+    groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
+    names = [hashlib.sha256(group.astype("<i8").tobytes()).hexdigest()[:12] for group in groups]
+    tasks = [(folder / f"{seed}-{name}.csv", seed, group) for seed in seeds for name, group in zip(names, groups)]
+    return _measure(_cell_group, tasks, jobs)
 
 
 def measure_macros(jobs: int) -> Path:
