@@ -15,7 +15,7 @@ from latentnas.claims import load_results
 from latentnas.plots.cells import draw_cell, draw_edge_labelled  # noqa: F401 - for notebooks
 from latentnas.plots.crlso import crlso_ablations, crlso_convexity, crlso_latent_map
 from latentnas.plots.digits import bundled_tables
-from latentnas.plots.e2nas import one_shot_curves, one_shot_found, one_shot_lists, shared_weights
+from latentnas.plots.e2nas import one_shot_again, one_shot_curves, one_shot_found, one_shot_lists, shared_weights
 from latentnas.plots.extrapolation import deeper_architectures, larger_cells, unseen_operation
 from latentnas.plots.nasbench import (
     nb101_accuracy,
@@ -93,6 +93,7 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "ablations": ("07_crlso", ("ablations",), crlso_ablations),
     "cells_found": ("08_e2nas", ("found",), one_shot_found),
     "short_lists": ("08_e2nas", ("lists",), one_shot_lists),
+    "trained_again": ("08_e2nas", ("again",), one_shot_again),
     "search_curves": ("08_e2nas", ("curves",), one_shot_curves),
     "shared_weights": ("08_e2nas", ("ranking", "forgetting"), shared_weights),
     "incumbents": ("09_benchmark", ("curves",), incumbent_curves),

@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
-    BLUE, DOUBLE, GREEN, GREY, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled,
+    BLUE, DOUBLE, GREEN, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled,
 )  # fmt: skip
 
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
@@ -113,6 +113,29 @@ def one_shot_lists(lists):
         ax.legend(loc="upper right", ncols=2)
     axes[0, 0].set_ylabel("points below the best cell")
     letter(axes, groups)
+    return figure
+
+
+@styled
+def one_shot_again(cells):
+    """What cells reach when they are trained again, against the accuracy that the table has: a mark a cell, and the 95 %
+    interval of the mean over the new seeds; a cell on the dotted line has had neither good nor bad luck in the table.
+
+    Columns: group (of up to four), in_table, again, low, high (fractions of test accuracy).
+    """
+    cells = rows_of(cells, "group", "in_table", "again", "low", "high")
+    figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
+    ax = figure.subplots()
+    styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
+    for group, colour, marker in styles:
+        part = 100 * cells[cells.group == group][["in_table", "again", "low", "high"]]
+        ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.35, linewidth=0.7)
+        ax.plot(part.in_table, part.again, marker, color=colour, markersize=8 if marker == "*" else 4, label=group)
+    ends = 100 * np.array([cells[["in_table", "low"]].min(axis=None), cells[["in_table", "high"]].max(axis=None)])
+    ax.plot(ends, ends, ":", color=GREY, linewidth=0.8)
+    ax.set_xlabel("test accuracy in the table (%)")
+    ax.set_ylabel("test accuracy when trained again (%)")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
