@@ -424,3 +424,9 @@ def test_cells_name_what_their_accuracies_are():
 def test_pareto_front():
     front = plots.pareto_front([3, 1, 2, 1, 4], [5.0, 2.0, 1.5, 1.0, 5.0])
     assert front.tolist() == [[1, 2.0], [3, 5.0]]
+
+
+def test_cells_far_below_the_highest_are_left_out():
+    cells = pd.DataFrame({"group": "found", "in_table": [0.93, 0.91, 0.88], "again": 0.9, "low": 0.89, "high": 0.91})
+    marks, line = plots.one_shot_again(cells).axes[0].lines
+    assert marks.get_xdata().tolist() == pytest.approx([93, 91])

@@ -120,10 +120,12 @@ def one_shot_lists(lists):
 def one_shot_again(cells):
     """What cells reach when they are trained again, against the accuracy that the table has: a mark a cell, and the 95 %
     interval of the mean over the new seeds; a cell on the dotted line has had neither good nor bad luck in the table.
+    Cells more than three points below the highest are not drawn.
 
     Columns: group (of up to four), in_table, again, low, high (fractions of test accuracy).
     """
     cells = rows_of(cells, "group", "in_table", "again", "low", "high")
+    cells = cells[cells.in_table > cells.in_table.max() - 0.03]
     figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
     ax = figure.subplots()
     styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
