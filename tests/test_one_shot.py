@@ -15,7 +15,7 @@ from latentnas.search.one_shot import (
     straight_through,
 )  # fmt: skip
 from latentnas.search.supernet_training import (
-    SupernetSchedule, checkpoint_file, shared_accuracy, train_supernet,
+    SupernetSchedule, checkpoint_file, shared_accuracy, shared_loss, train_supernet,
 )  # fmt: skip
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.supernet.digits import Images
@@ -167,6 +167,16 @@ def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
         for cell in cells
     ]
     assert shared_accuracy(network, cells, data.valid).tolist() == pytest.approx(expected)
+
+
+def test_shared_loss_is_the_mean_cross_entropy(data):
+    network, cells = SharedCells(SKELETON, 0), torch.tensor([[4, 3, 3, 1, 2, 3], [0, 1, 0, 0, 1, 3]])
+    with torch.no_grad():
+        logits = [network(data.valid.images[:, None], cell[None])[0] for cell in cells]
+    right = data.valid.labels[:, None]
+    expected = [-values.log_softmax(dim=1).gather(1, right).mean().item() for values in logits]
+    assert shared_loss(network, cells, data.valid).tolist() == pytest.approx(expected)
+    assert expected[0] != pytest.approx(expected[1])
 
 
 def test_uniform_cells_split_the_batch(data):

@@ -43,19 +43,19 @@ def one_shot_curves(curves):
 def one_shot_found(found):
     """How far the cells found lie below the best of the table: a dot a run, mean and 95 % interval.
 
-    Columns: group, method, handed_in (up to three ways to choose at the end: drawn full, hollow and pale),
+    Columns: group, method, handed_in (up to four ways to choose at the end: drawn full, hollow, pale and half),
     gap (fraction of test accuracy, a row a run), mean, low, high (of its method and way).
     """
     found = rows_of(found, "group", "method", "handed_in", "gap", "mean", "low", "high")
     names = found.drop_duplicates("method").reset_index()
     ways = list(found.handed_in.unique())
-    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.7 + 0.36 * len(names)), layout="constrained")
+    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.7 + 0.42 * len(names)), layout="constrained")
     ax = figure.subplots()
     colours = dict(zip(names.group.unique(), GROUP_COLOURS))
     for place, name in enumerate(names.itertuples()):
         for way, runs in found[found.method == name.method].groupby("handed_in", sort=False):
             rank, colour = ways.index(way), colours[name.group]
-            height, fill = place + 0.25 * rank, {"color": colour, "markerfacecolor": _filling(rank, colour)}
+            height, fill = place + 0.2 * rank, {"color": colour, **_filling(rank, colour)}
             ax.plot(100 * runs.gap, np.full(len(runs), height), "o", alpha=0.45, markersize=3, **fill)
             mean, low, high = 100 * runs[["mean", "low", "high"]].iloc[0]
             ax.plot([low, high], [height] * 2, color=colour, linewidth=1)
@@ -71,13 +71,15 @@ def one_shot_found(found):
     ax.invert_yaxis()
     ax.set_xlabel("points of test accuracy below the best cell (less is better)")
     for rank, way in enumerate(ways):  # the groups have the colours of their labels
-        ax.plot([], [], "D", color=GREY, markerfacecolor=_filling(rank, GREY), label=way)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=len(ways))
+        ax.plot([], [], "D", color=GREY, **_filling(rank, GREY), label=way)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 
 def _filling(rank, colour):
-    return (colour, "white", (colour, 0.35))[rank]
+    if rank == 3:
+        return {"fillstyle": "bottom", "markerfacecoloralt": "white"}
+    return {"markerfacecolor": (colour, "white", (colour, 0.35))[rank]}
 
 
 @styled
