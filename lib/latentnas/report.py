@@ -94,7 +94,7 @@ EXPERIMENTS = (
         "E2NAS",
         "08_e2nas",
         (
-            *(f"e2nas.digits.gap{way}" for way in ("", "@last", "@long_list")),
+            *(f"e2nas.digits.gap{way}" for way in ("", "@again", "@last", "@long_list")),
             *(f"e2nas.digits.gap@{search}" for search in ("random_sharing", "random_sharing_long_list", "gdas_last")),
         ),
     ),
