@@ -48,10 +48,19 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
-def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, precision, schedule):
-    config = replace(TRAINING, precision=precision, schedule=schedule)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "bf16"},
+        {"schedule": "plateau"},
+        {"schedule": "plateau", "precision": "bf16"},
+        {"optimizer": "muon"},
+    ],
+    ids=str,
+)
+def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, options):
+    config = replace(TRAINING, **options)
     whole = fit(new_model(data), *data, config, tmp_path / "whole")
 
     stopped = tmp_path / "stopped"
@@ -145,9 +154,10 @@ def test_folder_depends_on_everything_that_decides_the_result(data):
         run_directory("ngae", new_model(data), batch, other, TRAINING),
         run_directory("ngae", new_model(data), batch[:90], targets, TRAINING),
         run_directory("ngae", new_model(data), batch, targets, replace(TRAINING, seed=1)),
+        run_directory("ngae", new_model(data), batch, targets, replace(TRAINING, optimizer="muon")),
         run_directory("ngae", new_model(data, replace(MODEL, beta=0.1)), batch, targets, TRAINING),
     }
-    assert len(folders) == 5
+    assert len(folders) == 6
 
 
 def test_checkpoint_of_another_configuration_is_refused(data, tmp_path):
@@ -170,11 +180,29 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("schedule", "cosine"), ("precision", "fp8"), ("epochs", 0), ("batch_size", 0)]
+    "field, value",
+    [("schedule", "cosine"), ("precision", "fp8"), ("optimizer", "sgd"), ("epochs", 0), ("batch_size", 0)],
 )
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         TrainConfig(**{field: value})
+
+
+def test_muon_turns_matrices_and_leaves_the_rest_to_adamw(data, tmp_path):
+    model, rate = new_model(data), 3e-3
+    before = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+    config = replace(TRAINING, epochs=1, batch_size=96, schedule="constant", optimizer="muon", learning_rate=rate, keep=())
+    fit(model, *data, config, tmp_path)
+    moved = {name: before[name] - weights.detach() for name, weights in model.named_parameters()}
+
+    matrices = {name for name, change in moved.items() if change.ndim == 2 and min(change.shape) >= 16}
+    assert matrices and matrices != set(moved)
+    for name, change in moved.items():
+        if name in matrices:  # orthogonal, up to what a few steps of its iteration leave, and as long as AdamW's
+            singular = torch.linalg.svdvals(change) / (0.2 * rate * max(change.shape) ** 0.5)
+            assert 0.6 < singular.max() < 1.3, name
+        else:  # the first step of AdamW goes by the sign of the gradient alone
+            assert change.abs().max() < 1.01 * rate, name
 
 
 def test_one_cycle_rises_then_falls(data, tmp_path):

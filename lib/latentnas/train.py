@@ -27,6 +27,8 @@ from latentnas.paths import CHECKPOINTS, atomic_write
 
 SCHEDULES = ("one_cycle", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16")
+OPTIMIZERS = ("adamw", "muon")
+SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -42,12 +44,13 @@ class TrainConfig:
     warmup: float = 0.1  # share of the steps of the one-cycle schedule in which the rate rises
     weight_decay: float = 0.0
     gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
+    optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
     precision: str = "bf16"  # of the products; weights and optimiser stay in fp32
     seed: int = 0
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
         if self.epochs < 1 or self.batch_size < 1:
@@ -146,11 +149,9 @@ def fit(
     device = device or default_device()
     model.to(device).train()
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    optimizers = _optimizers(model, config)
     steps = math.ceil(len(batch) / config.batch_size)
-    history = _resume(model, optimizer, config, directory)
+    history = _resume(model, optimizers, config, directory)
     if len(history) == config.epochs:
         print(f"{directory.name}: loaded, {config.epochs} epochs trained before", file=sys.stderr)
         return pandas.DataFrame(history)
@@ -163,7 +164,7 @@ def fit(
         sums: dict[str, Tensor] = {}
         for step, rows in enumerate(order.split(config.batch_size)):
             rate = _learning_rate(config, (epoch * steps + step) / (config.epochs * steps), history)
-            terms = _step(model, optimizer, rate, batch, targets, rows, config, generator)
+            terms = _step(model, optimizers, rate, batch, targets, rows, config, generator)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() * len(rows)
         means = {name: float(value) / len(batch) for name, value in sums.items()}
@@ -177,21 +178,38 @@ def fit(
         if epoch + 1 in config.keep or last:
             save_weights(model, directory / f"epoch-{epoch + 1:04d}.safetensors")
         if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save_state(model, optimizer, config, directory, history)
+            _save_state(model, optimizers, config, directory, history)
             saved = time.monotonic()
         progress.line(history[-1], last)
     return pandas.DataFrame(history)
 
 
-def _step(model, optimizer, rate, batch, targets, rows, config, generator) -> dict[str, Tensor]:
-    for group in optimizer.param_groups:
+def _optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW; with "muon", Muon for the matrices beside it, its steps as large as AdamW's, so that the same rates suit.
+
+    Muon (Jordan et al., 2024) moves a matrix along the orthogonal factor of its averaged gradient.
+    """
+    matrices, others = [], []
+    for weights in model.parameters():
+        large = weights.ndim == 2 and min(weights.shape) >= SMALLEST_MATRIX
+        (matrices if large and config.optimizer == "muon" else others).append(weights)
+    rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    optimizers = [torch.optim.AdamW(others, fused=True, **rates)]
+    if matrices:
+        optimizers.append(torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **rates))
+    return optimizers
+
+
+def _step(model, optimizers, rate, batch, targets, rows, config, generator) -> dict[str, Tensor]:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"] = rate
     with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
         terms = model.loss(batch[rows], **{name: values[rows] for name, values in targets.items()}, generator=generator)
-    optimizer.zero_grad()
+    model.zero_grad()
     terms["total"].backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     project(model)
     return terms
 
@@ -231,10 +249,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
         _load_tensors(model, {name: file.get_tensor(name) for name in file.keys()})
 
 
-def _save_state(model, optimizer, config, directory: Path, history: list[dict]) -> None:
+def _save_state(model, optimizers, config, directory: Path, history: list[dict]) -> None:
     tensors = {f"model.{name}": value.contiguous() for name, value in _distinct_state(model).items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{name}": value for name, value in state.items()}
     metadata = {"run": _description(model, config), "history": json.dumps(history)}
     directory.mkdir(parents=True, exist_ok=True)
     with atomic_write(directory / "state.safetensors") as temporary:
@@ -243,7 +262,7 @@ def _save_state(model, optimizer, config, directory: Path, history: list[dict]) 
         pandas.DataFrame(history).to_csv(temporary, index=False)
 
 
-def _resume(model, optimizer, config, directory: Path) -> list[dict]:
+def _resume(model, optimizers, config, directory: Path) -> list[dict]:
     path = directory / "state.safetensors"
     if not path.exists():
         return []
@@ -252,12 +271,13 @@ def _resume(model, optimizer, config, directory: Path) -> list[dict]:
         _check(metadata.get("run"), _description(model, config), path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     _load_tensors(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+            _, number, index, key = name.split(".")
+            states[int(number)].setdefault(int(index), {})[key] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     return json.loads(metadata["history"])
 
 
