@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from latentnas import notebook_runner, paths, profiles
+from latentnas.models.family import FAMILY
 
 PLAN = profiles.plan("smoke")
 WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04"], {"data_source": "public"})[1:]  # the first is notebook 02
@@ -26,6 +27,8 @@ def output(tmp_path_factory):
 @pytest.mark.parametrize("job", PLAN, ids=lambda job: job.notebook)
 def test_notebook_runs(job, output):
     check_run(job, output, LATENTNAS_DATA_MIRROR=str(output / "nowhere"))
+    if job.notebook == "05_svge":
+        check_optimisers(output / "data/results" / job.label / job.notebook)
 
 
 @pytest.mark.parametrize("job", WITH_PUBLIC_DATA, ids=lambda job: job.notebook)
@@ -41,6 +44,15 @@ def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
     accuracy, params = nasbench101.labels()[larger], nasbench101.cells.params[larger]
     assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
     assert {"SVGe, random labels", "SVGe, half chosen"} <= set(ranked.index)
+
+
+def check_optimisers(folder):
+    """The two rows of a model have the same weights and batches to begin with, and only the optimiser makes them two."""
+    losses = pd.read_csv(folder / "last_epoch.csv").set_index(["space", "seed", "model"])["vertices"].unstack()
+    models = [name for name in losses if f"{name}, Muon" in losses]
+    assert len(models) == len(FAMILY)
+    for name in models:
+        assert (losses[name] != losses[f"{name}, Muon"]).all(), name
 
 
 def check_run(job, output, **variables):
