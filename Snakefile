@@ -31,8 +31,8 @@ rule all:
     input: [relative(job.stamp) for job in JOBS]
 
 
-# A stamp marks that this machine ran the notebook to its end. Results and executed copies may come with the
-# repository: they are updated in place (`update`), so that a run that is cut off takes nothing away.
+# A stamp marks that this machine ran the notebook to its end. It is the only output that Snakemake knows of:
+# Snakemake deletes the outputs of a job that fails, and stored results and executed copies must outlive it.
 for job in JOBS:
     rule:
         name: job.notebook
@@ -43,8 +43,6 @@ for job in JOBS:
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs],
         output:
             stamp=relative(job.stamp),
-            results=update(relative(job.results)),
-            executed=update(relative(job.executed)),
         params:
             parameters=job.parameters,      # another value: another run
             command=lambda wildcards, job=job: run_command(job),    # a function's braces are not wildcards

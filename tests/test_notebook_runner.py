@@ -4,6 +4,7 @@ what is left behind.
 
 import json
 import sys
+import tempfile
 
 import pytest
 
@@ -231,6 +232,14 @@ def test_the_executed_copy_carries_no_machine_and_no_moment(project):
     for forbidden in (str(project), sys.prefix, "papermill", "progress\\n", "step 4"):
         assert forbidden not in copies[0]
     assert "seed = 3" in copies[0]  # the injected parameters, which tell what was run
+
+
+def test_cleaning_leaves_images_alone():
+    folder = tempfile.gettempdir()
+    data = {"image/png": f"iVBO{folder}AAAA", "text/plain": [f"{folder}/file"]}
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
+    notebook_runner.clean({"metadata": {}, "cells": [cell]})
+    assert data == {"image/png": f"iVBO{folder}AAAA", "text/plain": ["<temporary>/file"]}
 
 
 def test_the_kernel_is_this_python_and_starts_in_the_project(project):

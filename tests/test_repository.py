@@ -2,12 +2,17 @@
 notebooks with the conventions.
 """
 
+import base64
+import importlib.metadata
+import io
 import json
 import re
 import tomllib
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from PIL import Image
 
 from latentnas import paths, profiles, report
 
@@ -16,7 +21,9 @@ EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
 
 
 def plain(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
+    """A package's name, or its pin, as package indexes compare them."""
+    name, equals, version = name.strip().partition("==")
+    return re.sub(r"[-_.]+", "-", name).lower() + equals + version
 
 
 def test_the_lock_pins_every_dependency_within_its_range():
@@ -35,6 +42,19 @@ def test_the_lock_pins_every_dependency_within_its_range():
     assert not any(
         "+" in version for version in pinned.values()
     )  # a local build cannot be installed elsewhere
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.12.0", "3.13.0"])
+def test_every_pinned_package_accepts_the_pythons_that_the_readme_names(python):
+    for distribution in importlib.metadata.distributions():
+        accepted = distribution.metadata.get("Requires-Python")
+        pin = f"{plain(distribution.name)}=={distribution.version}"
+        if accepted and pin in pins():
+            assert python in SpecifierSet(accepted), f"{pin} needs Python {accepted}"
+
+
+def pins():
+    return {plain(line) for line in (paths.ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
 
 
 def test_the_package_has_one_version():
@@ -86,6 +106,23 @@ def test_an_executed_copy_is_of_this_source_and_carries_no_machine(path):
     text = path.read_text()
     assert not re.search(r"(?<![\w.])/(home|root|tmp|Users|work)/", text)
     assert "papermill" not in json.loads(text)["metadata"]
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_image_of_an_executed_copy_decodes(path):
+    outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+    for output in outputs:
+        for kind, content in output.get("data", {}).items():
+            if kind.startswith("image/"):
+                Image.open(io.BytesIO(base64.b64decode("".join(content).replace("\n", ""), validate=True))).load()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_run_by_hand_has_the_sizes_of_quick_and_the_name_of_no_published_profile(source):
+    by_hand = {name: parameter.default for name, parameter in profiles.declared_parameters(source).items()}
+    assert by_hand.pop("profile") == "scratch" and "scratch" not in profiles.profile_names()
+    quick = profiles.profile_parameters("quick", source.stem)
+    assert by_hand == {name: value for name, value in quick.items() if name != "profile"}
 
 
 def test_links_of_the_readme_lead_somewhere():

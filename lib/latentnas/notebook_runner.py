@@ -179,6 +179,8 @@ def clean(notebook, keep_stderr=False):
         for output in cell.get("outputs", []):
             for part in (output, output.get("data", {})):
                 for key, value in part.items():
+                    if key.startswith("image/"):
+                        continue  # base64 may spell the name of a folder by chance
                     if isinstance(value, str) or (
                         isinstance(value, list) and all(isinstance(line, str) for line in value)
                     ):
