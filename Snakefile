@@ -1,13 +1,13 @@
 # One rule per notebook: what it reads, what it leaves, how it is run. `./run_all.sh` starts this; so can
 # `snakemake` itself, for example with an executor:
 #     snakemake --executor slurm --jobs 8 --config profile=paper
-# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; latentnas.profiles checks them.
+# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; companion.profiles checks them.
 import os
 import shlex
 import sys
 from collections import Counter
 
-from latentnas import paths, profiles
+from companion import paths, profiles
 
 ONLY = config.get("only", [])
 OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
@@ -21,7 +21,7 @@ def relative(path):
 
 
 def run_command(job):
-    return shlex.join([sys.executable, "-m", "latentnas.notebook_runner", job.to_json()])
+    return shlex.join([sys.executable, "-m", "companion.runner", job.to_json()])
 
 
 workdir: str(paths.OUTPUT)

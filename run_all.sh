@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The door: finds or makes the Python environment, then hands over to `python -m latentnas` (see --help).
+# The door: finds or makes the Python environment, then hands over to `python -m companion` (see --help).
 # LATENTNAS_PYTHON=/path/to/python uses an interpreter that has the packages already, and sets nothing up.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -42,4 +42,4 @@ else
         rm -f "$log"
     fi
 fi
-exec "$python" -m latentnas "$@"
+exec "$python" -m companion "$@"

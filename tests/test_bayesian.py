@@ -7,7 +7,7 @@ from test_gaussian_process import wave
 
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.models.ngae import NGAEConfig
-from latentnas.search.bayesian import BayesianConfig, bayesian_optimisation, choose_batch, random_in_box
+from latentnas.search.latent.bayesian import BayesianConfig, bayesian_optimisation, choose_batch, random_in_box
 from latentnas.spaces.enas import ENAS
 
 LATENT = 15
@@ -117,7 +117,7 @@ def test_a_batch_stays_in_the_box_and_spreads():
 
 def test_believing_is_conditioning_on_the_mean():
     """Against the formulas of a joint normal distribution, with noise-free observations."""
-    from latentnas.search.bayesian import _Believer
+    from latentnas.search.latent.bayesian import _Believer
 
     x = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
     gp = SparseGP(SparseGPConfig(20, 10)).fit(x, wave(x) + torch.randn(60))

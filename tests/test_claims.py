@@ -5,8 +5,8 @@ import json
 import pandas
 import pytest
 
-from latentnas import claims, paths
-from latentnas.claims import Claim, Results, load_frame, load_result, load_results
+from companion import claims, paths
+from companion.claims import Claim, Results, load_frame, load_result, load_results
 
 
 @pytest.fixture(autouse=True)

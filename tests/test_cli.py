@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from latentnas import cli, paths, report
+from companion import cli, paths, report
 from toy_project import (
     FINISH,
     REPOSITORY,
@@ -96,7 +96,7 @@ def test_help_shows_commands_and_examples(capsys):
 
 
 def test_the_command_line_does_not_import_torch():
-    code = "import sys; from latentnas import cli; sys.exit(bool({'torch', 'papermill'} & set(sys.modules)))"
+    code = "import sys; from companion import cli; sys.exit(bool({'torch', 'papermill'} & set(sys.modules)))"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(REPOSITORY / "lib")}
@@ -186,7 +186,7 @@ def test_what_changed_is_run_again_and_nothing_else(project):
 
 
 def test_changed_library_and_lost_results_are_noticed(project):
-    with open(project / "lib/latentnas/claims.py", "a") as file:
+    with open(project / "lib/companion/claims.py", "a") as file:
         file.write("# changed\n")
     assert would_run(project) == ["00_first", "01_second"]
 
@@ -380,7 +380,7 @@ def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
 
 def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    from latentnas.claims import Results
+    from companion.claims import Results
 
     for profile, value in (("quick", 60.0), ("paper", 99.5), ("smoke", 1.0), ("quick+12345678", 2.0)):
         results = Results("02_ngae_latent_space", profile, "public", {})

@@ -11,9 +11,9 @@ from latentnas import train
 from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig
 from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
-from latentnas.search import crlso
+from latentnas.search.latent import crlso
 from latentnas.search.base import nasbench201_domain, run
-from latentnas.search.crlso import (
+from latentnas.search.latent.crlso import (
     AS_RELEASED,
     ENSEMBLE,
     CRLSOSearch,

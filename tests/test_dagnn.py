@@ -7,7 +7,7 @@ import torch
 from scipy.stats import chisquare
 
 from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.models.variational import reparameterize
+from latentnas.models.base import reparameterize
 from latentnas.spaces.enas import ENAS
 from model_checks import random_dags, with_strong_weights
 from reference_dagnn import (

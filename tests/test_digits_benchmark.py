@@ -9,7 +9,7 @@ from latentnas.benchmarks.digits import TEST, VALID, load_digits_cells, load_fro
 from latentnas.benchmarks.download import DataError
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet.measure import CELL_FILE, cell_groups, measure_again, score_cells
+from latentnas.measure.tables import CELL_FILE, cell_groups, measure_again, score_cells
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.search.crlso import LatentSpace, embed
-from latentnas.search.e2nas import (
+from latentnas.search.latent.crlso import LatentSpace, embed
+from latentnas.oneshot.e2nas import (
     SMALLEST_SPREAD, TRACE, E2nas, E2nasConfig, complement, fit_generalised_normal,
     generalised_normal_log_density, kernel_log_density,
 )  # fmt: skip
-from latentnas.search.one_shot import learned
-from latentnas.search.supernet_training import SupernetSchedule, train_supernet
+from latentnas.oneshot.strategies import learned
+from latentnas.oneshot.training import SupernetSchedule, train_supernet
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet.digits import Images
-from latentnas.supernet.images import ImageSets, digit_images
-from latentnas.supernet.shared_cells import SharedCells, SharedSkeleton
+from latentnas.measure.digits import Images
+from latentnas.oneshot.images import ImageSets, digit_images
+from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 
 LATENT = 8
 TERMS = ("decoder", "latent", "residual")

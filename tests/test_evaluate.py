@@ -19,11 +19,11 @@ from latentnas.evaluate import (
     smoothness,
 )
 from latentnas.graphs import DagBatch
-from latentnas.judge import SharedWeightsJudge, train_judge
+from latentnas.measure.judge import SharedWeightsJudge, train_judge
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
-from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
-from latentnas.supernet.measure import score_shared
+from latentnas.measure.macro import MacroNetwork, MacroSkeleton
+from latentnas.measure.tables import score_shared
 
 
 class Memory:
@@ -148,7 +148,7 @@ def test_metrics_of_an_untrained_model():
 @pytest.fixture(scope="module")
 def judge(enas, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentnas.judge.CHECKPOINTS", tmp_path_factory.mktemp("judge"))
+        patch.setattr("latentnas.measure.judge.CHECKPOINTS", tmp_path_factory.mktemp("judge"))
         yield train_judge(enas, patterns=1500)
 
 
@@ -179,9 +179,9 @@ def test_judge_does_not_score_what_is_no_architecture(judge):
 
 
 def test_second_call_loads_the_judge(enas, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr("latentnas.judge.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("latentnas.measure.judge.CHECKPOINTS", tmp_path)
     first = train_judge(enas, patterns=300)
-    monkeypatch.setattr("latentnas.judge._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("latentnas.measure.judge._train", lambda *_: pytest.fail("trained again"))
     second = train_judge(enas, patterns=300)
     assert np.array_equal(first.weights, second.weights) and first.error == second.error
 
@@ -210,7 +210,7 @@ def test_shared_weights_judge_measures_what_the_table_lacks(shared_judge):
 def test_shared_weights_judge_measures_once(shared_judge, monkeypatch):
     asked = []
     measure = lambda network, batch: asked.append(len(batch)) or score_shared(network, batch)
-    monkeypatch.setattr("latentnas.judge.score_shared", measure)
+    monkeypatch.setattr("latentnas.measure.judge.score_shared", measure)
     new = ENAS.sample(4, seed=1)
     first, second = shared_judge(new[[0, 1, 1]]), shared_judge(new[[1, 2, 0]])
     assert asked == [2, 1] and second["judged"][0] == first["judged"][1] == first["judged"][2]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentnas.graph_features import path_features, plain_features
+from latentnas.spaces.features import path_features, plain_features
 from latentnas.graphs import DagBatch, to_networkx
 from latentnas.spaces.nasbench201 import NASBENCH201
 from model_checks import random_dags

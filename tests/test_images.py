@@ -10,8 +10,9 @@ import torch
 
 from latentnas import paths
 from latentnas.benchmarks.download import DataError, DataUnreachable
-from latentnas.supernet import digits, images
-from latentnas.supernet.images import TEST_FILE, TRAIN_FILES, cifar10_images, crop_and_flip, digit_images
+from latentnas.measure import digits
+from latentnas.oneshot import images
+from latentnas.oneshot.images import TEST_FILE, TRAIN_FILES, cifar10_images, crop_and_flip, digit_images
 
 NAMES = (*TRAIN_FILES, TEST_FILE)
 NOWHERE = "http://127.0.0.1:9/cifar-10-binary.tar.gz"  # a port that refuses connections

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas.spaces.enas import ENAS
-from latentnas.supernet import digits
-from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
-from latentnas.supernet.measure import load_deep_shared
-from latentnas.supernet.train import Schedule, shared_accuracy, train_alone, train_shared
+from latentnas.measure import digits
+from latentnas.measure.macro import MacroNetwork, MacroSkeleton
+from latentnas.measure.tables import load_deep_shared
+from latentnas.measure.train import Schedule, shared_accuracy, train_alone, train_shared
 
 SKELETON = MacroSkeleton(channels=4)
 ARCHITECTURES = [

@@ -11,7 +11,7 @@ from latentnas.graphs import DagBatch
 from latentnas.models.family import FAMILY, configured, run_name
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
-from latentnas.models.variational import kl_divergence, reparameterize
+from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201

@@ -8,9 +8,9 @@ import tempfile
 
 import pytest
 
-from latentnas import notebook_runner, paths, profiles
-from latentnas.notebook_runner import NotebookFailed, execute, run_job
-from latentnas.profiles import UsageError, declared_parameters, parse_overrides, plan, profile_parameters
+from companion import paths, profiles, runner
+from companion.runner import NotebookFailed, execute, run_job
+from companion.profiles import UsageError, declared_parameters, parse_overrides, plan, profile_parameters
 from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
 
@@ -217,7 +217,7 @@ def test_a_run_leaves_results_executed_copy_and_stamp(project, capfd):
     shown = capfd.readouterr().err
     assert "00 | step 4" in shown  # progress, live
     assert "TCP" not in shown  # the kernel's remark about its own transport
-    assert notebook_runner.expected_seconds("quick", "00_first") > 0
+    assert runner.expected_seconds("quick", "00_first") > 0
 
 
 def test_the_executed_copy_carries_no_machine_and_no_moment(project):
@@ -238,7 +238,7 @@ def test_cleaning_leaves_images_alone():
     folder = tempfile.gettempdir()
     data = {"image/png": f"iVBO{folder}AAAA", "text/plain": [f"{folder}/file"]}
     cell = {"cell_type": "code", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
-    notebook_runner.clean({"metadata": {}, "cells": [cell]})
+    runner.clean({"metadata": {}, "cells": [cell]})
     assert data == {"image/png": f"iVBO{folder}AAAA", "text/plain": ["<temporary>/file"]}
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from latentnas import notebook_runner, paths, profiles
+from companion import paths, profiles, runner
 from latentnas.models.family import FAMILY
 
 PLAN = profiles.plan("smoke")
@@ -56,9 +56,9 @@ def check_optimisers(folder):
 
 
 def check_run(job, output, **variables):
-    environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": notebook_runner.library_path()} | variables
+    environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": runner.library_path()} | variables
     run = subprocess.run(
-        [sys.executable, "-m", "latentnas.notebook_runner", job.to_json()],
+        [sys.executable, "-m", "companion.runner", job.to_json()],
         env=environment,
         capture_output=True,
         text=True,

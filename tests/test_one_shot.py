@@ -7,20 +7,20 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from latentnas.search import supernet_training
+from latentnas.oneshot import training
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.discrete import RandomSearch
-from latentnas.search.one_shot import (
+from latentnas.oneshot.strategies import (
     Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, learned, scored,
     straight_through,
 )  # fmt: skip
-from latentnas.search.supernet_training import (
+from latentnas.oneshot.training import (
     SupernetSchedule, checkpoint_file, shared_accuracy, shared_loss, train_supernet,
 )  # fmt: skip
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet.digits import Images
-from latentnas.supernet.images import ImageSets, digit_images
-from latentnas.supernet.shared_cells import SharedCells, SharedSkeleton
+from latentnas.measure.digits import Images
+from latentnas.oneshot.images import ImageSets, digit_images
+from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 
 SKELETON = SharedSkeleton(channels=2)
 SCHEDULE = SupernetSchedule(epochs=2, batch_size=16)

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from latentnas import paths, plots
+from companion import figures, paths
+from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
-from latentnas.plots.ngae import PUBLISHED
+from companion.figures.ngae import PUBLISHED
 from latentnas.plots.style import colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -233,7 +234,7 @@ def extrapolation_tables():
 def store(profile="quick"):
     """What the notebooks leave behind: the tables, and a results file each."""
     for figure, group in tables().items():
-        notebook, frames, _ = plots.FIGURES[figure]
+        notebook, frames, _ = figures.FIGURES[figure]
         folder = paths.RESULTS / profile / notebook
         folder.mkdir(parents=True, exist_ok=True)
         for frame, table in zip(frames, group, strict=True):
@@ -247,8 +248,8 @@ def store(profile="quick"):
 
 def test_every_figure_is_drawn_anew_from_stored_tables():
     store()
-    names = plots.redraw("quick")
-    assert len(names) == len(plots.FIGURES)
+    names = figures.redraw("quick")
+    assert len(names) == len(figures.FIGURES)
     assert "02_ngae_latent_space_training_curves" in names
     written = {file.name for file in (paths.FIGURES / "quick").iterdir()}
     assert written == {f"{name}{suffix}" for name in names for suffix in (".png", ".pdf")}
@@ -258,18 +259,18 @@ def test_figures_whose_tables_a_run_did_not_store_are_left_out(monkeypatch):
     """As with another data source."""
     store()
     two = ("nb201_noise", "nb201_effects")
-    monkeypatch.setattr(plots, "FIGURES", {figure: plots.FIGURES[figure] for figure in two})
+    monkeypatch.setattr(plots, "FIGURES", {figure: figures.FIGURES[figure] for figure in two})
     file = paths.RESULTS / "quick" / "01_search_spaces.json"
     results = json.loads(file.read_text())
     del results["frames"]["nb201_agreement"]
     file.write_text(json.dumps(results))
-    assert plots.redraw("quick") == ["01_search_spaces_nb201_effects"]
+    assert figures.redraw("quick") == ["01_search_spaces_nb201_effects"]
 
 
 def test_figures_are_the_same_bytes_every_time():
     def draw():
-        figure = plots.ngae_predictor_scatter(tables()["predictor_scatter"][0])
-        plots.save(figure, "scatter", "quick", "public data")
+        figure = figures.ngae_predictor_scatter(tables()["predictor_scatter"][0])
+        figures.save(figure, "scatter", "quick", "public data")
         return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
 
     first = draw()
@@ -281,8 +282,8 @@ def test_figures_are_the_same_bytes_every_time():
 
 
 def test_the_foot_names_profile_and_data():
-    figure = plots.save(
-        plots.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)"
+    figure = figures.save(
+        figures.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)"
     )
     assert figure.texts[-1].get_text() == "profile smoke · public data (ENAS, 19,020)"
     assert (paths.FIGURES / "smoke" / "curve.png").is_file()
@@ -293,19 +294,19 @@ def test_nothing_to_redraw_says_how_to_get_there(monkeypatch):
     with pytest.raises(
         FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"
     ):
-        plots.redraw("quick")
+        figures.redraw("quick")
     store()
-    monkeypatch.setattr(plots, "FIGURES", {"rmse_curve": plots.FIGURES["rmse_curve"]})
+    monkeypatch.setattr(plots, "FIGURES", {"rmse_curve": figures.FIGURES["rmse_curve"]})
     (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
     with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
-        plots.redraw("quick")
+        figures.redraw("quick")
 
 
 def test_a_table_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="mean_line is missing"):
-        plots.ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
+        figures.ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
     with pytest.raises(ValueError, match="no rows"):
-        plots.ngae_ascent(tables()["ascent"][0].iloc[:0])
+        figures.ngae_ascent(tables()["ascent"][0].iloc[:0])
 
 
 def draw(types, edges, type_names=ENAS.type_names):
@@ -402,7 +403,7 @@ def test_published_errors_are_drawn_where_the_table_has_them():
     published = pd.DataFrame(dict(epoch=[100, 200], rmse=[0.605, 0.427], model=PUBLISHED, mean_line=0.976))
 
     def shown(curve):
-        [ax] = plots.ngae_rmse_curve(curve).axes
+        [ax] = figures.ngae_rmse_curve(curve).axes
         return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}, [text.get_text() for text in ax.texts]
 
     lines, texts = shown(pd.concat([ours, published]))
@@ -413,10 +414,10 @@ def test_published_errors_are_drawn_where_the_table_has_them():
 
 def test_cells_name_what_their_accuracies_are():
     [cells] = tables()["top_cells"]
-    judged = [ax.get_title() for ax in plots.ngae_top_cells(cells).axes]
+    judged = [ax.get_title() for ax in figures.ngae_top_cells(cells).axes]
     assert judged[0].startswith("judged 74.50 %, table 74.80 %\n")
     assert judged[3].startswith("judged 74.50 %, not in the table\n")
-    measured = [ax.get_title() for ax in plots.ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
+    measured = [ax.get_title() for ax in figures.ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
     assert measured[0].startswith("shared weights 74.50 %, from scratch 90.00 %\n")
     assert measured[1].startswith("shared weights 74.50 %\n")
 
@@ -428,5 +429,5 @@ def test_pareto_front():
 
 def test_cells_far_below_the_highest_are_left_out():
     cells = pd.DataFrame({"group": "found", "in_table": [0.93, 0.91, 0.88], "again": 0.9, "low": 0.89, "high": 0.91})
-    marks, line = plots.one_shot_again(cells).axes[0].lines
+    marks, line = figures.one_shot_again(cells).axes[0].lines
     assert marks.get_xdata().tolist() == pytest.approx([93, 91])

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
 
-from latentnas import paths, profiles, report
+from companion import paths, profiles, report
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))

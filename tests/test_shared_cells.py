@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet import cells
-from latentnas.supernet.cells import CellNetworks, Skeleton
-from latentnas.supernet.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
+from latentnas.measure import cells
+from latentnas.measure.cells import CellNetworks, Skeleton
+from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
 from latentnas.train import load_weights, save_weights
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])

@@ -8,20 +8,24 @@ import shutil
 import subprocess
 import sys
 
-from latentnas import paths
+from companion import paths
 
 REPOSITORY = paths.ROOT
+MODULES = {  # that the command line and the toy notebooks need
+    "latentnas": ("__init__", "paths"),
+    "companion": ("__init__", "__main__", "claims", "cli", "paths", "profiles", "report", "runner"),
+}
 PARAMETERS = """profile: str = "quick"      # name of the run
 data_source: str = "public"
 seed: int = 0               # for everything random
 """
 WORK = """import random, sys, time
-from latentnas import paths
+from companion import paths
 random.seed(seed)
 for step in range(5):
     print("step", step, file=sys.stderr, flush=True)
     time.sleep(0.1)"""
-FINISH = """from latentnas.claims import Results
+FINISH = """from companion.claims import Results
 import pandas
 results = Results("{name}", profile, data_source, dict(seed=seed))
 results.claim("toy.space.number", random.random(), "points", seeds=[seed])
@@ -64,10 +68,10 @@ def make_project(folder):
     )
     for name in ("Snakefile", "run_all.sh"):
         shutil.copy(REPOSITORY / name, folder / name)
-    package = folder / "lib" / "latentnas"
-    package.mkdir(parents=True)
-    for name in ("__init__", "__main__", "paths", "profiles", "claims", "cli", "report", "notebook_runner"):
-        shutil.copy(REPOSITORY / "lib" / "latentnas" / f"{name}.py", package)
+    for package, names in MODULES.items():
+        (folder / "lib" / package).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copy(REPOSITORY / "lib" / package / f"{name}.py", folder / "lib" / package)
     return folder
 
 

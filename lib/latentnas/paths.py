@@ -13,18 +13,11 @@ from pathlib import Path
 ROOT = Path(os.environ.get("LATENTNAS_ROOT") or Path(__file__).resolve().parents[2]).resolve()
 OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or ROOT).resolve()
 
-NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
-PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds
 DATA = ROOT / "data"
 BUNDLED = DATA / "bundled"  # small tables that this project measured itself, committed
 CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
 
-EXECUTED = OUTPUT / "notebooks" / "executed"
-FIGURES = OUTPUT / "figures"
-RESULTS = OUTPUT / "data" / "results"
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
-FAILED = OUTPUT / "data" / "failed"  # notebooks that stopped with an error, git-ignored
-STATE = OUTPUT / "data" / "state"  # what this machine has run, git-ignored
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Benchmarks that this project measured itself, on images that come with scikit-learn: nothing to download.
 
 `digits-nb201`: each of the 6,466 classes of NAS-Bench-201 cells, trained from scratch with three seeds in a network
-of two stages on 897 noisy 8 x 8 images of handwritten digits. `python -m latentnas.supernet.measure` made the table and trains any
+of two stages on 897 noisy 8 x 8 images of handwritten digits. `python -m latentnas.measure.tables` made the table and trains any
 row again; the settings are `CELL_SKELETON` and `CELL_SCHEDULE` there, the images `supernet/digits.py`.
 """
 
@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from latentnas import paths
 from latentnas.benchmarks.download import DataError
 from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
-from latentnas.supernet import cells
-from latentnas.supernet.measure import ALONE_FILE, CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS, SHARED_FILE
+from latentnas.measure import cells
+from latentnas.measure.tables import ALONE_FILE, CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS, SHARED_FILE
 
 VALID = f"digits/valid@{CELL_SCHEDULE.epochs}"
 TEST = f"digits/test@{CELL_SCHEDULE.epochs}"
@@ -118,7 +118,7 @@ def _check(measured: pd.DataFrame, classes: np.ndarray, accuracies: list[str], p
         if len(rows):
             raise DataError(
                 f"The bundled table {path} has row {np.asarray(rows)[0]} {problem} ({len(rows)} such rows). Check the file out "
-                "again, or measure it anew with `python -m latentnas.supernet.measure digits-nb201`."
+                "again, or measure it anew with `python -m latentnas.measure.tables digits-nb201`."
             )
     values = measured[accuracies].to_numpy()
     if not ((values >= 0) & (values <= 100)).all():  # NaN is wrong too

@@ -2,7 +2,7 @@
 
 *Public*: the one that D-VAE, NGAE and SVGe train on, measured on CIFAR-10 by the authors of D-VAE. *Bundled*:
 `digits-enas`, drawn uniformly and measured by this project on images of handwritten digits
-(`latentnas.supernet.measure`), 300 of its architectures also trained from scratch.
+(`latentnas.measure.tables`), 300 of its architectures also trained from scratch.
 """
 
 import random
@@ -22,7 +22,7 @@ from latentnas.benchmarks.digits import LICENCE as DIGITS_LICENCE
 from latentnas.benchmarks.download import FILES, DataError, Source, fetch
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.spaces.enas import ENAS, EnasSpace
-from latentnas.supernet.measure import ARCHITECTURES, SHARED_FILE
+from latentnas.measure.tables import ARCHITECTURES, SHARED_FILE
 
 BURN_IN = 1000  # D-VAE drops the first architectures: the ENAS controller was still warming up
 TRAIN_SHARE = 0.9

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.variational import fitted, full_precision, kl_divergence, reparameterize, require_some
+from latentnas.models.base import fitted, full_precision, kl_divergence, reparameterize, require_some
 
 KL_REDUCTIONS = ("mean", "released")
 

@@ -22,7 +22,7 @@ from torch_geometric.nn import MessagePassing
 from latentnas.graphs import DagBatch
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, InputConvexNetwork, LabelScale
-from latentnas.models.variational import full_precision, kl_divergence, reparameterize
+from latentnas.models.base import full_precision, kl_divergence, reparameterize
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory

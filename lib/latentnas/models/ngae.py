@@ -18,7 +18,7 @@ from latentnas.models import generate
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.predictors import Predictor
-from latentnas.models.variational import (
+from latentnas.models.base import (
     fitted,
     full_precision,
     kl_divergence,

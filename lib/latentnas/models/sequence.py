@@ -28,7 +28,7 @@ from latentnas.models.generate import (
     split_over_edges,
     split_over_types,
 )
-from latentnas.models.variational import (
+from latentnas.models.base import (
     AutoregressiveVAE,
     fitted,
     full_precision,

@@ -30,7 +30,7 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.dagnn import gru
 from latentnas.models.generate import Decodes
 from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
-from latentnas.models.variational import (
+from latentnas.models.base import (
     AutoregressiveVAE,
     fitted,
     full_precision,

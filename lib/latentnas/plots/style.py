@@ -1,11 +1,9 @@
-"""One style for all figures: sizes, palette, fonts, and how a figure is written."""
+"""One style for all figures: sizes, palette, fonts."""
 
 from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
-
-from latentnas import paths
 
 COLUMN, DOUBLE = 3.5, 7.16  # inches: the width of one and of two columns of a two-column paper
 INK, GREY, PALE = "#222222", "#6B6B6B", "#B0B0B0"
@@ -128,28 +126,6 @@ def letter(axes, titles):
     """Panel titles (a), (b), ... in reading order."""
     for number, (ax, title) in enumerate(zip(np.ravel(axes), titles)):
         ax.set_title(f"({'abcdefghijkl'[number]})  {title}")
-
-
-@styled
-def save(figure, name, profile, data_source):
-    """Writes figures/<profile>/<name>.png (200 dpi) and .pdf with the profile and data source in the foot.
-
-    The same figure gives the same bytes: no dates, no versions. Returns the figure, which shows it in a
-    notebook when this is the last line of a cell.
-    """
-    foot = 0.17 / figure.get_figheight()  # a strip of 0.17 inches
-    figure.get_layout_engine().set(rect=(0, foot, 1, 1 - foot))
-    figure.text(
-        1 - 0.04 / figure.get_figwidth(), 0.3 * foot, f"profile {profile} · {data_source}", ha="right", va="bottom",
-        fontsize=5.5, color="#8A8A8A",
-    )  # fmt: skip
-    folder = paths.FIGURES / profile
-    with paths.atomic_write(folder / f"{name}.png") as file:
-        figure.savefig(file, dpi=200, metadata={"Software": None})
-    with paths.atomic_write(folder / f"{name}.pdf") as file:
-        figure.savefig(file, dpi=200, metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    plt.close(figure)
-    return figure
 
 
 def signed(value):

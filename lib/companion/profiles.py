@@ -13,7 +13,7 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass
 
-from latentnas import paths
+from companion import paths
 
 STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook declares these
 SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
@@ -373,9 +373,7 @@ def plan(profile, only=(), overrides=None):
 
 
 def library_files():
-    """Files of the package that a notebook's results can depend on, for the up-to-date check; the command
-    line and the reports cannot.
-    """
-    package = paths.ROOT / "lib" / "latentnas"
-    apart = {"__main__.py", "cli.py", "report.py", "bench.py", "notebook_runner.py"}
-    return sorted(path for path in package.rglob("*.py") if path.name not in apart or path.parent != package)
+    """Files that a notebook's results can depend on, for the up-to-date check; the rest of the machinery cannot."""
+    lib = paths.ROOT / "lib"
+    files = [*(lib / "latentnas").rglob("*.py"), *(lib / "companion/figures").rglob("*.py"), lib / "companion/claims.py"]
+    return sorted(path for path in files if path.exists())

@@ -1,9 +1,9 @@
 """The measurements behind the bundled benchmarks: real trainings, resumable, each row reproducible.
 
-    python -m latentnas.supernet.measure digits-nb201 --jobs 2      all of it; goes on where it was cut off
-    python -m latentnas.supernet.measure digits-nb201 --row 1234    trains one row again and compares
-    python -m latentnas.supernet.measure digits-enas --jobs 2       the shared weights and what is measured with them
-    python -m latentnas.supernet.measure digits-enas8               shared weights of architectures with eight layers
+    python -m latentnas.measure.tables digits-nb201 --jobs 2      all of it; goes on where it was cut off
+    python -m latentnas.measure.tables digits-nb201 --row 1234    trains one row again and compares
+    python -m latentnas.measure.tables digits-enas --jobs 2       the shared weights and what is measured with them
+    python -m latentnas.measure.tables digits-enas8               shared weights of architectures with eight layers
 
 Cells are trained in groups of `NETWORKS_AT_ONCE` neighbouring rows. The kernels of a grouped convolution may
 add in another order for another group size, so a row is the same to the last bit only within its group, on
@@ -33,10 +33,10 @@ from latentnas import paths
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.supernet import digits
-from latentnas.supernet.cells import CellNetworks, Skeleton
-from latentnas.supernet.macro import MacroNetwork, MacroSkeleton
-from latentnas.supernet.train import (
+from latentnas.measure import digits
+from latentnas.measure.cells import CellNetworks, Skeleton
+from latentnas.measure.macro import MacroNetwork, MacroSkeleton
+from latentnas.measure.train import (
     Schedule, accuracy, shared_accuracy, train_alone, train_shared, train_side_by_side,
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from latentnas.plots.cells import draw_cell, draw_edge_labelled
-from latentnas.plots.spaces import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
+from companion.figures.spaces import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
 from latentnas.plots.style import (
     BLUE,
     DOUBLE,

@@ -26,9 +26,9 @@ from torch import Generator, Tensor, nn
 
 from latentnas.paths import atomic_write
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
-from latentnas.supernet.digits import Images
-from latentnas.supernet.images import ImageSets
-from latentnas.supernet.shared_cells import SharedCells
+from latentnas.measure.digits import Images
+from latentnas.oneshot.images import ImageSets
+from latentnas.oneshot.shared_cells import SharedCells
 
 IMAGES_AT_ONCE = 1000  # in evaluation; shared weights are normalised over so many images
 SECONDS_BETWEEN_LINES = 10.0

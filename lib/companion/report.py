@@ -4,9 +4,9 @@ them is typed by hand.
 
 from dataclasses import dataclass
 
-from latentnas import paths, profiles
-from latentnas.claims import load_results
-from latentnas.notebook_runner import in_words
+from companion import paths, profiles
+from companion.claims import load_results
+from companion.runner import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
 PUBLISHED = (

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-from latentnas import notebook_runner, paths, profiles, report
-from latentnas.profiles import UsageError
+from companion import paths, profiles, report, runner
+from companion.profiles import UsageError
 
 TEST = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 EXAMPLES = """\
@@ -94,7 +94,7 @@ def main(arguments=None):
             one_thread_each = {"OMP_NUM_THREADS": "1"} | os.environ
             return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
         if arguments[:1] == ["bench"]:
-            from latentnas import bench  # imports torch
+            from companion import speed  # imports torch
 
             return bench.main(arguments[1:])
         options = parser().parse_args(arguments)
@@ -128,15 +128,15 @@ def run(options):
     if options.dry_run:
         print(f"Would run, profile {profile}:")
         for job in waiting:
-            seconds = notebook_runner.expected_seconds(job.label, job.notebook)
-            took = f"   (took {notebook_runner.in_words(seconds)})" if seconds else ""
+            seconds = runner.expected_seconds(job.label, job.notebook)
+            took = f"   (took {runner.in_words(seconds)})" if seconds else ""
             print(f"  {job.notebook} -> data/results/{job.label}{took}")
         return 0
     agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
     with one_run_at_a_time():
         run_snakemake(snakemake, agenda, options.jobs)
     report.renew({job.label for job in jobs})
-    _, undone = notebook_runner.progress(agenda)
+    _, undone = runner.progress(agenda)
     if undone:
         print(
             f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from "
@@ -167,7 +167,7 @@ def figures(options):
             f"yet{f' for profile {options.profile}' if options.profile else ''}. "
             "Run the notebooks first: ./run_all.sh"
         )
-    from latentnas import plots  # imports matplotlib
+    from companion import figures as plots  # imports matplotlib
 
     try:
         for label in labels:
@@ -234,11 +234,11 @@ def run_snakemake(snakemake, agenda, jobs):
     """Run Snakemake on the terminal, without its own chatter. The runner of each notebook reports progress,
     and leaves a stamp if it succeeds.
     """
-    seconds = [notebook_runner.expected_seconds(*key) for key in agenda["jobs"]]
+    seconds = [runner.expected_seconds(*key) for key in agenda["jobs"]]
     estimate = (
         ""
         if None in seconds
-        else f", about {notebook_runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
+        else f", about {runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
     )
     names = [notebook for _, notebook in agenda["jobs"]]
     print(
@@ -263,7 +263,7 @@ def run_snakemake(snakemake, agenda, jobs):
 def child_environment():
     """The environment of Snakemake and its jobs: the same package and folders as here."""
     return os.environ | {
-        "PYTHONPATH": notebook_runner.library_path(),
+        "PYTHONPATH": runner.library_path(),
         "LATENTNAS_ROOT": str(paths.ROOT),
         "LATENTNAS_OUTPUT": str(paths.OUTPUT),
     }

@@ -31,7 +31,7 @@ from pathlib import Path
 import pandas
 import psutil
 
-from latentnas import paths
+from companion import paths
 
 VERSIONS_OF = (
     "torch",

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
-from latentnas.supernet.digits import Digits, Images, corrupt
-from latentnas.supernet.macro import MacroNetwork
+from latentnas.measure.digits import Digits, Images, corrupt
+from latentnas.measure.macro import MacroNetwork
 
 IMAGES_AT_ONCE = 500  # in evaluation; shared weights are normalised over so many images
 ARCHITECTURES_AT_ONCE = 8

@@ -22,8 +22,8 @@ from torch import Generator, Tensor
 
 from latentnas import paths
 from latentnas.benchmarks.download import TIMEOUT, DataError, DataUnreachable
-from latentnas.supernet import digits
-from latentnas.supernet.digits import Images
+from latentnas.measure import digits
+from latentnas.measure.digits import Images
 
 RECORD = 1 + 3 * 32 * 32  # bytes
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))

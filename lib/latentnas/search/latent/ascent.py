@@ -168,7 +168,7 @@ def _require_predictors(model: NGAE) -> None:
     if model.config.predictors == "none":
         raise ValueError(
             'This model has no predictors (predictors="none", which is D-VAE), so there is nothing to ascend. '
-            'Train with predictors="paper", or search with latentnas.search.bayesian.'
+            'Train with predictors="paper", or search with latentnas.search.latent.bayesian.'
         )
 
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from latentnas.supernet.cells import CONV1, CONV3, EDGES, NONE, SKIP, Skeleton, average_pool, uniform
+from latentnas.measure.cells import CONV1, CONV3, EDGES, NONE, SKIP, Skeleton, average_pool, uniform
 
 OPERATIONS = range(5)
 

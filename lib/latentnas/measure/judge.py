@@ -17,8 +17,8 @@ from latentnas.benchmarks.enas import EnasBenchmark
 from latentnas.graphs import DagBatch
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.stats import pearson, rmse
-from latentnas.supernet.macro import MacroNetwork
-from latentnas.supernet.measure import load_shared, score_shared
+from latentnas.measure.macro import MacroNetwork
+from latentnas.measure.tables import load_shared, score_shared
 
 GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that give `error`, which is a little optimistic for it
 FOLDS = 5

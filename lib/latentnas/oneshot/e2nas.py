@@ -46,9 +46,9 @@ from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.search.crlso import LatentSpace, embed
-from latentnas.search.one_shot import LearnedCells, LearningConfig, straight_through
-from latentnas.search.supernet_training import cross_entropy
+from latentnas.search.latent.crlso import LatentSpace, embed
+from latentnas.oneshot.strategies import LearnedCells, LearningConfig, straight_through
+from latentnas.oneshot.training import cross_entropy
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.train import TrainConfig, train_model
 
@@ -95,7 +95,7 @@ class E2nas(LearnedCells):
         if count != NASBENCH201.size:
             raise ValueError(
                 f"E2NAS searches all {NASBENCH201.size} cells of NAS-Bench-201, but this latent space has "
-                f"{count} codes. Make one with latentnas.search.e2nas.cell_space."
+                f"{count} codes. Make one with latentnas.oneshot.e2nas.cell_space."
             )
         start = space.codes[torch.randint(count, (), generator=Generator().manual_seed(seed))].clone()
         super().__init__(start, config)

@@ -1,7 +1,7 @@
 """Run one notebook with given parameters and leave its executed copy, or a clear message about what went
 wrong.
 
-`python -m latentnas.notebook_runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the
+`python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the
 notebook runs, what it prints to stderr (training progress) appears live in the terminal; the executed copy
 keeps only what a reader wants: stdout, tables and figures.
 """
@@ -16,7 +16,7 @@ import time
 import traceback
 from pathlib import Path
 
-from latentnas import paths, profiles
+from companion import paths, profiles
 
 TIMES = "times.json"  # in paths.STATE: seconds that each notebook took here, for estimates
 KERNEL_NOISE = (

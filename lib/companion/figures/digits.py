@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.ticker import StrMethodFormatter
 
-from latentnas.plots.nasbench import only_the_best
-from latentnas.plots.spaces import heat
+from companion.figures.nasbench import only_the_best
+from companion.figures.spaces import heat
 from latentnas.plots.style import BLUE, GREY, INK, ORANGE, letter, new_figure, rows_of, styled
 
 

@@ -1,5 +1,0 @@
-import sys
-
-from latentnas.cli import main
-
-sys.exit(main())

@@ -1,0 +1,1 @@
+"""How the bundled tables were measured, and how any of their rows is measured again."""

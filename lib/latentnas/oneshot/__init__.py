@@ -1,0 +1,1 @@
+"""One-shot search: weights shared by all cells, and the strategies that search on them."""

@@ -1,0 +1,1 @@
+"""Searches in a latent space: gradient ascent, Bayesian optimisation, CR-LSO."""

@@ -1,1 +1,0 @@
-"""Trainable networks: what an architecture becomes when it meets images."""
