@@ -37,8 +37,7 @@ def graph_reference(model, batch, i):
     for v in range(int(batch.num_vertices[i])):
         x[v][int(batch.types[i, v])] = 1.0
     near = [
-        [u for u in range(vertices) if batch.adjacency[i, u, v] or batch.adjacency[i, v, u]]
-        for v in range(vertices)
+        [u for u in range(vertices) if batch.adjacency[i, u, v] or batch.adjacency[i, v, u]] for v in range(vertices)
     ]
     states = x
     for layer in model.gin:
@@ -49,9 +48,7 @@ def graph_reference(model, batch, i):
             for u in near[v]:
                 total = total + states[u]
             out = two_layers(layer.layers, total)
-            out = (out - norm.running_mean) / torch.sqrt(
-                norm.running_var + norm.eps
-            ) * norm.weight + norm.bias
+            out = (out - norm.running_mean) / torch.sqrt(norm.running_var + norm.eps) * norm.weight + norm.bias
             new.append(torch.relu(out))
         states = new
     types = edges = kl = 0.0
@@ -60,9 +57,7 @@ def graph_reference(model, batch, i):
         log_deviation = linear(model.log_deviation, states[v])
         kl = kl - 0.5 * (1 + 2 * log_deviation - codes[v] ** 2 - (2 * log_deviation).exp()).sum()
         logits = linear(model.types, codes[v])
-        types = types - sum(
-            F.logsigmoid(logit if on else -logit) for logit, on in zip(logits, x[v], strict=True)
-        )
+        types = types - sum(F.logsigmoid(logit if on else -logit) for logit, on in zip(logits, x[v], strict=True))
         for u in range(vertices):
             logit = codes[u] @ codes[v]
             edges = edges - F.logsigmoid(logit if u in near[v] else -logit)
@@ -73,9 +68,7 @@ def graph_reference(model, batch, i):
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-8)])
 def test_loss_and_gradients_are_those_of_the_reference(kl_reduction, dtype, tolerance):
     model, batch = make_model(replace(SMALL, kl_reduction=kl_reduction)).to(dtype), random_dags(6)
-    types, edges, kl = (
-        sum(parts) for parts in zip(*(graph_reference(model, batch, i) for i in range(6)), strict=True)
-    )
+    types, edges, kl = (sum(parts) for parts in zip(*(graph_reference(model, batch, i) for i in range(6)), strict=True))
     share = kl / (6 * 7) / (7 if kl_reduction == "mean" else 6 * 7)
     expected = types / (6 * 7 * 5) + edges / (6 * 7 * 7) + share
     assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance)
@@ -88,9 +81,7 @@ def test_layers_are_pygs_gin():
     graph, source, target = neighbours.nonzero(as_tuple=True)
     layer = model.gin[1]
     of_pyg = GINConv(layer.layers, eps=layer.eps.item())
-    expected = layer.norm(
-        of_pyg(states.flatten(0, 1), torch.stack([7 * graph + source, 7 * graph + target]))
-    ).relu()
+    expected = layer.norm(of_pyg(states.flatten(0, 1), torch.stack([7 * graph + source, 7 * graph + target]))).relu()
     torch.testing.assert_close(layer(states, neighbours).flatten(0, 1), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from test_dagnn import ENAS_SHAPE
-from test_gaussian_process import wave
 
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.models.ngae import NGAEConfig
 from latentnas.search.latent.bayesian import BayesianConfig, bayesian_optimisation, choose_batch, random_in_box
 from latentnas.spaces.enas import ENAS
+from test_dagnn import ENAS_SHAPE
+from test_gaussian_process import wave
 
 LATENT = 15
 SMALL = BayesianConfig(rounds=3, batch=4, candidates=200, trials=9, refinement=10, gp=SparseGPConfig(30, 20))

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 from latentnas.measure import cells, digits
 from latentnas.measure.cells import CellNetworks, Skeleton
 from latentnas.measure.train import Schedule, accuracy, train_side_by_side
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [3, 3, 3, 3, 3, 3]])
 SKELETON = Skeleton(channels=4)

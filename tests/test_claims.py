@@ -18,17 +18,17 @@ def results_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "ours, details, verdict",
     [
-        (99.99, dict(paper=99.99, printed_in="Table 1"), "met"),
-        (99.95, dict(paper=99.99, printed_in="Table 1"), "short of the paper"),
-        (99.95, dict(paper=99.99, printed_in="Table 1", tolerance=0.05), "met"),
-        (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "met"),
-        (0.2, dict(paper=0.357, printed_in="Fig. 4", better="lower", target=0.18), "short of the target"),
-        (0.4, dict(paper=0.357, printed_in="Fig. 4", better="lower"), "short of the paper"),
-        (0.4, dict(), "no published value"),
-        (0.4, dict(target=0.5), "short of the target"),
-        (None, dict(paper=1.0, printed_in="Table 1"), "not measured"),
-        (float("nan"), dict(paper=1.0, printed_in="Table 1"), "not measured"),
-        (float("inf"), dict(target=100.0, better="lower"), "not reached"),
+        (99.99, {"paper": 99.99, "printed_in": "Table 1"}, "met"),
+        (99.95, {"paper": 99.99, "printed_in": "Table 1"}, "short of the paper"),
+        (99.95, {"paper": 99.99, "printed_in": "Table 1", "tolerance": 0.05}, "met"),
+        (0.2, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}, "met"),
+        (0.2, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower", "target": 0.18}, "short of the target"),
+        (0.4, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}, "short of the paper"),
+        (0.4, {}, "no published value"),
+        (0.4, {"target": 0.5}, "short of the target"),
+        (None, {"paper": 1.0, "printed_in": "Table 1"}, "not measured"),
+        (float("nan"), {"paper": 1.0, "printed_in": "Table 1"}, "not measured"),
+        (float("inf"), {"target": 100.0, "better": "lower"}, "not reached"),
     ],
 )
 def test_verdict(ours, details, verdict):
@@ -38,10 +38,10 @@ def test_verdict(ours, details, verdict):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        (dict(id="validity", ours=1.0, unit="%"), "id"),
-        (dict(id="NGAE.enas.x", ours=1.0, unit="%"), "id"),
-        (dict(id="a.b.c", ours=1.0, unit="%", paper=2.0), "printed_in"),
-        (dict(id="a.b.c", ours=1.0, unit="%", better="bigger"), "better"),
+        ({"id": "validity", "ours": 1.0, "unit": "%"}, "id"),
+        ({"id": "NGAE.enas.x", "ours": 1.0, "unit": "%"}, "id"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "paper": 2.0}, "printed_in"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "better": "bigger"}, "better"),
     ],
 )
 def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
@@ -52,14 +52,7 @@ def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
 def make(seed=0, profile="quick"):
     results = Results("02_x", profile, "public", parameters={"seed": seed})
     results.claim(
-        "ngae.enas.validity",
-        100 / 3 + seed,
-        "%",
-        paper=33.0,
-        printed_in="Table 1",
-        low=33,
-        high=34,
-        seeds=[seed],
+        "ngae.enas.validity", 100 / 3 + seed, "%", paper=33.0, printed_in="Table 1", low=33, high=34, seeds=[seed]
     )
     results.frame("table", pandas.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
     return results
@@ -93,9 +86,7 @@ def test_manifest_names_data_by_checksum(tmp_path):
     results = Results("02_x", "quick", "public", parameters={}, data_files=files)
     manifest = json.loads(results.write().read_text())["manifest"]
     assert list(manifest["data"]) == ["raw.txt", "one/table.csv", "two/table.csv"]
-    assert (
-        manifest["data"]["raw.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
+    assert manifest["data"]["raw.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert len(set(manifest["data"].values())) == 3
     assert str(tmp_path) not in json.dumps(manifest)
 

@@ -16,15 +16,7 @@ import time
 import pytest
 
 from companion import cli, paths, report
-from toy_project import (
-    FINISH,
-    REPOSITORY,
-    WORK,
-    make_project,
-    run_all,
-    start_all,
-    write_notebook,
-)
+from toy_project import FINISH, REPOSITORY, WORK, make_project, run_all, start_all, write_notebook
 
 # ---------------------------------------------------------------- requests that cannot be carried out
 
@@ -55,14 +47,14 @@ def untouched(tmp_path_factory):
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):
-    for name, value in dict(
-        ROOT=untouched,
-        OUTPUT=untouched,
-        NOTEBOOKS=untouched / "notebooks",
-        STATE=untouched / "data/state",
-        PROFILES=untouched / "notebooks/profiles.toml",
-        RESULTS=untouched / "data/results",
-    ).items():
+    for name, value in {
+        "ROOT": untouched,
+        "OUTPUT": untouched,
+        "NOTEBOOKS": untouched / "notebooks",
+        "STATE": untouched / "data/state",
+        "PROFILES": untouched / "notebooks/profiles.toml",
+        "RESULTS": untouched / "data/results",
+    }.items():
         monkeypatch.setattr(paths, name, value)
     try:
         status = cli.main(arguments)
@@ -112,9 +104,9 @@ def results_of(folder, label="quick"):
     """The comparable part of the results files, and the tables."""
     files = sorted((folder / "data/results" / label).rglob("*.*"))
     return {
-        file.name
-        if file.parent.name == label
-        else f"{file.parent.name}/{file.name}": file.read_text().partition('"manifest"')[0]
+        file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition(
+            '"manifest"'
+        )[0]
         for file in files
     }
 
@@ -137,12 +129,7 @@ def project(finished, tmp_path):
 
 def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
     folder, run = finished
-    assert set(results_of(folder)) == {
-        "00_first.json",
-        "01_second.json",
-        "00_first/table.csv",
-        "01_second/table.csv",
-    }
+    assert set(results_of(folder)) == {"00_first.json", "01_second.json", "00_first/table.csv", "01_second/table.csv"}
     assert "toy.space.number" in (folder / "figures/quick/REPORT.md").read_text()
     assert (folder / "notebooks/executed/quick/01_second.ipynb").exists()
     for line in (
@@ -160,9 +147,7 @@ def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
 def test_the_second_call_has_nothing_to_do_and_knows_it_quickly_from_any_folder(project, tmp_path):
     started = time.time()
     run = run_all(project, cwd=tmp_path)
-    assert (
-        run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
-    )
+    assert run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
     assert time.time() - started < 5
 
 
@@ -174,9 +159,7 @@ def would_run(project, *arguments):
 
 def test_what_changed_is_run_again_and_nothing_else(project):
     assert would_run(project, "--only", "00", "--only", "01_second") == []
-    write_notebook(
-        project / "notebooks/01_second.ipynb", [WORK, "'changed'", FINISH.format(name="01_second")]
-    )
+    write_notebook(project / "notebooks/01_second.ipynb", [WORK, "'changed'", FINISH.format(name="01_second")])
     assert would_run(project) == ["01_second"]
     assert would_run(project, "--only", "00") == []
     profiles = project / "notebooks/profiles.toml"
@@ -214,8 +197,7 @@ def test_a_changed_parameter_has_its_own_place(project):
 
 def test_a_failing_notebook_stops_what_needs_it_and_says_where(project):
     write_notebook(
-        project / "notebooks/00_first.ipynb",
-        [WORK, "raise ValueError('on purpose')", FINISH.format(name="00_first")],
+        project / "notebooks/00_first.ipynb", [WORK, "raise ValueError('on purpose')", FINISH.format(name="00_first")]
     )
     before = results_of(project)
     run = run_all(project)
@@ -294,17 +276,9 @@ def bare(tmp_path):
     notes = tmp_path / "notes"
 
     def door(*arguments, **variables):
-        environment = {
-            "PATH": f"{programs}:/usr/bin:/bin",
-            "NOTES": str(notes),
-            "HOME": str(tmp_path),
-        } | variables
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(tmp_path)} | variables
         return subprocess.run(
-            [str(folder / "run_all.sh"), *arguments],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
+            [str(folder / "run_all.sh"), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
         )
 
     return door, notes, folder
@@ -328,12 +302,7 @@ def test_an_installation_that_broke_off_is_done_again(bare):
     broken = notes.with_name("notes.broken")
     broken.touch()
     run = door()
-    assert (
-        run.returncode == 1
-        and "no network" in run.stderr
-        and "failed" in run.stderr
-        and "started" not in run.stdout
-    )
+    assert run.returncode == 1 and "no network" in run.stderr and "failed" in run.stderr and "started" not in run.stdout
     broken.unlink()
     assert door().stdout.startswith("started")
     assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
@@ -342,9 +311,7 @@ def test_an_installation_that_broke_off_is_done_again(bare):
 def test_no_python_and_a_wrong_python_are_explained(bare, tmp_path):
     door, *_ = bare
     none = door(PATH=f"{tmp_path / 'only_tools'}:{tools_without_python(tmp_path / 'only_tools')}")
-    assert (
-        none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
-    )
+    assert none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
     wrong = door(LATENTNAS_PYTHON="/nowhere/python")
     assert wrong.returncode == 1 and "/nowhere/python" in wrong.stderr
 

@@ -243,9 +243,7 @@ def test_members_are_fitted_as_if_each_was_alone():
     alone = []
     for member in range(3):
         network = InputConvexNetwork(LATENT, hidden=8, layers=2)
-        network.load_state_dict(
-            {name: value[member : member + 1] for name, value in together.state_dict().items()}
-        )
+        network.load_state_dict({name: value[member : member + 1] for name, value in together.state_dict().items()})
         refit(network, z, target, config, generator(member))
         alone.append(network(z)[0])
     refit(together, z, target, config, generator(0))
@@ -299,9 +297,7 @@ def test_standardised_labels_have_mean_zero_and_deviation_one():
     scale = LabelScale("standardised")
     scale.calibrate(LABELS)
     values = scale.standardise(LABELS)
-    torch.testing.assert_close(
-        (values.mean(), values.std(correction=0)), (torch.tensor(0.0), torch.tensor(1.0))
-    )
+    torch.testing.assert_close((values.mean(), values.std(correction=0)), (torch.tensor(0.0), torch.tensor(1.0)))
 
 
 def test_upper_labels_run_from_the_median_to_the_ninth_decile():

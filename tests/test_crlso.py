@@ -185,8 +185,7 @@ def test_loss_is_the_equation(space):
 def test_the_noise_comes_from_the_generator(noise_scale):
     model = make("nasbench201", noise_scale=noise_scale, convexity_weight=0.0)
     first, again, other = (
-        model.loss(CELLS["nasbench201"], generator=torch.Generator().manual_seed(seed))["total"]
-        for seed in (1, 1, 2)
+        model.loss(CELLS["nasbench201"], generator=torch.Generator().manual_seed(seed))["total"] for seed in (1, 1, 2)
     )
     assert first == again and bool(first == other) == (noise_scale == 0)
 
@@ -330,11 +329,7 @@ def test_one_foreign_graph_among_cells_is_named():
 
 
 @pytest.mark.parametrize(
-    "model_class, config",
-    [
-        (CRLSO, CRLSOConfig(**SMALL)),
-        (AccuracyPredictor, AccuracyPredictorConfig(hidden=8)),
-    ],
+    "model_class, config", [(CRLSO, CRLSOConfig(**SMALL)), (AccuracyPredictor, AccuracyPredictorConfig(hidden=8))]
 )
 def test_labels_with_nan_stop_before_training(model_class, config, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)

@@ -11,8 +11,8 @@ from latentnas import train
 from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig
 from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
-from latentnas.search.latent import crlso
 from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.latent import crlso
 from latentnas.search.latent.crlso import (
     AS_RELEASED,
     ENSEMBLE,
@@ -264,9 +264,7 @@ def test_codes_have_unit_deviation_and_the_network_reads_them():
     torch.testing.assert_close(space.codes.std(dim=0), torch.ones(4))
     with torch.no_grad():
         mu, _ = space.model.encode(cells[:50])
-        torch.testing.assert_close(
-            space.network()(space.codes[:50])[0], space.model.performance.network(mu)[0]
-        )
+        torch.testing.assert_close(space.network()(space.codes[:50])[0], space.model.performance.network(mu)[0])
         decoded = NASBENCH201.index(NASBENCH201.to_numbers(space.model.decode(mu)))
     assert space.rows(space.codes[:50]).tolist() == decoded.tolist()
 
@@ -300,7 +298,7 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
         predictor_config=AccuracyPredictorConfig(hidden=16),
         config=CRLSOConfig(hidden=32, latent=16),
     )
-    search = lambda: CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config)  # noqa: E731
+    search = lambda: CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config)
     config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
     design = random_design(domain, 0)[:60]
     space = learn(design, values[design])  # what the search will load

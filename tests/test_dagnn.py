@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.base import reparameterize
+from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
 from model_checks import random_dags, with_strong_weights
 from reference_dagnn import (
@@ -18,9 +18,9 @@ from reference_dagnn import (
     loss_reference,
 )
 
-ENAS_SHAPE = dict(num_types=8, num_vertices=8, input_type=0, output_type=1)
-NB101_SHAPE = dict(num_types=5, num_vertices=7, input_type=1, output_type=0)
-TINY_SHAPE = dict(num_types=4, num_vertices=4, input_type=0, output_type=1)
+ENAS_SHAPE = {"num_types": 8, "num_vertices": 8, "input_type": 0, "output_type": 1}
+NB101_SHAPE = {"num_types": 5, "num_vertices": 7, "input_type": 1, "output_type": 0}
+TINY_SHAPE = {"num_types": 4, "num_vertices": 4, "input_type": 0, "output_type": 1}
 
 
 def make_model(shape, seed=0, scale=2.0, **options):
@@ -244,5 +244,5 @@ def test_samples_do_not_depend_on_how_many_points_are_decoded_together(monkeypat
         whole, _, counts = model.sample_decodes(z[[point]], 5000, torch.Generator().manual_seed(2))
         frequent = dict(zip(whole.keys(), counts.tolist()))
         mine = graphs[source == point]
-        covered = sum(frequent.get(key, 0) for key in mine.keys())
+        covered = sum(frequent.get(key, 0) for key in mine)
         assert covered > 100, "graphs attributed to a point must be ones that the point decodes to"

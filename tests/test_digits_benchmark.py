@@ -7,9 +7,9 @@ import pytest
 from latentnas import paths
 from latentnas.benchmarks.digits import TEST, VALID, load_digits_cells, load_from_scratch
 from latentnas.benchmarks.download import DataError
+from latentnas.measure.tables import CELL_FILE, cell_groups, measure_again, score_cells
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.measure.tables import CELL_FILE, cell_groups, measure_again, score_cells
 
 
 @pytest.fixture
@@ -66,7 +66,10 @@ def test_damaged_tables_are_refused(table):
         (table.drop(index=5), f"row {table['row'][5]} not at all"),
         (pd.concat([table, table[7:8]]), f"row {table['row'][7]} more than once"),
         (table.replace({"row": {table["row"][9]: 15_625}}), f"row {table['row'][9]} not at all"),
-        (table.assign(test_1=table["test_1"].where(table.index != 11)), f"row {table['row'][11]} that is no percentage"),
+        (
+            table.assign(test_1=table["test_1"].where(table.index != 11)),
+            f"row {table['row'][11]} that is no percentage",
+        ),
         (table.assign(valid_2=table["valid_2"].where(table.index != 13, 100.5)), f"row {table['row'][13]} that is no"),
     ):
         write(damaged)

@@ -20,14 +20,7 @@ from latentnas.benchmarks.download import FILES, DataError, DataUnreachable, Pub
 CONTENT = b"a small public file\n" * 50
 DAMAGED = CONTENT.replace(b"small", b"smell", 1)
 FILE = PublicFile(
-    "toy",
-    "owner/repo",
-    "c0ffee",
-    "data/toy.txt",
-    hashlib.sha256(CONTENT).hexdigest(),
-    len(CONTENT),
-    "MIT",
-    "none",
+    "toy", "owner/repo", "c0ffee", "data/toy.txt", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), "MIT", "none"
 )
 NOWHERE = "http://127.0.0.1:9/"  # a port that refuses connections
 

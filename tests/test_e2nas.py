@@ -9,18 +9,24 @@ import scipy.stats
 import torch
 import torch.nn.functional as functional
 
-from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.search.latent.crlso import LatentSpace, embed
-from latentnas.oneshot.e2nas import (
-    SMALLEST_SPREAD, TRACE, E2nas, E2nasConfig, complement, fit_generalised_normal,
-    generalised_normal_log_density, kernel_log_density,
-)  # fmt: skip
-from latentnas.oneshot.strategies import learned
-from latentnas.oneshot.training import SupernetSchedule, train_supernet
-from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.measure.digits import Images
+from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.oneshot.e2nas import (
+    SMALLEST_SPREAD,
+    TRACE,
+    E2nas,
+    E2nasConfig,
+    complement,
+    fit_generalised_normal,
+    generalised_normal_log_density,
+    kernel_log_density,
+)  # fmt: skip
 from latentnas.oneshot.images import ImageSets, digit_images
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
+from latentnas.oneshot.strategies import learned
+from latentnas.oneshot.training import SupernetSchedule, train_supernet
+from latentnas.search.latent.crlso import LatentSpace, embed
+from latentnas.spaces.nasbench201 import NASBENCH201
 
 LATENT = 8
 TERMS = ("decoder", "latent", "residual")
@@ -83,9 +89,7 @@ def test_z_follows_the_gradients_of_both_terms(space, balanced):
     search.variable.data += 0.1
     loss = search.decode(search.variable).square().sum()
     [own] = torch.autograd.grad(loss, search.variable, retain_graph=True)
-    away = numerical_gradient(
-        lambda point: sum(search.log_densities(point).values()) / 3, search.variable.detach()
-    )
+    away = numerical_gradient(lambda point: sum(search.log_densities(point).values()) / 3, search.variable.detach())
     if balanced:
         own, away = own / own.norm(), away / away.norm()
     eta = search.exploration_weight(0.4)
@@ -107,9 +111,7 @@ def test_the_volume_is_the_product_of_the_singular_values(space):
         numerical_gradient(lambda point, edge=edge: search.decode(point)[edge, chosen[edge]], z)
         for edge in range(6)
     ])  # fmt: skip
-    assert search.log_volume(z).item() == pytest.approx(
-        torch.linalg.svdvals(jacobian).log().sum().item(), rel=1e-5
-    )
+    assert search.log_volume(z).item() == pytest.approx(torch.linalg.svdvals(jacobian).log().sum().item(), rel=1e-5)
     assert search.log_densities(z)["decoder"].item() == pytest.approx(-search.log_volume(z).item())
 
 
@@ -139,9 +141,7 @@ def test_the_kernel_density_is_the_mean_of_normal_densities():
     samples = torch.rand(9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     width = samples.std(correction=0).item() * 9**-0.2
     expected = np.log(scipy.stats.norm.pdf(0.3, samples.numpy(), width).mean())
-    assert kernel_log_density(torch.tensor(0.3, dtype=torch.float64), samples).item() == pytest.approx(
-        expected
-    )
+    assert kernel_log_density(torch.tensor(0.3, dtype=torch.float64), samples).item() == pytest.approx(expected)
     one = kernel_log_density(torch.tensor(0.5, dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64))
     assert one.item() == pytest.approx(scipy.stats.norm.logpdf(0, scale=SMALLEST_SPREAD))
 
@@ -159,9 +159,7 @@ def test_a_code_of_a_cell_leaves_no_residual_where_it_decodes_to_it(space):
 
 def test_exploration_falls_from_one_to_zero(space):
     search = E2nas(space, 0)
-    assert [search.exploration_weight(done) for done in (0.0, 0.5, 1.0)] == pytest.approx(
-        [1, 0.5, 0], abs=1e-4
-    )
+    assert [search.exploration_weight(done) for done in (0.0, 0.5, 1.0)] == pytest.approx([1, 0.5, 0], abs=1e-4)
 
 
 def test_exploration_leads_away_from_the_archive(space):
@@ -182,9 +180,7 @@ def test_the_archive_holds_the_last_points(space):
     generator = torch.Generator().manual_seed(1)
     seen = torch.stack([torch.randn(LATENT, generator=generator, dtype=torch.float64) for _ in range(6)])
     assert torch.equal(search.points, seen[2:]) and search.remembered == 4
-    torch.testing.assert_close(
-        search.residuals, torch.stack([search.residual(point).detach() for point in seen[2:]])
-    )
+    torch.testing.assert_close(search.residuals, torch.stack([search.residual(point).detach() for point in seen[2:]]))
     assert wandering(space, E2nasConfig(archive=4), points=3).remembered == 3
 
 
@@ -205,9 +201,7 @@ def gradients(loss, weights):
     return [torch.zeros_like(weight) if part is None else part for part, weight in zip(found, weights)]
 
 
-@pytest.mark.parametrize(
-    ("variant", "share"), (("as_intended", 0.4), ("as_released", 0.4), ("as_intended", 0.0))
-)
+@pytest.mark.parametrize(("variant", "share"), (("as_intended", 0.4), ("as_released", 0.4), ("as_intended", 0.0)))
 def test_the_weights_learn_from_the_cell_before_and_the_complement(space, data, variant, share):
     config = E2nasConfig(variant=variant, complementation=share)
     search, shared = wandering(space, config), network()
@@ -262,9 +256,7 @@ def test_the_gradient_of_the_loss_reaches_the_latent_point_by_all_operations(spa
     torch.testing.assert_close(logits, shared(images[:, None], cell[None])[0])  # the trace changes nothing
     [slope] = torch.autograd.grad(functional.cross_entropy(logits, labels), hard)
     assert ((slope != 0).sum(dim=1) >= 3).all()
-    expected = numerical_gradient(
-        lambda z: (search.decode(z).softmax(dim=1) * slope).sum(), search.variable.detach()
-    )
+    expected = numerical_gradient(lambda z: (search.decode(z).softmax(dim=1) * slope).sum(), search.variable.detach())
     torch.testing.assert_close(search.variable.grad, expected, atol=1e-7, rtol=1e-3)
 
 

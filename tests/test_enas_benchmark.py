@@ -43,22 +43,20 @@ def test_predicting_the_mean_and_leaked_graphs(enas):
     error = (enas.accuracy[test] - mean).square().mean().sqrt() / std
     assert round(float(error), 3) == 0.976
     seen = set(enas.batch[train].keys())
-    assert sum(key in seen for key in enas.batch[test].keys()) == 1
+    assert sum(key in seen for key in enas.batch[test]) == 1
 
 
 def test_costs_cover_the_whole_table(enas):
     assert enas.complexity.max() == 1 and enas.complexity.min() > 0
     assert torch.allclose(enas.complexity * enas.complexity_scale, ENAS.complexity(enas.batch), rtol=1e-12)
-    assert torch.equal(enas.flops, ENAS.flops(enas.batch)) and torch.equal(
-        enas.params, ENAS.params(enas.batch)
-    )
+    assert torch.equal(enas.flops, ENAS.flops(enas.batch)) and torch.equal(enas.params, ENAS.params(enas.batch))
 
 
 def test_query_knows_the_table_and_only_the_table(enas):
     invalid = ENAS.sample(1, seed=0)
     invalid.adjacency[0, 2, 3] = False
     unknown = ENAS.sample(50, seed=5)
-    unknown = unknown[[key not in set(enas.batch.keys()) for key in unknown.keys()]]
+    unknown = unknown[[key not in set(enas.batch.keys()) for key in unknown]]
     batch = type(unknown).cat([enas.batch[:100], unknown, invalid])
     found = enas.query(batch)
     assert found["known"].sum() == 100 and found["known"][:100].all()
@@ -66,9 +64,7 @@ def test_query_knows_the_table_and_only_the_table(enas):
     assert found["accuracy"][100:].isna().all()
     assert found["valid"].tolist() == [True] * (len(batch) - 1) + [False]
     assert np.array_equal(found["complexity"][:100], enas.complexity[:100])
-    assert found[["flops", "params", "complexity"]].isna().all(axis=1).tolist() == [False] * (
-        len(batch) - 1
-    ) + [True]
+    assert found[["flops", "params", "complexity"]].isna().all(axis=1).tolist() == [False] * (len(batch) - 1) + [True]
 
 
 def test_accuracy_depends_on_skip_connections_alone(enas):
@@ -123,7 +119,4 @@ def test_read_structures(tmp_path):
     path = tmp_path / "structures.txt"
     path.write_text(f"{GOOD}\n{GOOD.replace('0.7302', '.75')}\n")
     batch, accuracy = read_structures(path)
-    assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [
-        0.7302,
-        0.75,
-    ]
+    assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [0.7302, 0.75]

@@ -15,9 +15,9 @@ from latentnas.spaces.enas import ENAS
 
 EXAMPLE = "[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]"
 
-architectures = st.tuples(*[
-    st.tuples(st.integers(0, 5), *[st.integers(0, 1)] * row).map(list) for row in range(6)
-]).map(list)
+architectures = st.tuples(
+    *[st.tuples(st.integers(0, 5), *[st.integers(0, 1)] * row).map(list) for row in range(6)]
+).map(list)
 
 
 # text <-> graphs
@@ -101,7 +101,10 @@ def test_other_numbers_of_layers_follow_the_same_rules(layers):
     free = torch.ones(layers + 1, layers + 1).triu(2).bool()  # what may be a skip connection: not into the output
     share = batch.adjacency[:, :-1, :-1].double().mean(0)
     assert ((share[free] - 0.5).abs() < 0.06).all()
-    assert (share[~free & torch.ones_like(free).triu(0)] == torch.eye(layers + 1).roll(1, 1)[~free & torch.ones_like(free).triu(0)]).all()
+    assert (
+        share[~free & torch.ones_like(free).triu(0)]
+        == torch.eye(layers + 1).roll(1, 1)[~free & torch.ones_like(free).triu(0)]
+    ).all()
 
 
 def test_an_architecture_has_a_layer():
@@ -145,10 +148,8 @@ LAYERS = [0, 2, 3, 4, 5, 6, 7, 1]
 @pytest.mark.parametrize(
     ("types", "edges"),
     [
-        pytest.param(
-            LAYERS, [e for e in BACKBONE if e != (2, 3)] + [(1, 3), (2, 4)], id="backbone edge missing"
-        ),
-        pytest.param(LAYERS, BACKBONE + [(3, 7)], id="two edges into the output"),
+        pytest.param(LAYERS, [e for e in BACKBONE if e != (2, 3)] + [(1, 3), (2, 4)], id="backbone edge missing"),
+        pytest.param(LAYERS, [*BACKBONE, (3, 7)], id="two edges into the output"),
         pytest.param([0, 2, 3, 0, 5, 6, 7, 1], BACKBONE, id="two inputs"),
         pytest.param([0, 2, 3, 1, 5, 6, 7, 1], BACKBONE, id="two outputs"),
         pytest.param([2, 2, 3, 4, 5, 6, 7, 1], BACKBONE, id="no input"),
@@ -157,9 +158,9 @@ LAYERS = [0, 2, 3, 4, 5, 6, 7, 1]
         pytest.param([0, 2, 3, 4, 5, 6, 1, 7], BACKBONE, id="output not last"),
         pytest.param(LAYERS, BACKBONE[1:], id="input without successors"),
         pytest.param(LAYERS, BACKBONE[:-1], id="output without predecessors"),
-        pytest.param(LAYERS, BACKBONE[:-1] + [(5, 7)], id="last layer without successors"),
-        pytest.param(LAYERS, BACKBONE + [(4, 4)], id="loop"),
-        pytest.param(LAYERS, BACKBONE + [(5, 2)], id="cycle"),
+        pytest.param(LAYERS, [*BACKBONE[:-1], (5, 7)], id="last layer without successors"),
+        pytest.param(LAYERS, [*BACKBONE, (4, 4)], id="loop"),
+        pytest.param(LAYERS, [*BACKBONE, (5, 2)], id="cycle"),
         pytest.param([0, 2, 9, 4, 5, 6, 7, 1], BACKBONE, id="unknown type"),
         pytest.param([0, 2, -1, 4, 5, 6, 7, 1], BACKBONE, id="vertex without type"),
         pytest.param([0], [], id="one vertex"),

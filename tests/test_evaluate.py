@@ -20,10 +20,10 @@ from latentnas.evaluate import (
 )
 from latentnas.graphs import DagBatch
 from latentnas.measure.judge import SharedWeightsJudge, train_judge
-from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.spaces.enas import ENAS
 from latentnas.measure.macro import MacroNetwork, MacroSkeleton
 from latentnas.measure.tables import score_shared
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
 
 
 class Memory:
@@ -40,7 +40,7 @@ class Memory:
 
     def encode(self, batch):
         assert not self.training
-        rows = [self.batch.keys().index(key) for key in batch.keys()]
+        rows = [self.batch.keys().index(key) for key in batch]
         return torch.tensor(rows, dtype=torch.float)[:, None], None
 
     def decode(self, z):
@@ -229,11 +229,7 @@ def test_the_reader_is_the_posterior_mean_written_out():
     reader = LabelReader(points[:40], labels[:40])
     x = points.double().numpy() - points[:40].double().numpy().mean(axis=0)
     x /= np.sqrt((x[:40] ** 2).sum(axis=1).mean())
-    linear, squared, noise = (
-        reader._process.kernel_.k1.k1,
-        reader._process.kernel_.k1.k2,
-        reader._process.kernel_.k2,
-    )
+    linear, squared, noise = (reader._process.kernel_.k1.k1, reader._process.kernel_.k1.k2, reader._process.kernel_.k2)
     distance = ((x[:, None] - x[None]) ** 2).sum(axis=2)
     kernel = linear.k1.constant_value * (x @ x.T + linear.k2.sigma_0**2)
     kernel += squared.k1.constant_value * np.exp(-distance / (2 * squared.k2.length_scale**2))

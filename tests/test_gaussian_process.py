@@ -24,7 +24,7 @@ def fitted(data):
 
 def exact(gp, x, y, new):
     """Mean and covariance of the exact GP with the sparse one's kernel, noise and mean."""
-    kernel = lambda a, b: gp._kernel(a.double(), b.double()).to_dense() * gp.unit**2  # noqa: E731
+    kernel = lambda a, b: gp._kernel(a.double(), b.double()).to_dense() * gp.unit**2
     mean = gp.mean_value + gp.unit * gp._constant
     noisy = kernel(x, x) + gp.noise * gp.unit**2 * torch.eye(len(x))
     return (
@@ -105,7 +105,7 @@ def test_gradients_of_the_moments(fitted):
 
 def test_the_matrix_of_all_points_is_never_built(data, monkeypatch):
     """BoTorch switches GPyTorch's low-rank algebra off when it is imported: 2 GB and minutes a step on ENAS."""
-    import botorch  # noqa: F401
+    import botorch
     from torch.distributions import MultivariateNormal
 
     def dense(*_):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentnas.spaces.features import path_features, plain_features
 from latentnas.graphs import DagBatch, to_networkx
+from latentnas.spaces.features import path_features, plain_features
 from latentnas.spaces.nasbench201 import NASBENCH201
 from model_checks import random_dags
 
@@ -27,9 +27,7 @@ def slow_path_features(graph, num_types, num_vertices, dead_type):
     total = counts.sum(axis=0)
     most = counts.max(axis=0, initial=0)
     number = len(paths)
-    return np.concatenate(
-        [[np.log1p(number)], np.log1p(total), total / max(number, 1), most, on_path.ravel()]
-    )
+    return np.concatenate([[np.log1p(number)], np.log1p(total), total / max(number, 1), most, on_path.ravel()])
 
 
 @pytest.mark.parametrize("dead_type", [None, 3])
@@ -51,9 +49,7 @@ def test_a_cell_that_passes_nothing_on_has_no_path():
 def test_plain_features_name_every_type_and_edge():
     batch = DagBatch(
         torch.tensor([[0, 2, 1], [0, 1, -1]]),
-        torch.tensor(
-            [[[0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 0]]], dtype=torch.bool
-        ),
+        torch.tensor([[[0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 1, 0], [0, 0, 0], [0, 0, 0]]], dtype=torch.bool),
         torch.tensor([3, 2]),
     )
     expected = [[1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0]]

@@ -136,9 +136,7 @@ def test_crops_are_windows_of_the_padded_image_or_of_its_mirror():
 
 def test_the_digits_are_those_of_the_benchmarks():
     data, same = digit_images(noise=0.3, copies=1), digits.load(0.3, copies=1)
-    assert torch.equal(data.valid.images, same.valid.images) and torch.equal(
-        data.test.labels, same.test.labels
-    )
+    assert torch.equal(data.valid.images, same.valid.images) and torch.equal(data.test.labels, same.test.labels)
     generators = [torch.Generator().manual_seed(5) for _ in range(2)]
     batch = data.train.images[:7]
     assert torch.equal(data.augment(batch, generators[0]), digits.corrupt(batch, 0.3, generators[1]))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_dagnn import ENAS_SHAPE, make_model
 
 from latentnas.search.latent.ascent import architectures, best_of_prior, gradient_ascent, nao_steps, prior_start
 from latentnas.spaces.enas import ENAS
+from test_dagnn import ENAS_SHAPE, make_model
 
 ACCURACY = torch.tensor([0.70, 0.73, 0.74, 0.75])
 

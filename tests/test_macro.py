@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from latentnas.spaces.enas import ENAS
 from latentnas.measure import digits
 from latentnas.measure.macro import MacroNetwork, MacroSkeleton
 from latentnas.measure.tables import load_deep_shared
 from latentnas.measure.train import Schedule, shared_accuracy, train_alone, train_shared
+from latentnas.spaces.enas import ENAS
 
 SKELETON = MacroSkeleton(channels=4)
 ARCHITECTURES = [

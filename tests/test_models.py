@@ -8,10 +8,10 @@ import torch
 
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
+from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.models.family import FAMILY, configured, run_name
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
-from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -27,11 +27,7 @@ def model_of(name, space):
     if name in FAMILY:
         return *configured(name, space, hidden=16, svge_hidden=16, latent=8), ()
     model_class, config_class, options, labels = LABELLED[name]
-    shape = {
-        "num_types": space.num_types,
-        "num_vertices": space.num_vertices,
-        "output_type": space.output_type,
-    }
+    shape = {"num_types": space.num_types, "num_vertices": space.num_vertices, "output_type": space.output_type}
     return model_class, config_class(**shape, hidden=16, latent=8, **options), labels
 
 
@@ -128,9 +124,6 @@ def test_noise_comes_from_the_generator_and_is_scaled():
 
 def test_kl_divergence_is_torchs():
     mu, logvar = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
-    posterior, prior = (
-        torch.distributions.Normal(mu, (logvar / 2).exp()),
-        torch.distributions.Normal(0.0, 1.0),
-    )
+    posterior, prior = (torch.distributions.Normal(mu, (logvar / 2).exp()), torch.distributions.Normal(0.0, 1.0))
     expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1)
     torch.testing.assert_close(kl_divergence(mu, logvar), expected)

@@ -72,9 +72,7 @@ def test_source_says_where_the_labels_come_from(nasbench101):
     source = nasbench101.source
     assert source.name == "public" and set(source.files) == {"nasbench101_accuracies", "nasbench101_params"}
     assert any("NAS-Bench-101" in text for text in source.citations)
-    assert any("FreeREA" in text for text in source.citations) and source.licences == (
-        "NiccoloCavagnero/FreeREA: MIT",
-    )
+    assert any("FreeREA" in text for text in source.citations) and source.licences == ("NiccoloCavagnero/FreeREA: MIT",)
 
 
 def test_loading_is_fast_and_small(nasbench101):
@@ -136,10 +134,7 @@ def test_what_is_no_cell_is_not_known(nasbench101):
         ([-1], r"not -1"),
         ([1.0], r"float64"),
         (np.array([True, False]), r"bool"),
-        (
-            ["|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"],
-            r"Text 1 of 1: Not a NAS-Bench-101 cell",
-        ),
+        (["|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|"], r"Text 1 of 1: Not a NAS-Bench-101 cell"),
         (["[[1], [4, 0]]"], r"Not a NAS-Bench-101 cell"),
         ('{"matrix": [[0, 0], [0, 0]], "ops": ["input", "output"]}', r"no path leads from the input"),
     ],
@@ -154,9 +149,7 @@ def test_validation_accuracy_is_absent_and_the_error_says_so(nasbench101):
     for ask in (nasbench101.labels, nasbench101.optimum, lambda column: nasbench101.query([0], column)):
         with pytest.raises(ValueError, match=r"test accuracy only.*nasbench_only108\.tfrecord"):
             ask(VALID_COLUMN)
-    with pytest.raises(
-        ValueError, match="has no column 'accuracy'; it has hash, params, flops, cifar10/test@108.$"
-    ):
+    with pytest.raises(ValueError, match="has no column 'accuracy'; it has hash, params, flops, cifar10/test@108.$"):
         nasbench101.labels("accuracy")
 
 
@@ -189,9 +182,7 @@ def test_missing_repeated_and_unlabelled_rows_are_refused():
         with pytest.raises(DataError, match=message):
             assemble(wrong_rows, {"cifar10/test@4": values[: len(wrong_rows)]}, SOURCE)
     for wrong in (np.nan, -0.5, 100.5):
-        with pytest.raises(
-            DataError, match=r"no accuracy cifar10/test@4 for 1 of 423,624 cells: that of row 8"
-        ):
+        with pytest.raises(DataError, match=r"no accuracy cifar10/test@4 for 1 of 423,624 cells: that of row 8"):
             assemble(rows, {"cifar10/test@4": np.where(rows == 8, wrong, values)}, SOURCE)
 
 
@@ -389,10 +380,7 @@ FINAL = RUNS[0][2]
         ({"message": b"\x0f"}, r"Record 2 .* unknown kind 7"),
         ({"message": b"\x10\x05"}, r"Record 2 .* have no evaluation"),
         ({"message": b"\x0a\x00"}, r"Record 2 .* its last evaluation has no field 2"),
-        (
-            {"message": metrics(5, evaluation(108, *FINAL))},
-            r"1 of 2 have other parameters, .* with 5 on file",
-        ),
+        ({"message": metrics(5, evaluation(108, *FINAL))}, r"1 of 2 have other parameters, .* with 5 on file"),
     ],
 )
 def test_a_foreign_record_is_named(write, changed, message):
@@ -418,10 +406,7 @@ def test_a_damaged_official_file_is_refused(write, tmp_path):
         (whole[: second - 90], "cut off inside record 2"),
         (whole[:20], "cut off inside record 1"),
         (whole[:5], "cut off inside record 1"),
-        (
-            whole[:second] + bytes([whole[second] ^ 1]) + whole[second + 1 :],
-            "Record 2 .* checksum does not match",
-        ),
+        (whole[:second] + bytes([whole[second] ^ 1]) + whole[second + 1 :], "Record 2 .* checksum does not match"),
         (whole[:9] + bytes([whole[9] ^ 1]) + whole[10:], "Record 1 .* checksum does not match"),
         (b"This is no tfrecord, but plain text of some length", "Record 1 of .* claims .* bytes"),
         (b"", "has no records"),

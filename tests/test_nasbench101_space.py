@@ -215,18 +215,10 @@ def plain_hash(types, edges) -> str:
     before = [sorted(u for u, v in edges if v == vertex) for vertex in range(len(types))]
     after = [sorted(v for u, v in edges if u == vertex) for vertex in range(len(types))]
     labels = [{0: -1, 1: -2}.get(kind, kind - 2) for kind in types]
-    hashes = [
-        md5(f"({len(o)}, {len(i)}, {label})") for i, o, label in zip(before, after, labels, strict=True)
-    ]
+    hashes = [md5(f"({len(o)}, {len(i)}, {label})") for i, o, label in zip(before, after, labels, strict=True)]
     for _ in types:
         hashes = [
-            md5(
-                "".join(sorted(hashes[u] for u in i))
-                + "|"
-                + "".join(sorted(hashes[v] for v in o))
-                + "|"
-                + own
-            )
+            md5("".join(sorted(hashes[u] for u in i)) + "|" + "".join(sorted(hashes[v] for v in o)) + "|" + own)
             for i, o, own in zip(before, after, hashes, strict=True)
         ]
     return md5(str(sorted(hashes)))
@@ -257,8 +249,7 @@ def test_published_counts_and_first_row(cells):
     assert hashes[0] == "00005c142e6f48ac74fdcf73e3439874" and cells.params[0] == 8_555_530
     assert hashes == sorted(hashes) and len(set(hashes)) == len(np.unique(cells.canonical)) == 423_624
     assert all(
-        NASBENCH101.contains(cells.batch(slice(begin, begin + 50_000))).all()
-        for begin in range(0, 423_624, 50_000)
+        NASBENCH101.contains(cells.batch(slice(begin, begin + 50_000))).all() for begin in range(0, 423_624, 50_000)
     )
 
 
@@ -268,9 +259,7 @@ def test_ways_to_write_a_cell():
         pairs = [(u, v) for v in range(count) for u in range(v)]
         expected = 0
         for size in range(10):
-            expected += sum(
-                len(on_paths(count, edges)) == count for edges in itertools.combinations(pairs, size)
-            )
+            expected += sum(len(on_paths(count, edges)) == count for edges in itertools.combinations(pairs, size))
         assert len(nasbench101_cells._edge_patterns(count)) == expected
     labelled = [len(nasbench101_cells._edge_patterns(count)) * 3 ** (count - 2) for count in range(2, 8)]
     assert sum(labelled) == 1_293_208
@@ -417,12 +406,7 @@ def test_neighbours_of_the_same_size_are_mutual(cells):
 def test_rows_are_whole_numbers_inside_the_table():
     assert np.array_equal(NASBENCH101.neighbors(np.int32(5))[0], NASBENCH101.neighbors([5])[0])
     assert NASBENCH101.neighbors([]) == []
-    for wrong, message in (
-        ([423_624], "not 423624"),
-        ([3, -1], "not -1"),
-        ([0.5], "float64"),
-        ([True], "bool"),
-    ):
+    for wrong, message in (([423_624], "not 423624"), ([3, -1], "not -1"), ([0.5], "float64"), ([True], "bool")):
         with pytest.raises(ValueError, match=message):
             NASBENCH101.neighbors(wrong)
 
@@ -462,9 +446,7 @@ class Cell(nn.Module):
         for vertex in range(1, self.last):
             width = self.width[vertex]
             kernel = {CONV3: 3, CONV1: 1}.get(operations[vertex])
-            self.operations[str(vertex)] = (
-                convolution(width, width, kernel) if kernel else nn.MaxPool2d(3, 1, 1)
-            )
+            self.operations[str(vertex)] = convolution(width, width, kernel) if kernel else nn.MaxPool2d(3, 1, 1)
         for vertex in self.readers(0):
             self.projections[str(vertex)] = convolution(inputs, self.width[vertex], 1)
 

@@ -86,9 +86,7 @@ def test_published_optima_and_means(nasbench201, dataset, test, valid, mean):
         assert best.loc[kind, "arch"] == nasbench201.table["arch"][row]
 
 
-@pytest.mark.parametrize(
-    ("dataset", "rho"), [("cifar10", 0.772), ("cifar100", 0.825), ("ImageNet16-120", 0.818)]
-)
+@pytest.mark.parametrize(("dataset", "rho"), [("cifar10", 0.772), ("cifar100", 0.825), ("ImageNet16-120", 0.818)])
 def test_rank_correlation_of_the_cheap_signal(nasbench201, dataset, rho):
     table = nasbench201.table
     found = spearmanr(table[valid_column(dataset, 12)], table[reported_column(dataset, 200)]).statistic
@@ -147,16 +145,8 @@ def test_single_runs(nasbench201):
 def test_accuracies_are_whole_numbers_of_images(nasbench201):
     """So every value is a mean over as many runs as there are single runs, also where it is derived."""
     count = np.isfinite(nasbench201.runs("cifar10")).sum(1)
-    images = {
-        "cifar10-valid/x-valid@200": 25_000,
-        "cifar10/ori-test@200": 10_000,
-        "cifar100/x-valid@200": 5_000,
-    }
-    images |= {
-        "cifar100/x-test@200": 5_000,
-        "ImageNet16-120/x-valid@200": 3_000,
-        "ImageNet16-120/x-test@200": 3_000,
-    }
+    images = {"cifar10-valid/x-valid@200": 25_000, "cifar10/ori-test@200": 10_000, "cifar100/x-valid@200": 5_000}
+    images |= {"cifar100/x-test@200": 5_000, "ImageNet16-120/x-valid@200": 3_000, "ImageNet16-120/x-test@200": 3_000}
     for column, per_run in images.items():
         correct = nasbench201.table[column] / 100 * per_run * count
         assert (correct - correct.round()).abs().max() < 0.01, column
@@ -180,9 +170,7 @@ def test_training_times(nasbench201):
     assert first["cifar10-valid/train-seconds@200"] == pytest.approx(200 * 7.221092998981476)
     ratio = table["cifar100/train-seconds@200"] / table["cifar10-valid/train-seconds@200"]
     assert np.allclose(ratio, 2)
-    assert np.allclose(
-        table["ImageNet16-120/train-seconds@200"] / table["cifar10-valid/train-seconds@200"], 6.068
-    )
+    assert np.allclose(table["ImageNet16-120/train-seconds@200"] / table["cifar10-valid/train-seconds@200"], 6.068)
 
 
 def test_latency_belongs_to_the_right_cells(nasbench201):
@@ -233,9 +221,7 @@ def test_bad_queries_are_refused(nasbench201, asked, columns, message):
 
 def test_other_data_sets_and_sources_are_refused(nasbench201):
     for method in (nasbench201.runs, nasbench201.noise, nasbench201.optimum):
-        with pytest.raises(
-            ValueError, match="no data set 'cifar10-valid'.*cifar10, cifar100, ImageNet16-120"
-        ):
+        with pytest.raises(ValueError, match="no data set 'cifar10-valid'.*cifar10, cifar100, ImageNet16-120"):
             method("cifar10-valid")
     with pytest.raises(DataError, match="no data source 'bundled'.*'public'"):
         load_nasbench201("bundled")
@@ -395,9 +381,7 @@ def test_missing_and_repeated_architectures_are_refused():
     assert "15,624 of the 15,625" in str(error.value) and missing in str(error.value)
     values = invented()
     values.numbers[7] = values.numbers[3]
-    with pytest.raises(
-        DataError, match=r"a test has the architecture \|none~0.*nor_conv_3x3~2\| more than once"
-    ):
+    with pytest.raises(DataError, match=r"a test has the architecture \|none~0.*nor_conv_3x3~2\| more than once"):
         assemble(values, {}, SOURCE)
 
 
@@ -405,9 +389,7 @@ def test_missing_and_repeated_architectures_are_refused():
 def test_accuracies_that_are_none_are_refused(value):
     values = invented()
     values.columns["cifar10/ori-test@200"][5] = value
-    with pytest.raises(
-        DataError, match=r"no accuracy cifar10/ori-test@200 for 1 of 15625 .* is (nan|-0.5|100.5|inf)"
-    ):
+    with pytest.raises(DataError, match=r"no accuracy cifar10/ori-test@200 for 1 of 15625 .* is (nan|-0.5|100.5|inf)"):
         assemble(values, {}, SOURCE)
 
 

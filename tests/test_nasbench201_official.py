@@ -39,9 +39,7 @@ def accuracy(index: int, training_set: str, evaluation: str, epochs: int, seed: 
 def result(index, training_set, epochs, seed, number, sparse) -> ResultsCount:
     """One training of one architecture, made with the package's own class. `number` makes every value."""
     config = {"channel": 16, "num_cells": 5, "arch_str": TEXTS[index], "class_num": 10}
-    run = ResultsCount(
-        training_set, None, {}, {}, number(0.1), number(15.6), config, seed, epochs, [number(0.02)]
-    )
+    run = ResultsCount(training_set, None, {}, {}, number(0.1), number(15.6), config, seed, epochs, [number(0.02)])
     every = range(epochs)
     run.update_train_info(*[{epoch: number(1.5) for epoch in every} for _ in range(4)])
     for evaluation in EVALUATIONS[training_set]:
@@ -111,9 +109,7 @@ def load(form: str, folder: Path, records: dict[int, dict], **options):
 
 @pytest.mark.parametrize("form", ["pth", "archive"])
 @pytest.mark.parametrize(
-    "flavour",
-    [{}, {"number": np.float64}, {"sparse": True}],
-    ids=["floats", "numpy scalars", "last epoch only"],
+    "flavour", [{}, {"number": np.float64}, {"sparse": True}], ids=["floats", "numpy scalars", "last epoch only"]
 )
 def test_every_value_is_found(tmp_path, form, flavour):
     seeds = {0: (777, 888, 999), 1: (777, 999), 2: (888,)}
@@ -142,9 +138,7 @@ def test_every_value_is_found(tmp_path, form, flavour):
 
 def test_scalars_written_by_numpy_1_are_read(tmp_path):
     """The official file is of 2020: a plain pickle whose scalars name a module that NumPy 2 renamed."""
-    content = torch.load(
-        write_pth(tmp_path / "new.pth", {0: record(0, number=np.float64)}), weights_only=False
-    )
+    content = torch.load(write_pth(tmp_path / "new.pth", {0: record(0, number=np.float64)}), weights_only=False)
     torch.save(content, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     new_name, old_name = b"cnumpy._core.multiarray\nscalar", b"cnumpy.core.multiarray\nscalar"
     written = (tmp_path / "old.pth").read_bytes()
@@ -194,9 +188,7 @@ def test_sources_are_recorded_and_not_mixed(tmp_path, nasbench201):
     nats = load("archive", tmp_path, records, allow_missing=True)
     other = load("archive", tmp_path, {0: record(0, sparse=True)}, allow_missing=True)
     assert list(official.source.files) == ["file.pth"]
-    assert nats.source.files.keys() == {"archive (1 records)"} and any(
-        "NATS" in c for c in nats.source.citations
-    )
+    assert nats.source.files.keys() == {"archive (1 records)"} and any("NATS" in c for c in nats.source.citations)
     require_same_source(official, load_official_pth(tmp_path / "file.pth", allow_missing=True))
     for pair in ((official, nats), (official, nasbench201), (nats, nasbench201), (nats, other)):
         with pytest.raises(DataError, match="must not be mixed"):
@@ -294,9 +286,7 @@ class Hostile:
 
 def test_hostile_files_are_refused(tmp_path):
     target = tmp_path / "written"
-    torch.save(
-        {"meta_archs": [], "arch2infos": Hostile(target), "evaluated_indexes": []}, tmp_path / "file.pth"
-    )
+    torch.save({"meta_archs": [], "arch2infos": Hostile(target), "evaluated_indexes": []}, tmp_path / "file.pth")
     with pytest.raises(DataError, match=r"file.pth is cut off or no official .*nothing but numbers"):
         load_official_pth(tmp_path / "file.pth")
     write_archive(tmp_path / "archive", {0: record(0) | {"200": Hostile(target)}})
@@ -308,22 +298,12 @@ def test_hostile_files_are_refused(tmp_path):
 def test_damaged_official_files_are_named(tmp_path):
     whole = write_pth(tmp_path / "whole.pth", {0: record(0)}).read_bytes()
     path = tmp_path / "file.pth"
-    for damaged in (
-        whole[: len(whole) // 2],
-        whole[:-100],
-        b"",
-        b"<html>not found</html>",
-        pickle.dumps([1, 2], 2),
-    ):
+    for damaged in (whole[: len(whole) // 2], whole[:-100], b"", b"<html>not found</html>", pickle.dumps([1, 2], 2)):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"file.pth is cut off or no official") as error:
             load_official_pth(path, allow_missing=True)
         assert "\n" not in str(error.value)
-    for foreign in (
-        [1, 2],
-        {"state_dict": {}},
-        {"meta_archs": [], "arch2infos": {0: {}}, "evaluated_indexes": [0]},
-    ):
+    for foreign in ([1, 2], {"state_dict": {}}, {"meta_archs": [], "arch2infos": {0: {}}, "evaluated_indexes": [0]}):
         torch.save(foreign, path)
         with pytest.raises(DataError, match="file.pth is cut off or no official"):
             load_official_pth(path, allow_missing=True)
@@ -362,15 +342,9 @@ def spoiled(change) -> dict:
         (lambda s, r: s.update({"200": [1]}), "list indices"),
         (lambda s, r: s["200"].update(arch_str="|none~0|"), "Not a NAS-Bench-201 architecture"),
         (lambda s, r: s["200"].update(arch_index=5), "its index is 5, not 0"),
-        (
-            lambda s, r: [r.pop(("cifar100", seed)) for seed in (777, 888, 999)],
-            "0 runs of 200 epochs on cifar100",
-        ),
+        (lambda s, r: [r.pop(("cifar100", seed)) for seed in (777, 888, 999)], "0 runs of 200 epochs on cifar100"),
         (lambda s, r: r.update({("cifar10", 1): r["cifar10", 777]}), "4 runs of 200 epochs on cifar10"),
-        (
-            lambda s, r: r["cifar100", 888]["eval_acc1es"].pop("x-test@199"),
-            "cifar100 lacks the accuracy x-test@199",
-        ),
+        (lambda s, r: r["cifar100", 888]["eval_acc1es"].pop("x-test@199"), "cifar100 lacks the accuracy x-test@199"),
         (lambda s, r: r["cifar100", 888].pop("eval_acc1es"), "'eval_acc1es'"),
         (lambda s, r: r["cifar10", 999].update(train_times=7), "int"),
     ],

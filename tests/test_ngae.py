@@ -30,7 +30,9 @@ def test_predictor_terms_are_the_equation():
         squared[name] = ((predicted - standard) ** 2).mean()
         torch.testing.assert_close(terms[name], squared[name])
     kl = (-0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1)).mean()
-    expected = terms["vertices"] + terms["edges"] + 0.005 * kl + 4 * squared["performance"] + 0.5 * squared["complexity"]
+    expected = (
+        terms["vertices"] + terms["edges"] + 0.005 * kl + 4 * squared["performance"] + 0.5 * squared["complexity"]
+    )
     torch.testing.assert_close(terms["total"], expected)
 
 

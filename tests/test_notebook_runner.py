@@ -9,8 +9,8 @@ import tempfile
 import pytest
 
 from companion import paths, profiles, runner
-from companion.runner import NotebookFailed, execute, run_job
 from companion.profiles import UsageError, declared_parameters, parse_overrides, plan, profile_parameters
+from companion.runner import NotebookFailed, execute, run_job
 from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
 
@@ -18,17 +18,17 @@ from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 def project(tmp_path, monkeypatch):
     """A toy project that this process takes for its own."""
     folder = make_project(tmp_path / "project")
-    for name, value in dict(
-        ROOT=folder,
-        OUTPUT=folder,
-        NOTEBOOKS=folder / "notebooks",
-        PROFILES=folder / "notebooks/profiles.toml",
-        EXECUTED=folder / "notebooks/executed",
-        RESULTS=folder / "data/results",
-        FAILED=folder / "data/failed",
-        STATE=folder / "data/state",
-        FIGURES=folder / "figures",
-    ).items():
+    for name, value in {
+        "ROOT": folder,
+        "OUTPUT": folder,
+        "NOTEBOOKS": folder / "notebooks",
+        "PROFILES": folder / "notebooks/profiles.toml",
+        "EXECUTED": folder / "notebooks/executed",
+        "RESULTS": folder / "data/results",
+        "FAILED": folder / "data/failed",
+        "STATE": folder / "data/state",
+        "FIGURES": folder / "figures",
+    }.items():
         monkeypatch.setattr(paths, name, value)
     monkeypatch.setenv("LATENTNAS_ROOT", str(folder))
     monkeypatch.setenv("LATENTNAS_OUTPUT", str(folder))
@@ -79,11 +79,7 @@ def test_a_line_that_is_not_a_declaration_is_quoted(project, line, word):
 
 @pytest.mark.parametrize(
     "content, word",
-    [
-        ("not json", "cannot be read|can be read"),
-        ('{"cells": [', "can be read"),
-        ('{"cells": []}', "0 cells tagged"),
-    ],
+    [("not json", "cannot be read|can be read"), ('{"cells": [', "can be read"), ('{"cells": []}', "0 cells tagged")],
 )
 def test_a_file_that_is_not_a_notebook_with_parameters(project, content, word):
     (project / "notebooks/00_first.ipynb").write_text(content)
@@ -152,11 +148,7 @@ def test_profile_over_common_over_default(project):
         "epochs": 7,
         "rate": 1.0,
     }
-    assert profile_parameters("quick", "01_second") == {
-        "profile": "quick",
-        "data_source": "public",
-        "seed": 3,
-    }
+    assert profile_parameters("quick", "01_second") == {"profile": "quick", "data_source": "public", "seed": 3}
 
 
 def test_training_goes_to_the_notebooks_that_declare_it(project):
@@ -255,12 +247,7 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
     write_notebook(project / "notebooks/00_first.ipynb", [WORK, "1 / 0", FINISH.format(name="00_first")])
     with pytest.raises(NotebookFailed) as failed:
         run_job(job)
-    for word in (
-        "00_first",
-        "cell 3",
-        "ZeroDivisionError: division by zero",
-        "data/failed/quick/00_first.ipynb",
-    ):
+    for word in ("00_first", "cell 3", "ZeroDivisionError: division by zero", "data/failed/quick/00_first.ipynb"):
         assert word in str(failed.value)
     assert "ZeroDivisionError" in (project / "data/failed/quick/00_first.ipynb").read_text()
     assert (job.results.read_bytes(), job.executed.read_bytes()) == (results, executed)

@@ -7,20 +7,33 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from latentnas.measure.digits import Images
 from latentnas.oneshot import training
-from latentnas.search.base import nasbench201_domain, run
-from latentnas.search.discrete import RandomSearch
+from latentnas.oneshot.images import ImageSets, digit_images
+from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import (
-    Darts, Gdas, GdasConfig, LearningConfig, TopKConfig, TopKEvolution, UniformCells, UniformConfig, learned, scored,
+    Darts,
+    Gdas,
+    GdasConfig,
+    LearningConfig,
+    TopKConfig,
+    TopKEvolution,
+    UniformCells,
+    UniformConfig,
+    learned,
+    scored,
     straight_through,
 )  # fmt: skip
 from latentnas.oneshot.training import (
-    SupernetSchedule, checkpoint_file, shared_accuracy, shared_loss, train_supernet,
+    SupernetSchedule,
+    checkpoint_file,
+    shared_accuracy,
+    shared_loss,
+    train_supernet,
 )  # fmt: skip
+from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.discrete import RandomSearch
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.measure.digits import Images
-from latentnas.oneshot.images import ImageSets, digit_images
-from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 
 SKELETON = SharedSkeleton(channels=2)
 SCHEDULE = SupernetSchedule(epochs=2, batch_size=16)
@@ -68,9 +81,7 @@ def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     assert list(found.training.columns) == columns
     assert list(found.training["epoch"]) == [1, 2]
     assert len(set(found.visited)) == len(found.visited) == found.training["visited"].iloc[-1] > 0
-    assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(
-        found.training["row"]
-    )
+    assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(found.training["row"])
     if scores:
         assert len(found.selection) == 60
         best = found.selection.loc[found.selection["value"].idxmax()]
@@ -90,11 +101,7 @@ def test_a_training_cut_off_goes_on_to_the_same_end(data, path, tmp_path, every_
 
     ends = []
     for stops in (False, True):
-        network, strategy, file = (
-            SharedCells(SKELETON, 0),
-            Gdas(3),
-            path if stops else tmp_path / "other.safetensors",
-        )
+        network, strategy, file = (SharedCells(SKELETON, 0), Gdas(3), path if stops else tmp_path / "other.safetensors")
         if stops:
             with pytest.raises(Cut):
                 train_supernet(network, strategy, failing_after(data, 5, cut), SCHEDULE, 7, file)
@@ -125,11 +132,7 @@ def test_a_checkpoint_of_another_skeleton_or_training_is_refused(data, path):
     train_supernet(SharedCells(SKELETON, 0), UniformCells(), data, short, 0, path)
     with pytest.raises(ValueError, match='belongs to another training.*"channels": 2.*"channels": 3'):
         train_supernet(SharedCells(SharedSkeleton(channels=3), 0), UniformCells(), data, short, 0, path)
-    for strategy, schedule, seed in (
-        (Darts(0), short, 0),
-        (UniformCells(), SCHEDULE, 0),
-        (UniformCells(), short, 1),
-    ):
+    for strategy, schedule, seed in ((Darts(0), short, 0), (UniformCells(), SCHEDULE, 0), (UniformCells(), short, 1)):
         with pytest.raises(ValueError, match="another training"):
             train_supernet(SharedCells(SKELETON, 0), strategy, data, schedule, seed, path)
 
@@ -140,7 +143,7 @@ def test_a_checkpoint_is_named_after_its_training(data, tmp_path):
     assert checkpoint_file(tmp_path, SharedCells(SKELETON, 5), Gdas(3), *arguments[2:]) == names[0]
     others = {0: SharedCells(SharedSkeleton(channels=3), 0), 1: Darts(0), 3: SupernetSchedule(epochs=1), 4: 1}
     for place, other in others.items():
-        changed = arguments[:place] + [other] + arguments[place + 1 :]
+        changed = [*arguments[:place], other, *arguments[place + 1 :]]
         names.append(checkpoint_file(tmp_path, *changed))
     faster = Gdas(0, GdasConfig(learning_rate=1.0))
     names.append(checkpoint_file(tmp_path, arguments[0], faster, *arguments[2:]))
@@ -163,8 +166,7 @@ def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
     cells = torch.from_numpy(NASBENCH201.enumerate())[5000:5011]
     images, labels = data.valid.images, data.valid.labels
     expected = [
-        100 * float((network(images[:, None], cell[None])[0].argmax(dim=1) == labels).double().mean())
-        for cell in cells
+        100 * float((network(images[:, None], cell[None])[0].argmax(dim=1) == labels).double().mean()) for cell in cells
     ]
     assert shared_accuracy(network, cells, data.valid).tolist() == pytest.approx(expected)
 
@@ -225,8 +227,7 @@ def test_straight_through_has_the_gradient_of_the_softmax():
     logits = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(6, 5, dtype=torch.float64)
     found, expected = (
-        torch.autograd.grad((f(logits) * upstream).sum(), logits)[0]
-        for f in (straight_through, lambda x: x.softmax(1))
+        torch.autograd.grad((f(logits) * upstream).sum(), logits)[0] for f in (straight_through, lambda x: x.softmax(1))
     )
     torch.testing.assert_close(found, expected)
     assert torch.equal(straight_through(logits) != 0, functional.one_hot(logits.argmax(1), 5).bool())
@@ -265,9 +266,7 @@ def test_a_cell_without_operations_teaches_nothing(data):
     strategy = Gdas(0, GdasConfig(weight_decay=0.0))
     strategy.variable.data[:, 0] = 1e4
     before = strategy.variable.detach().clone()
-    loss = strategy.learn(
-        SharedCells(SKELETON, 0), data.valid.images, data.valid.labels, 0.5, torch.Generator()
-    )
+    loss = strategy.learn(SharedCells(SKELETON, 0), data.valid.images, data.valid.labels, 0.5, torch.Generator())
     assert loss == pytest.approx(np.log(10)) and torch.equal(strategy.variable, before)
 
 

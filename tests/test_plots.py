@@ -9,9 +9,9 @@ import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from companion import figures, paths
+from companion.figures.ngae import PUBLISHED
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
-from companion.figures.ngae import PUBLISHED
 from latentnas.plots.style import colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -34,62 +34,69 @@ def tables():
     """Small tables for each figure."""
     rng = np.random.default_rng(0)
     history = [
-        dict(epoch=e, vertices=3 / e, edges=5 / e, kl=10 + e, performance=p, complexity=p, model=model, seed=seed)
+        {"epoch": e, "vertices": 3 / e, "edges": 5 / e, "kl": 10 + e, "performance": p, "complexity": p, "model": model, "seed": seed}
         for model, p in (("NGAE", 0.5), ("D-VAE", np.nan)) for seed in (0, 1) for e in (1, 2, 3)
     ]  # fmt: skip
     n = 60
-    points = dict(x=rng.normal(size=n), y=rng.normal(size=n), accuracy=0.73 + 0.01 * rng.random(n))
-    points |= dict(split=["train", "train", "test"] * 20, model=["NGAE"] * 30 + ["D-VAE"] * 30)
+    points = {"x": rng.normal(size=n), "y": rng.normal(size=n), "accuracy": 0.73 + 0.01 * rng.random(n)}
+    points |= {"split": ["train", "train", "test"] * 20, "model": ["NGAE"] * 30 + ["D-VAE"] * 30}
     true = rng.normal(size=n)
-    predictions = dict(true=true, predicted=0.9 * true, split=["train", "test"] * 30, model="NGAE")
+    predictions = {"true": true, "predicted": 0.9 * true, "split": ["train", "test"] * 30, "model": "NGAE"}
     curve = [
-        dict(epoch=e, rmse=1 / e, model="NGAE", seed=s, mean_line=0.976) for s in (0, 1) for e in (1, 2, 3)
+        {"epoch": e, "rmse": 1 / e, "model": "NGAE", "seed": s, "mean_line": 0.976} for s in (0, 1) for e in (1, 2, 3)
     ]
     trajectories = [
-        dict(start=i, step=t, performance=t, complexity=-t, judged=0.74 if i else np.nan, variant=variant)
+        {"start": i, "step": t, "performance": t, "complexity": -t, "judged": 0.74 if i else np.nan, "variant": variant}
         for variant in ("NGAE", "single step") for i in range(3) for t in range(3)
     ]  # fmt: skip
     cells = [
-        dict(method=method, rank=rank, arch=EVERY_SKIP, judged=0.745, table_accuracy=known, flops=3e8, params=2e6)
+        {"method": method, "rank": rank, "arch": EVERY_SKIP, "judged": 0.745, "table_accuracy": known, "flops": 3e8, "params": 2e6}
         for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan)) for rank in (1, 2, 3)
     ]  # fmt: skip
-    front = dict(
-        judged=[0.74, 0.75, 0.73], flops=[1e8, 2e8, 3e8], method="NGAE", source=["judge", "judge", "table"]
-    )
-    truth = dict(method=["drawn uniformly"] * 3 + ["NGAE", "NAO"], shared=[0.8, 0.7, 0.8, 0.9, 0.9], from_scratch=0.92)
+    front = {
+        "judged": [0.74, 0.75, 0.73],
+        "flops": [1e8, 2e8, 3e8],
+        "method": "NGAE",
+        "source": ["judge", "judge", "table"],
+    }
+    truth = {
+        "method": ["drawn uniformly"] * 3 + ["NGAE", "NAO"],
+        "shared": [0.8, 0.7, 0.8, 0.9, 0.9],
+        "from_scratch": 0.92,
+    }
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
-        dict(measure=measure, cost=cost, accuracy=value, count=count)
+        {"measure": measure, "cost": cost, "accuracy": value, "count": count}
         for measure in ("FLOPs", "complexity") for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
     ]  # fmt: skip
-    spaces = dict(
-        enas_accuracy=[
-            dict(accuracy=[0.70, 0.71, 0.72], count=[3, 0, 5]),
-            dict(skips=[0, 1, 2], count=[1, 5, 9], low=0.70, median=0.72, high=0.74),
-            [dict(source=u, target=v, difference=(v - 2 * u) / 1000) for u, v in pairs],
+    spaces = {
+        "enas_accuracy": [
+            {"accuracy": [0.70, 0.71, 0.72], "count": [3, 0, 5]},
+            {"skips": [0, 1, 2], "count": [1, 5, 9], "low": 0.70, "median": 0.72, "high": 0.74},
+            [{"source": u, "target": v, "difference": (v - 2 * u) / 1000} for u, v in pairs],
         ],
-        enas_costs=[
+        "enas_costs": [
             density,
-            dict(measure=["FLOPs", "complexity"], label=["millions", "share"], spearman=[-0.1, 0.2]),
+            {"measure": ["FLOPs", "complexity"], "label": ["millions", "share"], "spearman": [-0.1, 0.2]},
         ],
-    )
-    drawn = dict(enas_cells=EVERY_SKIP, walk=EVERY_SKIP, improve=EVERY_SKIP)
-    drawn |= dict(
-        nb201_cells=FOUR_NODES,
-        nb201_views=FOUR_NODES,
-        nb101_cells=THREE_VERTICES,
-        nb101_numberings=THREE_VERTICES,
-    )
+    }
+    drawn = {"enas_cells": EVERY_SKIP, "walk": EVERY_SKIP, "improve": EVERY_SKIP}
+    drawn |= {
+        "nb201_cells": FOUR_NODES,
+        "nb201_views": FOUR_NODES,
+        "nb101_cells": THREE_VERTICES,
+        "nb101_numberings": THREE_VERTICES,
+    }
     spaces |= {
-        figure: [[dict(label=label, arch=arch, accuracy=0.74, flops=3e8, params=1e6) for label in "abc"]]
+        figure: [[{"label": label, "arch": arch, "accuracy": 0.74, "flops": 3e8, "params": 1e6} for label in "abc"]]
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables()
-    frames = dict(
-        training_curves=history, latent_map=points, predictor_scatter=predictions, rmse_curve=curve,
-        ascent=trajectories, top_cells=cells, front=front, truth=truth,
-    )  # fmt: skip
+    frames = {
+        "training_curves": history, "latent_map": points, "predictor_scatter": predictions, "rmse_curve": curve,
+        "ascent": trajectories, "top_cells": cells, "front": front, "truth": truth,
+    }  # fmt: skip
     frames = spaces | {figure: [frame] for figure, frame in frames.items()}
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
 
@@ -97,23 +104,23 @@ def tables():
 def crlso_tables():
     grid = [(x, y) for x in (-1.0, 0.0, 1.0) for y in (-2.0, 0.0, 2.0)]
     spaces = ("with the regulariser", "without")
-    return dict(
-        convexity=[
-            [dict(network=name, quantile=q, gap=q - 0.5) for name in spaces for q in (0, 0.5, 1)],
-            [dict(network=name, share=s, below=s) for name in spaces for s in (0, 0.5, 1)],
+    return {
+        "convexity": [
+            [{"network": name, "quantile": q, "gap": q - 0.5} for name in spaces for q in (0, 0.5, 1)],
+            [{"network": name, "share": s, "below": s} for name in spaces for s in (0, 0.5, 1)],
         ],
-        level_sets=[
-            [dict(space=name, x=x, y=y, accuracy=0.9 + x / 100) for name in spaces for x, y in grid],
-            [dict(space=name, x=x, y=y, predicted=0.9 - (x * x + y * y) / 100) for name in spaces for x, y in grid],
+        "level_sets": [
+            [{"space": name, "x": x, "y": y, "accuracy": 0.9 + x / 100} for name in spaces for x, y in grid],
+            [{"space": name, "x": x, "y": y, "predicted": 0.9 - (x * x + y * y) / 100} for name in spaces for x, y in grid],
         ],
-        ablations=[
+        "ablations": [
             [
-                dict(group=group, variant=f"{group} {number}", regret=number / 1000, proposals=89.5)
+                {"group": group, "variant": f"{group} {number}", "regret": number / 1000, "proposals": 89.5}
                 for group in ("CR-LSO", "search")
                 for number in (0, 1)
             ]
         ],
-    )  # fmt: skip
+    }  # fmt: skip
 
 
 def svge_tables():
@@ -122,18 +129,18 @@ def svge_tables():
         for quantity in ("reconstruction", "validity", "uniqueness", "novelty")
         for protocol in ("published", "clean")
     }
-    on_lines = dict(valid=90, way=1.5, rank_correlation=0.4, travelled=None, labels=10, kendall=0.5)
+    on_lines = {"valid": 90, "way": 1.5, "rank_correlation": 0.4, "travelled": None, "labels": 10, "kendall": 0.5}
     rows = [
-        dict(space=space, model=name, seed=seed) | shares | on_lines
+        {"space": space, "model": name, "seed": seed} | shares | on_lines
         for space in ("enas", "nasbench201")
         for name in ("SVGe", "D-VAE")
         for seed in (0, 1)
     ]
-    return dict(quality=[rows], smoothness=[rows], prediction=[rows])
+    return {"quality": [rows], "smoothness": [rows], "prediction": [rows]}
 
 
 def one_shot_tables():
-    spread = dict(mean=0.02, low=0.01, high=0.03)
+    spread = {"mean": 0.02, "low": 0.01, "high": 0.03}
     lines = [
         dict(method=method, epoch=epoch, visited=3 * epoch, **spread)
         for method in ("uniform cells", "E2NAS") for epoch in (10, 20)
@@ -148,66 +155,74 @@ def one_shot_tables():
         for group, method in (("searches", "E2NAS"), ("changed", "as released"), ("random", "random cells"))
         for length in (1, 10, 100)
     ]  # fmt: skip
-    again = [dict(group=g, in_table=0.93, again=0.92, low=0.91, high=0.925) for g in ("highest", "E2NAS", "others", "largest")]
-    one_shot = dict(cells_found=[found], short_lists=[lists], trained_again=[again])
-    return one_shot | dict(search_curves=[lines], shared_weights=[lines, lines])
+    again = [
+        {"group": g, "in_table": 0.93, "again": 0.92, "low": 0.91, "high": 0.925}
+        for g in ("highest", "E2NAS", "others", "largest")
+    ]
+    one_shot = {"cells_found": [found], "short_lists": [lists], "trained_again": [again]}
+    return one_shot | {"search_curves": [lines], "shared_weights": [lines, lines]}
 
 
 def nasbench_tables():
-    sets, spread = ("CIFAR-10", "digits"), dict(low=0.8, median=0.9, high=0.92)
-    bins = [dict(accuracy=a / 100, count=c) for a, c in ((90, 0), (91, 7), (92, 2))]
+    sets, spread = ("CIFAR-10", "digits"), {"low": 0.8, "median": 0.9, "high": 0.92}
+    bins = [{"accuracy": a / 100, "count": c} for a, c in ((90, 0), (91, 7), (92, 2))]
     named = [
-        dict(dataset=name, signal=signal, **bin)
-        for name in sets
-        for signal in ("validation", "test")
-        for bin in bins
+        dict(dataset=name, signal=signal, **bin) for name in sets for signal in ("validation", "test") for bin in bins
     ]
     signals = ("one", "two", "three")
-    pairs = [dict(first=a, second=b, spearman=1 - 0.1 * (a != b)) for a in signals for b in signals]
+    pairs = [{"first": a, "second": b, "spearman": 1 - 0.1 * (a != b)} for a in signals for b in signals]
     shares = [
-        dict(dataset=name, share=s, spearman=0.5, low=0.4, high=0.7, epochs=e)
+        {"dataset": name, "share": s, "spearman": 0.5, "low": 0.4, "high": 0.7, "epochs": e}
         for name in sets
         for e in (12, 200)
         for s in (100, 10, 1)
     ]
     effects = [
-        dict(dataset=name, edge=e, operation=o, places=p)
+        {"dataset": name, "edge": e, "operation": o, "places": p}
         for name in sets
         for e in ("0 → 1", "1 → 2")
         for o, p in (("none", -20), ("3×3", 20))
     ]
     levels = [
-        dict(dataset=name, flops=f * 1e6, count=9, best=0.8 + f / 100, **spread)
-        for name in sets
-        for f in (8, 4, 12)
+        dict(dataset=name, flops=f * 1e6, count=9, best=0.8 + f / 100, **spread) for name in sets for f in (8, 4, 12)
     ]
     density = [
-        dict(cost=cost, accuracy=value, count=count)
+        {"cost": cost, "accuracy": value, "count": count}
         for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
     ]
-    alone = [dict(shared=value, from_scratch=0.9) for value in (0.7, 0.8)]
-    return dict(
-        bundled=[named[:6], [dict(rank=rank, **spread) for rank in (25, 75)], shares[:3], levels[:3], effects[:4], alone],
-        nb201_accuracy=[named, [dict(dataset=name, best=0.925) for name in sets]],
-        nb201_noise=[
-            [dict(dataset=name, rank=rank, low=0.001, median=0.002, high=0.01) for name in sets for rank in (25, 75)],
+    alone = [{"shared": value, "from_scratch": 0.9} for value in (0.7, 0.8)]
+    return {
+        "bundled": [named[:6], [dict(rank=rank, **spread) for rank in (25, 75)], shares[:3], levels[:3], effects[:4], alone],
+        "nb201_accuracy": [named, [{"dataset": name, "best": 0.925} for name in sets]],
+        "nb201_noise": [
+            [{"dataset": name, "rank": rank, "low": 0.001, "median": 0.002, "high": 0.01} for name in sets for rank in (25, 75)],
             shares,
-            [dict(dataset=name, kind=kind, deviation=0.01) for name in sets for kind in ("all cells", "runs")],
+            [{"dataset": name, "kind": kind, "deviation": 0.01} for name in sets for kind in ("all cells", "runs")],
         ],
-        nb201_correlations=[pairs, shares],
-        nb201_effects=[effects],
-        nb201_costs=[levels],
-        nb101_sizes=[
-            [dict(kind=kind, number=n, count=10**n) for kind in ("vertices", "edges") for n in (1, 2, 3)],
-            [dict(params=p, count=5) for p in (0.25, 0.5, 1, 2)],
+        "nb201_correlations": [pairs, shares],
+        "nb201_effects": [effects],
+        "nb201_costs": [levels],
+        "nb101_sizes": [
+            [{"kind": kind, "number": n, "count": 10**n} for kind in ("vertices", "edges") for n in (1, 2, 3)],
+            [{"params": p, "count": 5} for p in (0.25, 0.5, 1, 2)],
         ],
-        nb101_accuracy=[bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
-    )  # fmt: skip
+        "nb101_accuracy": [bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
+    }  # fmt: skip
 
 
 def search_tables():
     lines = [
-        dict(dataset=name, signal=signal, method=method, query=q, mean=0.9, low=0.8, high=0.92, best=0.93, share=q / 50)
+        {
+            "dataset": name,
+            "signal": signal,
+            "method": method,
+            "query": q,
+            "mean": 0.9,
+            "low": 0.8,
+            "high": 0.92,
+            "best": 0.93,
+            "share": q / 50,
+        }
         for name in ("CIFAR-10", "digits")
         for signal in ("validation", "test")
         for method in ("random search", "another one")
@@ -218,17 +233,17 @@ def search_tables():
 
 
 def extrapolation_tables():
-    methods, mean = ("SVGe", "params"), dict(mean=0.93, low=0.92, high=0.94, best=0.943, average=0.9)
+    methods, mean = ("SVGe", "params"), {"mean": 0.93, "low": 0.92, "high": 0.94, "best": 0.943, "average": 0.9}
     bins = [(rank, level, 3 if rank < level else 0) for rank in (0.25, 0.75) for level in (0.87, 0.92)]
-    density = [dict(method=m, rank=r, accuracy=a, count=c) for m in methods for r, a, c in bins]
+    density = [{"method": m, "rank": r, "accuracy": a, "count": c} for m in methods for r, a, c in bins]
     unseen = [
-        dict(operation=operation, cells=cells, reader=reader, seed=seed, kendall=0.5 - 0.1 * seed)
+        {"operation": operation, "cells": cells, "reader": reader, "seed": seed, "kendall": 0.5 - 0.1 * seed}
         for operation in ("nor_conv_1x1", "none") for cells in ("with", "without")
         for reader in methods for seed in (0, 1)
     ]  # fmt: skip
-    deeper = [dict(group=g, predicted=0.8, measured=m) for g, m in (("drawn", 0.7), ("drawn", 0.8), ("top", 0.9))]
+    deeper = [{"group": g, "predicted": 0.8, "measured": m} for g, m in (("drawn", 0.7), ("drawn", 0.8), ("top", 0.9))]
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
-    return dict(larger_cells=[density, first], unseen_operation=[unseen], deeper=[deeper])
+    return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
 
 
 def store(profile="quick"):
@@ -240,9 +255,14 @@ def store(profile="quick"):
         for frame, table in zip(frames, group, strict=True):
             table.to_csv(folder / f"{frame}.csv", index=False)
         stored = {file.stem: {} for file in folder.glob("*.csv")}
-        results = dict(
-            notebook=notebook, profile=profile, data_source="public", parameters={}, claims=[], frames=stored
-        )
+        results = {
+            "notebook": notebook,
+            "profile": profile,
+            "data_source": "public",
+            "parameters": {},
+            "claims": [],
+            "frames": stored,
+        }
         folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
 
 
@@ -274,9 +294,7 @@ def test_figures_are_the_same_bytes_every_time():
         return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
 
     first = draw()
-    with plt.rc_context(
-        {"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}
-    ):  # another caller's taste
+    with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
         assert draw() == first
     assert b"CreationDate" not in first[1]
 
@@ -291,9 +309,7 @@ def test_the_foot_names_profile_and_data():
 
 
 def test_nothing_to_redraw_says_how_to_get_there(monkeypatch):
-    with pytest.raises(
-        FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"
-    ):
+    with pytest.raises(FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"):
         figures.redraw("quick")
     store()
     monkeypatch.setattr(plots, "FIGURES", {"rmse_curve": figures.FIGURES["rmse_curve"]})
@@ -379,9 +395,7 @@ def test_a_cell_with_operations_on_edges_shows_all_six_and_hides_none_behind_a_b
     assert [gid for gid, arrow in arrows.items() if arrow.get_linestyle() != "solid"] == ["edge 0 3"]  # none
     (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
     for (span, u), height in EDGE_HEIGHTS.items():
-        pieces = (
-            arrows[f"edge {u} {u + span}"].get_path().transformed(ax.transData).to_polygons(closed_only=False)
-        )
+        pieces = arrows[f"edge {u} {u + span}"].get_path().transformed(ax.transData).to_polygons(closed_only=False)
         x, y = ax.transData.inverted().transform(np.vstack(pieces)).T
         assert (x > left).all() and (x < right).all() and (y > low).all() and (y < high).all()
         for box in boxes:
@@ -400,11 +414,13 @@ def test_methods_keep_their_colours():
 
 def test_published_errors_are_drawn_where_the_table_has_them():
     [ours] = tables()["rmse_curve"]
-    published = pd.DataFrame(dict(epoch=[100, 200], rmse=[0.605, 0.427], model=PUBLISHED, mean_line=0.976))
+    published = pd.DataFrame({"epoch": [100, 200], "rmse": [0.605, 0.427], "model": PUBLISHED, "mean_line": 0.976})
 
     def shown(curve):
         [ax] = figures.ngae_rmse_curve(curve).axes
-        return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}, [text.get_text() for text in ax.texts]
+        return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}, [
+            text.get_text() for text in ax.texts
+        ]
 
     lines, texts = shown(pd.concat([ours, published]))
     assert lines[PUBLISHED] == [[100, 0.605], [200, 0.427]] and {"0.605", "0.427"} <= set(texts)

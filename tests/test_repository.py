@@ -39,9 +39,7 @@ def test_the_lock_pins_every_dependency_within_its_range():
     pinned = {plain(name): version for name, version in (line.split("==") for line in lines)}
     for requirement in declared:
         assert pinned[plain(requirement.name)] in requirement.specifier, requirement
-    assert not any(
-        "+" in version for version in pinned.values()
-    )  # a local build cannot be installed elsewhere
+    assert not any("+" in version for version in pinned.values())  # a local build cannot be installed elsewhere
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.12.0", "3.13.0"])
@@ -60,10 +58,7 @@ def pins():
 def test_the_package_has_one_version():
     import latentnas
 
-    assert (
-        tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["version"]
-        == latentnas.__version__
-    )
+    assert tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["version"] == latentnas.__version__
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -89,9 +84,7 @@ def test_experiments_are_about_notebooks_that_exist():
 
 def test_readme_shows_the_stored_results():
     readme = (paths.ROOT / "README.md").read_text()
-    assert readme == report.with_table(readme), (
-        "README.md is not what the results say; ./run_all.sh figures renews it"
-    )
+    assert readme == report.with_table(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
 
 
 @pytest.mark.parametrize("label", [label for label in report.PUBLISHED if report.has_results(label)])

@@ -25,9 +25,7 @@ ONE_POOLING = '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "m
 def toy_domain(classes=True):
     """Three decisions with four options each, 64 rows; where the first is 0, the others have no effect."""
     choices = np.array(list(itertools.product(range(OPTIONS), repeat=3)))
-    identity = (
-        np.where(choices[:, 0] == 0, 0, np.arange(len(choices))) if classes else np.arange(len(choices))
-    )
+    identity = np.where(choices[:, 0] == 0, 0, np.arange(len(choices))) if classes else np.arange(len(choices))
     one_change = (choices[:, None] != choices[None]).sum(axis=2) == 1
     neighbors = np.stack([np.flatnonzero(row) for row in one_change])
     features = (choices[:, :, None] == np.arange(OPTIONS)).reshape(len(choices), -1)
@@ -241,14 +239,8 @@ def test_curve_summarises_seeds():
 def test_expected_random_search_equals_all_draws(replacement):
     valid, test = np.array([3.0, 5.0, 5.0, 1.0, 5.0, 3.0]), np.array([7.0, 1.0, 4.0, 9.0, 2.5, 8.0])
     for count in range(1, 6 if replacement else 7):
-        draw = (
-            partial(itertools.product, repeat=count)
-            if replacement
-            else partial(itertools.permutations, r=count)
-        )
-        outcomes = [
-            test[max(drawn, key=lambda row: valid[row])] for drawn in draw(range(6))
-        ]  # the first of equals
+        draw = partial(itertools.product, repeat=count) if replacement else partial(itertools.permutations, r=count)
+        outcomes = [test[max(drawn, key=lambda row: valid[row])] for drawn in draw(range(6))]  # the first of equals
         found = expected_random_search(valid, test, [count], replacement)
         assert np.allclose(found.to_numpy(), [[count, np.mean(outcomes), np.std(outcomes)]])
 

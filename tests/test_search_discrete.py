@@ -42,9 +42,7 @@ def ask_and_tell(searcher, values, steps, batch=1):
 @pytest.mark.parametrize("batch", [1, 7])
 def test_the_seed_fixes_the_history(make, batch):
     domain = toy_domain()
-    first, again, other = (
-        run(make(domain, seed), domain.lookup(toy_values()), 20, batch) for seed in (1, 1, 2)
-    )
+    first, again, other = (run(make(domain, seed), domain.lookup(toy_values()), 20, batch) for seed in (1, 1, 2))
     assert first.equals(again) and not first.row.equals(other.row)
     assert len(first) == 20 and first.row.is_unique
 
@@ -55,8 +53,7 @@ def test_all_find_more_than_random_search(make):
     domain = toy_domain(classes=False)
     values = (domain.choices == [2, 3, 1]).sum(axis=1).astype(float)
     ours, random = (
-        run_many(partial(method, domain), domain.lookup(values), 25, range(40))
-        for method in (make, RandomSearch)
+        run_many(partial(method, domain), domain.lookup(values), 25, range(40)) for method in (make, RandomSearch)
     )
     assert ours.value.mean() > random.value.mean()
     assert curve(ours, [25])["mean"][0] > curve(random, [25])["high"][0]
@@ -66,9 +63,7 @@ def test_random_search_draws_classes_uniformly():
     domain = toy_domain()
     first = Counter(int(RandomSearch(domain, seed).ask(1)[0]) for seed in range(4900))
     assert set(first) == set(domain.distinct)
-    assert (
-        max(first.values()) < 100 + 4 * 10 and min(first.values()) > 100 - 4 * 10
-    )  # 100 expected, deviation 10
+    assert max(first.values()) < 100 + 4 * 10 and min(first.values()) > 100 - 4 * 10  # 100 expected, deviation 10
     searcher = RandomSearch(domain, 0)
     drawn = np.concatenate([searcher.ask(10) for _ in range(6)])
     assert len(drawn) == 49 and len(set(drawn)) == 49
@@ -164,16 +159,12 @@ def test_reinforce_equals_autograd_and_adam():
     for row in np.random.default_rng(0).integers(6, size=60):
         searcher.tell(np.array([row]), values[[row]])
         average, weight = 0.8 * average + 0.2 * values[row], 0.8 * weight + 0.2
-        log_probability = sum(
-            torch.log_softmax(logit, 0)[choice] for logit, choice in zip(logits, domain.choices[row])
-        )
+        log_probability = sum(torch.log_softmax(logit, 0)[choice] for logit, choice in zip(logits, domain.choices[row]))
         optimizer.zero_grad()
         (-(values[row] - average / weight) * log_probability).backward()
         optimizer.step()
     expected = [torch.softmax(logit, 0).detach().numpy() for logit in logits]
-    assert np.allclose(searcher._policy()[0], expected[0]) and np.allclose(
-        searcher._policy()[1, :2], expected[1]
-    )
+    assert np.allclose(searcher._policy()[0], expected[0]) and np.allclose(searcher._policy()[1, :2], expected[1])
     assert searcher._policy()[1, 2] == 0 and np.ptp(expected[0]) > 0.1
 
 

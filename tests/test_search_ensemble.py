@@ -22,10 +22,7 @@ def network(ensemble, member):
     layers = []
     for weight, bias in zip(ensemble.weights, ensemble.biases):
         linear = nn.Linear(weight.shape[1], weight.shape[2])
-        linear.weight.data, linear.bias.data = (
-            weight[member].detach().T.clone(),
-            bias[member, 0].detach().clone(),
-        )
+        linear.weight.data, linear.bias.data = (weight[member].detach().T.clone(), bias[member, 0].detach().clone())
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1], nn.Flatten(0))
 
@@ -53,10 +50,7 @@ def test_candidates_are_unknown_neighbors_and_strangers():
     searcher = EnsembleSearch(domain, 0, replace(SMALL, strangers=1))
     known = np.array([20, 21, 33, 50, 3])  # 3 is one of class 0
     searcher.tell(known, values[known])
-    near = {int(domain.representative[row]) for row in domain.neighbors(np.array([21, 33])).ravel()} - {
-        0,
-        *known,
-    }
+    near = {int(domain.representative[row]) for row in domain.neighbors(np.array([21, 33])).ravel()} - {0, *known}
     for _ in range(20):
         candidates = set(searcher._candidates(np.array([21, 33])).tolist())
         assert near <= candidates and len(candidates - near) <= 1
@@ -92,8 +86,7 @@ def test_the_space_is_searched_to_its_end():
 def test_the_seed_fixes_the_history():
     domain = toy_domain()
     first, again, other = (
-        run(EnsembleSearch(domain, seed, SMALL), domain.lookup(toy_values()), 20, batch=3)
-        for seed in (1, 1, 2)
+        run(EnsembleSearch(domain, seed, SMALL), domain.lookup(toy_values()), 20, batch=3) for seed in (1, 1, 2)
     )
     assert first.equals(again) and not first.row.equals(other.row)
 
@@ -125,13 +118,7 @@ def test_the_optimum_of_nasbench201_is_found(nasbench201):
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="this domain has none"):
         EnsembleSearch(replace(toy_domain(), features=None), 0)
-    for name, value in [
-        ("members", 1),
-        ("initial", 0),
-        ("parents", 0),
-        ("strangers", 0),
-        ("shared_error", -1),
-    ]:
+    for name, value in [("members", 1), ("initial", 0), ("parents", 0), ("strangers", 0), ("shared_error", -1)]:
         with pytest.raises(ValueError, match=f"{name}={value}"):
             EnsembleConfig(**{name: value})
     with pytest.raises(ValueError, match="learning_rate=0"):

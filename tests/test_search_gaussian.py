@@ -61,8 +61,7 @@ def test_it_finds_more_than_random_search():
     values = (domain.choices == [2, 3, 1]).sum(axis=1) + 0.1 * toy_values()
     make = partial(GaussianSearch, domain, config=GaussianConfig(6, 5))
     ours, random = (
-        run_many(method, domain.lookup(values), 18, range(3))
-        for method in (make, partial(RandomSearch, domain))
+        run_many(method, domain.lookup(values), 18, range(3)) for method in (make, partial(RandomSearch, domain))
     )
     assert (ours.groupby("seed").incumbent.max() == values.max()).all()
     assert ours.value.mean() > random.value.mean() + 0.3
@@ -91,9 +90,7 @@ def test_hyperparameters_are_fitted_now_and_then(monkeypatch):
     domain, fits = toy_domain(), []
     fit = gaussian.fit_gpytorch_mll
     monkeypatch.setattr(
-        gaussian,
-        "fit_gpytorch_mll",
-        lambda mll, **how: fits.append(len(mll.model.train_targets)) or fit(mll, **how),
+        gaussian, "fit_gpytorch_mll", lambda mll, **how: fits.append(len(mll.model.train_targets)) or fit(mll, **how)
     )
     run(GaussianSearch(domain, 0, GaussianConfig(5, 4)), domain.lookup(toy_values()), 16)
     assert fits == [5, 9, 13]

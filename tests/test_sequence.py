@@ -11,15 +11,7 @@ from latentnas.graphs import equal
 from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.train import TrainConfig, fit
-from model_checks import (
-    assert_same_gradients,
-    gru,
-    linear,
-    one_hot,
-    random_dags,
-    two_layers,
-    with_strong_weights,
-)
+from model_checks import assert_same_gradients, gru, linear, one_hot, random_dags, two_layers, with_strong_weights
 
 SMALL = SVAEConfig(num_types=5, num_vertices=7, hidden=8, latent=6, noise_scale=0.0)
 
@@ -115,10 +107,7 @@ def test_sampled_shares_are_the_probabilities_of_the_loss(model_class):
         model.encode = lambda _, i=i: (z[source[i]][None], torch.zeros(1, 6))
         terms = model.loss(graphs[i : i + 1])
         share = float(count[i]) / 50_000
-        assert (
-            abs(share - (-terms["vertices"] - terms["edges"]).exp().item())
-            < 5 * (share / 50_000) ** 0.5 + 1e-3
-        )
+        assert abs(share - (-terms["vertices"] - terms["edges"]).exp().item()) < 5 * (share / 50_000) ** 0.5 + 1e-3
 
 
 def test_greedy_edges_of_graphrnn_are_decided_from_the_nearest_vertex_back():

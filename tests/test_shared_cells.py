@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.measure import cells
 from latentnas.measure.cells import CellNetworks, Skeleton
 from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
+from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import load_weights, save_weights
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])
@@ -73,9 +73,7 @@ def test_gradients_of_several_cells_are_the_sum_of_each_alone():
     together = torch.autograd.grad(
         network(batch, OPERATIONS).square().sum(), list(network.parameters()), allow_unused=True
     )
-    total = sum(
-        network(batch[:, a : a + 1], OPERATIONS[a : a + 1]).square().sum() for a in range(len(OPERATIONS))
-    )
+    total = sum(network(batch[:, a : a + 1], OPERATIONS[a : a + 1]).square().sum() for a in range(len(OPERATIONS)))
     apart = torch.autograd.grad(total, list(network.parameters()), allow_unused=True)
     for first, second in zip(together, apart):
         assert (first is None) == (second is None)
@@ -116,9 +114,7 @@ def plain_mixture(network, batch, factors):
 
 def test_factors_weigh_every_operation():
     network, batch = shared(), images(6)
-    factors = torch.rand(
-        6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True
-    )
+    factors = torch.rand(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
     found, expected = network(batch, factors[None])[0], plain_mixture(network, batch[:, 0], factors)
     torch.testing.assert_close(found, expected)
     sources = [factors, *network.parameters()]

@@ -191,7 +191,9 @@ def test_wrong_settings_are_named(field, value):
 def test_muon_turns_matrices_and_leaves_the_rest_to_adamw(data, tmp_path):
     model, rate = new_model(data), 3e-3
     before = {name: weights.detach().clone() for name, weights in model.named_parameters()}
-    config = replace(TRAINING, epochs=1, batch_size=96, schedule="constant", optimizer="muon", learning_rate=rate, keep=())
+    config = replace(
+        TRAINING, epochs=1, batch_size=96, schedule="constant", optimizer="muon", learning_rate=rate, keep=()
+    )
     fit(model, *data, config, tmp_path)
     moved = {name: before[name] - weights.detach() for name, weights in model.named_parameters()}
 

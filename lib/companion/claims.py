@@ -76,21 +76,16 @@ class Claim:
     def __post_init__(self):
         if not CLAIM_ID.fullmatch(self.id):
             raise ValueError(
-                f"The claim id '{self.id}' is not of the form system.space.quantity[@condition] in small "
-                "letters."
+                f"The claim id '{self.id}' is not of the form system.space.quantity[@condition] in small letters."
             )
         if self.better not in ("higher", "lower"):
             raise ValueError(f"Claim {self.id}: better must be 'higher' or 'lower', not '{self.better}'.")
         if self.paper is not None and not self.printed_in:
-            raise ValueError(
-                f"Claim {self.id} gives a paper's value but not where it is printed (printed_in)."
-            )
+            raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
         reached = self.ours is None or not math.isinf(self.ours)
         for name in ("ours", "paper", "low", "high", "target", "tolerance"):
             object.__setattr__(self, name, rounded(getattr(self, name)))
-        seeds = (
-            (self.seeds,) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds or ())
-        )
+        seeds = (self.seeds,) if isinstance(self.seeds, int) else tuple(int(seed) for seed in self.seeds or ())
         object.__setattr__(self, "seeds", seeds)
         object.__setattr__(self, "verdict", self.judge() if reached else "not reached")
 
@@ -170,8 +165,7 @@ class Results:
             "parameters": self.parameters,
             "claims": [asdict(claim) for claim in self.claims.values()],
             "frames": self.frames,
-            "manifest": manifest(self.device, self.data_files)
-            | {"loaded_seconds": round(float(loaded_seconds), 1)},
+            "manifest": manifest(self.device, self.data_files) | {"loaded_seconds": round(float(loaded_seconds), 1)},
         }
         with paths.atomic_write(self.path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -212,7 +206,7 @@ def read_results(path):
     """One results file as a dict; a file that is not one is named in the error."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["claims"], content["manifest"]  # noqa: B018 - their absence is what is looked for
+        content["claims"], content["manifest"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is not a results file of this project ({type(error).__name__}: {error}). "
@@ -267,13 +261,7 @@ def git_state():
 
     try:
         changed = git(
-            "status",
-            "--porcelain",
-            "--",
-            "lib",
-            "notebooks/*.ipynb",
-            "notebooks/profiles.toml",
-            ":!notebooks/executed",
+            "status", "--porcelain", "--", "lib", "notebooks/*.ipynb", "notebooks/profiles.toml", ":!notebooks/executed"
         )
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.CalledProcessError):

@@ -96,7 +96,7 @@ def main(arguments=None):
         if arguments[:1] == ["bench"]:
             from companion import speed  # imports torch
 
-            return bench.main(arguments[1:])
+            return speed.main(arguments[1:])
         options = parser().parse_args(arguments)
         if options.command == "figures":
             return figures(options)
@@ -139,8 +139,7 @@ def run(options):
     _, undone = runner.progress(agenda)
     if undone:
         print(
-            f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from "
-            "here.",
+            f"Not finished: {', '.join(notebook for _, notebook in undone)}. The same command goes on from here.",
             file=sys.stderr,
         )
         return 1
@@ -155,9 +154,7 @@ def run(options):
 def figures(options):
     """Redraw all figures from stored results, of one profile or of all that have any."""
     if options.only or options.parameters or options.dry_run:
-        raise UsageError(
-            "'figures' draws everything that has results again; of the options it takes only --profile."
-        )
+        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
     if options.profile:
         profiles.check_profile(options.profile)
     labels = [options.profile] if options.profile else report.labels_with_results()
@@ -235,16 +232,9 @@ def run_snakemake(snakemake, agenda, jobs):
     and leaves a stamp if it succeeds.
     """
     seconds = [runner.expected_seconds(*key) for key in agenda["jobs"]]
-    estimate = (
-        ""
-        if None in seconds
-        else f", about {runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
-    )
+    estimate = "" if None in seconds else f", about {runner.in_words(sum(seconds) / min(jobs, len(seconds)))}"
     names = [notebook for _, notebook in agenda["jobs"]]
-    print(
-        f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{estimate}: {', '.join(names)}",
-        flush=True,
-    )
+    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{estimate}: {', '.join(names)}", flush=True)
     os.environ.update(
         child_environment() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())}
     )

@@ -2,7 +2,7 @@
 `latentnas.paths`.
 """
 
-from latentnas.paths import OUTPUT, ROOT, atomic_write  # noqa: F401 - one place to import from
+from latentnas.paths import OUTPUT, ROOT, atomic_write
 
 NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
 PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds

@@ -114,13 +114,10 @@ def declared_parameters(notebook_path):
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise UsageError(
-            f"{notebook_path.name}: the parameters cell is not valid Python (line {error.lineno}: "
-            f"{error.msg})."
+            f"{notebook_path.name}: the parameters cell is not valid Python (line {error.lineno}: {error.msg})."
         ) from error
     for node in statements:
-        if not (
-            isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
-        ):
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
             refuse(node, "is not an annotated assignment")
         try:
             default = ast.literal_eval(node.value)
@@ -143,8 +140,7 @@ def declared_parameters(notebook_path):
     missing = [name for name in STANDARD_PARAMETERS if name not in declared]
     if missing:
         raise UsageError(
-            f"{notebook_path.name}: the parameters cell does not declare {', '.join(missing)}; every "
-            "notebook must."
+            f"{notebook_path.name}: the parameters cell does not declare {', '.join(missing)}; every notebook must."
         )
     return declared
 
@@ -225,9 +221,7 @@ def notebook_names():
 def check_profile(profile):
     """Raise UsageError unless `profile` is in profiles.toml."""
     if profile not in profile_names():
-        raise UsageError(
-            f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(profile_names())}."
-        )
+        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(profile_names())}.")
 
 
 def select_notebooks(only=()):
@@ -299,9 +293,7 @@ def parse_overrides(assignments, notebooks):
             raise UsageError("The profile is chosen with --profile, not with -p profile=...")
         having = [parameters[name] for parameters in declared.values() if name in parameters]
         if not having:
-            everything = sorted(
-                {known for parameters in declared.values() for known in parameters} - {"profile"}
-            )
+            everything = sorted({known for parameters in declared.values() for known in parameters} - {"profile"})
             raise UsageError(
                 f"No selected notebook declares a parameter '{name}'. "
                 f"{', '.join(notebooks)} can be given: {', '.join(everything)}."
@@ -311,9 +303,7 @@ def parse_overrides(assignments, notebooks):
                 overrides[name] = parse_text(parameter, text.strip())
             except TypeError as error:
                 help_text = f" ({parameter.help})" if parameter.help else ""
-                raise UsageError(
-                    f"Parameter '{name}'{help_text} must be of type {parameter.type}: {error}."
-                ) from error
+                raise UsageError(f"Parameter '{name}'{help_text} must be of type {parameter.type}: {error}.") from error
     return overrides
 
 
@@ -345,9 +335,7 @@ def plan(profile, only=(), overrides=None):
 
     def add(notebook, path=()):
         if notebook in path:
-            raise UsageError(
-                f"notebooks/profiles.toml: [depends] goes in a circle: {' -> '.join([*path, notebook])}."
-            )
+            raise UsageError(f"notebooks/profiles.toml: [depends] goes in a circle: {' -> '.join([*path, notebook])}.")
         if notebook in jobs:
             return
         needed = depends.get(notebook, [])
@@ -362,9 +350,7 @@ def plan(profile, only=(), overrides=None):
         label = label_of(profile, changes(notebook))
         declared = declared_parameters(paths.NOTEBOOKS / f"{notebook}.ipynb")
         parameters = profile_parameters(profile, notebook)
-        parameters |= {name: value for name, value in overrides.items() if name in declared} | {
-            "profile": label
-        }
+        parameters |= {name: value for name, value in overrides.items() if name in declared} | {"profile": label}
         jobs[notebook] = Job(notebook, label, parameters, tuple((jobs[name].label, name) for name in needed))
 
     for notebook in select_notebooks(only):
@@ -375,5 +361,9 @@ def plan(profile, only=(), overrides=None):
 def library_files():
     """Files that a notebook's results can depend on, for the up-to-date check; the rest of the machinery cannot."""
     lib = paths.ROOT / "lib"
-    files = [*(lib / "latentnas").rglob("*.py"), *(lib / "companion/figures").rglob("*.py"), lib / "companion/claims.py"]
+    files = [
+        *(lib / "latentnas").rglob("*.py"),
+        *(lib / "companion/figures").rglob("*.py"),
+        lib / "companion/claims.py",
+    ]
     return sorted(path for path in files if path.exists())

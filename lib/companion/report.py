@@ -9,11 +9,7 @@ from companion.claims import load_results
 from companion.runner import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
-PUBLISHED = (
-    "paper",
-    "recommended",
-    "quick",
-)  # profiles that the README shows, the most telling first; never smoke
+PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, the most telling first; never smoke
 
 
 @dataclass(frozen=True)
@@ -137,10 +133,7 @@ def write_if_changed(path, text):
 def table(head, rows):
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return (
-        "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-        + "\n"
-    )
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 # ---------------------------------------------------------------- README
@@ -183,8 +176,7 @@ def readme_table():
             ]
         )
     return table(
-        ["experiment", "in the paper", "notebook", "command", "time, 2 CPU cores", "time, GPU", "result"],
-        rows,
+        ["experiment", "in the paper", "notebook", "command", "time, 2 CPU cores", "time, GPU", "result"], rows
     )
 
 
@@ -241,17 +233,7 @@ def report_text(label):
         if result["claims"]:
             lines += [
                 table(
-                    [
-                        "claim",
-                        "paper",
-                        "printed in",
-                        "target",
-                        "ours",
-                        "95 % interval",
-                        "unit",
-                        "seeds",
-                        "verdict",
-                    ],
+                    ["claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict"],
                     [claim_row(claim) for claim in result["claims"]],
                 )
             ]
@@ -282,12 +264,8 @@ def run_facts(result):
     parameters = ", ".join(f"{name} = {value}" for name, value in result["parameters"].items())
     took = in_words(manifest["wall_seconds"])
     if manifest["loaded_seconds"]:
-        took += (
-            f" (with trained checkpoints loaded; training them took {in_words(manifest['loaded_seconds'])})"
-        )
-    memory = ", ".join(
-        f"{megabytes:,} MB ({device})" for device, megabytes in manifest["peak_memory_mb"].items()
-    )
+        took += f" (with trained checkpoints loaded; training them took {in_words(manifest['loaded_seconds'])})"
+    memory = ", ".join(f"{megabytes:,} MB ({device})" for device, megabytes in manifest["peak_memory_mb"].items())
     git = manifest["git"]
     code = f"; commit {git['commit'][:10]}{' with changes' if git['changed'] else ''}" if git else ""
     return (

@@ -129,9 +129,7 @@ def quiet_kernel_start():
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(
-            original, 2
-        )  # closes this process's write end; the thread ends when the kernel's is closed too
+        os.dup2(original, 2)  # closes this process's write end; the thread ends when the kernel's is closed too
         thread.join(timeout=2)
         os.close(original)
 
@@ -207,11 +205,7 @@ def without_folders(text):
 
 def cell_number(run_copy):
     """Which code cell raised, counted as Jupyter counts, without the cell that papermill injected."""
-    code = [
-        cell
-        for cell in json.loads(run_copy.read_text(encoding="utf-8"))["cells"]
-        if cell["cell_type"] == "code"
-    ]
+    code = [cell for cell in json.loads(run_copy.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     code = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
     failed = [
         number
@@ -237,9 +231,7 @@ def run_job(job):
     job.stamp.unlink(missing_ok=True)
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     execute(job.source, job.parameters, job.executed, failed_copy)
-    if (
-        not job.results.exists() or job.results.stat().st_mtime < started - 2
-    ):  # file systems keep whole or half seconds
+    if not job.results.exists() or job.results.stat().st_mtime < started - 2:  # file systems keep whole or half seconds
         raise NotebookFailed(
             f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
             "Its last cell must call Results.write()."
@@ -273,9 +265,9 @@ def expected_seconds(label, notebook):
         if f"{known}/{notebook}" in times:
             return times[f"{known}/{notebook}"]
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return json.loads((paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8"))[
-                "manifest"
-            ]["wall_seconds"]
+            return json.loads((paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8"))["manifest"][
+                "wall_seconds"
+            ]
     return None
 
 

@@ -46,10 +46,7 @@ def reconstruction(model, batch: DagBatch, trials: int = PUBLISHED_TRIALS, seed:
     decoded, source, count = model.sample_decodes(mu, trials, torch.Generator(mu.device).manual_seed(seed))
     hits = count[equal(decoded, batch[source])].sum()
     same = canonical_hash(model.decode(mu)) == canonical_hash(batch)
-    return {
-        "published": 100 * float(hits) / (trials * len(batch)),
-        "clean": 100 * float(same.double().mean()),
-    }
+    return {"published": 100 * float(hits) / (trials * len(batch)), "clean": 100 * float(same.double().mean())}
 
 
 def prior_points(mu: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -39,10 +39,10 @@ from companion.figures.ngae import (
     ngae_training_curves,
     shared_and_from_scratch,
 )
-from latentnas.plots.search import incumbent_curves, optimum_found
 from companion.figures.spaces import space_accuracy, space_cells, space_costs
-from latentnas.plots.style import styled
 from companion.figures.svge import svge_prediction, svge_quality, svge_smoothness
+from latentnas.plots.search import incumbent_curves, optimum_found
+from latentnas.plots.style import styled
 from latentnas.spaces.nasbench101 import NASBENCH101
 
 FIGURES = {  # figure: (notebook, names of its stored tables, function of those tables)
@@ -60,11 +60,7 @@ FIGURES = {  # figure: (notebook, names of its stored tables, function of those 
     "nb201_cells": ("01_search_spaces", ("nb201_cells",), nb201_cells),
     "nb101_numberings": ("01_search_spaces", ("nb101_numberings",), nb101_numberings),
     "nb101_sizes": ("01_search_spaces", ("nb101_sizes", "nb101_params"), nb101_sizes),
-    "nb101_accuracy": (
-        "01_search_spaces",
-        ("nb101_histogram", "nb101_density", "nb101_vertices"),
-        nb101_accuracy,
-    ),
+    "nb101_accuracy": ("01_search_spaces", ("nb101_histogram", "nb101_density", "nb101_vertices"), nb101_accuracy),
     "nb101_cells": ("01_search_spaces", ("nb101_cells",), partial(space_cells, space=NASBENCH101)),
     "bundled": (
         "01_search_spaces",

@@ -20,7 +20,10 @@ def bundled_tables(histogram, noise, agreement, levels, effects, shared):
     operation, places (mean rank in per cent of the cells that have it, less 50). Of `shared`: shared, from_scratch.
     Accuracies are fractions.
     """
-    histogram, noise = rows_of(histogram, "signal", "accuracy", "count"), rows_of(noise, "rank", "low", "median", "high")
+    histogram, noise = (
+        rows_of(histogram, "signal", "accuracy", "count"),
+        rows_of(noise, "rank", "low", "median", "high"),
+    )
     agreement = rows_of(agreement, "share", "spearman", "low", "high")
     levels = rows_of(levels, "flops", "low", "median", "high", "best")
     effects, shared = rows_of(effects, "edge", "operation", "places"), rows_of(shared, "shared", "from_scratch")
@@ -41,7 +44,9 @@ def bundled_tables(histogram, noise, agreement, levels, effects, shared):
     deviation.set_ylabel("st. dev. of seeds (points)")
 
     errors = [agreement.spearman - agreement.low, agreement.high - agreement.spearman]
-    correlation.errorbar(agreement.share, agreement.spearman, errors, color=BLUE, marker="o", markersize=3, elinewidth=0.6)
+    correlation.errorbar(
+        agreement.share, agreement.spearman, errors, color=BLUE, marker="o", markersize=3, elinewidth=0.6
+    )
     correlation.axhline(0, color=GREY, linewidth=0.6)
     correlation.set_ylim(-0.25, 1.03)
     correlation.set_ylabel("Spearman of two seeds")
@@ -50,9 +55,13 @@ def bundled_tables(histogram, noise, agreement, levels, effects, shared):
 
     levels = levels.sort_values("flops")
     thousands = levels.flops / 1e3
-    costs.vlines(thousands, 100 * levels.low, 100 * levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
+    costs.vlines(
+        thousands, 100 * levels.low, 100 * levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %"
+    )
     costs.plot(thousands, 100 * levels["median"], "o", color=BLUE, markersize=2.5, label="median")
-    costs.plot(thousands, 100 * levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
+    costs.plot(
+        thousands, 100 * levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far"
+    )
     costs.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     costs.set_xlabel("FLOPs (thousands)")
     costs.set_ylabel("test accuracy (%)")

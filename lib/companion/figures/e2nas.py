@@ -6,7 +6,18 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
-    BLUE, DOUBLE, GREEN, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled,
+    BLUE,
+    DOUBLE,
+    GREEN,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    colours_of,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
 )  # fmt: skip
 
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
@@ -99,7 +110,12 @@ def one_shot_lists(lists):
         for method, line in panel.groupby("method", sort=False):
             chance = line.group.iloc[0] == "random"
             ax.plot(
-                line.length, 100 * line["mean"], ":" if chance else "o-", color=colours[method], markersize=3, label=method
+                line.length,
+                100 * line["mean"],
+                ":" if chance else "o-",
+                color=colours[method],
+                markersize=3,
+                label=method,
             )
             if method == "E2NAS":
                 ax.fill_between(

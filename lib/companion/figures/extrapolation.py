@@ -101,7 +101,7 @@ def deeper_architectures(points):
     scatter, strips = axes[0]
     for place, (group, colour) in enumerate(zip(groups, COLOURS)):
         rows = points[points.group == group]
-        dots = dict(s=9, color=colour, alpha=0.7, linewidths=0)
+        dots = {"s": 9, "color": colour, "alpha": 0.7, "linewidths": 0}
         scatter.scatter(100 * rows.predicted, 100 * rows.measured, label=group, **dots)
         spread = np.linspace(-0.25, 0.25, len(rows)) if len(rows) > 1 else [0]
         strips.scatter(100 * rows.measured, place + np.array(spread), **dots)

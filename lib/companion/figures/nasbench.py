@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from latentnas.plots.cells import draw_cell, draw_edge_labelled
 from companion.figures.spaces import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
+from latentnas.plots.cells import draw_cell, draw_edge_labelled
 from latentnas.plots.style import (
     BLUE,
     DOUBLE,
@@ -60,9 +60,7 @@ def nb201_cells(cells):
     figure, axes = new_figure(1.75 * rows, columns=3, rows=rows)
     for ax, cell in zip(axes.flat, cells.itertuples()):
         draw_edge_labelled(ax, *edge_labelled(cell.arch))
-        ax.set_title(
-            f"{cell.label}: {100 * cell.accuracy:.2f} %\n{cost_words(cell)}", loc="center", fontsize=7
-        )
+        ax.set_title(f"{cell.label}: {100 * cell.accuracy:.2f} %\n{cost_words(cell)}", loc="center", fontsize=7)
     for ax in axes.flat[len(cells) :]:
         ax.axis("off")
     return figure
@@ -231,9 +229,7 @@ def nb201_costs(levels):
     for ax, dataset in zip(axes[0], datasets):
         part = levels[levels.dataset == dataset].sort_values("flops")
         flops = part.flops / 1e6
-        ax.vlines(
-            flops, 100 * part.low, 100 * part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %"
-        )
+        ax.vlines(flops, 100 * part.low, 100 * part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
         ax.plot(flops, 100 * part["median"], "o", color=BLUE, markersize=2.5, label="median")
         best = 100 * part.best.cummax()
         ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
@@ -309,9 +305,7 @@ def nb101_accuracy(histogram, density, vertices):
     costs.set_ylabel("test accuracy (%)")
     colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
     range_by(sizes, vertices, "vertices", BLUE)
-    sizes.plot(
-        vertices.vertices, 100 * vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best"
-    )
+    sizes.plot(vertices.vertices, 100 * vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best")
     sizes.legend(loc="lower right")
     sizes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sizes.set_xlabel("number of vertices")

@@ -29,9 +29,7 @@ def band(ax, frame, x, y, colour, label=None, style="-", low=0.0, high=1.0):
     middle = groups.median()
     marker = "." if len(middle) == 1 else None  # a single epoch makes no line
     ax.plot(middle.index, middle, color=colour, linestyle=style, marker=marker, label=label)
-    ax.fill_between(
-        middle.index, groups.quantile(low), groups.quantile(high), color=colour, alpha=0.18, linewidth=0
-    )
+    ax.fill_between(middle.index, groups.quantile(low), groups.quantile(high), color=colour, alpha=0.18, linewidth=0)
 
 
 @styled
@@ -42,9 +40,7 @@ def ngae_training_curves(history):
     Columns: epoch, vertices, edges (nats a graph), kl (nats a graph, unweighted), performance, complexity
     (mean squared standardised error, NaN without the predictor), model, seed.
     """
-    history = rows_of(
-        history, "epoch", "vertices", "edges", "kl", "performance", "complexity", "model", "seed"
-    )
+    history = rows_of(history, "epoch", "vertices", "edges", "kl", "performance", "complexity", "model", "seed")
     figure, axes = new_figure(2.6, columns=3)
     reconstruction, divergence, predictors = axes[0]
     colours = colours_of(history.model)
@@ -112,7 +108,7 @@ def ngae_predictor_scatter(predictions):
     rows = -(-len(panels) // columns)
     figure, axes = new_figure(0.3 + 2.4 * rows, columns, rows, width=COLUMN if columns == 1 else DOUBLE * columns / 3)
     colours = colours_of(predictions.model)
-    low, high = predictions[["true", "predicted"]].stack().quantile([0.0005, 0.9995]) + [-0.3, 0.3]
+    low, high = [*predictions[["true", "predicted"]].stack().quantile([0.0005, 0.9995]), -0.3, 0.3]
     for ax, ((model, _), pairs) in zip(axes.flat, panels):
         ax.axline((0, 0), slope=1, color=INK, linewidth=0.8)
         ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -309,9 +305,7 @@ def accuracy_flops_front(points):
     judged_alike = points[points.source == main_source]
     front = pareto_front(judged_alike.flops / 1e6, 100 * judged_alike.judged)
     ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label="Pareto front of these")
-    lowest = judged_alike.groupby("method").judged.agg(
-        lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25)
-    )
+    lowest = judged_alike.groupby("method").judged.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
     ax.set_ylim(bottom=100 * lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
     ax.set_xlabel("FLOPs (millions of multiply-adds)")
     ax.set_ylabel(f"accuracy (%; {main_source})")

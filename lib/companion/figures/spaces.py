@@ -5,16 +5,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from latentnas.plots.cells import draw_cell
-from latentnas.plots.style import (
-    BLUE,
-    DOUBLE,
-    INK,
-    letter,
-    new_figure,
-    rows_of,
-    signed,
-    styled,
-)
+from latentnas.plots.style import BLUE, DOUBLE, INK, letter, new_figure, rows_of, signed, styled
 from latentnas.spaces.enas import ENAS
 
 # ---------------------------------------------------------------- any space
@@ -86,13 +77,7 @@ def range_by(ax, groups, x, colour, label="median"):
     """Medians as a line with the range from 5 to 95 %. Columns: `x`, low, median, high (fractions)."""
     ax.plot(groups[x], 100 * groups["median"], "o-", color=colour, markersize=3, label=label)
     ax.fill_between(
-        groups[x],
-        100 * groups.low,
-        100 * groups.high,
-        color=colour,
-        alpha=0.18,
-        linewidth=0,
-        label="5 to 95 %",
+        groups[x], 100 * groups.low, 100 * groups.high, color=colour, alpha=0.18, linewidth=0, label="5 to 95 %"
     )
 
 
@@ -148,9 +133,7 @@ def space_costs(density, correlations):
     for ax, measure in zip(axes[0], correlations.itertuples()):
         image = counts_on_grid(ax, density[density.measure == measure.measure], density["count"].max())
         ax.set_xlabel(measure.label)
-        ax.text(
-            0.98, 0.03, f"Spearman {signed(measure.spearman)}", transform=ax.transAxes, ha="right", fontsize=7
-        )
+        ax.text(0.98, 0.03, f"Spearman {signed(measure.spearman)}", transform=ax.transAxes, ha="right", fontsize=7)
     axes[0, 0].set_ylabel("accuracy (%)")
     letter(axes, correlations.measure)
     colour_bar(figure, image, axes, "architectures", pad=0.01, aspect=25)

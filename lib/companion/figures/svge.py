@@ -70,14 +70,7 @@ def svge_prediction(reports):
     for ax, (_, rows) in zip(axes[0], spaces):
         for place, (number, part) in enumerate(rows.groupby("labels")):
             dots(
-                ax,
-                part,
-                "kendall",
-                0.3 * (place - 0.5),
-                LABEL_COLOURS[place],
-                "oD^"[place],
-                f"{number} labels",
-                names,
+                ax, part, "kendall", 0.3 * (place - 0.5), LABEL_COLOURS[place], "oD^"[place], f"{number} labels", names
             )
         ax.set_xlabel("Kendall's tau")
     rows_named(axes[0, 0], names)
@@ -106,9 +99,7 @@ def dots(ax, rows, column, place, colour, marker, label=None, names=None):
         values = rows.loc[rows.model == name, column].dropna()
         if len(values):
             height = np.full(len(values), number + place)
-            ax.plot(
-                [values.min(), values.max()], height[:1].repeat(2), color=colour, linewidth=0.8, alpha=0.5
-            )
+            ax.plot([values.min(), values.max()], height[:1].repeat(2), color=colour, linewidth=0.8, alpha=0.5)
             ax.plot(
                 values, height, marker, color=colour, markersize=3, markeredgewidth=0, alpha=0.8, linestyle="none",
                 label=label if number == 0 else None,

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 
 from latentnas import paths
 from latentnas.benchmarks.download import DataError
-from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
 from latentnas.measure import cells
 from latentnas.measure.tables import ALONE_FILE, CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS, SHARED_FILE
+from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
 
 VALID = f"digits/valid@{CELL_SCHEDULE.epochs}"
 TEST = f"digits/test@{CELL_SCHEDULE.epochs}"
@@ -90,14 +90,16 @@ def load_digits_cells() -> DigitsCells:
     own = NASBENCH201.canonical(numbers)
     runs = {column: by_class[names].to_numpy()[own] for column, names in columns.items()}
     operations = torch.from_numpy(numbers)
-    table = pd.DataFrame({
-        "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(numbers)),
-        "class": own,
-        "params": cells.params(operations, CELL_SKELETON).numpy(),
-        "flops": cells.flops(operations, CELL_SKELETON).numpy(),
-        **{column: values.mean(axis=1) for column, values in runs.items()},
-        "train-seconds": by_class["seconds"].to_numpy()[own],
-    }).rename_axis("row")
+    table = pd.DataFrame(
+        {
+            "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(numbers)),
+            "class": own,
+            "params": cells.params(operations, CELL_SKELETON).numpy(),
+            "flops": cells.flops(operations, CELL_SKELETON).numpy(),
+            **{column: values.mean(axis=1) for column, values in runs.items()},
+            "train-seconds": by_class["seconds"].to_numpy()[own],
+        }
+    ).rename_axis("row")
     return DigitsCells(NASBENCH201, table, runs)
 
 
@@ -114,7 +116,11 @@ def _check(measured: pd.DataFrame, classes: np.ndarray, accuracies: list[str], p
     repeated = measured["row"][measured["row"].duplicated()]
     missing = np.setdiff1d(classes, measured["row"])
     foreign = np.setdiff1d(measured["row"], classes)
-    for rows, problem in ((repeated, "more than once"), (missing, "not at all"), (foreign, "although it begins no class")):
+    for rows, problem in (
+        (repeated, "more than once"),
+        (missing, "not at all"),
+        (foreign, "although it begins no class"),
+    ):
         if len(rows):
             raise DataError(
                 f"The bundled table {path} has row {np.asarray(rows)[0]} {problem} ({len(rows)} such rows). Check the file out "
@@ -123,4 +129,6 @@ def _check(measured: pd.DataFrame, classes: np.ndarray, accuracies: list[str], p
     values = measured[accuracies].to_numpy()
     if not ((values >= 0) & (values <= 100)).all():  # NaN is wrong too
         row = measured["row"].to_numpy()[np.argmin(((values >= 0) & (values <= 100)).all(axis=1))]
-        raise DataError(f"The bundled table {path} has an accuracy in row {row} that is no percentage. Check the file out again.")
+        raise DataError(
+            f"The bundled table {path} has an accuracy in row {row} that is no percentage. Check the file out again."
+        )

@@ -238,9 +238,7 @@ def fetch(name: str) -> Path:
     """The path of a registered file whose checksum is right, downloaded when it is not yet here. Raises
     DataError."""
     if name not in FILES:
-        raise DataError(
-            f"There is no data file called {name!r}. The registered ones are: {', '.join(sorted(FILES))}."
-        )
+        raise DataError(f"There is no data file called {name!r}. The registered ones are: {', '.join(sorted(FILES))}.")
     file = FILES[name]
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     if mirror and not mirror.startswith(("http://", "https://")):

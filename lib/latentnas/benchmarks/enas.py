@@ -21,8 +21,8 @@ from latentnas.benchmarks.digits import CITATION as DIGITS_CITATION
 from latentnas.benchmarks.digits import LICENCE as DIGITS_LICENCE
 from latentnas.benchmarks.download import FILES, DataError, Source, fetch
 from latentnas.graphs import DagBatch, canonical_hash
-from latentnas.spaces.enas import ENAS, EnasSpace
 from latentnas.measure.tables import ARCHITECTURES, SHARED_FILE
+from latentnas.spaces.enas import ENAS, EnasSpace
 
 BURN_IN = 1000  # D-VAE drops the first architectures: the ENAS controller was still warming up
 TRAIN_SHARE = 0.9
@@ -71,12 +71,9 @@ class EnasBenchmark:
         valid = self.space.contains(batch)
         accuracy = self._accuracy_by_hash.reindex(canonical_hash(batch).numpy()).to_numpy()
         by_skips = self._accuracy_by_skips.reindex(self._skip_numbers(batch)).where(valid.numpy()).to_numpy()
-        frame = pd.DataFrame({
-            "known": ~np.isnan(accuracy),
-            "accuracy": accuracy,
-            "accuracy_by_skips": by_skips,
-            "valid": valid.numpy(),
-        })
+        frame = pd.DataFrame(
+            {"known": ~np.isnan(accuracy), "accuracy": accuracy, "accuracy_by_skips": by_skips, "valid": valid.numpy()}
+        )
         costs = {"flops": self.space.flops, "params": self.space.params, "complexity": self._complexity}
         for column, cost in costs.items():
             values = torch.full((len(batch),), float("nan"), dtype=torch.float64)
@@ -136,7 +133,9 @@ def read_shared(path: Path) -> tuple[DagBatch, torch.Tensor]:
         table = pd.read_csv(path)
         batch, percent = ENAS.to_batch(table["arch"].tolist()), torch.from_numpy(table["valid"].to_numpy(copy=True))
     except (OSError, EOFError, KeyError, ValueError) as error:
-        raise DataError(f"The bundled table {path} cannot be read: {error}. Check it out of the repository again.") from error
+        raise DataError(
+            f"The bundled table {path} cannot be read: {error}. Check it out of the repository again."
+        ) from error
     if len(batch) != ARCHITECTURES or not ((percent >= 0) & (percent <= 100)).all():  # NaN is wrong too
         raise DataError(
             f"The bundled table {path} has {len(batch):,} rows instead of {ARCHITECTURES:,}, or an accuracy that is no "

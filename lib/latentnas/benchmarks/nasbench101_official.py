@@ -147,9 +147,7 @@ def _chunk_values(chunk: list[tuple[bytes, bytes, int, int]], first: int, path: 
         rows = NASBENCH101.index(NASBENCH101.to_batch([_text(*graph) for graph in distinct]))
     except ValueError as error:
         raise DataError(f"In records {first} to {first + len(chunk) - 1} of {path}: {error}") from None
-    values[:, 0] = rows[
-        np.searchsorted(np.array([" ".join(g) for g in distinct]), [" ".join(g) for g in graphs])
-    ]
+    values[:, 0] = rows[np.searchsorted(np.array([" ".join(g) for g in distinct]), [" ".join(g) for g in graphs])]
     expected = NASBENCH101.enumerate().hashes(values[:, 0].astype(int))
     for place, (found, graph_hash) in enumerate(zip(hashes, expected, strict=True)):
         if found != graph_hash:
@@ -163,10 +161,7 @@ def _chunk_values(chunk: list[tuple[bytes, bytes, int, int]], first: int, path: 
 def _text(matrix: str, operations: str) -> str:
     """The text of a cell as `NASBENCH101.to_batch` reads it."""
     names = operations.split(",")
-    rows = [
-        [int(flag) for flag in matrix[start : start + len(names)]]
-        for start in range(0, len(matrix), len(names))
-    ]
+    rows = [[int(flag) for flag in matrix[start : start + len(names)]] for start in range(0, len(matrix), len(names))]
     return json.dumps({"matrix": rows, "ops": names})
 
 

@@ -43,9 +43,7 @@ from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_nu
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 MAX_RUNS = 3
-CITATION = (
-    "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
-)
+CITATION = "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
 
 # What the public file of single runs has for each data set.
 PUBLIC_RUNS = {
@@ -293,9 +291,7 @@ def read_test(path: Path) -> np.ndarray:
     """Mean test accuracies in percent, float64 [15625], in the official order. Raises DataError."""
     frame = pd.read_csv(path)
     if list(frame) != ["index", "accuracy"] or not np.array_equal(frame["index"], range(NASBENCH201.size)):
-        raise DataError(
-            f"{path} has no line index,accuracy for each of the {NASBENCH201.size:,} architectures."
-        )
+        raise DataError(f"{path} has no line index,accuracy for each of the {NASBENCH201.size:,} architectures.")
     return frame["accuracy"].to_numpy()
 
 

@@ -68,9 +68,7 @@ _UNREADABLE = (
 Record = dict[str, dict]  # schedule -> the state of an `ArchResults` of the nas-bench-201 package
 
 
-def load_official_pth(
-    path: str | Path, sha256: str | None = None, allow_missing: bool = False
-) -> NasBench201Benchmark:
+def load_official_pth(path: str | Path, sha256: str | None = None, allow_missing: bool = False) -> NasBench201Benchmark:
     """The table of an official `.pth` file, read through the nas-bench-201 package.
 
     Args:
@@ -203,9 +201,7 @@ def _read(record: Record) -> tuple[str, dict[str, float], dict[str, list[float]]
                 columns[f"{training_set}/train-seconds@200"] = _mean(_seconds(run) for run in trained)
                 if training_set == "cifar10-valid":
                     columns["latency/recorded"] = 1000 * _mean(_latency(run) for run in trained)
-    runs = {
-        dataset: (accuracies[valid_column(dataset)] + [np.nan] * MAX_RUNS)[:MAX_RUNS] for dataset in DATASETS
-    }
+    runs = {dataset: (accuracies[valid_column(dataset)] + [np.nan] * MAX_RUNS)[:MAX_RUNS] for dataset in DATASETS}
     return record["200"]["arch_str"], columns, runs
 
 

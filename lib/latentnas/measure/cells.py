@@ -43,9 +43,7 @@ class Normalisation(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.batch_norm(
-            images, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM
-        )
+        return functional.batch_norm(images, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM)
 
 
 class Convolution(nn.Module):
@@ -191,9 +189,7 @@ def params(operations: Tensor, skeleton: Skeleton) -> Tensor:
     narrow, wide = skeleton.channels, 2 * skeleton.channels
     fixed = (9 * skeleton.image_channels + 2) * narrow + (narrow + 2) * wide  # stem, reduction
     fixed += 2 * wide + (wide + 1) * skeleton.num_classes
-    cells = [
-        _weights(operations, channels) + 2 * channels * _convolutions(operations) for channels in (narrow, wide)
-    ]
+    cells = [_weights(operations, channels) + 2 * channels * _convolutions(operations) for channels in (narrow, wide)]
     return fixed + skeleton.cells * sum(cells)
 
 

@@ -15,12 +15,15 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from latentnas.benchmarks.enas import EnasBenchmark
 from latentnas.graphs import DagBatch
-from latentnas.paths import CHECKPOINTS, atomic_write
-from latentnas.stats import pearson, rmse
 from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.tables import load_shared, score_shared
+from latentnas.paths import CHECKPOINTS, atomic_write
+from latentnas.stats import pearson, rmse
 
-GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that give `error`, which is a little optimistic for it
+GAMMA, ALPHA = (
+    0.03,
+    0.01,
+)  # the best of five pairs tried with the folds that give `error`, which is a little optimistic for it
 FOLDS = 5
 
 

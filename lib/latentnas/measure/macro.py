@@ -18,8 +18,8 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
 from latentnas.measure.cells import average_pool
+from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
 
 KERNELS = (3, 3, 5, 5, 1, 1)  # of each operation's convolution; pooling follows a 1x1 convolution
 SEPARABLE = (False, True, False, True, False, False)

@@ -31,14 +31,19 @@ from safetensors.torch import load_file, save_file
 
 from latentnas import paths
 from latentnas.graphs import DagBatch
-from latentnas.spaces.enas import ENAS
-from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks, Skeleton
 from latentnas.measure.macro import MacroNetwork, MacroSkeleton
 from latentnas.measure.train import (
-    Schedule, accuracy, shared_accuracy, train_alone, train_shared, train_side_by_side,
+    Schedule,
+    accuracy,
+    shared_accuracy,
+    train_alone,
+    train_shared,
+    train_side_by_side,
 )  # fmt: skip
+from latentnas.spaces.enas import ENAS
+from latentnas.spaces.nasbench201 import NASBENCH201
 
 SEEDS = (0, 1, 2)
 SECONDS_BETWEEN_LINES = 10.0
@@ -262,7 +267,9 @@ def _write(table: pd.DataFrame, name: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["digits-nb201", "digits-enas", "digits-enas8"], help="which benchmark to measure")
+    parser.add_argument(
+        "table", choices=["digits-nb201", "digits-enas", "digits-enas8"], help="which benchmark to measure"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--row", type=int, help="digits-nb201: train this row again and compare")
     options = parser.parse_args()

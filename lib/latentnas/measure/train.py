@@ -13,9 +13,9 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces.enas import ENAS
 from latentnas.measure.digits import Digits, Images, corrupt
 from latentnas.measure.macro import MacroNetwork
+from latentnas.spaces.enas import ENAS
 
 IMAGES_AT_ONCE = 500  # in evaluation; shared weights are normalised over so many images
 ARCHITECTURES_AT_ONCE = 8

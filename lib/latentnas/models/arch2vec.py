@@ -116,9 +116,7 @@ class Arch2Vec(nn.Module):
         adjacency = (edges > 0).triu(1) & present[:, :, None] & present[:, None, :]
         return DagBatch(types.where(present, NO_VERTEX), adjacency, last + 1)
 
-    def sample_decodes(
-        self, z: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
         """``trials`` decodes of every z: all the same, as this decoder draws nothing.
 
         Returns:

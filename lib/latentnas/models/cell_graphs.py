@@ -56,9 +56,7 @@ class EdgeCells:
         """The most likely cells; every one is in the space."""
         return self._cells(logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2))
 
-    def sample(
-        self, logits: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
         """``trials`` random cells of each row, equal ones counted together: the cells in the order of rows,
         the row of each, and how often it came; int64."""
         likely = logits.view(-1, NUM_OPERATIONS).softmax(dim=1)
@@ -113,9 +111,7 @@ class NodeCells:
         types, edges = self._split(logits)
         return self._graphs(types.argmax(dim=2), edges > 0)
 
-    def sample(
-        self, logits: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
         """``trials`` random graphs of each row, those of the same decisions counted together: the graphs in
         the order of rows, the row of each, and how often it came; int64."""
         types, edges = self._split(logits)

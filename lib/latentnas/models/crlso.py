@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
+from latentnas.models.base import full_precision, kl_divergence, reparameterize
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, InputConvexNetwork, LabelScale
-from latentnas.models.base import full_precision, kl_divergence, reparameterize
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
@@ -83,9 +83,7 @@ class NodeConv(MessagePassing):
         width = x.shape[-1]
         target, source, edge = self.kernel.weight.tensor_split([width, 2 * width], dim=1)
         edges = None if graphs.edge_features is None else F.linear(graphs.edge_features, edge)
-        arrived = self.propagate(
-            graphs.edge_index, target=F.linear(x, target), source=F.linear(x, source), edges=edges
-        )
+        arrived = self.propagate(graphs.edge_index, target=F.linear(x, target), source=F.linear(x, source), edges=edges)
         return graphs._replace(vertices=self.own(x) + arrived)
 
     def message(self, target_i: Tensor, source_j: Tensor, edges: Tensor | None) -> Tensor:
@@ -100,9 +98,7 @@ class CellEncoder(nn.Module):
         super().__init__()
         self.layout = LAYOUTS[space]
         widths = [self.layout.vertex_features] + [hidden] * layers
-        self.rounds = nn.Sequential(
-            *(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1])
-        )
+        self.rounds = nn.Sequential(*(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1]))
 
     def forward(self, batch: DagBatch) -> Tensor:
         states = self.rounds(self.layout.graphs(batch)).vertices
@@ -140,9 +136,7 @@ class CRLSO(nn.Module):
             nn.Linear(config.hidden, self.encoder.layout.num_logits),
         )
         if config.convexity_weight:
-            network = InputConvexNetwork(
-                config.latent, config.convex_hidden, config.convex_layers, config.constraint
-            )
+            network = InputConvexNetwork(config.latent, config.convex_hidden, config.convex_layers, config.constraint)
             self.performance = ConvexPredictor(network, config.label_scale)
 
     def calibrate(self, performance: Tensor | None = None) -> None:
@@ -161,15 +155,11 @@ class CRLSO(nn.Module):
         return self.encoder.layout.decode(self.decoder(z))
 
     @torch.no_grad()
-    def sample_decodes(
-        self, z: Tensor, trials: int, generator: torch.Generator
-    ) -> tuple[DagBatch, Tensor, Tensor]:
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
         """``trials`` random decodes of every z: the graphs in the order of z, the row of z each came from,
         and how often it came (int64)."""
         together = max(1, DECODES_AT_ONCE // trials)
-        parts = [
-            self.encoder.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)
-        ]
+        parts = [self.encoder.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)]
         source = [source + number * together for number, (_, source, _) in enumerate(parts)]
         graphs, counts = (([part[place] for part in parts]) for place in (0, 2))
         return DagBatch.cat(graphs), torch.cat(source), torch.cat(counts)
@@ -237,8 +227,6 @@ class AccuracyPredictor(nn.Module):
         """Pseudo-labels in the unit of the training labels, ``[B]``."""
         return self.scale.unstandardise(self(batch))
 
-    def loss(
-        self, batch: DagBatch, performance: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def loss(self, batch: DagBatch, performance: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Mean squared error on the scale of the labels; nothing is drawn from the generator."""
         return {"total": (self(batch) - self.scale.standardise(performance)).square().mean()}

@@ -112,9 +112,7 @@ class DagEncoder(nn.Module):
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar, both ``[B, D]``."""
         forward, _ = propagate(self.forward_cell, self.forward_message, batch.types, batch.adjacency)
-        backward, _ = propagate(
-            self.backward_cell, self.backward_message, batch.types, batch.adjacency, reverse=True
-        )
+        backward, _ = propagate(self.backward_cell, self.backward_message, batch.types, batch.adjacency, reverse=True)
         rows = torch.arange(len(batch), device=forward.device)
         graph = self.merge(torch.cat([forward[rows, batch.num_vertices - 1], backward[:, 0]], dim=1))
         return self.mu(graph), self.logvar(graph)
@@ -146,16 +144,12 @@ class DagDecoder(nn.Module):
         self.initial = nn.Linear(latent, hidden)
         self.cell = nn.GRUCell(num_types, hidden)
         self.message = messages
-        self.vertex_head = nn.Sequential(
-            nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types)
-        )
+        self.vertex_head = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types))
         self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the types and of the edges under teacher forcing, both ``[B]`` (nats)."""
-        states, sent = propagate(
-            self.cell, self.message, batch.types, batch.adjacency, initial=self.initial(z).tanh()
-        )
+        states, sent = propagate(self.cell, self.message, batch.types, batch.adjacency, initial=self.initial(z).tanh())
         return self._vertex_loss(states, batch), self._edge_loss(states, torch.stack(sent, 1), batch)
 
     def _vertex_loss(self, states: Tensor, batch: DagBatch) -> Tensor:
@@ -165,9 +159,11 @@ class DagDecoder(nn.Module):
         logits = self.vertex_head(states.gather(1, last[..., None].expand(-1, -1, states.shape[2])))
         targets = batch.types[:, 1:]
         targets = targets.where(targets != NO_VERTEX, torch.full_like(targets, self.input_type))
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none").view_as(
-            targets
-        ).sum(dim=1)
+        return (
+            F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+            .view_as(targets)
+            .sum(dim=1)
+        )
 
     def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
         """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
@@ -175,7 +171,9 @@ class DagDecoder(nn.Module):
         plan = DecisionPlan.of(batch)
         # A vertex without predecessors yet has one state per type.
         every_type = torch.eye(self.num_types, dtype=states.dtype, device=states.device)
-        empty = gru(self.cell, F.linear(every_type, self.cell.weight_ih, self.cell.bias_ih), states.new_zeros(1, hidden))
+        empty = gru(
+            self.cell, F.linear(every_type, self.cell.weight_ih, self.cell.bias_ih), states.new_zeros(1, hidden)
+        )
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
         partial = gru(self.cell, type_gates(self.cell, plan.partial_types), received)
 
@@ -232,9 +230,7 @@ class DecisionPlan:
             taken == 0,
             graph * (vertices - 1) + target - 1,
             graphs * (vertices - 1)
-            + torch.where(
-                taken == total, graph * (vertices - 2) + target - 2, graphs * (vertices - 2) + partial_row
-            ),
+            + torch.where(taken == total, graph * (vertices - 2) + target - 2, graphs * (vertices - 2) + partial_row),
         )
         reached = torch.arange(vertices - 1, device=device) >= source[:, None]  # [P, N-1]
         return DecisionPlan(

@@ -47,9 +47,7 @@ FAMILY = {
 }
 
 
-def configured(
-    name: str, space, hidden: int, svge_hidden: int, latent: int
-) -> tuple[type[nn.Module], object]:
+def configured(name: str, space, hidden: int, svge_hidden: int, latent: int) -> tuple[type[nn.Module], object]:
     """The class of a model and its configuration for the graphs of ``space``.
 
     Args:
@@ -64,10 +62,7 @@ def configured(
         raise ValueError(f"There is no model {name!r} in the family; choose one of {', '.join(FAMILY)}.")
     member = FAMILY[name]
     shape = {key: getattr(space, key) for key in ("num_types", "num_vertices", "output_type")}
-    sizes = {
-        "hidden": {"hidden": hidden, "latent": latent},
-        "svge_hidden": {"hidden": svge_hidden, "latent": latent},
-    }
+    sizes = {"hidden": {"hidden": hidden, "latent": latent}, "svge_hidden": {"hidden": svge_hidden, "latent": latent}}
     return member.model_class, member.config_class(**shape, **sizes.get(member.size, {}), **member.options)
 
 

@@ -15,16 +15,10 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.models import generate
+from latentnas.models.base import fitted, full_precision, kl_divergence, reparameterize, require_some
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.predictors import Predictor
-from latentnas.models.base import (
-    fitted,
-    full_precision,
-    kl_divergence,
-    reparameterize,
-    require_some,
-)
 
 PREDICTORS = ("paper", "released", "convex", "none")
 
@@ -123,11 +117,7 @@ class NGAE(nn.Module):
         mu, logvar = (full_precision(values) for values in self.encoder(batch))
         z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         vertices, edges = self.decoder.loss(z, batch)
-        terms = {
-            "vertices": vertices.mean(),
-            "edges": edges.mean(),
-            "kl": kl_divergence(mu, logvar).mean(),
-        }
+        terms = {"vertices": vertices.mean(), "edges": edges.mean(), "kl": kl_divergence(mu, logvar).mean()}
         total = terms["vertices"] + terms["edges"] + self.config.beta * terms["kl"]
         if self.config.predictors != "none":
             code = mu if self.config.predictors == "released" else z

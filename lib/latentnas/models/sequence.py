@@ -19,15 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.dagnn import gru, type_gates
-from latentnas.models.generate import (
-    Decodes,
-    in_parts,
-    parted,
-    split_in_two,
-    split_over_edges,
-    split_over_types,
-)
 from latentnas.models.base import (
     AutoregressiveVAE,
     fitted,
@@ -37,6 +28,8 @@ from latentnas.models.base import (
     require_some,
     two_layers,
 )
+from latentnas.models.dagnn import gru, type_gates
+from latentnas.models.generate import Decodes, in_parts, parted, split_in_two, split_over_edges, split_over_types
 
 NOT_YET = -1  # stands for the decision before the first one
 
@@ -78,9 +71,7 @@ class EdgesAtOnce(nn.Module):
         """
         return self.head(torch.cat([states, types], dim=2))
 
-    def split(
-        self, count: Tensor, state: Tensor, types: Tensor, v: int, generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, count: Tensor, state: Tensor, types: Tensor, v: int, generator) -> tuple[Tensor, Tensor, Tensor]:
         """Branches split over the edges into vertex v; see :func:`split_over_edges`."""
         probability = self.head(torch.cat([state, types], dim=1))[:, :v].sigmoid()
         return split_over_edges(count, probability, generator)
@@ -112,9 +103,7 @@ class EdgesInTurn(nn.Module):
             steps.append(hidden)
         return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
 
-    def split(
-        self, count: Tensor, state: Tensor, types: Tensor, v: int, generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, count: Tensor, state: Tensor, types: Tensor, v: int, generator) -> tuple[Tensor, Tensor, Tensor]:
         """As of :class:`EdgesAtOnce`, one decision after the other."""
         row = torch.arange(len(count), device=count.device)
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
@@ -198,9 +187,7 @@ class SVAE(AutoregressiveVAE):
         count = torch.full((len(z),), float(trials), device=device)
         types = torch.full((len(z), config.num_vertices), NO_VERTEX, device=device)
         types[:, 0] = config.input_type
-        adjacency = torch.zeros(
-            len(z), config.num_vertices, config.num_vertices, dtype=torch.bool, device=device
-        )
+        adjacency = torch.zeros(len(z), config.num_vertices, config.num_vertices, dtype=torch.bool, device=device)
         state = self.initial(z).tanh()
         finished = []
         for v in range(1, config.num_vertices):
@@ -210,9 +197,7 @@ class SVAE(AutoregressiveVAE):
             counts = split_over_types(count, self.type_head(state).softmax(dim=1), generator)
             branch, chosen = counts.nonzero(as_tuple=True)
             one_hot = F.one_hot(chosen, config.num_types).to(state.dtype)
-            part, edges, count = self.edges.split(
-                counts[branch, chosen], state[branch], one_hot, v, generator
-            )
+            part, edges, count = self.edges.split(counts[branch, chosen], state[branch], one_hot, v, generator)
             branch, chosen = branch[part], chosen[part]
             source, types, adjacency, state = source[branch], types[branch], adjacency[branch], state[branch]
             types[:, v], adjacency[:, :v, v] = chosen, edges

@@ -27,9 +27,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.dagnn import gru
-from latentnas.models.generate import Decodes
-from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
 from latentnas.models.base import (
     AutoregressiveVAE,
     fitted,
@@ -39,6 +36,9 @@ from latentnas.models.base import (
     require_some,
     two_layers,
 )
+from latentnas.models.dagnn import gru
+from latentnas.models.generate import Decodes
+from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
 
 KL_REDUCTIONS = ("mean", "sum")
 
@@ -219,9 +219,7 @@ class GraphGenerator(nn.Module):
         new, summary = torch.stack(new_states, dim=1), torch.stack(summaries, dim=1)
         condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
         logits = full_precision(self.type_head(condition)).flatten(0, 1)
-        of_types = F.cross_entropy(
-            logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none"
-        )
+        of_types = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
 
         target, source = torch.tril_indices(vertices, vertices, -1, device=device)
         logits = full_precision(self.edge_logits(torch.cat(sources, dim=1), new, summary, z, target - 1))

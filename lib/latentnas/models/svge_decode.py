@@ -34,13 +34,7 @@ class _Branches:
 
 
 def sample_sequences(
-    model,
-    z: Tensor,
-    trials: int,
-    first_type: int,
-    last_type: int,
-    num_vertices: int,
-    generator: torch.Generator | None,
+    model, z: Tensor, trials: int, first_type: int, last_type: int, num_vertices: int, generator: torch.Generator | None
 ) -> Decodes:
     """``trials`` random decodes of every z ``[B, D]`` from one end; without a generator the most likely one.
 
@@ -120,9 +114,7 @@ def turned_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
     return edges & inside[:, None, :] & inside[:, :, None]
 
 
-def merged_samples(
-    forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None
-) -> Decodes:
+def merged_samples(forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None) -> Decodes:
     """Each forward graph with the edges of a backward graph of the same z added; arguments as from `sample_sequences`.
 
     The two are drawn independently, so which decode meets which is drawn here. A backward graph is laid with

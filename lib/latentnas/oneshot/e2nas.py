@@ -46,16 +46,14 @@ from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.search.latent.crlso import LatentSpace, embed
 from latentnas.oneshot.strategies import LearnedCells, LearningConfig, straight_through
 from latentnas.oneshot.training import cross_entropy
+from latentnas.search.latent.crlso import LatentSpace, embed
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.train import TrainConfig, train_model
 
 VARIANTS = ("as_intended", "as_released")
-SHAPES = np.linspace(
-    1.0, 10.0, 200
-)  # of generalised normals: from the Laplace to nearly a uniform distribution
+SHAPES = np.linspace(1.0, 10.0, 200)  # of generalised normals: from the Laplace to nearly a uniform distribution
 SMALLEST_SPREAD = 1e-2  # standard deviation below which points of the archive count as one
 TRACE = 1e-12  # a factor that changes no number, but is not 0: the operation is computed and has a gradient
 
@@ -211,9 +209,7 @@ def fit_generalised_normal(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     deviation = (points - mean).abs()
     variance = deviation.square().mean(dim=0).clamp(min=SMALLEST_SPREAD**2)
     ratio = deviation.mean(dim=0).square() / variance
-    ratios = np.exp(
-        2 * gammaln(2 / SHAPES) - gammaln(1 / SHAPES) - gammaln(3 / SHAPES)
-    )  # it rises with the shape
+    ratios = np.exp(2 * gammaln(2 / SHAPES) - gammaln(1 / SHAPES) - gammaln(3 / SHAPES))  # it rises with the shape
     shape = torch.from_numpy(np.interp(ratio.numpy(), ratios, SHAPES)).to(points)
     scale = (variance.log() + torch.lgamma(1 / shape) - torch.lgamma(3 / shape)).div(2).exp()
     return mean, scale, shape
@@ -233,8 +229,7 @@ def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
 
 
 def cell_space(
-    training: TrainConfig = TrainConfig(epochs=5),
-    config: CRLSOConfig = CRLSOConfig(latent=30, convexity_weight=0.0),
+    training: TrainConfig = TrainConfig(epochs=5), config: CRLSOConfig = CRLSOConfig(latent=30, convexity_weight=0.0)
 ) -> LatentSpace:
     """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded.
 

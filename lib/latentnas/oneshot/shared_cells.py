@@ -29,9 +29,7 @@ class SharedSkeleton(Skeleton):
     """The macro network around the cell; the defaults are the network of ``supernet/cells.py``."""
 
     stages: int = 2  # the channels double and the resolution halves from each to the next
-    residual: bool = (
-        False  # between stages: the residual block of NAS-Bench-201 in place of its shortcut alone
-    )
+    residual: bool = False  # between stages: the residual block of NAS-Bench-201 in place of its shortcut alone
 
 
 PUBLISHED_SKELETON = SharedSkeleton(channels=16, cells=5, image_channels=3, stages=3, residual=True)
@@ -40,9 +38,7 @@ PUBLISHED_SKELETON = SharedSkeleton(channels=16, cells=5, image_channels=3, stag
 class Convolution(nn.Module):
     """A convolution for A cells that share its weights, ``[B, A, C, H, W]`` -> the same of other sizes."""
 
-    def __init__(
-        self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, stride: int = 1
-    ) -> None:
+    def __init__(self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs * kernel**2)  # PyTorch's own initialisation
         self.weight = nn.Parameter(uniform([generator], (outputs, inputs, kernel, kernel), bound)[0])
@@ -66,10 +62,7 @@ class Edge(nn.Module):
         super().__init__()
         kernels = {CONV1: 1, CONV3: 3}
         self.convolutions = nn.ModuleDict(
-            {
-                str(number): Convolution(generator, channels, channels, kernel)
-                for number, kernel in kernels.items()
-            }
+            {str(number): Convolution(generator, channels, channels, kernel) for number, kernel in kernels.items()}
         )
 
     def forward(self, node: Tensor, members: list[Tensor], weights: Tensor | None) -> Tensor | None:
@@ -154,9 +147,7 @@ class SharedCells(nn.Module):
         self.stages = nn.ModuleList(
             nn.ModuleList(Cell(width, generator) for _ in range(skeleton.cells)) for width in widths
         )
-        self.reductions = nn.ModuleList(
-            Reduction(width, generator, skeleton.residual) for width in widths[:-1]
-        )
+        self.reductions = nn.ModuleList(Reduction(width, generator, skeleton.residual) for width in widths[:-1])
         bound = 1 / math.sqrt(widths[-1])
         self.classifier = nn.Parameter(uniform([generator], (widths[-1], skeleton.num_classes), bound)[0])
         self.bias = nn.Parameter(torch.zeros(skeleton.num_classes))
@@ -193,9 +184,7 @@ def _factors(cells: Tensor, images: Tensor) -> tuple[Tensor | None, list[list[Te
             f"[A, 6, 5], with A at least 1; these are {cells.dtype} of shape {list(cells.shape)}."
         )
     if not real and not 0 <= int(cells.min()) <= int(cells.max()) < len(OPERATIONS):
-        raise ValueError(
-            f"Operations are the numbers 0 to 4, but these go from {cells.min()} to {cells.max()}."
-        )
+        raise ValueError(f"Operations are the numbers 0 to 4, but these go from {cells.min()} to {cells.max()}.")
     here = cells.detach().cpu()  # counted here once, so that no GPU waits for it on each edge
     used = here != 0 if real else here[:, :, None] == torch.tensor(OPERATIONS)
     members = [[used[:, e, o].nonzero().flatten().to(device) for o in OPERATIONS] for e in range(len(EDGES))]

@@ -21,13 +21,18 @@ import torch
 import torch.nn.functional as functional
 from torch import Generator, Tensor, nn
 
-from latentnas.search.base import Domain, Searcher, run
-from latentnas.oneshot.training import (
-    Observer, Strategy, SupernetSchedule, cross_entropy, shared_accuracy, train_supernet,
-)  # fmt: skip
-from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.oneshot.images import ImageSets
 from latentnas.oneshot.shared_cells import SharedCells
+from latentnas.oneshot.training import (
+    Observer,
+    Strategy,
+    SupernetSchedule,
+    cross_entropy,
+    shared_accuracy,
+    train_supernet,
+)  # fmt: skip
+from latentnas.search.base import Domain, Searcher, run
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
 CELLS_OF_A_QUERY = 50  # asked for at a time in the search after the training
 

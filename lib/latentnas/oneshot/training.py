@@ -24,11 +24,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
-from latentnas.paths import atomic_write
-from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 from latentnas.measure.digits import Images
 from latentnas.oneshot.images import ImageSets
 from latentnas.oneshot.shared_cells import SharedCells
+from latentnas.paths import atomic_write
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 IMAGES_AT_ONCE = 1000  # in evaluation; shared weights are normalised over so many images
 SECONDS_BETWEEN_LINES = 10.0
@@ -52,9 +52,7 @@ class SupernetSchedule:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(
-                f"epochs={self.epochs} and batch_size={self.batch_size} must both be at least 1."
-            )
+            raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must both be at least 1.")
 
 
 PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)
@@ -79,15 +77,11 @@ class Strategy(nn.Module):
         self.register_buffer("last", torch.zeros(at_once, len(CELL_EDGES), dtype=torch.int64))
         self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
-    def loss(
-        self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
-    ) -> Tensor:
+    def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         """What a step of the weights lowers, from training images."""
         raise NotImplementedError
 
-    def learn(
-        self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator
-    ) -> float:
+    def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> float:
         """Learn from validation images and return the loss, NaN where something that was learned is not
         finite; the weights stay. Called after each step of the weights if there is an optimizer."""
         raise NotImplementedError
@@ -176,12 +170,7 @@ def train_supernet(
 
 
 def checkpoint_file(
-    folder: Path,
-    network: SharedCells,
-    strategy: Strategy,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
+    folder: Path, network: SharedCells, strategy: Strategy, data: ImageSets, schedule: SupernetSchedule, seed: int
 ) -> Path:
     """A path for ``train_supernet`` that no other training has: named after all that tells them apart."""
     description = _description(network, strategy, data, schedule, seed)
@@ -215,9 +204,7 @@ def _mean_over_images(network: SharedCells, cells: Tensor, part: Images, score: 
     return torch.cat(sums) / len(part)
 
 
-def _epoch(
-    network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int
-) -> float:
+def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:
     """One pass over the training images; the mean loss. Each epoch has a generator of its own, so that it
     does not depend on where a training was cut off."""
     generator = Generator().manual_seed(seed * 1_000_003 + epoch)
@@ -248,9 +235,7 @@ def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSched
     _require_finite("gradient of the shared weights", norm.item(), place)
     height = (1 + math.cos(math.pi * done)) / 2
     for group in optimizer.param_groups:
-        group["lr"] = schedule.last_learning_rate + height * (
-            schedule.learning_rate - schedule.last_learning_rate
-        )
+        group["lr"] = schedule.last_learning_rate + height * (schedule.learning_rate - schedule.last_learning_rate)
     optimizer.step()
     return loss.item()
 
@@ -321,9 +306,7 @@ class _State:
         }
         for name, optimizer in self._optimizers().items():
             for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {
-                    f"{name}.{index}.{key}": value for key, value in values.items() if value is not None
-                }
+                tensors |= {f"{name}.{index}.{key}": value for key, value in values.items() if value is not None}
         with atomic_write(self.path) as temporary:
             metadata = {"run": self.description, "history": json.dumps(history)}
             save_file(tensors, temporary, metadata=metadata)
@@ -334,7 +317,7 @@ class _State:
             return []
         with safe_open(self.path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file}
         if metadata.get("run") != self.description:
             raise ValueError(
                 f"The checkpoint {self.path} belongs to another training. It holds {metadata.get('run')}, "
@@ -352,6 +335,4 @@ class _State:
 
 
 def _below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
-    }
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

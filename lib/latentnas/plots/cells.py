@@ -7,19 +7,7 @@ from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from latentnas.plots.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    YELLOW,
-    styled,
-)
+from latentnas.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILLION, YELLOW, styled
 
 OPERATIONS = {  # name without separators: colour of the box, its two lines of text
     "input": (GREY, "in"),
@@ -112,9 +100,13 @@ def draw_cell(ax, types, adjacency, type_names, title=None):
     edges = [(int(u), int(v)) for u, v in np.argwhere(adjacency[: len(types), : len(types)])]
     sides = arc_sides([(u, v) for u, v in edges if v > u + 1])
     ports = arc_ports(sides)
-    arrow = dict(
-        arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8
-    )
+    arrow = {
+        "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 1,
+        "linewidth": 0.8,
+    }
     for u, v in edges:
         if v == u + 1:
             line = Curve([(u + BOX_WIDTH / 2, 0), (v - BOX_WIDTH / 2, 0)])
@@ -168,23 +160,23 @@ def draw_edge_labelled(ax, cell, operation_names):
         cell: operations [4, 4], `cell[u, v]` that of the edge u -> v, -1 for no edge.
         operation_names: name of every operation.
     """
-    arrow = dict(
-        arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8
-    )
+    arrow = {
+        "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 1,
+        "linewidth": 0.8,
+    }
     for u, v in np.argwhere(np.asarray(cell) >= 0).tolist():
         name = operation_names[cell[u, v]]
         colour, style = (PALE, (0, (2, 2))) if name == "none" else (INK, "solid")
         height, middle = EDGE_HEIGHTS[v - u, u], NODE_STEP * (u + v) / 2
         into_box, out_of_box = edge_curves(NODE_STEP * u, NODE_STEP * v, middle, height)
         ax.add_patch(PathPatch(into_box, facecolor="none", edgecolor=colour, linestyle=style, linewidth=0.8))
-        ax.add_patch(
-            FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **arrow)
-        )
+        ax.add_patch(FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **arrow))
         draw_box(ax, middle, name, height)
     for node, text in enumerate(("in", "1", "2", "out")):
-        ax.add_patch(
-            Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9)
-        )
+        ax.add_patch(Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9))
         draw_letters(ax, NODE_STEP * node, 0, text, 1.5 * NODE_RADIUS)
     ax.set_xlim(-0.5, 3 * NODE_STEP + 0.5)
     ax.set_ylim(EDGE_HEIGHTS[2, 1] - 0.5, EDGE_HEIGHTS[3, 0] + 0.5)

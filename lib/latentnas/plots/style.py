@@ -92,9 +92,7 @@ def styled(function):
 
 def new_figure(height, columns=1, rows=1, width=DOUBLE, **options):
     """(figure, axes [rows, columns]) of `width` x `height` inches."""
-    return plt.subplots(
-        rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
-    )
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
 
 def colours_of(methods):

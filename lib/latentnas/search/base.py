@@ -148,11 +148,7 @@ class Searcher(Protocol):
 
 
 def run(
-    searcher: Searcher,
-    objective: Objective,
-    budget: int,
-    batch: int = 1,
-    initial: Iterable[int] | None = None,
+    searcher: Searcher, objective: Objective, budget: int, batch: int = 1, initial: Iterable[int] | None = None
 ) -> pd.DataFrame:
     """Search until ``budget`` architectures are known.
 
@@ -222,9 +218,7 @@ def run_many(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
     initial = None if initial is None else list(initial)
-    tasks = (
-        joblib.delayed(_run_seed)(make_searcher, seed, objective, budget, batch, initial) for seed in seeds
-    )
+    tasks = (joblib.delayed(_run_seed)(make_searcher, seed, objective, budget, batch, initial) for seed in seeds)
     started = printed = time.monotonic()
     histories = []
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
@@ -233,11 +227,7 @@ def run_many(
             if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
                 printed = time.monotonic()
                 left = (printed - started) / len(histories) * (len(seeds) - len(histories))
-                print(
-                    f"search: {len(histories)}/{len(seeds)} seeds  {left:.0f} s left",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                print(f"search: {len(histories)}/{len(seeds)} seeds  {left:.0f} s left", file=sys.stderr, flush=True)
     return pd.concat(histories, ignore_index=True)
 
 
@@ -270,9 +260,7 @@ class _Labels:
             )
         values = np.asarray(self.objective(rows), dtype=np.float64)
         if values.shape != rows.shape:
-            raise ValueError(
-                f"The objective was given {len(rows)} rows but returned shape {list(values.shape)}."
-            )
+            raise ValueError(f"The objective was given {len(rows)} rows but returned shape {list(values.shape)}.")
         if not np.isfinite(values).all():
             bad = int(np.argmin(np.isfinite(values)))
             raise ValueError(
@@ -324,9 +312,7 @@ def _run_seed(
 def _checked_rows(domain: Domain, rows: Iterable[int], source: str) -> np.ndarray:
     rows = np.asarray(rows)
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{source} must be rows as whole numbers [n], not {rows.dtype} of shape {list(rows.shape)}."
-        )
+        raise ValueError(f"{source} must be rows as whole numbers [n], not {rows.dtype} of shape {list(rows.shape)}.")
     if len(rows) and not 0 <= rows.min() <= rows.max() < domain.size:
         raise ValueError(
             f"{source} has row {rows.min() if rows.min() < 0 else rows.max()}, but the rows of this domain "

@@ -57,9 +57,7 @@ class RegularisedEvolution:
     def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
         self.domain, self.seed, self.config = domain, seed, config
         self._random = random.Random(seed)  # for single draws much faster than NumPy
-        self._population: deque[tuple[float, int]] = deque(
-            maxlen=config.population
-        )  # the oldest leaves by itself
+        self._population: deque[tuple[float, int]] = deque(maxlen=config.population)  # the oldest leaves by itself
 
     def ask(self, n: int) -> np.ndarray:
         missing = self.config.population - len(self._population)
@@ -105,9 +103,7 @@ class LocalSearch:
             self._restart()
         else:
             self._here = self._best[1]
-            self._pending = self._random.permutation(
-                self.domain.neighbors(np.array([self._here]))[0]
-            ).tolist()
+            self._pending = self._random.permutation(self.domain.neighbors(np.array([self._here]))[0]).tolist()
 
     def _restart(self) -> None:
         self._here, self._best = -1, (-np.inf, -1)
@@ -124,8 +120,7 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0 or not 0 <= self.momentum < 1:
             raise ValueError(
-                f"learning_rate={self.learning_rate} must be positive and momentum={self.momentum} "
-                "lie in [0, 1)."
+                f"learning_rate={self.learning_rate} must be positive and momentum={self.momentum} lie in [0, 1)."
             )
 
 

@@ -48,11 +48,7 @@ class GaussianSearch:
     """
 
     def __init__(
-        self,
-        domain: Domain,
-        seed: int,
-        config: GaussianConfig = GaussianConfig(),
-        inputs: np.ndarray | None = None,
+        self, domain: Domain, seed: int, config: GaussianConfig = GaussianConfig(), inputs: np.ndarray | None = None
     ) -> None:
         self.domain, self.seed, self.config = domain, seed, config
         inputs = domain.one_hot if inputs is None else inputs

@@ -88,14 +88,10 @@ def expected_random_search(
     rows = []
     for count in counts:
         if count < 1 or (count > size and not replacement):
-            raise ValueError(
-                f"{count} architectures cannot be drawn from {size}; counts lie between 1 and {size}."
-            )
+            raise ValueError(f"{count} architectures cannot be drawn from {size}; counts lie between 1 and {size}.")
         # the chance that none of the best k is drawn, for k = 0 to size: binomial or hypergeometric
         left = np.arange(size, 0, -1.0)
-        missed = (
-            ((left - 1) / size) ** count if replacement else np.cumprod(np.maximum(left - count, 0) / left)
-        )
+        missed = ((left - 1) / size) ** count if replacement else np.cumprod(np.maximum(left - count, 0) / left)
         chance = -np.diff(np.concatenate([[1.0], missed])[better])
         mean, square = (chance @ moment for moment in moments)
         rows.append((count, mean, np.sqrt(max(square - mean**2, 0.0))))

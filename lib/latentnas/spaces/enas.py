@@ -95,20 +95,14 @@ class EnasSpace:
             rows = json.loads(text)
         except (json.JSONDecodeError, TypeError) as error:
             where = f"character {error.pos + 1} of " if isinstance(error, json.JSONDecodeError) else ""
-            raise ValueError(
-                f"Not an ENAS architecture: {where}{_shorten(text)} cannot be read. {_EXPECTED}"
-            ) from None
+            raise ValueError(f"Not an ENAS architecture: {where}{_shorten(text)} cannot be read. {_EXPECTED}") from None
         if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
             found = f"{len(rows)} rows" if isinstance(rows, list) else "no list"
-            raise ValueError(
-                f"Not an ENAS architecture: {_shorten(text)} has {found} instead of six rows. {_EXPECTED}"
-            )
+            raise ValueError(f"Not an ENAS architecture: {_shorten(text)} has {found} instead of six rows. {_EXPECTED}")
         for index, row in enumerate(rows):
             problem = _problem(row, index)
             if problem:
-                raise ValueError(
-                    f"Not an ENAS architecture: row {index + 1}{problem} in {_shorten(text)}. {_EXPECTED}"
-                )
+                raise ValueError(f"Not an ENAS architecture: row {index + 1}{problem} in {_shorten(text)}. {_EXPECTED}")
         return [number for row in rows for number in row]
 
     def from_numbers(self, numbers: np.ndarray, layers: int = NUM_LAYERS) -> DagBatch:
@@ -174,9 +168,7 @@ class EnasSpace:
         continued = ((successors > 0) | is_output | ~present).all(-1)
         backbone = (adjacency.diagonal(offset=1, dim1=1, dim2=2) | (position[:-1] >= last)).all(-1)
         single_exit = ((predecessors == 1) | (position != last)).all(-1)
-        return (
-            forward & inside & typed & one_input & one_output & reached & continued & backbone & single_exit
-        )
+        return forward & inside & typed & one_input & one_output & reached & continued & backbone & single_exit
 
     def contains(self, batch: DagBatch) -> torch.Tensor:
         """Which graphs are architectures of this space, bool [B]: valid, with all six layers."""
@@ -266,9 +258,7 @@ def _problem(row: object, index: int) -> str:
         allowed = NUM_OPERATIONS if position == 0 else 2
         # bool is a subclass of int, but `true` is no number of this format
         if type(number) is not int or not 0 <= number < allowed:
-            return (
-                f", position {position + 1}, is {number!r} instead of a whole number from 0 to {allowed - 1}"
-            )
+            return f", position {position + 1}, is {number!r} instead of a whole number from 0 to {allowed - 1}"
     return ""
 
 

@@ -40,9 +40,7 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     edges = batch.adjacency & alive[:, :, None] & alive[:, None, :]
 
     paths = torch.zeros(graphs, vertices, dtype=torch.double)  # that lead from vertex 0 to each vertex
-    total = torch.zeros(
-        graphs, vertices, num_types, dtype=torch.double
-    )  # vertices of each type, over these paths
+    total = torch.zeros(graphs, vertices, num_types, dtype=torch.double)  # vertices of each type, over these paths
     most = torch.full_like(total, NOWHERE)  # and on one of them
     paths[:, 0], total[:, 0], most[:, 0] = 1, one_hot[:, 0], one_hot[:, 0]
     for v in range(1, vertices):

@@ -113,9 +113,7 @@ def read_cells(path: Path) -> Cells | None:
         return None
     some = np.linspace(0, NUM_CELLS - 1, 50).astype(int)
     again = _described(cells.num_vertices[some], cells.edges[some], cells.operations[some])
-    same = all(
-        np.array_equal(cells.columns()[name][some], column) for name, column in again.columns().items()
-    )
+    same = all(np.array_equal(cells.columns()[name][some], column) for name, column in again.columns().items())
     return cells if same else None
 
 
@@ -132,9 +130,7 @@ def compute_cells() -> Cells:
         _described(*(array[first[part]] for array in written))
         for part in _chunks(len(first), "step 2 of 2: hashing each cell as the benchmark does")
     ]
-    cells = Cells(
-        *(np.concatenate(c) for c in zip(*(part.columns().values() for part in described), strict=True))
-    )
+    cells = Cells(*(np.concatenate(c) for c in zip(*(part.columns().values() for part in described), strict=True)))
     high, low = cells.digests.view(">u8").T
     order = np.lexsort((low, high))
     distinct = 1 + np.count_nonzero((np.diff(high[order]) != 0) | (np.diff(low[order]) != 0))
@@ -186,9 +182,7 @@ def _graphs(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarray)
     types[position == last] = 1
     types[:, 0] = 0
     adjacency = np.zeros((len(edges), MAX_VERTICES, MAX_VERTICES), dtype=bool)
-    adjacency[:, BIT_SOURCES, BIT_TARGETS] = (
-        edges[:, None] >> np.arange(len(BIT_SOURCES), dtype=np.uint32) & 1
-    )
+    adjacency[:, BIT_SOURCES, BIT_TARGETS] = edges[:, None] >> np.arange(len(BIT_SOURCES), dtype=np.uint32) & 1
     return DagBatch(torch.from_numpy(types), torch.from_numpy(adjacency), torch.from_numpy(last[:, 0] + 1))
 
 

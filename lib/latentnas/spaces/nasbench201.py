@@ -54,9 +54,7 @@ NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "ImageNet16-120": 120}
 IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "ImageNet16-120": 16}
 
 _PLACE_VALUES = NUM_OPERATIONS ** np.arange(5, -1, -1)  # of the six numbers, read as one number in base 5
-_TEXT = re.compile(
-    r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|([^|~+]*)~2\|"
-)
+_TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|([^|~+]*)~2\|")
 
 
 class NasBench201Space:
@@ -86,9 +84,7 @@ class NasBench201Space:
         """Operations of the six edges, int64 [B, 6], in the order of the text. Raises ValueError naming the
         text in the list and what is wrong with it."""
         if isinstance(texts, str):
-            raise TypeError(
-                "numbers takes a list of NAS-Bench-201 architectures, not one text: write [text]."
-            )
+            raise TypeError("numbers takes a list of NAS-Bench-201 architectures, not one text: write [text].")
         numbers = np.empty((len(texts), len(CELL_EDGES)), dtype=np.int64)
         for index, text in enumerate(texts):
             try:
@@ -330,8 +326,7 @@ def _weighted_count(numbers: ArrayLike, conv1x1: int, conv3x3: int) -> np.ndarra
 def _num_classes(dataset: str) -> int:
     if dataset not in NUM_CLASSES:
         raise ValueError(
-            f"NAS-Bench-201 has no data set {dataset!r} with a cost of its own. The three are "
-            f"{', '.join(NUM_CLASSES)}."
+            f"NAS-Bench-201 has no data set {dataset!r} with a cost of its own. The three are {', '.join(NUM_CLASSES)}."
         )
     return NUM_CLASSES[dataset]
 
@@ -353,9 +348,7 @@ def whole_numbers(values: ArrayLike, what: str, limit: int) -> np.ndarray:
     """Array-like whole numbers from 0 below `limit` as int64. Raises ValueError for anything else."""
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
-        raise ValueError(
-            f"{what} is a whole number from 0 to {limit - 1}, but these are of type {values.dtype}."
-        )
+        raise ValueError(f"{what} is a whole number from 0 to {limit - 1}, but these are of type {values.dtype}.")
     outside = values[(values < 0) | (values >= limit)]
     if outside.size:
         raise ValueError(f"{what} is a whole number from 0 to {limit - 1}, not {outside[0]}.")

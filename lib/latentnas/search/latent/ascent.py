@@ -141,11 +141,13 @@ def architectures(model: NGAE, space: EnasSpace, z: Tensor) -> pd.DataFrame:
     _check_points(model, "z", z)
     graphs = model.decode(z)
     valid = space.contains(graphs).nonzero().flatten()
-    frame = pd.DataFrame({
-        "arch": space.to_strings(graphs[valid]),
-        "predicted_performance": _accuracy(model, z[valid]).cpu().numpy(),
-        "start": valid.cpu().numpy(),
-    })
+    frame = pd.DataFrame(
+        {
+            "arch": space.to_strings(graphs[valid]),
+            "predicted_performance": _accuracy(model, z[valid]).cpu().numpy(),
+            "start": valid.cpu().numpy(),
+        }
+    )
     frame = frame.sort_values("predicted_performance", ascending=False, kind="stable")
     return frame.drop_duplicates("arch", ignore_index=True)
 

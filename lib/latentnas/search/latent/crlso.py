@@ -141,9 +141,7 @@ class CRLSOSearchConfig:
     def __post_init__(self) -> None:
         for name, known in (("direction", DIRECTIONS), ("constraint", CONSTRAINTS)):
             if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
-                )
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
         counts = (self.initial, self.best, self.proposals, self.starts, self.max_steps)
         counts += (self.members, self.layers)
         lengths = (self.start_noise, self.spread)
