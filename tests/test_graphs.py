@@ -26,6 +26,39 @@ def graphs_of_any_size(count=50, vertices=7, seed=0):
     return DagBatch(types, adjacency & present[:, None] & present[:, :, None], sizes)
 
 
+def same_type(first, second):
+    return first["type"] == second["type"]
+
+
+@pytest.mark.parametrize("width", [8, 11])
+def test_hash_keys_and_distances_do_not_depend_on_padding(width):
+    batch = graphs_of_any_size()
+    padded = batch.pad_to(width)
+    assert torch.equal(canonical_hash(padded), canonical_hash(batch)) and padded.keys() == batch.keys()
+    assert torch.equal(canonical_hash(batch[[3]]), canonical_hash(batch)[[3]])  # nor on the other graphs
+    assert equal(padded, batch).all() and equal(batch, padded).all()
+    assert torch.equal(
+        edit_distance(padded, batch.pad_to(9)[range(49, -1, -1)]), edit_distance(batch, batch[range(49, -1, -1)])
+    )
+    assert torch.equal(padded.present[:, :7], batch.present) and not padded.present[:, 7:].any()
+    assert torch.equal(padded.one_hot(5).sum((1, 2)), batch.num_vertices)
+    assert equal(DagBatch.cat([padded, batch]), DagBatch.cat([batch, batch])).all()
+    assert torch.equal(padded.pad_to(7).types, batch.types)
+
+
+def test_equal_keys_mean_equal_graphs():
+    batch = graphs_of_any_size(400, vertices=4)
+    keys = batch.keys()
+    first, second = torch.triu_indices(400, 400, 1)
+    same = equal(batch[first], batch[second])
+    assert same.any() and same.tolist() == [keys[i] == keys[j] for i, j in zip(first.tolist(), second.tolist())]
+
+
+def test_too_little_room_is_refused():
+    with pytest.raises(ValueError, match="up to 7 vertices do not fit into 6 positions"):
+        graphs_of_any_size().pad_to(6)
+
+
 def test_pyg_and_back():
     batch = graphs_of_any_size()
     graphs = to_pyg(batch)
@@ -40,9 +73,8 @@ def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
     graphs = [to_networkx(batch, index) for index in range(len(batch))]
     back = from_networkx(graphs, batch.max_vertices)
     assert torch.equal(canonical_hash(back), canonical_hash(batch))
-    same = lambda first, second: first["type"] == second["type"]
     for index, graph in enumerate(graphs):
-        assert networkx.is_isomorphic(graph, to_networkx(back, index), node_match=same)
+        assert networkx.is_isomorphic(graph, to_networkx(back, index), node_match=same_type)
 
 
 def test_edit_distance_counts_changes_and_is_no_less_than_that_of_networkx():
@@ -50,10 +82,9 @@ def test_edit_distance_counts_changes_and_is_no_less_than_that_of_networkx():
     distance = edit_distance(first, second)
     assert torch.equal(distance, edit_distance(second, first))
     assert torch.equal(distance == 0, equal(first, second)) and not edit_distance(first, first).any()
-    same = lambda a, b: a["type"] == b["type"]
     for index in range(30):
         graphs = to_networkx(first, index), to_networkx(second, index)
-        least = networkx.graph_edit_distance(*graphs, node_match=same)
+        least = networkx.graph_edit_distance(*graphs, node_match=same_type)
         assert least <= distance[index]
     changed = DagBatch(first.types.clone(), first.adjacency.clone(), first.num_vertices)
     changed.types[:, 0] += 1

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import networkx
+    from torch_geometric.data import Batch
 
 NO_VERTEX = -1  # the type of the positions past the end of a graph that is smaller than N
 
@@ -21,9 +26,9 @@ class DagBatch:
     """B graphs of at most N vertices, numbered in a topological order.
 
     Args:
-        types: node types, int64 ``[B, N]``; ``NO_VERTEX`` past the end of a graph.
-        adjacency: bool ``[B, N, N]``; ``adjacency[b, u, v]`` is the edge u -> v, and only u < v may be set.
-        num_vertices: int64 ``[B]``.
+        types: node types, int64 `[B, N]`; `NO_VERTEX` past the end of a graph.
+        adjacency: bool `[B, N, N]`; `adjacency[b, u, v]` is the edge u -> v, and only u < v may be set.
+        num_vertices: int64 `[B]`.
     """
 
     types: Tensor
@@ -52,12 +57,41 @@ class DagBatch:
     def max_vertices(self) -> int:
         return self.types.shape[1]
 
+    @property
+    def present(self) -> Tensor:
+        """Which positions hold a vertex, bool `[B, N]`."""
+        return torch.arange(self.max_vertices, device=self.types.device) < self.num_vertices[:, None]
+
+    def one_hot(self, num_types: int) -> Tensor:
+        """Node types as indicators, int64 `[B, N, T]`; all zero where there is no vertex."""
+        return F.one_hot(self.types + 1, num_types + 1)[..., 1:]
+
+    def pad_to(self, num_vertices: int) -> DagBatch:
+        """The same graphs in tensors of `num_vertices` positions, more or fewer than now.
+
+        Raises:
+            ValueError: a graph has more vertices.
+        """
+        more = num_vertices - self.max_vertices
+        if more == 0:
+            return self
+        largest = int(self.num_vertices.max()) if more < 0 and len(self) else 0
+        if largest > num_vertices:
+            raise ValueError(
+                f"Graphs of up to {largest} vertices do not fit into {num_vertices} positions. Pad them to at least "
+                f"{largest}, or leave the larger graphs out: batch[batch.num_vertices <= {num_vertices}]."
+            )
+        types = F.pad(self.types, (0, more), value=NO_VERTEX)
+        return DagBatch(types, F.pad(self.adjacency, (0, more, 0, more)), self.num_vertices)
+
     def to(self, device: torch.device | str) -> DagBatch:
         return DagBatch(self.types.to(device), self.adjacency.to(device), self.num_vertices.to(device))
 
     @staticmethod
     def cat(batches: Iterable[DagBatch]) -> DagBatch:
+        """All graphs of the batches in one, as wide as the widest of them."""
         batches = list(batches)
+        batches = [batch.pad_to(max(batch.max_vertices for batch in batches)) for batch in batches]
         return DagBatch(
             torch.cat([batch.types for batch in batches]),
             torch.cat([batch.adjacency for batch in batches]),
@@ -65,41 +99,49 @@ class DagBatch:
         )
 
     def keys(self) -> list[bytes]:
-        """One byte string a graph; two are the same exactly when types and edges agree position by position."""
-        rows = torch.cat([self.types.to(torch.int8), self.adjacency.flatten(1).to(torch.int8)], dim=1)
-        return [row.tobytes() for row in rows.cpu().contiguous().numpy()]
+        """One byte string a graph, whatever the padding; two are the same exactly when types and edges agree."""
+        vertices = torch.arange(self.max_vertices)
+        starts = vertices * (vertices + 1) // 2  # of each vertex's own block: its type, then its incoming edges
+        target, source = torch.tril_indices(self.max_vertices, self.max_vertices, -1)
+        rows = torch.zeros(len(self), self.max_vertices * (self.max_vertices + 1) // 2, dtype=torch.int8)
+        rows[:, starts] = (self.types + 1).to("cpu", torch.int8)
+        rows[:, starts[target] + 1 + source] = self.adjacency[:, source, target].to("cpu", torch.int8)
+        return [row.tobytes().rstrip(b"\0") for row in rows.numpy()]  # what padding adds is zeros at the end
 
 
 def equal(first: DagBatch, second: DagBatch) -> Tensor:
-    """Whether graph b of both batches agrees position by position, bool ``[B]``."""
-    same_types = (first.types == second.types).all(dim=1)
-    return same_types & (first.adjacency == second.adjacency).flatten(1).all(dim=1)
+    """Whether graph b of both batches agrees position by position, bool `[B]`; padding does not count."""
+    return edit_distance(first, second) == 0
 
 
 def edit_distance(first: DagBatch, second: DagBatch) -> Tensor:
-    """Types and edges in which graph b of both batches differ, position by position, int64 ``[B]``.
+    """Types and edges in which graph b of both batches differ, position by position, int64 `[B]`.
 
     A vertex that only one of them has counts as one type. This many changes turn one graph into the other, so
     it is never less than their graph edit distance, which may number the vertices anew.
     """
+    width = max(first.max_vertices, second.max_vertices)
+    first, second = first.pad_to(width), second.pad_to(width)
     types = (first.types != second.types).sum(dim=1)
     return types + (first.adjacency != second.adjacency).flatten(1).sum(dim=1)
 
 
 def canonical_hash(batch: DagBatch) -> Tensor:
-    """A hash that does not depend on how vertices are numbered, int64 ``[B]``.
+    """A hash that depends neither on how vertices are numbered nor on padding, int64 `[B]`.
 
-    Weisfeiler-Lehman refinement over predecessors and successors, the idea of the graph hash of
-    NAS-Bench-101 (Ying et al., 2019): each of N rounds mixes a vertex's label with the sums of its
-    neighbours' labels, and the graph's hash is the mixed sum over vertices. 64-bit arithmetic wraps around.
+    Weisfeiler-Lehman refinement over predecessors and successors, the idea of the graph hash of NAS-Bench-101
+    (Ying et al., 2019, https://arxiv.org/abs/1902.09635): in as many rounds as the graph has vertices, each
+    vertex's label is mixed with the sums of its neighbours' labels; the graph's hash is the mixed sum over
+    vertices. 64-bit arithmetic wraps around.
     """
-    present = batch.types != NO_VERTEX
+    present = batch.present
     edges = batch.adjacency.long()
     label = _mix(batch.types + 1)
-    for _ in range(batch.max_vertices):
+    for done in range(batch.max_vertices):
         incoming = (edges * _mix(label + 1).unsqueeze(2)).sum(dim=1)  # [B, N]: sum over predecessors
         outgoing = (edges * _mix(label + 2).unsqueeze(1)).sum(dim=2)  # [B, N]: sum over successors
-        label = _mix(label + 3 * _mix(incoming) + 5 * _mix(outgoing + 7))
+        mixed = _mix(label + 3 * _mix(incoming) + 5 * _mix(outgoing + 7))
+        label = torch.where(batch.num_vertices[:, None] > done, mixed, label)
     return _mix((label * present).sum(dim=1))
 
 
@@ -116,7 +158,9 @@ def _logical_shift(value: Tensor, bits: int) -> Tensor:
 
 
 def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
-    """Graph ``index`` with its types as the node attribute ``type``."""
+    """Graph `index` with its types as the node attribute `type`."""
+    import networkx  # slow to import, and few need it
+
     count = int(batch.num_vertices[index])
     graph = networkx.DiGraph()
     graph.add_nodes_from((vertex, {"type": int(batch.types[index, vertex])}) for vertex in range(count))
@@ -125,11 +169,13 @@ def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
 
 
 def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
-    """Graphs with the node attribute ``type``, renumbered in topological order (ties by the old number).
+    """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number).
 
     Raises:
-        ValueError: a graph has a cycle or more than ``max_vertices`` vertices.
+        ValueError: a graph has a cycle or more than `max_vertices` vertices.
     """
+    import networkx
+
     types = torch.full((len(graphs), max_vertices), NO_VERTEX)
     adjacency = torch.zeros(len(graphs), max_vertices, max_vertices, dtype=torch.bool)
     for index, graph in enumerate(graphs):
@@ -146,9 +192,9 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
     return DagBatch(types, adjacency, torch.tensor([graph.number_of_nodes() for graph in graphs]))
 
 
-def to_pyg(batch: DagBatch):
-    """The graphs as one ``torch_geometric.data.Batch`` with node types in ``x`` (int64 ``[vertices]``)."""
-    from torch_geometric.data import Batch, Data  # slow to import, and only message-passing models need it
+def to_pyg(batch: DagBatch) -> Batch:
+    """The graphs as one `torch_geometric.data.Batch` with node types in `x` (int64 `[vertices]`)."""
+    from torch_geometric.data import Batch, Data  # slow to import
 
     graphs = [
         Data(x=batch.types[i, :count], edge_index=batch.adjacency[i].nonzero().t().contiguous(), num_nodes=count)
@@ -157,8 +203,8 @@ def to_pyg(batch: DagBatch):
     return Batch.from_data_list(graphs)
 
 
-def from_pyg(graphs, max_vertices: int) -> DagBatch:
-    """The inverse of :func:`to_pyg`."""
+def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
+    """The inverse of `to_pyg`."""
     from torch_geometric.utils import to_dense_adj, to_dense_batch
 
     types, present = to_dense_batch(graphs.x, graphs.batch, NO_VERTEX, max_vertices, graphs.num_graphs)
