@@ -254,7 +254,7 @@ case "$1 $2" in
     "--version "*) echo "Python 3.11.0" ;;
     "-m venv") echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
     "-m pip") echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
-    "-m latentnas") shift 2; echo "started with: $*" ;;
+    "-m companion") shift 2; echo "started with: $*" ;;
 esac
 """
 

@@ -279,7 +279,7 @@ def test_figures_whose_tables_a_run_did_not_store_are_left_out(monkeypatch):
     """As with another data source."""
     store()
     two = ("nb201_noise", "nb201_effects")
-    monkeypatch.setattr(plots, "FIGURES", {figure: figures.FIGURES[figure] for figure in two})
+    monkeypatch.setattr(figures, "FIGURES", {figure: figures.FIGURES[figure] for figure in two})
     file = paths.RESULTS / "quick" / "01_search_spaces.json"
     results = json.loads(file.read_text())
     del results["frames"]["nb201_agreement"]
@@ -312,7 +312,7 @@ def test_nothing_to_redraw_says_how_to_get_there(monkeypatch):
     with pytest.raises(FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"):
         figures.redraw("quick")
     store()
-    monkeypatch.setattr(plots, "FIGURES", {"rmse_curve": figures.FIGURES["rmse_curve"]})
+    monkeypatch.setattr(figures, "FIGURES", {"rmse_curve": figures.FIGURES["rmse_curve"]})
     (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
     with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
         figures.redraw("quick")

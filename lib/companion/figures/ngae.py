@@ -108,7 +108,7 @@ def ngae_predictor_scatter(predictions):
     rows = -(-len(panels) // columns)
     figure, axes = new_figure(0.3 + 2.4 * rows, columns, rows, width=COLUMN if columns == 1 else DOUBLE * columns / 3)
     colours = colours_of(predictions.model)
-    low, high = [*predictions[["true", "predicted"]].stack().quantile([0.0005, 0.9995]), -0.3, 0.3]
+    low, high = predictions[["true", "predicted"]].stack().quantile([0.0005, 0.9995]) + np.array([-0.3, 0.3])
     for ax, ((model, _), pairs) in zip(axes.flat, panels):
         ax.axline((0, 0), slope=1, color=INK, linewidth=0.8)
         ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
