@@ -1,13 +1,19 @@
 """Cells drawn as graphs: operations are boxes of one colour each in every space and figure."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
+from numpy.typing import ArrayLike
 
 from latentnas.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, SKY, VERMILLION, YELLOW, styled
+
+Arc = tuple[int, int]  # a skip connection u -> v
 
 OPERATIONS = {  # name without separators: colour of the box, its two lines of text
     "input": (GREY, "in"),
@@ -31,19 +37,27 @@ NODE_STEP, NODE_RADIUS = 1.75, 0.26  # of draw_edge_labelled, in the same unit
 # How far the box of an edge stands above the row of nodes, by the length of the edge and its first node.
 EDGE_HEIGHTS = {(1, 0): 0.0, (1, 1): 0.0, (1, 2): 0.0, (2, 0): 0.9, (2, 1): -0.9, (3, 0): 1.8}
 
+ARROW = {
+    "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
+    "shrinkA": 0,
+    "shrinkB": 0,
+    "mutation_scale": 1,
+    "linewidth": 0.8,
+}
 
-def operation_look(name):
-    """(colour, text) of an operation, the same in every space whatever its separators."""
+
+def operation_look(name: str) -> tuple[str, str]:
+    """Colour and text of an operation, the same in every space whatever its separators."""
     key = name.lower().replace("-bn-relu", "").replace("nor_", "").replace("_", "").replace("-", "")
     return OPERATIONS.get(key, (PALE, name))
 
 
-def arc_sides(arcs):
+def arc_sides(arcs: Sequence[Arc]) -> dict[Arc, int]:
     """+1 (above) or -1 (below) for every arc (u, v) so that few arcs cross; longer arcs choose first."""
     arcs = sorted(arcs, key=lambda arc: (arc[0] - arc[1], arc))
-    sides = {}
+    sides: dict[Arc, int] = {}
 
-    def cost(arc, side):
+    def cost(arc: Arc, side: int) -> tuple[int, int]:
         beside = [other for other, chosen in sides.items() if chosen == side and other != arc]
         crossings = sum(a < arc[0] < b < arc[1] or arc[0] < a < arc[1] < b for a, b in beside)
         return crossings, len(beside)
@@ -54,7 +68,7 @@ def arc_sides(arcs):
     return sides
 
 
-def arc_ports(sides):
+def arc_ports(sides: dict[Arc, int]) -> dict[tuple[Arc, int], float]:
     """Where every arc leaves and enters its boxes: {(arc, vertex): offset from the middle of the box}.
 
     Along an edge of a box, arcs that arrive stand left of arcs that leave, and longer arcs stand outside
@@ -73,7 +87,7 @@ def arc_ports(sides):
     return ports
 
 
-def arc_curve(start, end, side, span):
+def arc_curve(start: float, end: float, side: int, span: int) -> Curve:
     """A curve from the top (or bottom) of one box to that of another that passes outside the boxes between."""
     edge = side * (BOX_HEIGHT / 2 + 0.02)
     # a cubic reaches three quarters of its handles
@@ -85,13 +99,15 @@ def arc_curve(start, end, side, span):
 
 
 @styled
-def draw_cell(ax, types, adjacency, type_names, title=None):
-    """Draws one architecture from left to right: boxes are operations, arrows the flow, arcs the skip
+def draw_cell(
+    ax: Axes, types: ArrayLike, adjacency: ArrayLike, type_names: Sequence[str], title: str | None = None
+) -> None:
+    """Draw one architecture from left to right: boxes are operations, arrows the flow, arcs the skip
     connections.
 
     Args:
-        types: node types [N], -1 where there is no vertex.
-        adjacency: [N, N], adjacency[u, v] the edge u -> v, u < v.
+        types: node types `[N]`, -1 where there is no vertex.
+        adjacency: `[N, N]`, `adjacency[u, v]` the edge u -> v, u < v.
         type_names: name of every type; colours depend on the name alone and so agree between spaces and
             figures.
     """
@@ -100,20 +116,13 @@ def draw_cell(ax, types, adjacency, type_names, title=None):
     edges = [(int(u), int(v)) for u, v in np.argwhere(adjacency[: len(types), : len(types)])]
     sides = arc_sides([(u, v) for u, v in edges if v > u + 1])
     ports = arc_ports(sides)
-    arrow = {
-        "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
-        "shrinkA": 0,
-        "shrinkB": 0,
-        "mutation_scale": 1,
-        "linewidth": 0.8,
-    }
     for u, v in edges:
         if v == u + 1:
             line = Curve([(u + BOX_WIDTH / 2, 0), (v - BOX_WIDTH / 2, 0)])
-            ax.add_patch(FancyArrowPatch(path=line, color=INK, gid=f"edge {u} {v}", **arrow))
+            ax.add_patch(FancyArrowPatch(path=line, color=INK, gid=f"edge {u} {v}", **ARROW))
         else:
             curve = arc_curve(u + ports[(u, v), u], v + ports[(u, v), v], sides[u, v], v - u)
-            ax.add_patch(FancyArrowPatch(path=curve, color=GREY, gid=f"edge {u} {v}", **arrow))
+            ax.add_patch(FancyArrowPatch(path=curve, color=GREY, gid=f"edge {u} {v}", **ARROW))
     for vertex, vertex_type in enumerate(types):
         draw_box(ax, vertex, type_names[vertex_type])
     reach = max((ARC_BASE + ARC_RISE * (v - u) for u, v in sides), default=0)
@@ -126,7 +135,8 @@ def draw_cell(ax, types, adjacency, type_names, title=None):
         ax.set_title(title, loc="center")
 
 
-def draw_box(ax, x, name, y=0.0):
+def draw_box(ax: Axes, x: float, name: str, y: float = 0.0) -> None:
+    """The box of an operation around (x, y)."""
     colour, text = operation_look(name)
     fill = tuple(0.62 + 0.38 * channel for channel in to_rgb(colour))
     ax.add_patch(
@@ -142,7 +152,7 @@ def draw_box(ax, x, name, y=0.0):
         draw_letters(ax, x, middle, line, 0.9 * BOX_WIDTH)
 
 
-def draw_letters(ax, x, y, text, width):
+def draw_letters(ax: Axes, x: float, y: float, text: str, width: float) -> None:
     """One line of text around (x, y), no wider than `width`."""
     outline = TextPath((0, 0), text, size=0.28)
     extent = outline.get_extents()
@@ -152,28 +162,21 @@ def draw_letters(ax, x, y, text, width):
 
 
 @styled
-def draw_edge_labelled(ax, cell, operation_names):
-    """Draws a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge the box of its
+def draw_edge_labelled(ax: Axes, cell: ArrayLike, operation_names: Sequence[str]) -> None:
+    """Draw a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge the box of its
     operation; edges of `none` are dashed.
 
     Args:
-        cell: operations [4, 4], `cell[u, v]` that of the edge u -> v, -1 for no edge.
+        cell: operations `[4, 4]`, `cell[u, v]` that of the edge u -> v, -1 for no edge.
         operation_names: name of every operation.
     """
-    arrow = {
-        "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
-        "shrinkA": 0,
-        "shrinkB": 0,
-        "mutation_scale": 1,
-        "linewidth": 0.8,
-    }
     for u, v in np.argwhere(np.asarray(cell) >= 0).tolist():
         name = operation_names[cell[u, v]]
         colour, style = (PALE, (0, (2, 2))) if name == "none" else (INK, "solid")
         height, middle = EDGE_HEIGHTS[v - u, u], NODE_STEP * (u + v) / 2
         into_box, out_of_box = edge_curves(NODE_STEP * u, NODE_STEP * v, middle, height)
         ax.add_patch(PathPatch(into_box, facecolor="none", edgecolor=colour, linestyle=style, linewidth=0.8))
-        ax.add_patch(FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **arrow))
+        ax.add_patch(FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **ARROW))
         draw_box(ax, middle, name, height)
     for node, text in enumerate(("in", "1", "2", "out")):
         ax.add_patch(Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9))
@@ -184,7 +187,7 @@ def draw_edge_labelled(ax, cell, operation_names):
     ax.axis("off")
 
 
-def edge_curves(start, end, middle, height):
+def edge_curves(start: float, end: float, middle: float, height: float) -> tuple[Curve, Curve]:
     """From the node at `start` to the box at (`middle`, `height`), and from there to the node at `end`."""
     left, right = middle - BOX_WIDTH / 2, middle + BOX_WIDTH / 2
     if height == 0:

@@ -1,5 +1,8 @@
-"""The figures of searches on tables (notebooks 07 and 09)."""
+"""What searches have found after so many queries, against one another."""
 
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from latentnas.plots.style import GREY, MARKERS, colours_of, letter, new_figure, rows_of, styled
@@ -8,7 +11,7 @@ SHOWN_FROM = 20  # queries; what comes before is the luck of the first draws
 
 
 @styled
-def incumbent_curves(curves):
+def incumbent_curves(curves: pd.DataFrame) -> Figure:
     """The best architecture so far against queries: means over runs with 95 % intervals.
 
     One row of panels for each signal, one column for each data set. Columns: dataset, signal ("validation" or
@@ -39,7 +42,7 @@ def incumbent_curves(curves):
 
 
 @styled
-def optimum_found(found):
+def optimum_found(found: pd.DataFrame) -> Figure:
     """In how many runs the best cell had been met after so many queries, one panel a data set.
 
     Columns: dataset, method, query, share (of the runs).
@@ -63,9 +66,9 @@ def optimum_found(found):
     return figure
 
 
-def legend_above(figure, axes):
+def legend_above(figure: Figure, axes: np.ndarray) -> None:
     """One legend for all panels, with each method once."""
-    handles = {}
+    handles: dict = {}
     for ax in axes.flat:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels())))
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=min(len(handles), 4))

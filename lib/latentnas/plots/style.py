@@ -1,9 +1,16 @@
 """One style for all figures: sizes, palette, fonts."""
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from itertools import chain, cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 COLUMN, DOUBLE = 3.5, 7.16  # inches: the width of one and of two columns of a two-column paper
 INK, GREY, PALE = "#222222", "#6B6B6B", "#B0B0B0"
@@ -79,8 +86,8 @@ STYLE = {
 }
 
 
-def styled(function):
-    """Runs a figure function under the one style, whatever the caller's matplotlib settings are."""
+def styled(function: Callable) -> Callable:
+    """Run a figure function under the one style, whatever the caller's matplotlib settings are."""
 
     @wraps(function)
     def drawn(*arguments, **options):
@@ -90,25 +97,27 @@ def styled(function):
     return drawn
 
 
-def new_figure(height, columns=1, rows=1, width=DOUBLE, **options):
-    """(figure, axes [rows, columns]) of `width` x `height` inches."""
+def new_figure(
+    height: float, columns: int = 1, rows: int = 1, width: float = DOUBLE, **options
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes `[rows, columns]` of `width` x `height` inches."""
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
 
-def colours_of(methods):
-    """A colour for every method: fixed for those named above, in order of appearance for the rest."""
-    methods = list(dict.fromkeys(methods))
-    others = [method for method in methods if method not in METHOD_COLOURS]
-    if len(others) > len(OTHER_COLOURS):
-        raise ValueError(
-            f"A figure tells at most {len(OTHER_COLOURS)} methods without a colour of their own apart, but got "
-            f"{len(others)}: {', '.join(others)}. Draw fewer, or give some a colour in plots.style.METHOD_COLOURS."
-        )
-    return {**METHOD_COLOURS, **dict(zip(others, OTHER_COLOURS))}
+def colours_of(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for every method: fixed for those named above, in order of appearance for the rest. The first five of
+    these are easy to tell apart."""
+    others = [method for method in dict.fromkeys(methods) if method not in METHOD_COLOURS]
+    more = chain(OTHER_COLOURS, cycle(to_hex(colour) for colour in plt.colormaps["tab20"].colors))
+    return {**METHOD_COLOURS, **dict(zip(others, more))}
 
 
-def rows_of(frame, *columns):
-    """The frame, once it is sure to have these columns and at least one row."""
+def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The frame itself.
+
+    Raises:
+        ValueError: a column is missing, or there is no row.
+    """
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(
@@ -120,19 +129,19 @@ def rows_of(frame, *columns):
     return frame
 
 
-def letter(axes, titles):
+def letter(axes: Sequence[Axes] | np.ndarray, titles: Iterable[str]) -> None:
     """Panel titles (a), (b), ... in reading order."""
     for number, (ax, title) in enumerate(zip(np.ravel(axes), titles)):
         ax.set_title(f"({'abcdefghijkl'[number]})  {title}")
 
 
-def signed(value):
+def signed(value: float) -> str:
     """A number with two digits and its sign, with the long minus that axes have."""
     return f"{value:+.2f}".replace("-", "−")
 
 
-def pareto_front(cost, value):
-    """The points [k, 2] that no other point beats in both: least cost first, value rising."""
+def pareto_front(cost: ArrayLike, value: ArrayLike) -> np.ndarray:
+    """The points `[k, 2]` that no other point beats in both: least cost first, value rising."""
     points = np.column_stack([cost, value])
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]
     best_before = np.concatenate([[-np.inf], np.maximum.accumulate(points[:, 1])[:-1]])
