@@ -1,8 +1,12 @@
 """What the tests of several models share: small random graphs, plain layers, comparing gradients."""
 
+import itertools
+
+import pytest
 import torch
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.train import fit
 
 
 def random_dags(count, seed=0, num_types=5, num_vertices=7, input_type=0, output_type=1):
@@ -64,3 +68,23 @@ def assert_same_gradients(model, loss, expected, tolerance):
     for name, fast, slow in zip(names, *gradients, strict=True):
         assert slow.abs().max() > 0, name
         torch.testing.assert_close(fast, slow, rtol=10 * tolerance, atol=tolerance, msg=name)
+
+
+def fit_in_two_sittings(build, config, directory, monkeypatch, steps, device="cpu"):
+    """Train what `build` gives, a model, graphs and labels; cut off after so many steps, resumed by another model."""
+    monkeypatch.setattr("latentnas.train.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    done, step = itertools.count(), torch.optim.AdamW.step
+
+    def stop(*arguments, **named):
+        if next(done) == steps:
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.AdamW, "step", stop)
+        fit(*build(), config, directory, device=device)
+    model, batch, targets = build()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1.0)  # other initial weights must not matter
+    return model, fit(model, batch, targets, config, directory, device=device)

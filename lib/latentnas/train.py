@@ -246,7 +246,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     with safe_open(path, framework="pt") as file:
         _check(file.metadata().get("model"), _description(model), path)
-        _load_tensors(model, {name: file.get_tensor(name) for name in file})
+        _load_tensors(model, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no dictionary)
 
 
 def _save_state(model, optimizers, config, directory: Path, history: list[dict]) -> None:
@@ -269,7 +269,7 @@ def _resume(model, optimizers, config, directory: Path) -> list[dict]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         _check(metadata.get("run"), _description(model, config), path)
-        tensors = {name: file.get_tensor(name) for name in file}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
     _load_tensors(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for name, value in tensors.items():

@@ -317,7 +317,7 @@ class _State:
             return []
         with safe_open(self.path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
         if metadata.get("run") != self.description:
             raise ValueError(
                 f"The checkpoint {self.path} belongs to another training. It holds {metadata.get('run')}, "

@@ -1,0 +1,175 @@
+"""A pretended accelerator for computers without one: real numbers, an accelerator's rules about devices.
+
+Inside `pretended_device()` the device `"lazy"`, which autograd knows in every build of PyTorch, can hold tensors. Each
+is a shell around a CPU tensor. Operators run on the CPU, but what an accelerator refuses is refused: operands or
+indices on two devices, a generator of another device, NumPy. What makes the host wait is counted in `WAITS`, by
+operator and by the line of latentnas that asked.
+"""
+
+import contextlib
+import sys
+from collections import Counter
+from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+DEVICE = torch.device("lazy", 0)
+COPIES = {"_to_copy", "copy_"}
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
+STRICT = {
+    "cat",
+    "stack",
+    "gather",
+    "scatter",
+    "scatter_",
+    "index_select",
+    "mm",
+    "bmm",
+    "addmm",
+}  # no CPU scalars either
+RESHAPING = {"squeeze_", "unsqueeze_", "transpose_", "t_", "as_strided_"}
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal"}
+WAITS = Counter()
+AUTOCAST = torch.autocast
+
+
+class DeviceMismatch(RuntimeError):
+    """Tensors or generators of two devices met."""
+
+
+class DeviceTensor(torch.Tensor):
+    """A tensor on the pretended device; its numbers are in `host`."""
+
+    @staticmethod
+    def __new__(cls, host):
+        with torch._C._DisableTorchDispatch():
+            shell = torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device="meta")
+        tensor = torch.Tensor._make_subclass(cls, shell, False, dispatch_device=True, device_for_backend_keys=DEVICE)
+        tensor.host = host
+        return tensor
+
+    @property
+    def device(self):
+        return DEVICE
+
+    def numpy(self, *args, **options):
+        raise DeviceMismatch("NumPy cannot read a tensor of an accelerator: use .cpu() first")
+
+    __array__ = numpy
+
+    def tolist(self):
+        _count_wait("tolist")
+        return self.host.tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, operator, types, args=(), kwargs=None):
+        return _run(operator, args, kwargs or {})
+
+
+class DeviceGenerator(torch._C.Generator):
+    """`torch.Generator`, also for the pretended device."""
+
+    def __new__(cls, device="cpu"):
+        generator = super().__new__(cls, "cpu")
+        generator.place = torch.device(device).type
+        return generator
+
+    def __init__(self, device="cpu"): ...
+
+    def manual_seed(self, seed):
+        super().manual_seed(seed)
+        return self
+
+
+class _Factories(TorchDispatchMode):
+    """Lets operators that take no tensors make some on the device."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        return _run(operator, args, kwargs or {})
+
+
+class _Calls(TorchFunctionMode):
+    """Refuses a generator of another device than what it fills, and makes tensors of Python's numbers."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        leaves = tree_leaves((args, kwargs))
+        for generator in (leaf for leaf in leaves if isinstance(leaf, torch._C.Generator)):
+            tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+            device = kwargs.get("device") or (tensors[0].device if tensors else "cpu")
+            if torch.device(device).type != getattr(generator, "place", "cpu"):
+                raise DeviceMismatch(f"{function.__name__}: the generator is not on {device}, where the result is")
+        if function in (torch.tensor, torch.as_tensor) and _on_device(kwargs):
+            return function(*args, **kwargs | {"device": "cpu"}).to(DEVICE)
+        return function(*args, **kwargs)
+
+
+def _autocast(device_type, *args, **options):
+    """`torch.autocast`, which has no rules for the pretended device: everything stays in fp32 there."""
+    return contextlib.nullcontext() if device_type == DEVICE.type else AUTOCAST(device_type, *args, **options)
+
+
+@contextlib.contextmanager
+def pretended_device():
+    """The pretended device, usable inside; its counts of `WAITS` begin anew."""
+    overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter's data cannot change its class
+    WAITS.clear()
+    fused = "torch.optim.optimizer._get_fused_kernels_supported_devices"
+    try:
+        with mock.patch("torch.Generator", DeviceGenerator), mock.patch("torch.autocast", _autocast):  # noqa: SIM117
+            with mock.patch(fused, lambda: ["cpu", DEVICE.type]), _Factories(), _Calls():
+                yield DEVICE
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
+
+
+def _on_device(kwargs):
+    return torch.device(kwargs.get("device") or "cpu").type == DEVICE.type
+
+
+def _run(operator, args, kwargs):
+    if operator is torch.ops.prim.device.default:
+        return DEVICE
+    name = operator._schema.name.split("::")[1]
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    here = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+    stays = isinstance(args[0], DeviceTensor) if name == "copy_" else bool(here) and kwargs.get("device") is None
+    if here and name not in COPIES:
+        _check(name, args, tensors)
+    masks = name in INDEXING and any(isinstance(i, DeviceTensor) and i.dtype == torch.bool for i in args[1])
+    if here and (name in WAITING or masks or (name in COPIES and not (stays or _on_device(kwargs)))):
+        _count_wait(name)
+    stays, kwargs = stays or _on_device(kwargs), kwargs | ({"device": "cpu"} if _on_device(kwargs) else {})
+    inner = tree_map(lambda value: value.host if isinstance(value, DeviceTensor) else value, (args, kwargs))
+    with torch._C._DisableTorchDispatch():
+        result = operator(*inner[0], **inner[1])
+    if not stays:
+        return result
+    if name in RESHAPING:  # the shell follows
+        args[0].data = DeviceTensor(result)
+    changed = {id(tensor.host): tensor for tensor in here} if operator._schema.is_mutable else {}
+    wrap = lambda value: changed[id(value)] if id(value) in changed else DeviceTensor(value)  # noqa: E731
+    return tree_map(lambda value: wrap(value) if isinstance(value, torch.Tensor) else value, result)
+
+
+def _check(name, args, tensors):
+    """Raises DeviceMismatch for what an accelerator refuses: only scalars and indices may lie on the CPU."""
+    if name in INDEXING:  # of the target and, if any, of the values
+        refused = [value for value in (args[0], *args[2:3]) if not isinstance(value, DeviceTensor) and value.dim()]
+    else:
+        others = [tensor for tensor in tensors if not isinstance(tensor, DeviceTensor)]
+        refused = [tensor for tensor in others if tensor.dim() or name in STRICT]
+    if refused:
+        places = [f"{list(tensor.shape)} on {tensor.device}" for tensor in tensors]
+        raise DeviceMismatch(f"{name}: tensors of two devices: {', '.join(places)}")
+
+
+def _count_wait(name):
+    frame = sys._getframe()
+    while frame.f_back and "/latentnas/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    WAITS[f"{name} {frame.f_code.co_filename.rsplit('/latentnas/')[-1]}:{frame.f_lineno}"] += 1
