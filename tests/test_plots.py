@@ -1,5 +1,6 @@
 """The figures: same bytes every time, nothing hidden behind boxes, and all of them from stored tables alone."""
 
+import itertools
 import json
 
 import matplotlib.pyplot as plt
@@ -8,8 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from companion import figures, paths
-from companion.figures.ngae import PUBLISHED
+from companion import paths
+from companion.figures import redraw as drawing
+from companion.figures import save
+from companion.figures.e2nas import one_shot_again
+from companion.figures.ngae_architectures import ngae_top_cells
+from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
+from companion.figures.redraw import redraw, stored_figures
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
 from latentnas.plots.style import colours_of
@@ -34,9 +40,20 @@ def tables():
     """Small tables for each figure."""
     rng = np.random.default_rng(0)
     history = [
-        {"epoch": e, "vertices": 3 / e, "edges": 5 / e, "kl": 10 + e, "performance": p, "complexity": p, "model": model, "seed": seed}
-        for model, p in (("NGAE", 0.5), ("D-VAE", np.nan)) for seed in (0, 1) for e in (1, 2, 3)
-    ]  # fmt: skip
+        {
+            "epoch": e,
+            "vertices": 3 / e,
+            "edges": 5 / e,
+            "kl": 10 + e,
+            "performance": p,
+            "complexity": p,
+            "model": model,
+            "seed": seed,
+        }
+        for model, p in (("NGAE", 0.5), ("D-VAE", np.nan))
+        for seed in (0, 1)
+        for e in (1, 2, 3)
+    ]
     n = 60
     points = {"x": rng.normal(size=n), "y": rng.normal(size=n), "accuracy": 0.73 + 0.01 * rng.random(n)}
     points |= {"split": ["train", "train", "test"] * 20, "model": ["NGAE"] * 30 + ["D-VAE"] * 30}
@@ -47,12 +64,23 @@ def tables():
     ]
     trajectories = [
         {"start": i, "step": t, "performance": t, "complexity": -t, "judged": 0.74 if i else np.nan, "variant": variant}
-        for variant in ("NGAE", "single step") for i in range(3) for t in range(3)
-    ]  # fmt: skip
+        for variant in ("NGAE", "single step")
+        for i in range(3)
+        for t in range(3)
+    ]
     cells = [
-        {"method": method, "rank": rank, "arch": EVERY_SKIP, "judged": 0.745, "table_accuracy": known, "flops": 3e8, "params": 2e6}
-        for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan)) for rank in (1, 2, 3)
-    ]  # fmt: skip
+        {
+            "method": method,
+            "rank": rank,
+            "arch": EVERY_SKIP,
+            "judged": 0.745,
+            "table_accuracy": known,
+            "flops": 3e8,
+            "params": 2e6,
+        }
+        for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan))
+        for rank in (1, 2, 3)
+    ]
     front = {
         "judged": [0.74, 0.75, 0.73],
         "flops": [1e8, 2e8, 3e8],
@@ -67,8 +95,9 @@ def tables():
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
         {"measure": measure, "cost": cost, "accuracy": value, "count": count}
-        for measure in ("FLOPs", "complexity") for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
-    ]  # fmt: skip
+        for measure in ("FLOPs", "complexity")
+        for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
+    ]
     spaces = {
         "enas_accuracy": [
             {"accuracy": [0.70, 0.71, 0.72], "count": [3, 0, 5]},
@@ -94,9 +123,15 @@ def tables():
     spaces |= nasbench_tables() | search_tables()
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables()
     frames = {
-        "training_curves": history, "latent_map": points, "predictor_scatter": predictions, "rmse_curve": curve,
-        "ascent": trajectories, "top_cells": cells, "front": front, "truth": truth,
-    }  # fmt: skip
+        "training_curves": history,
+        "latent_map": points,
+        "predictor_scatter": predictions,
+        "rmse_curve": curve,
+        "ascent": trajectories,
+        "top_cells": cells,
+        "front": front,
+        "truth": truth,
+    }
     frames = spaces | {figure: [frame] for figure, frame in frames.items()}
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
 
@@ -111,7 +146,11 @@ def crlso_tables():
         ],
         "level_sets": [
             [{"space": name, "x": x, "y": y, "accuracy": 0.9 + x / 100} for name in spaces for x, y in grid],
-            [{"space": name, "x": x, "y": y, "predicted": 0.9 - (x * x + y * y) / 100} for name in spaces for x, y in grid],
+            [
+                {"space": name, "x": x, "y": y, "predicted": 0.9 - (x * x + y * y) / 100}
+                for name in spaces
+                for x, y in grid
+            ],
         ],
         "ablations": [
             [
@@ -120,7 +159,7 @@ def crlso_tables():
                 for number in (0, 1)
             ]
         ],
-    }  # fmt: skip
+    }
 
 
 def svge_tables():
@@ -143,18 +182,20 @@ def one_shot_tables():
     spread = {"mean": 0.02, "low": 0.01, "high": 0.03}
     lines = [
         dict(method=method, epoch=epoch, visited=3 * epoch, **spread)
-        for method in ("uniform cells", "E2NAS") for epoch in (10, 20)
-    ]  # fmt: skip
+        for method in ("uniform cells", "E2NAS")
+        for epoch in (10, 20)
+    ]
     found = [
         dict(group=group, method=method, handed_in=way, gap=gap, **spread)
         for group, method in (("searches", "E2NAS"), ("changed", "as released"))
-        for way in ("the best", "by loss", "the last", "the best of ten") for gap in (0.01, 0.5)
-    ]  # fmt: skip
+        for way in ("the best", "by loss", "the last", "the best of ten")
+        for gap in (0.01, 0.5)
+    ]
     lists = [
         dict(group=group, method=method, length=length, **spread)
         for group, method in (("searches", "E2NAS"), ("changed", "as released"), ("random", "random cells"))
         for length in (1, 10, 100)
-    ]  # fmt: skip
+    ]
     again = [
         {"group": g, "in_table": 0.93, "again": 0.92, "low": 0.91, "high": 0.925}
         for g in ("highest", "E2NAS", "others", "largest")
@@ -192,10 +233,21 @@ def nasbench_tables():
     ]
     alone = [{"shared": value, "from_scratch": 0.9} for value in (0.7, 0.8)]
     return {
-        "bundled": [named[:6], [dict(rank=rank, **spread) for rank in (25, 75)], shares[:3], levels[:3], effects[:4], alone],
+        "bundled": [
+            named[:6],
+            [dict(rank=rank, **spread) for rank in (25, 75)],
+            shares[:3],
+            levels[:3],
+            effects[:4],
+            alone,
+        ],
         "nb201_accuracy": [named, [{"dataset": name, "best": 0.925} for name in sets]],
         "nb201_noise": [
-            [{"dataset": name, "rank": rank, "low": 0.001, "median": 0.002, "high": 0.01} for name in sets for rank in (25, 75)],
+            [
+                {"dataset": name, "rank": rank, "low": 0.001, "median": 0.002, "high": 0.01}
+                for name in sets
+                for rank in (25, 75)
+            ],
             shares,
             [{"dataset": name, "kind": kind, "deviation": 0.01} for name in sets for kind in ("all cells", "runs")],
         ],
@@ -207,7 +259,7 @@ def nasbench_tables():
             [{"params": p, "count": 5} for p in (0.25, 0.5, 1, 2)],
         ],
         "nb101_accuracy": [bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
-    }  # fmt: skip
+    }
 
 
 def search_tables():
@@ -238,9 +290,11 @@ def extrapolation_tables():
     density = [{"method": m, "rank": r, "accuracy": a, "count": c} for m in methods for r, a, c in bins]
     unseen = [
         {"operation": operation, "cells": cells, "reader": reader, "seed": seed, "kendall": 0.5 - 0.1 * seed}
-        for operation in ("nor_conv_1x1", "none") for cells in ("with", "without")
-        for reader in methods for seed in (0, 1)
-    ]  # fmt: skip
+        for operation in ("nor_conv_1x1", "none")
+        for cells in ("with", "without")
+        for reader in methods
+        for seed in (0, 1)
+    ]
     deeper = [{"group": g, "predicted": 0.8, "measured": m} for g, m in (("drawn", 0.7), ("drawn", 0.8), ("top", 0.9))]
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
     return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
@@ -248,8 +302,9 @@ def extrapolation_tables():
 
 def store(profile="quick"):
     """What the notebooks leave behind: the tables, and a results file each."""
-    for figure, group in tables().items():
-        notebook, frames, _ = figures.FIGURES[figure]
+    drawn = tables()
+    for (notebook, figure), (frames, _) in stored_figures().items():
+        group = drawn[figure]
         folder = paths.RESULTS / profile / notebook
         folder.mkdir(parents=True, exist_ok=True)
         for frame, table in zip(frames, group, strict=True):
@@ -266,31 +321,41 @@ def store(profile="quick"):
         folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
 
 
+@pytest.fixture
+def keep(monkeypatch):
+    """A function that leaves `redraw` the named figures only."""
+
+    def only(*names):
+        kept = {key: stored for key, stored in stored_figures().items() if key[1] in names}
+        monkeypatch.setattr(drawing, "stored_figures", lambda: kept)
+
+    return only
+
+
 def test_every_figure_is_drawn_anew_from_stored_tables():
     store()
-    names = figures.redraw("quick")
-    assert len(names) == len(figures.FIGURES)
+    names = redraw("quick")
+    assert len(names) == len(stored_figures())
     assert "02_ngae_latent_space_training_curves" in names
     written = {file.name for file in (paths.FIGURES / "quick").iterdir()}
     assert written == {f"{name}{suffix}" for name in names for suffix in (".png", ".pdf")}
 
 
-def test_figures_whose_tables_a_run_did_not_store_are_left_out(monkeypatch):
+def test_figures_whose_tables_a_run_did_not_store_are_left_out(keep):
     """As with another data source."""
     store()
-    two = ("nb201_noise", "nb201_effects")
-    monkeypatch.setattr(figures, "FIGURES", {figure: figures.FIGURES[figure] for figure in two})
+    keep("nb201_noise", "nb201_effects")
     file = paths.RESULTS / "quick" / "01_search_spaces.json"
     results = json.loads(file.read_text())
     del results["frames"]["nb201_agreement"]
     file.write_text(json.dumps(results))
-    assert figures.redraw("quick") == ["01_search_spaces_nb201_effects"]
+    assert redraw("quick") == ["01_search_spaces_nb201_effects"]
 
 
 def test_figures_are_the_same_bytes_every_time():
     def draw():
-        figure = figures.ngae_predictor_scatter(tables()["predictor_scatter"][0])
-        figures.save(figure, "scatter", "quick", "public data")
+        figure = ngae_predictor_scatter(tables()["predictor_scatter"][0])
+        save(figure, "scatter", "quick", "public data")
         return [(paths.FIGURES / "quick" / f"scatter{suffix}").read_bytes() for suffix in (".png", ".pdf")]
 
     first = draw()
@@ -300,29 +365,27 @@ def test_figures_are_the_same_bytes_every_time():
 
 
 def test_the_foot_names_profile_and_data():
-    figure = figures.save(
-        figures.ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)"
-    )
+    figure = save(ngae_rmse_curve(tables()["rmse_curve"][0]), "curve", "smoke", "public data (ENAS, 19,020)")
     assert figure.texts[-1].get_text() == "profile smoke · public data (ENAS, 19,020)"
     assert (paths.FIGURES / "smoke" / "curve.png").is_file()
     assert plt.get_fignums() == [], "a saved figure must not be shown a second time by a notebook"
 
 
-def test_nothing_to_redraw_says_how_to_get_there(monkeypatch):
+def test_nothing_to_redraw_says_how_to_get_there(keep):
     with pytest.raises(FileNotFoundError, match="no results of the profile 'quick'.*run_all.sh --profile quick"):
-        figures.redraw("quick")
+        redraw("quick")
     store()
-    monkeypatch.setattr(figures, "FIGURES", {"rmse_curve": figures.FIGURES["rmse_curve"]})
+    keep("rmse_curve")
     (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
     with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
-        figures.redraw("quick")
+        redraw("quick")
 
 
 def test_a_table_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="mean_line is missing"):
-        figures.ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
+        ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
     with pytest.raises(ValueError, match="no rows"):
-        figures.ngae_ascent(tables()["ascent"][0].iloc[:0])
+        ngae_ascent(tables()["ascent"][0].iloc[:0])
 
 
 def draw(types, edges, type_names=ENAS.type_names):
@@ -366,7 +429,7 @@ def test_arcs_that_would_cross_go_to_different_sides():
     assert sides[0, 2] != sides[1, 3]
     crossing = [(0, 2), (1, 3), (2, 4), (3, 5), (4, 6)]  # a chain: two sides are enough for all
     sides = arc_sides(crossing)
-    assert all(sides[a] != sides[b] for a, b in zip(crossing, crossing[1:]))
+    assert all(sides[a] != sides[b] for a, b in itertools.pairwise(crossing))
 
 
 def test_positions_without_a_vertex_are_not_drawn():
@@ -394,7 +457,7 @@ def test_a_cell_with_operations_on_edges_shows_all_six_and_hides_none_behind_a_b
     assert set(arrows) == {f"edge {u} {v}" for v in range(4) for u in range(v)}
     assert [gid for gid, arrow in arrows.items() if arrow.get_linestyle() != "solid"] == ["edge 0 3"]  # none
     (low, high), (left, right) = ax.get_ylim(), ax.get_xlim()
-    for (span, u), height in EDGE_HEIGHTS.items():
+    for (span, u), _height in EDGE_HEIGHTS.items():
         pieces = arrows[f"edge {u} {u + span}"].get_path().transformed(ax.transData).to_polygons(closed_only=False)
         x, y = ax.transData.inverted().transform(np.vstack(pieces)).T
         assert (x > left).all() and (x < right).all() and (y > low).all() and (y < high).all()
@@ -416,7 +479,7 @@ def test_published_errors_are_drawn_where_the_table_has_them():
     published = pd.DataFrame({"epoch": [100, 200], "rmse": [0.605, 0.427], "model": PUBLISHED, "mean_line": 0.976})
 
     def shown(curve):
-        [ax] = figures.ngae_rmse_curve(curve).axes
+        [ax] = ngae_rmse_curve(curve).axes
         return {line.get_label(): line.get_xydata().tolist() for line in ax.lines}, [
             text.get_text() for text in ax.texts
         ]
@@ -429,10 +492,10 @@ def test_published_errors_are_drawn_where_the_table_has_them():
 
 def test_cells_name_what_their_accuracies_are():
     [cells] = tables()["top_cells"]
-    judged = [ax.get_title() for ax in figures.ngae_top_cells(cells).axes]
+    judged = [ax.get_title() for ax in ngae_top_cells(cells).axes]
     assert judged[0].startswith("judged 74.50 %, table 74.80 %\n")
     assert judged[3].startswith("judged 74.50 %, not in the table\n")
-    measured = [ax.get_title() for ax in figures.ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
+    measured = [ax.get_title() for ax in ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
     assert measured[0].startswith("shared weights 74.50 %, from scratch 90.00 %\n")
     assert measured[1].startswith("shared weights 74.50 %\n")
 
@@ -444,5 +507,5 @@ def test_pareto_front():
 
 def test_cells_far_below_the_highest_are_left_out():
     cells = pd.DataFrame({"group": "found", "in_table": [0.93, 0.91, 0.88], "again": 0.9, "low": 0.89, "high": 0.91})
-    marks, line = figures.one_shot_again(cells).axes[0].lines
+    marks, _line = one_shot_again(cells).axes[0].lines
     assert marks.get_xdata().tolist() == pytest.approx([93, 91])

@@ -164,11 +164,11 @@ def figures(options):
             f"yet{f' for profile {options.profile}' if options.profile else ''}. "
             "Run the notebooks first: ./run_all.sh"
         )
-    from companion import figures as plots  # imports matplotlib
+    from companion.figures.redraw import redraw  # imports matplotlib
 
     try:
         for label in labels:
-            plots.redraw(label)
+            redraw(label)
     except FileNotFoundError as error:  # a table that a figure needs is gone; the message says how to make it
         print(error, file=sys.stderr)
         return 1

@@ -2,7 +2,8 @@
 `latentnas.paths`.
 """
 
-from latentnas.paths import OUTPUT, ROOT, atomic_write
+from latentnas.paths import OUTPUT, ROOT
+from latentnas.paths import atomic_write as atomic_write
 
 NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
 PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds

@@ -2,8 +2,12 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from companion.figures import StoredFigure
+from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.style import (
     BLUE,
     DOUBLE,
@@ -25,7 +29,7 @@ LEVELS = 9  # contours
 
 
 @styled
-def crlso_convexity(gaps, ends):
+def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Left: how far Jensen's inequality holds, pair by pair. Right: at what height gradient ascents end.
 
     Columns of `gaps`: network, quantile (of the pairs, 0 to 1), gap (standard deviations of the predictions;
@@ -56,7 +60,7 @@ def crlso_convexity(gaps, ends):
 
 
 @styled
-def crlso_latent_map(points, levels):
+def crlso_latent_map(points: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """A plane through each latent space: cells coloured by accuracy, lines of equal predicted accuracy.
 
     Columns of `points`: space, x, y, accuracy (fraction). Of `levels`: space, x, y (a grid), predicted
@@ -90,7 +94,7 @@ def crlso_latent_map(points, levels):
 
 
 @styled
-def crlso_ablations(ablations):
+def crlso_ablations(ablations: pd.DataFrame) -> Figure:
     """What a search loses against the optimum, and how good its proposals are, when one thing is changed; a dot
     a run and the mean as a line.
 
@@ -125,3 +129,13 @@ def crlso_ablations(ablations):
         axes[0].plot([], [], color=colour, linewidth=2, label=group)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
     return figure
+
+
+NOTEBOOK = "07_crlso"
+FIGURES: dict[str, StoredFigure] = {
+    "convexity": (("gaps", "ends"), crlso_convexity),
+    "level_sets": (("points", "levels"), crlso_latent_map),
+    "against_baselines": (("curves",), incumbent_curves),
+    "optimum_met": (("found",), optimum_found),
+    "ablations": (("ablations",), crlso_ablations),
+}

@@ -1,15 +1,24 @@
 """The figure of the tables that come with the project (notebook 01)."""
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures.nasbench import only_the_best
-from companion.figures.spaces import heat
+from companion.figures.shared import heat
 from latentnas.plots.style import BLUE, GREY, INK, ORANGE, letter, new_figure, rows_of, styled
 
 
 @styled
-def bundled_tables(histogram, noise, agreement, levels, effects, shared):
+def bundled_tables(
+    histogram: pd.DataFrame,
+    noise: pd.DataFrame,
+    agreement: pd.DataFrame,
+    levels: pd.DataFrame,
+    effects: pd.DataFrame,
+    shared: pd.DataFrame,
+) -> Figure:
     """digits-nb201 in five panels: what accuracies there are, how noisy they are, whether two trainings agree, what
     FLOPs buy and what each operation does; and how far the shared weights of digits-enas can be trusted.
 

@@ -2,8 +2,12 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
+from companion.figures import StoredFigure
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
     BLUE,
@@ -25,7 +29,7 @@ GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
 
 
 @styled
-def one_shot_curves(curves):
+def one_shot_curves(curves: pd.DataFrame) -> Figure:
     """Left: what the cell that a search stands at is worth. Right: how many cells it has visited.
 
     Columns: method, epoch, mean, low, high (true test accuracy, fractions), visited (different cells so far).
@@ -51,7 +55,7 @@ def one_shot_curves(curves):
 
 
 @styled
-def one_shot_found(found):
+def one_shot_found(found: pd.DataFrame) -> Figure:
     """How far the cells found lie below the best of the table: a dot a run, mean and 95 % interval.
 
     Columns: group, method, handed_in (up to four ways to choose at the end: drawn full, hollow, pale and half),
@@ -87,14 +91,14 @@ def one_shot_found(found):
     return figure
 
 
-def _filling(rank, colour):
+def _filling(rank: int, colour: str) -> dict:
     if rank == 3:
         return {"fillstyle": "bottom", "markerfacecoloralt": "white"}
     return {"markerfacecolor": (colour, "white", (colour, 0.35))[rank]}
 
 
 @styled
-def one_shot_lists(lists):
+def one_shot_lists(lists: pd.DataFrame) -> Figure:
     """How far the best of a list lies below the best of the table when its cells are trained on their own, by the
     length of the list, one panel a group; the band is the 95 % interval of E2NAS.
 
@@ -135,10 +139,11 @@ def one_shot_lists(lists):
 
 
 @styled
-def one_shot_again(cells):
-    """What cells reach when they are trained again, against the accuracy that the table has: a mark a cell, and the 95 %
-    interval of the mean over the new seeds; a cell on the dotted line has had neither good nor bad luck in the table.
-    Cells more than three points below the highest are not drawn.
+def one_shot_again(cells: pd.DataFrame) -> Figure:
+    """What cells reach when they are trained again, against the accuracy that the table has.
+
+    A mark a cell, and the 95 % interval of the mean over the new seeds; a cell on the dotted line has had neither
+    good nor bad luck in the table. Cells more than three points below the highest are not drawn.
 
     Columns: group (of up to four), in_table, again, low, high (fractions of test accuracy).
     """
@@ -160,7 +165,7 @@ def one_shot_again(cells):
 
 
 @styled
-def shared_weights(ranking, forgetting):
+def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
     """Left: how well shared weights rank cells, over training. Right: what cells lose after the visit.
 
     Columns of `ranking`: method, epoch, mean, low, high (Kendall's tau). Of `forgetting`: method, epoch (of
@@ -185,7 +190,17 @@ def shared_weights(ranking, forgetting):
     return figure
 
 
-def _band(ax, line, colour, label):
+def _band(ax: Axes, line: pd.DataFrame, colour: str, label: str) -> None:
     """A mean and its interval over the column `epoch`."""
     ax.plot(line.epoch, line["mean"], color=colour, label=label, marker="o", markersize=2)
     ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+
+
+NOTEBOOK = "08_e2nas"
+FIGURES: dict[str, StoredFigure] = {
+    "cells_found": (("found",), one_shot_found),
+    "short_lists": (("lists",), one_shot_lists),
+    "trained_again": (("again",), one_shot_again),
+    "search_curves": (("curves",), one_shot_curves),
+    "shared_weights": (("ranking", "forgetting"), shared_weights),
+}

@@ -1,9 +1,13 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from companion.figures import StoredFigure
+from latentnas.plots.search import incumbent_curves
 from latentnas.plots.style import (
     BLUE,
     GREEN,
@@ -25,7 +29,7 @@ LOWEST_SHOWN = 0.85  # accuracy; the few cells that hardly learn lie below
 
 
 @styled
-def larger_cells(density, curves):
+def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Cells larger than any that was learned: true accuracy by the rank they were given, and that of the first k.
 
     Columns of `density`: method, rank (share of the cells ranked higher, middle of a bin, 0 to 1), accuracy (middle
@@ -65,7 +69,7 @@ def larger_cells(density, curves):
 
 
 @styled
-def unseen_operation(table):
+def unseen_operation(table: pd.DataFrame) -> Figure:
     """How well cells are ordered with and without an operation that no label or training graph had: a dot a seed.
 
     Columns: operation, cells ("without" or "with" it), reader, seed, kendall.
@@ -90,7 +94,7 @@ def unseen_operation(table):
 
 
 @styled
-def deeper_architectures(points):
+def deeper_architectures(points: pd.DataFrame) -> Figure:
     """Left: predicted against measured accuracy of architectures deeper than those learned. Right: the measured ones.
 
     Columns: group (in order of appearance), predicted, measured (fractions).
@@ -116,3 +120,12 @@ def deeper_architectures(points):
     letter(axes, ["Predicted and measured", "Measured, by group"])
     figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper left", ncols=len(groups))
     return figure
+
+
+NOTEBOOK = "06_extrapolation"
+FIGURES: dict[str, StoredFigure] = {
+    "latent_searches": (("curves",), incumbent_curves),
+    "larger_cells": (("density", "first_k"), larger_cells),
+    "unseen_operation": (("held_out",), unseen_operation),
+    "deeper": (("deeper",), deeper_architectures),
+}

@@ -1,11 +1,17 @@
 """The figures of the NAS-Bench-201 and NAS-Bench-101 spaces and tables (notebook 01)."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from companion.figures.spaces import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
+from companion.figures.shared import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
 from latentnas.plots.cells import draw_cell, draw_edge_labelled
 from latentnas.plots.style import (
     BLUE,
@@ -28,7 +34,7 @@ SHARES = (100, 50, 20, 10, 5, 2, 1)  # per cent, the ticks of "only the best …
 MILLIONS = (0.3, 1, 3, 10, 30)  # of parameters, the ticks of NAS-Bench-101
 
 
-def plain_log_axis(axis, ticks):
+def plain_log_axis(axis: Axis, ticks: Sequence[float]) -> None:
     """Plain numbers at these places of a logarithmic axis, instead of powers of ten."""
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -39,7 +45,7 @@ def plain_log_axis(axis, ticks):
 
 
 @styled
-def nb201_views(cells):
+def nb201_views(cells: pd.DataFrame) -> Figure:
     """Cells of NAS-Bench-201 in three ways: text, operations on edges, operations on vertices. Column: arch."""
     cells = rows_of(cells, "arch")
     figure = plt.figure(figsize=(DOUBLE, 1.75 * len(cells)), layout="constrained")
@@ -53,7 +59,7 @@ def nb201_views(cells):
 
 
 @styled
-def nb201_cells(cells):
+def nb201_cells(cells: pd.DataFrame) -> Figure:
     """A few cells of NAS-Bench-201, drawn. Columns: label, arch, accuracy (fraction), flops, params."""
     cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
     rows = -(-len(cells) // 3)
@@ -66,12 +72,12 @@ def nb201_cells(cells):
     return figure
 
 
-def edge_labelled(text):
+def edge_labelled(text: str) -> tuple[np.ndarray, Sequence[str]]:
     return NASBENCH201.edge_labelled(NASBENCH201.numbers([text]))[0], NASBENCH201.operation_names
 
 
 @styled
-def nb201_accuracy(histogram, optima):
+def nb201_accuracy(histogram: pd.DataFrame, optima: pd.DataFrame) -> Figure:
     """What accuracies the table holds, one panel a data set.
 
     Columns of `histogram`: dataset, signal (such as "test"), accuracy (lower end of the bin, fraction; equal
@@ -100,7 +106,7 @@ def nb201_accuracy(histogram, optima):
     return figure
 
 
-def only_the_best(ax):
+def only_the_best(ax: Axes) -> None:
     """An axis that narrows from all cells to the best per cent of them."""
     ax.set_xscale("log")
     ax.invert_xaxis()
@@ -109,7 +115,7 @@ def only_the_best(ax):
 
 
 @styled
-def nb201_noise(runs, agreement, spread):
+def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFrame) -> Figure:
     """How far the accuracies of one cell differ between trainings.
 
     Columns of `runs`: dataset, rank (per cent, 100 the best; middles of equal groups), low, median, high
@@ -161,7 +167,7 @@ def nb201_noise(runs, agreement, spread):
 
 
 @styled
-def nb201_correlations(correlations, best):
+def nb201_correlations(correlations: pd.DataFrame, best: pd.DataFrame) -> Figure:
     """Rank correlations between the signals of the table, and how they fade among good cells.
 
     Columns of `correlations`: first, second (names of signals), spearman. Of `best`: dataset, share (the best
@@ -195,7 +201,7 @@ def nb201_correlations(correlations, best):
 
 
 @styled
-def nb201_effects(effects):
+def nb201_effects(effects: pd.DataFrame) -> Figure:
     """What an operation on an edge does to the rank, one panel a data set.
 
     Columns: dataset, edge (text), operation, places (mean rank, in per cent, of the cells that have
@@ -217,7 +223,7 @@ def nb201_effects(effects):
 
 
 @styled
-def nb201_costs(levels):
+def nb201_costs(levels: pd.DataFrame) -> Figure:
     """What accuracy a number of FLOPs buys, one panel a data set.
 
     Columns: dataset, flops (multiply-adds), count (of cells with exactly so many), low, median, high (5, 50
@@ -245,14 +251,14 @@ def nb201_costs(levels):
 
 
 @styled
-def nb101_numberings(cells):
+def nb101_numberings(cells: pd.DataFrame) -> Figure:
     """Cells of NAS-Bench-101 as they are numbered. Columns: label, arch."""
     cells = rows_of(cells, "label", "arch")
     return cells_in_rows(NASBENCH101.to_batch(cells.arch.tolist()), NASBENCH101, cells.label)
 
 
 @styled
-def nb101_sizes(sizes, params):
+def nb101_sizes(sizes: pd.DataFrame, params: pd.DataFrame) -> Figure:
     """How large the cells of NAS-Bench-101 are.
 
     Columns of `sizes`: kind ("vertices" or "edges"), number, count. Of `params`: params (lower end of the
@@ -281,7 +287,7 @@ def nb101_sizes(sizes, params):
 
 
 @styled
-def nb101_accuracy(histogram, density, vertices):
+def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.DataFrame) -> Figure:
     """What accuracies the table of NAS-Bench-101 holds.
 
     Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `density`: cost

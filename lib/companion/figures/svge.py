@@ -1,7 +1,13 @@
 """The figures of the generative models side by side (notebook 05)."""
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from companion.figures import StoredFigure
 from latentnas.plots.style import BLUE, GREY, PALE, VERMILLION, letter, new_figure, rows_of, styled
 
 QUANTITIES = ("reconstruction", "validity", "uniqueness", "novelty")
@@ -16,7 +22,7 @@ LABEL_COLOURS = (VERMILLION, BLUE, GREY)
 
 
 @styled
-def svge_quality(table):
+def svge_quality(table: pd.DataFrame) -> Figure:
     """What each model writes, a row of panels for each space: a dot a training, both protocols.
 
     Columns: space, model, seed, and <quantity>_<protocol> for reconstruction, validity, uniqueness and novelty, as
@@ -38,7 +44,7 @@ def svge_quality(table):
 
 
 @styled
-def svge_smoothness(table):
+def svge_smoothness(table: pd.DataFrame) -> Figure:
     """What happens on straight lines through each latent space: a dot a training.
 
     Columns: space, model, seed, valid (percent of the points), way (changes of the graph on the way by those between
@@ -58,7 +64,7 @@ def svge_smoothness(table):
 
 
 @styled
-def svge_prediction(reports):
+def svge_prediction(reports: pd.DataFrame) -> Figure:
     """How well accuracies are ordered from a few labels, a panel for each space: a dot a training.
 
     Columns: space, model (what the accuracy is read from), seed, labels (how many), kendall (with the true accuracy).
@@ -79,7 +85,7 @@ def svge_prediction(reports):
     return figure
 
 
-def grid_of(table, columns):
+def grid_of(table: pd.DataFrame, columns: int) -> tuple:
     """A row of panels for each space with the models as rows in each; (figure, axes, [(space, its rows)])."""
     panels = list(table.groupby("space", sort=False))
     names = list(dict.fromkeys(table.model))
@@ -92,7 +98,16 @@ def grid_of(table, columns):
     return figure, axes, panels
 
 
-def dots(ax, rows, column, place, colour, marker, label=None, names=None):
+def dots(
+    ax: Axes,
+    rows: pd.DataFrame,
+    column: str,
+    place: float,
+    colour: str,
+    marker: str,
+    label: str | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
     """The values of every model in its row, shifted by `place`, and a line through their range."""
     names = names or list(dict.fromkeys(rows.model))
     for number, name in enumerate(names):
@@ -106,10 +121,18 @@ def dots(ax, rows, column, place, colour, marker, label=None, names=None):
             )  # fmt: skip
 
 
-def rows_named(ax, names):
+def rows_named(ax: Axes, names: Sequence[str]) -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
-def protocol_words(protocol):
+def protocol_words(protocol: str) -> str:
     return {"published": "as published", "clean": "clean"}[protocol]
+
+
+NOTEBOOK = "05_svge"
+FIGURES: dict[str, StoredFigure] = {
+    "quality": (("quality",), svge_quality),
+    "smoothness": (("lines",), svge_smoothness),
+    "prediction": (("prediction",), svge_prediction),
+}

@@ -1,0 +1,65 @@
+"""The figures of the ENAS table (notebook 01)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from companion.figures.shared import colour_bar, counts_on_grid, heat, range_by
+from latentnas.plots.style import BLUE, letter, new_figure, rows_of, signed, styled
+
+
+@styled
+def space_accuracy(histogram: pd.DataFrame, skips: pd.DataFrame, effects: pd.DataFrame) -> Figure:
+    """What accuracies a table holds and how the skip connections move them.
+
+    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `skips`: skips
+    (their number), count, low, median, high (5, 50 and 95 % quantiles, fractions). Of `effects`: source,
+    target, difference (mean accuracy with the skip connection less that without, fraction).
+    """
+    histogram = rows_of(histogram, "accuracy", "count")
+    skips = rows_of(skips, "skips", "count", "low", "median", "high")
+    effects = rows_of(effects, "source", "target", "difference")
+    figure, axes = new_figure(2.3, columns=3)
+    counts, numbers, single = axes[0]
+
+    width = 100 * histogram.accuracy.diff().min()
+    counts.bar(100 * histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    counts.set_xlabel("accuracy (%)")
+    counts.set_ylabel("architectures")
+
+    range_by(numbers, skips, "skips", BLUE)
+    numbers.legend(loc="lower left")
+    numbers.set_xlabel("number of skip connections")
+    numbers.set_ylabel("accuracy (%)")
+    numbers.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    grid = 100 * effects.pivot(index="source", columns="target", values="difference")
+    limit = np.nanmax(np.abs(grid))
+    image = heat(single, grid, -limit, limit, "PuOr", signed)
+    single.set_aspect("equal")
+    single.set_xlabel("into vertex")
+    single.set_ylabel("from vertex")
+    colour_bar(figure, image, single, "accuracy (points)", shrink=0.8)
+    letter(axes, ["Accuracy", "By number of skips", "What one skip changes"])
+    return figure
+
+
+@styled
+def space_costs(density: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
+    """Accuracy against three measures of cost, as counts of architectures on a grid.
+
+    Columns of `density`: measure, cost and accuracy (middles of the cells of a regular grid; cost in the unit
+    that is shown, accuracy a fraction), count. Of `correlations`: measure, label (of the axis), spearman.
+    """
+    density = rows_of(density, "measure", "cost", "accuracy", "count")
+    correlations = rows_of(correlations, "measure", "label", "spearman")
+    figure, axes = new_figure(2.3, columns=len(correlations), sharey=True)
+    for ax, measure in zip(axes[0], correlations.itertuples()):
+        image = counts_on_grid(ax, density[density.measure == measure.measure], density["count"].max())
+        ax.set_xlabel(measure.label)
+        ax.text(0.98, 0.03, f"Spearman {signed(measure.spearman)}", transform=ax.transAxes, ha="right", fontsize=7)
+    axes[0, 0].set_ylabel("accuracy (%)")
+    letter(axes, correlations.measure)
+    colour_bar(figure, image, axes, "architectures", pad=0.01, aspect=25)
+    return figure

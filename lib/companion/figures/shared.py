@@ -1,0 +1,108 @@
+"""What several notebooks draw: cells in rows, tables as colours, medians with their range."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import Space
+from latentnas.plots.cells import draw_cell
+from latentnas.plots.style import DOUBLE, INK, new_figure, rows_of, styled
+from latentnas.spaces.enas import ENAS
+
+
+def cost_words(cell: NamedTuple) -> str:
+    return f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M parameters"
+
+
+@styled
+def space_cells(cells: pd.DataFrame, space: Space = ENAS) -> Figure:
+    """A few architectures, drawn. Columns: label, arch (text of the space), accuracy (fraction), flops, params."""
+    cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
+    titles = [f"{cell.label}: {100 * cell.accuracy:.2f} %, {cost_words(cell)}" for cell in cells.itertuples()]
+    return cells_in_rows(space.to_batch(cells.arch.tolist()), space, titles)
+
+
+def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figure:
+    """Graphs in two columns, with boxes of one size."""
+    figure, axes = new_figure(1, columns=2, rows=-(-len(batch) // 2))
+    for ax, types, adjacency, title in zip(axes.flat, batch.types, batch.adjacency, titles):
+        draw_cell(ax, types, adjacency, space.type_names)
+        ax.set_title(title, loc="center", fontsize=7)
+    for ax in axes.flat[len(batch) :]:
+        ax.axis("off")
+    # Both cells of a row reach as high as the higher one: all boxes have one size, and no room is lost.
+    reaches = [max(ax.get_ylim()[1] for ax in row) for row in axes]
+    for row, reach in zip(axes, reaches):
+        for ax in row:
+            ax.set_ylim(-reach, reach)
+            ax.set_xlim(*np.mean(ax.get_xlim()) + np.array([-0.5, 0.5]) * space.num_vertices)
+    axes[0, 0].get_gridspec().set_height_ratios([2 * reach + 0.8 for reach in reaches])
+    figure.set_figheight(DOUBLE / 2 / space.num_vertices * sum(2 * reach + 0.8 for reach in reaches) + 0.17)
+    return figure
+
+
+def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words: Callable[[float], str]) -> AxesImage:
+    """A table of numbers as coloured cells with the numbers in them; NaN stays empty."""
+    image = ax.imshow(grid, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(grid.to_numpy(dtype=float)):
+        if np.isfinite(value):
+            brightness = np.dot(image.to_rgba(value)[:3], (0.3, 0.59, 0.11))
+            colour = "white" if brightness < 0.5 else INK
+            ax.text(column, row, words(value), ha="center", va="center", fontsize=5.5, color=colour)
+    ax.set_xticks(range(len(grid.columns)), grid.columns)
+    ax.set_yticks(range(len(grid.index)), grid.index)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return image
+
+
+def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options) -> None:
+    bar = figure.colorbar(image, ax=axes, **options)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def counts_on_grid(ax: Axes, cells: pd.DataFrame, top: float) -> QuadMesh:
+    """How many architectures lie where, as colours. Columns: cost, accuracy (middles of a regular grid), count."""
+    grid = cells.pivot(index="accuracy", columns="cost", values="count").sort_index()
+    return ax.pcolormesh(
+        grid.columns, 100 * grid.index, grid.where(grid > 0), cmap="viridis", norm=LogNorm(1, top), shading="nearest",
+        rasterized=True,
+    )  # fmt: skip
+
+
+def range_by(ax: Axes, groups: pd.DataFrame, x: str, colour: str, label: str = "median") -> None:
+    """Medians as a line with the range from 5 to 95 %. Columns: `x`, low, median, high (fractions)."""
+    ax.plot(groups[x], 100 * groups["median"], "o-", color=colour, markersize=3, label=label)
+    ax.fill_between(
+        groups[x], 100 * groups.low, 100 * groups.high, color=colour, alpha=0.18, linewidth=0, label="5 to 95 %"
+    )
+
+
+def band(
+    ax: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    colour: str,
+    label: str | None = None,
+    style: str = "-",
+    low: float = 0.0,
+    high: float = 1.0,
+) -> None:
+    """The median of y over equal x as a line, and the range between two quantiles as a band."""
+    groups = frame.dropna(subset=[y]).groupby(x)[y]
+    middle = groups.median()
+    marker = "." if len(middle) == 1 else None  # a single epoch makes no line
+    ax.plot(middle.index, middle, color=colour, linestyle=style, marker=marker, label=label)
+    ax.fill_between(middle.index, groups.quantile(low), groups.quantile(high), color=colour, alpha=0.18, linewidth=0)
