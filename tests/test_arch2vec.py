@@ -99,7 +99,7 @@ def test_a_handful_of_cells_comes_back(tmp_path):
     the decoder pays for every strong edge and some stay near 0.5."""
     torch.manual_seed(0)
     numbers = [[0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 0, 2], [3, 1, 4, 0, 2, 2], [4, 3, 2, 1, 0, 1]]
-    batch = NASBENCH201.from_numbers(numbers)
+    batch = NASBENCH201.from_choices(numbers)
     model = Arch2Vec(replace(SMALL, num_types=7, num_vertices=8, hidden=32, latent=16, beta=0.0))
     config = TrainConfig(epochs=400, batch_size=4, learning_rate=5e-3, precision="fp32")
     fit(model, batch, {}, config, tmp_path, device="cpu")

@@ -28,7 +28,7 @@ class ToyModel:
         operations = [0, 1, 3, 6, 10, 15]
         numbers[:, operations] = operation
         numbers[:, [i for i in range(21) if i not in operations]] = (z > 0).long()
-        return ENAS.from_numbers(numbers.numpy())
+        return ENAS.from_choices(numbers.numpy())
 
     def sample_decodes(self, z, trials, generator):
         common, rare, broken = (self.graphs(z, operation) for operation in (0, 1, 2))

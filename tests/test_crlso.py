@@ -54,7 +54,7 @@ def edges_of(space, batch, b):
     """{(u, v): features of the edge} of cell b in both directions, and one-hot features of its vertices."""
     edges, vertices = {}, []
     if space == "nasbench201":
-        cell = NASBENCH201.edge_labelled(NASBENCH201.to_numbers(batch[[b]]))[0]
+        cell = NASBENCH201.edge_labelled(batch[[b]])[0]
         for u, v in CELL_EDGES:
             features = torch.zeros(5)
             features[int(cell[u, v])] = 1
@@ -112,7 +112,7 @@ def perfect_logits(space, batch):
     logits = torch.full((len(batch), layout.num_logits), -5.0)
     for b in range(len(batch)):
         if space == "nasbench201":
-            for edge, operation in enumerate(NASBENCH201.to_numbers(batch[[b]])[0]):
+            for edge, operation in enumerate(NASBENCH201.choices(batch[[b]])[0]):
                 logits[b, 5 * edge + operation] = 5
             continue
         for vertex, kind in enumerate(batch.types[b].tolist()):
@@ -128,7 +128,7 @@ def perfect_logits(space, batch):
 @given(st.lists(st.integers(0, NASBENCH201.size - 1), min_size=1, max_size=5))
 @settings(max_examples=25)
 def test_sure_decisions_give_the_nasbench201_cell_back(rows):
-    batch = NASBENCH201.from_numbers(NASBENCH201.enumerate()[rows])
+    batch = NASBENCH201.enumerate()[rows]
     assert equal(LAYOUTS["nasbench201"].decode(perfect_logits("nasbench201", batch)), batch).all()
 
 
@@ -210,7 +210,7 @@ def test_random_decodes_follow_the_probabilities():
         likely = model.decoder(z).view(2, 6, 5).softmax(dim=2)
     graphs, source, count = model.sample_decodes(z, trials, torch.Generator().manual_seed(0))
     assert source.tolist() == sorted(source.tolist()) and len(set(graphs[source == 0].keys())) > 5
-    operations = torch.from_numpy(NASBENCH201.to_numbers(graphs))
+    operations = torch.from_numpy(NASBENCH201.choices(graphs))
     chance = likely[source].gather(2, operations[:, :, None]).squeeze(2).prod(dim=1)
     error = (chance * (1 - chance) / trials).sqrt()
     assert ((count / trials - chance).abs() < 5 * error + 2e-3).all()
@@ -255,7 +255,7 @@ def test_the_predictor_is_what_the_paper_describes():
 
 
 def test_training_reconstructs_and_keeps_the_network_convex(tmp_path):
-    batch = NASBENCH201.from_numbers(NASBENCH201.enumerate()[::41])  # 382 cells
+    batch = NASBENCH201.enumerate()[::41]  # 382 cells
     labels = 60 + 5.0 * (batch.types == 5).sum(1)  # five points for each 3x3 convolution
     model = make("nasbench201", hidden=48, latent=16)
     model.calibrate(labels)

@@ -259,13 +259,13 @@ def tiny_model(space="nasbench201", **fields):
 
 
 def test_codes_have_unit_deviation_and_the_network_reads_them():
-    cells = NASBENCH201.from_numbers(NASBENCH201.enumerate())
+    cells = NASBENCH201.enumerate()
     space = embed(tiny_model(), cells)
     torch.testing.assert_close(space.codes.std(dim=0), torch.ones(4))
     with torch.no_grad():
         mu, _ = space.model.encode(cells[:50])
         torch.testing.assert_close(space.network()(space.codes[:50])[0], space.model.performance.network(mu)[0])
-        decoded = NASBENCH201.index(NASBENCH201.to_numbers(space.model.decode(mu)))
+        decoded = NASBENCH201.index(space.model.decode(mu))
     assert space.rows(space.codes[:50]).tolist() == decoded.tolist()
 
 
@@ -287,11 +287,12 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
     """Both trainings and the search on all of NAS-Bench-201, with an accuracy made up from the operations."""
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
     domain = nasbench201_domain("string")
-    numbers = NASBENCH201.enumerate()
+    cells = NASBENCH201.enumerate()
+    numbers = NASBENCH201.choices(cells)
     values = 50 + 7.0 * (numbers == 3).sum(axis=1) + 3.0 * (numbers == 2).sum(axis=1)
     learn = partial(
         learn_latent_space,
-        graphs=NASBENCH201.from_numbers(numbers),
+        graphs=cells,
         name="toy",
         predictor_training=TrainConfig(epochs=40, batch_size=20, learning_rate=3e-3, precision="fp32"),
         training=TrainConfig(epochs=5, batch_size=256, learning_rate=5e-3, precision="fp32"),

@@ -37,7 +37,7 @@ def space():
     """A small latent space that nobody trained, in double precision: what is tested holds for any decoder."""
     torch.manual_seed(0)
     model = CRLSO(CRLSOConfig(hidden=8, latent=LATENT, layers=1, convexity_weight=0.0))
-    made = embed(model, NASBENCH201.from_numbers(NASBENCH201.enumerate()))
+    made = embed(model, NASBENCH201.enumerate())
     return LatentSpace(model.double(), made.codes.double(), made.deviation.double())
 
 
@@ -149,7 +149,7 @@ def test_the_kernel_density_is_the_mean_of_normal_densities():
 def test_a_code_of_a_cell_leaves_no_residual_where_it_decodes_to_it(space):
     search = E2nas(space, 0)
     for code in space.codes[::1000]:
-        [row] = NASBENCH201.index(search.decode(code).argmax(dim=1)[None].numpy())
+        [row] = NASBENCH201.index(NASBENCH201.from_choices(search.decode(code).argmax(dim=1)[None]))
         distance = search.decode(code).softmax(dim=1) - search.decode(space.codes[row]).softmax(dim=1)
         assert search.residual(code).item() == pytest.approx(distance.norm().item())
 
@@ -288,7 +288,7 @@ def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_p
     found = learned(network(), E2nas(space, 0), data, schedule, 0, path, cells=1000)
     again = E2nas(space, 1)
     history = train_supernet(network(), again, data, schedule, 0, path)
-    assert history["row"].iloc[-1] == NASBENCH201.index(again.current()[None].numpy())[0]
+    assert history["row"].iloc[-1] == NASBENCH201.index(NASBENCH201.from_choices(again.current()[None]))[0]
     assert found.row in found.selection["row"].to_numpy() and len(found.selection) <= 4  # as many as steps
     last = learned(network(), E2nas(space, 0), data, schedule, 0, path)
     assert last.row == history["row"].iloc[-1] and last.selection is None

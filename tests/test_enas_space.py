@@ -45,9 +45,9 @@ def test_graph_to_text_to_graph(seed, count):
 
 
 @given(architectures)
-def test_parse_gives_canonical_text(rows):
-    assert ENAS.parse(str(rows).replace(" ", "")) == str(rows)
-    assert ENAS.parse("  " + str(rows).replace(",", " , ")) == str(rows)
+def test_text_becomes_canonical(rows):
+    texts = [str(rows).replace(" ", ""), "  " + str(rows).replace(",", " , ")]
+    assert ENAS.to_strings(ENAS.to_batch(texts)) == [str(rows)] * 2
 
 
 @given(architectures, architectures)
@@ -316,5 +316,36 @@ def test_empty_batch():
     assert ENAS.flops(empty).shape == ENAS.is_valid(empty).shape == (0,)
 
 
-def test_numbers_are_read_in_order():
-    assert np.array_equal(ENAS.numbers(EXAMPLE), [int(c) for c in EXAMPLE if c.isdigit()])
+# choices and neighbours
+
+
+def test_choices_are_the_numbers_of_the_text():
+    batch = ENAS.to_batch([EXAMPLE])
+    assert np.array_equal(ENAS.choices(batch), [[int(c) for c in EXAMPLE if c.isdigit()]])
+    assert ENAS.choices(batch.pad_to(9)).tolist() == ENAS.choices(batch).tolist()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ([[6] + [0] * 20], r"A choice of enas with 6 layers is a whole number from 0 to 5, not 6"),
+        ([[0, 0, 2] + [0] * 18], r"Choice 2 of enas .* whole number from 0 to 1, not 2"),
+        ([[0] * 20], r"shape \[B, 21\], but these have shape \[1, 20\]"),
+        ([[0.0] * 21], "type float64"),
+    ],
+)
+def test_other_choices_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        ENAS.from_choices(choices)
+
+
+def test_neighbours_differ_in_one_operation_or_one_skip_connection():
+    batch = ENAS.sample(3, seed=5)
+    for own, others in zip(ENAS.choices(batch), ENAS.neighbors(batch.pad_to(10)), strict=True):
+        found = {tuple(row) for row in ENAS.choices(others).tolist()}
+        expected = set()
+        for place in range(21):
+            for value in range(6 if place in (0, 1, 3, 6, 10, 15) else 2):
+                expected.add((*own[:place].tolist(), value, *own[place + 1 :].tolist()))
+        assert found == expected - {tuple(own.tolist())} and len(others) == len(found) == 45
+    assert ENAS.neighbors(batch[:0]) == []

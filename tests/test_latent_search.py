@@ -21,7 +21,7 @@ class BackboneModel(torch.nn.Module):
     def decode(self, z):
         numbers = torch.zeros(len(z), 21, dtype=torch.long)
         numbers[:, [0, 1, 3, 6, 10, 15]] = (z[:, :6] > 0).long()
-        graphs = ENAS.from_numbers(numbers.numpy())
+        graphs = ENAS.from_choices(numbers.numpy())
         graphs.types[z[:, 6] > 2, 3] = ENAS.input_type
         return graphs
 

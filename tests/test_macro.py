@@ -77,7 +77,7 @@ def test_gradients_equal_those_of_the_plain_networks():
 def test_other_numbers_of_layers(layers):
     random = np.random.default_rng(layers)
     rows = [[int(random.integers(6)), *random.integers(0, 2, row).tolist()] for row in range(layers)]
-    batch = ENAS.from_numbers(np.array([[number for row in rows for number in row]]), layers)
+    batch = ENAS.from_choices(np.array([[number for row in rows for number in row]]), layers)
     network = MacroNetwork(0, SKELETON, layers).double()
     images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(network(images, batch)[0], plain(network, str(rows), images[:, 0]))

@@ -187,7 +187,7 @@ def test_missing_repeated_and_unlabelled_rows_are_refused():
 
 
 def test_labels_of_other_graphs_are_refused():
-    params = NASBENCH101.enumerate().params
+    params = NASBENCH101.cells().params
     check_params(np.array([4, 2]), params[[4, 2]], "file")
     with pytest.raises(DataError, match=r"1 of 2 have other parameters, the first row 2 with 7 on file and"):
         check_params(np.array([4, 2]), np.array([params[4], 7]), "file")
@@ -279,7 +279,7 @@ def metrics(params: int, final: bytes) -> bytes:
 
 def record(row: int, epochs: int, final: tuple[float, ...], **changed) -> bytes:
     """One run of a cell, as in the official file."""
-    cells = NASBENCH101.enumerate()
+    cells = NASBENCH101.cells()
     batch = cells.batch([row])
     count = int(batch.num_vertices[0])
     matrix = batch.adjacency[0, :count, :count].int().flatten().tolist()
@@ -296,7 +296,7 @@ def record(row: int, epochs: int, final: tuple[float, ...], **changed) -> bytes:
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Writes records into a tfrecord; what is converted from it goes to a folder of its own."""
-    NASBENCH101.enumerate()  # from the usual cache
+    NASBENCH101.cells()  # from the usual cache
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
 
     def make(*records: bytes):

@@ -27,7 +27,7 @@ TEXTS = [
     "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
 ]
-ROWS = SPACE.index(SPACE.numbers(TEXTS))
+ROWS = SPACE.index(SPACE.to_batch(TEXTS))
 
 
 def accuracy(index: int, training_set: str, evaluation: str, epochs: int, seed: int) -> float:
@@ -256,9 +256,9 @@ def test_real_records_have_the_stated_cost_and_the_official_order(real_archive, 
             results = load_arrays(file, real_archive)["200"]["all_results"]
         for (training_set, _), run in results.items():
             dataset = training_set.removesuffix("-valid")
-            numbers = SPACE.numbers([texts[index]])
-            assert round(run["flop"] * 1e6) == SPACE.flops(numbers, dataset)
-            assert round(run["params"] * 1e6) == SPACE.params(numbers, dataset)
+            cell = SPACE.to_batch([texts[index]])
+            assert round(run["flop"] * 1e6) == SPACE.flops(cell, dataset)
+            assert round(run["params"] * 1e6) == SPACE.params(cell, dataset)
 
 
 def test_real_records_through_the_package(real_archive, tmp_path):

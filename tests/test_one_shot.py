@@ -81,11 +81,11 @@ def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     assert list(found.training.columns) == columns
     assert list(found.training["epoch"]) == [1, 2]
     assert len(set(found.visited)) == len(found.visited) == found.training["visited"].iloc[-1] > 0
-    assert list(NASBENCH201.index(NASBENCH201.numbers(list(found.training["arch"])))) == list(found.training["row"])
+    assert list(NASBENCH201.index(NASBENCH201.to_batch(list(found.training["arch"])))) == list(found.training["row"])
     if scores:
         assert len(found.selection) == 60
         best = found.selection.loc[found.selection["value"].idxmax()]
-        numbers = torch.from_numpy(NASBENCH201.enumerate())[[found.row]]
+        numbers = torch.from_numpy(NASBENCH201.choices(NASBENCH201.enumerate()))[[found.row]]
         assert found.row == best["row"]
         assert shared_accuracy(network, numbers, data.valid).item() == best["value"]
     else:
@@ -163,7 +163,7 @@ def test_batches_that_do_not_fit_are_refused(data, path):
 
 def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
     network = SharedCells(SKELETON, 0)
-    cells = torch.from_numpy(NASBENCH201.enumerate())[5000:5011]
+    cells = torch.from_numpy(NASBENCH201.choices(NASBENCH201.enumerate()))[5000:5011]
     images, labels = data.valid.images, data.valid.labels
     expected = [
         100 * float((network(images[:, None], cell[None])[0].argmax(dim=1) == labels).double().mean()) for cell in cells
@@ -245,7 +245,7 @@ def test_evolution_finds_the_best_of_a_smooth_table():
 def test_children_of_evolution_come_from_the_best():
     domain = nasbench201_domain("string")
     search = TopKEvolution(domain, 0, TopKConfig(population=4, parents=2, mutation=1e-12))
-    rows = NASBENCH201.index([[0] * 6, [1] * 6, [2] * 6, [3] * 6])
+    rows = NASBENCH201.index(NASBENCH201.from_choices([[0] * 6, [1] * 6, [2] * 6, [3] * 6]))
     search.tell(rows, np.array([1.0, 9.0, 2.0, 8.0]))
     children = domain.choices[search.ask(200)]
     assert set(np.unique(children)) == {1, 3}
@@ -295,7 +295,7 @@ def test_visits_are_those_of_the_training_steps(make, data, path):
 
     def spy(*arguments):
         result = loss(*arguments)
-        for row in NASBENCH201.index(strategy.last.numpy()):
+        for row in NASBENCH201.index(NASBENCH201.from_choices(strategy.last)):
             epochs[int(row)] = next(steps) // 3 // len(strategy.last) + 1  # three batches an epoch
         return result
 
@@ -311,7 +311,7 @@ def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
     rows, visited = found.selection["row"], strategy.visited.numpy()
     assert len(rows) == 3 and rows.is_unique and list(found.visited[:3]) == list(rows)
     assert visited[rows].min() >= np.delete(visited, rows).max()  # none left out was visited later
-    numbers = torch.from_numpy(NASBENCH201.enumerate())
+    numbers = torch.from_numpy(NASBENCH201.choices(NASBENCH201.enumerate()))
     assert list(found.selection["value"]) == shared_accuracy(network, numbers[rows], data.valid).tolist()
     assert found.row == rows[found.selection["value"].idxmax()]
     everything = learned(network, Gdas(0), data, SCHEDULE, 0, path, cells=1000)

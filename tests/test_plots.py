@@ -446,7 +446,7 @@ def test_an_operation_looks_alike_in_every_space():
 
 def test_a_cell_with_operations_on_edges_shows_all_six_and_hides_none_behind_a_box():
     _, ax = plt.subplots()
-    cell = NASBENCH201.edge_labelled(NASBENCH201.numbers([FOUR_NODES]))[0]
+    cell = NASBENCH201.edge_labelled(NASBENCH201.to_batch([FOUR_NODES]))[0]
     plots.draw_edge_labelled(ax, cell, NASBENCH201.operation_names)
     boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     named = sorted(FOUR_NODES.replace("+", "").strip("|").split("|"))

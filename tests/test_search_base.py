@@ -275,7 +275,7 @@ def test_nasbench201_domain():
     domain = nasbench201_domain("class")
     assert domain.size == 15_625 and len(domain.distinct) == 6_466 and domain.counted_by == "class"
     assert np.array_equal(domain.distinct, NASBENCH201.representatives())
-    assert np.array_equal(domain.neighbors(np.array([5, 7])), NASBENCH201.neighbors([5, 7]))
+    assert np.array_equal(domain.neighbors(np.array([5, 7])), NASBENCH201.neighbor_rows([5, 7]))
     strings = nasbench201_domain("string")
     assert len(strings.distinct) == 15_625 and strings.counted_by == "string"
     with pytest.raises(ValueError, match="identity='cell'"):
@@ -289,7 +289,7 @@ def test_nasbench101_domain():
     assert len(np.unique(codes)) == NASBENCH101.size  # no two cells are described alike
     small = domain.choices[NASBENCH101.index(NASBENCH101.to_batch([ONE_POOLING]))[0]]
     assert np.flatnonzero(small[:21]).tolist() == [0, 6] and small[21:].tolist() == [3, 0, 0, 0, 0]
-    assert np.array_equal(domain.neighbors(np.array([7]))[0], NASBENCH101.neighbors([7])[0])
+    assert np.array_equal(domain.neighbors(np.array([7]))[0], NASBENCH101.neighbor_rows([7])[0])
     history = run(RegularisedEvolution(domain, 0), domain.lookup(domain.choices.sum(axis=1)), budget=60)
     assert history["stopped"].iloc[0] == "budget spent" and history["row"].is_unique
 

@@ -151,7 +151,9 @@ def test_the_published_skeleton_has_the_published_number_of_weights():
     factor = {"none": 0, "nor_conv_1x1": 2, "nor_conv_3x3": 3}
     normalised = 2 * 16 + 2 * 2 * (32 + 64) + 2 * 64  # the factors and shifts that the sharing network lacks
     count = sum(weights.numel() for weights in network.parameters())
-    by_cell = {name: int(NASBENCH201.params([[number] * 6], "cifar10")[0]) for name, number in factor.items()}
+    by_cell = {
+        name: int(NASBENCH201.params(NASBENCH201.from_choices([[number] * 6]))[0]) for name, number in factor.items()
+    }
     in_cells = 2 * 6 * 2 * 5 * (16 + 32 + 64)  # of normalisation, both convolutions of six edges
     expected = by_cell["nor_conv_1x1"] + by_cell["nor_conv_3x3"] - by_cell["none"] - in_cells - normalised
     assert count == expected

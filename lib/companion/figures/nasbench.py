@@ -73,7 +73,7 @@ def nb201_cells(cells: pd.DataFrame) -> Figure:
 
 
 def edge_labelled(text: str) -> tuple[np.ndarray, Sequence[str]]:
-    return NASBENCH201.edge_labelled(NASBENCH201.numbers([text]))[0], NASBENCH201.operation_names
+    return NASBENCH201.edge_labelled(NASBENCH201.to_batch([text]))[0], NASBENCH201.operation_names
 
 
 @styled

@@ -19,7 +19,8 @@ from latentnas import paths
 from latentnas.benchmarks.download import DataError
 from latentnas.measure import cells
 from latentnas.measure.tables import ALONE_FILE, CELL_FILE, CELL_SCHEDULE, CELL_SKELETON, SEEDS, SHARED_FILE
-from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
+from latentnas.spaces._checks import whole_numbers
+from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space
 
 VALID = f"digits/valid@{CELL_SCHEDULE.epochs}"
 TEST = f"digits/test@{CELL_SCHEDULE.epochs}"
@@ -52,7 +53,7 @@ class DigitsCells:
         """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError for a malformed one."""
         given = np.atleast_1d(np.asarray(architectures))
         if given.dtype.kind in "UO":
-            return self.space.index(self.space.numbers(given.tolist()))
+            return self.space.index(self.space.to_batch(given.tolist()))
         return whole_numbers(given, "A row of the digits-nb201 table", len(self))
 
     def query(self, architectures: ArrayLike) -> pd.DataFrame:
@@ -86,13 +87,13 @@ def load_digits_cells() -> DigitsCells:
     columns = {VALID: [f"valid_{seed}" for seed in SEEDS], TEST: [f"test_{seed}" for seed in SEEDS]}
     _check(measured, classes, [name for names in columns.values() for name in names], path)
     by_class = measured.set_index("row").loc[classes]
-    numbers = NASBENCH201.enumerate()
-    own = NASBENCH201.canonical(numbers)
+    every = NASBENCH201.enumerate()
+    own = NASBENCH201.canonical(every)
     runs = {column: by_class[names].to_numpy()[own] for column, names in columns.items()}
-    operations = torch.from_numpy(numbers)
+    operations = torch.from_numpy(NASBENCH201.choices(every))
     table = pd.DataFrame(
         {
-            "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(numbers)),
+            "arch": NASBENCH201.to_strings(every),
             "class": own,
             "params": cells.params(operations, CELL_SKELETON).numpy(),
             "flops": cells.flops(operations, CELL_SKELETON).numpy(),

@@ -148,7 +148,7 @@ def read_structures(path: Path) -> tuple[DagBatch, torch.Tensor]:
     """All architectures of a file in D-VAE's format, and their accuracies as float64.
     Raises DataError naming the line, the row and the position of what is wrong."""
     lines = Path(path).read_text().splitlines()
-    numbers, accuracy = np.empty((len(lines), 21), dtype=np.int64), np.empty(len(lines))
+    texts, accuracy = [], np.empty(len(lines))
     for index, line in enumerate(lines):
         match = _LINE.fullmatch(line)
         if not match:
@@ -156,9 +156,10 @@ def read_structures(path: Path) -> tuple[DagBatch, torch.Tensor]:
                 f"Line {index + 1} of {path} is not an architecture and an accuracy: {line[:100]!r}. Expected six "
                 "lists in brackets, a comma and a number such as 0.7302."
             )
-        try:
-            numbers[index] = ENAS.numbers(match[1])
-        except ValueError as error:
-            raise DataError(f"Line {index + 1} of {path}: {error}") from None
+        texts.append(match[1])
         accuracy[index] = float(match[2])
-    return ENAS.from_numbers(numbers), torch.from_numpy(accuracy)
+    try:
+        batch = ENAS.to_batch(texts)
+    except ValueError as error:
+        raise DataError(f"{path}: Line{str(error).removeprefix('Text')}") from None
+    return batch, torch.from_numpy(accuracy)

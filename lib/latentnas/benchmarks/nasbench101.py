@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike
 
 from latentnas.benchmarks.download import FILES, DataError, Source, fetch
 from latentnas.graphs import DagBatch
+from latentnas.spaces._checks import whole_numbers
 from latentnas.spaces.nasbench101 import NASBENCH101, NasBench101Space
 from latentnas.spaces.nasbench101_cells import Cells
 
@@ -71,7 +72,7 @@ class NasBench101Benchmark:
         given = [architectures] if isinstance(architectures, str) else architectures
         if len(np.atleast_1d(given)) and np.asarray(given).dtype.kind in "UO":
             return self.space.index(self.space.to_batch(list(given)))
-        return self.space.check_rows(given)
+        return whole_numbers(np.atleast_1d(given), "A row of the NAS-Bench-101 table", self.space.size)
 
     def query(
         self, architectures: list[str] | ArrayLike | DagBatch, columns: str | list[str] | None = None
@@ -138,7 +139,7 @@ def load_nasbench101(data_source: str = "public") -> NasBench101Benchmark:
 def assemble(rows: np.ndarray, columns: dict[str, np.ndarray], source: Source) -> NasBench101Benchmark:
     """A benchmark from values [423624] given in any order of rows. Raises DataError for rows that are
     missing, given twice or outside the space, and for accuracies that are missing or no percentages."""
-    cells = NASBENCH101.enumerate()
+    cells = NASBENCH101.cells()
     outside = rows[(rows < 0) | (rows >= len(cells))]
     if len(outside):
         raise DataError(
@@ -168,7 +169,7 @@ def assemble(rows: np.ndarray, columns: dict[str, np.ndarray], source: Source) -
 
 def check_params(rows: np.ndarray, params: np.ndarray, source: str) -> None:
     """Raise DataError unless these are the parameters that the graphs of these rows have."""
-    expected = NASBENCH101.enumerate().params[rows]
+    expected = NASBENCH101.cells().params[rows]
     wrong = np.flatnonzero(params != expected)
     if len(wrong):
         raise DataError(

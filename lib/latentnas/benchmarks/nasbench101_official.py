@@ -30,8 +30,8 @@ import pooch
 from latentnas import paths
 from latentnas.benchmarks.download import DataError, Source
 from latentnas.benchmarks.nasbench101 import CITATION, NasBench101Benchmark, assemble, check_params
+from latentnas.progress import Progress
 from latentnas.spaces.nasbench101 import NASBENCH101
-from latentnas.spaces.nasbench101_cells import progress_reporter
 
 LICENCE = "google-research/nasbench: Apache-2.0"
 CHUNK = 4096  # records whose checksums and graphs are looked at together
@@ -88,7 +88,7 @@ def read_runs(path: Path) -> tuple[pd.DataFrame, Source]:
 
 def _read_chunks(path: Path) -> Iterator[np.ndarray]:
     """The values [R, 7] in COLUMNS of some records after others."""
-    report, size = progress_reporter(f"reading {path.name}, once"), path.stat().st_size
+    progress = Progress(f"reading {path.name}, once", path.stat().st_size)
     chunk, first, end = [], 1, 0
     for record in _frames(path):
         chunk.append(record)
@@ -96,7 +96,7 @@ def _read_chunks(path: Path) -> Iterator[np.ndarray]:
         if len(chunk) == CHUNK:
             yield _chunk_values(chunk, first, path)
             chunk, first = [], first + CHUNK
-            report(end / size)
+            progress.update(end)
     if chunk:
         yield _chunk_values(chunk, first, path)
 
@@ -148,7 +148,7 @@ def _chunk_values(chunk: list[tuple[bytes, bytes, int, int]], first: int, path: 
     except ValueError as error:
         raise DataError(f"In records {first} to {first + len(chunk) - 1} of {path}: {error}") from None
     values[:, 0] = rows[np.searchsorted(np.array([" ".join(g) for g in distinct]), [" ".join(g) for g in graphs])]
-    expected = NASBENCH101.enumerate().hashes(values[:, 0].astype(int))
+    expected = NASBENCH101.cells().hashes(values[:, 0].astype(int))
     for place, (found, graph_hash) in enumerate(zip(hashes, expected, strict=True)):
         if found != graph_hash:
             raise DataError(

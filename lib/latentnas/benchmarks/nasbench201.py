@@ -39,7 +39,8 @@ from numpy.typing import ArrayLike
 from latentnas import paths
 from latentnas.benchmarks.download import FILES, NASBENCH201_LATENCY, DataError, Source, fetch
 from latentnas.benchmarks.pickles import load_arrays
-from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space, whole_numbers
+from latentnas.spaces._checks import whole_numbers
+from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 MAX_RUNS = 3
@@ -100,7 +101,7 @@ class NasBench201Benchmark:
         malformed or not in this table."""
         given = np.atleast_1d(np.asarray(architectures))
         if given.dtype.kind in "UO":
-            rows = self.space.index(self.space.numbers(given.tolist()))
+            rows = self.space.index(self.space.to_batch(given.tolist()))
         else:
             rows = whole_numbers(given, "A row of the NAS-Bench-201 table", self.space.size)
         absent = rows[~self.known[rows]]
@@ -215,11 +216,11 @@ def assemble(
 ) -> NasBench201Benchmark:
     """A benchmark from values in any order. Raises DataError for an architecture given twice, for accuracies
     that are missing or no percentages, and, unless `allow_missing`, for architectures that are not given."""
-    rows = NASBENCH201.index(values.numbers)
+    rows = NASBENCH201.index(NASBENCH201.from_choices(values.numbers))
     known = np.zeros(NASBENCH201.size, dtype=bool)
     known[rows] = True
     every = NASBENCH201.enumerate()
-    table = pd.DataFrame({"arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(every))}).rename_axis("row")
+    table = pd.DataFrame({"arch": NASBENCH201.to_strings(every)}).rename_axis("row")
     if len(rows) != known.sum():
         repeated = np.bincount(rows).argmax()
         raise DataError(f"{source.name} has the architecture {table['arch'][repeated]} more than once.")
@@ -240,8 +241,8 @@ def assemble(
     table["class"] = NASBENCH201.canonical(every)
     table["official_index"] = _spread(values.columns["official_index"], rows, -1).astype(np.int64)
     for dataset in DATASETS:
-        table[f"{dataset}/params"] = NASBENCH201.params(every, dataset)
-        table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset)
+        table[f"{dataset}/params"] = NASBENCH201.params(every, dataset).numpy()
+        table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset).numpy()
     measured = {name: _spread(v, rows, np.nan) for name, v in values.columns.items() if name not in table}
     table = pd.concat([table, pd.DataFrame(measured).rename_axis("row")], axis=1)
     runs = {dataset: _spread(runs, rows, np.nan) for dataset, runs in values.runs.items()}
@@ -276,7 +277,7 @@ def _convert() -> Values:
     for device in NASBENCH201_LATENCY:
         columns[f"latency/{device}"] = read_latency(fetch(f"nasbench201_latency_{device}"))
     runs = {dataset: values.round(5) for dataset, values in runs.items()}
-    return Values(NASBENCH201.numbers(texts), columns, runs)
+    return Values(NASBENCH201.choices(NASBENCH201.to_batch(texts)), columns, runs)
 
 
 def read_index(path: Path) -> list[str]:

@@ -166,7 +166,7 @@ def _values(records: Iterable[tuple[str, int, Record]]) -> Values:
     for where, index, record in records:
         try:
             text, values, valid = _read(record)
-            NASBENCH201.parse(text)
+            NASBENCH201.to_batch([text])
             if record["200"]["arch_index"] != index:
                 raise ValueError(f"its index is {record['200']['arch_index']}, not {index}")
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -177,7 +177,9 @@ def _values(records: Iterable[tuple[str, int, Record]]) -> Values:
         runs.append(valid)
     columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
     by_dataset = {dataset: np.array([valid[dataset] for valid in runs]) for dataset in DATASETS}
-    return Values(NASBENCH201.numbers(texts), columns | {"official_index": np.array(indices)}, by_dataset)
+    return Values(
+        NASBENCH201.choices(NASBENCH201.to_batch(texts)), columns | {"official_index": np.array(indices)}, by_dataset
+    )
 
 
 def _read(record: Record) -> tuple[str, dict[str, float], dict[str, list[float]]]:

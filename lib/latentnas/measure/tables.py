@@ -64,22 +64,22 @@ SHARED_COPIES = 2  # corrupted versions of the validation images that the shared
 DEEP_LAYERS, DEEP_WEIGHTS_FILE = 8, "digits-enas8.safetensors"  # weights alone: these have no table
 
 
-def score_cells(numbers: np.ndarray, seed: int) -> pd.DataFrame:
+def score_cells(cells: DagBatch, seed: int) -> pd.DataFrame:
     """Train NAS-Bench-201 cells from scratch on the digits, side by side.
 
     Args:
-        numbers: operations of the six edges, int64 ``[M, 6]``.
+        cells: M graphs of NAS-Bench-201.
         seed: of the weights, together with the cell's row, and of the batches.
 
     Returns:
         One row a cell: ``valid`` and ``test`` accuracy in percent, ``seconds``: its share of the processor time.
     """
     data = digits.load(CELL_SCHEDULE.noise)
-    seeds = (NASBENCH201.index(numbers) + seed * NASBENCH201.size).tolist()
-    networks = CellNetworks(torch.from_numpy(np.asarray(numbers)), seeds, CELL_SKELETON)
+    seeds = (NASBENCH201.index(cells) + seed * NASBENCH201.size).tolist()
+    networks = CellNetworks(torch.from_numpy(NASBENCH201.choices(cells)), seeds, CELL_SKELETON)
     started = time.process_time()
     train_side_by_side(networks, data, CELL_SCHEDULE, seed)
-    seconds = (time.process_time() - started) / len(numbers)
+    seconds = (time.process_time() - started) / len(cells)
     valid, test = accuracy(networks, data.valid), accuracy(networks, data.test)
     return pd.DataFrame({"valid": valid.numpy(), "test": test.numpy(), "seconds": round(seconds, 4)})
 

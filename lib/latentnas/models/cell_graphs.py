@@ -66,7 +66,7 @@ class EdgeCells:
 
     def _cells(self, operations: Tensor) -> DagBatch:
         """Cells of the operations on the six edges, int64 [B, 6]."""
-        return NASBENCH201.from_numbers(operations.cpu().numpy()).to(operations.device)
+        return NASBENCH201.from_choices(operations.cpu().numpy()).to(operations.device)
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Operation of each of the six edges, int64 [B, 6]."""

@@ -171,7 +171,7 @@ class E2nas(LearnedCells):
     def residual(self, z: Tensor) -> Tensor:
         """How far the operation probabilities at z are from those at the code of the cell decoded from z."""
         logits = self.decode(z)
-        [row] = NASBENCH201.index(logits.detach().argmax(dim=1)[None].numpy())
+        [row] = NASBENCH201.index(NASBENCH201.from_choices(logits.detach().argmax(dim=1)[None]))
         return (logits.softmax(dim=1) - self.decode(self.space.codes[row]).softmax(dim=1)).norm()
 
     # complementation
@@ -236,5 +236,5 @@ def cell_space(
     Args:
         config: of the autoencoder; the 30 dimensions are those of the paper.
     """
-    graphs = NASBENCH201.from_numbers(NASBENCH201.enumerate())
+    graphs = NASBENCH201.enumerate()
     return embed(train_model("cells-autoencoder", CRLSO, config, graphs, {}, training).model, graphs)

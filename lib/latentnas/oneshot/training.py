@@ -218,7 +218,7 @@ def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSche
         images = data.augment(data.train.images[rows], generator)
         loss = strategy.loss(network, *_moved(images, data.train.labels[rows], network), done, generator)
         losses.append(_step(network, optimizer, loss, done, schedule, place))
-        strategy.visited[NASBENCH201.index(strategy.last.numpy())] = epoch + 1
+        strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
             batch = _moved(data.valid.images[rows], data.valid.labels[rows], network)
@@ -247,9 +247,10 @@ def _require_finite(what: str, value: float, place: str) -> None:
 
 def _current(network: SharedCells, strategy: Strategy, data: ImageSets) -> dict:
     cell = strategy.current()[None]
+    graph = NASBENCH201.from_choices(cell)
     return {
-        "row": int(NASBENCH201.index(cell.numpy())[0]),
-        "arch": NASBENCH201.to_strings(NASBENCH201.from_numbers(cell.numpy()))[0],
+        "row": int(NASBENCH201.index(graph)[0]),
+        "arch": NASBENCH201.to_strings(graph)[0],
         "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
         "visited": int(strategy.visited.count_nonzero()),
     }

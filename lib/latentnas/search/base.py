@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from latentnas.spaces.features import nasbench201_path_encoding
 from latentnas.spaces.nasbench101 import NASBENCH101
-from latentnas.spaces.nasbench101_cells import FIRST_OPERATION
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 REPEATS = 1000  # answers in a row without a new architecture after which a searcher counts as stuck
@@ -106,31 +106,24 @@ def nasbench201_domain(identity: str) -> Domain:
     Args:
         identity: "class": the 6,466 classes of cells with the same function; "string": all 15,625 cells.
     """
-    numbers = NASBENCH201.enumerate()
+    cells = NASBENCH201.enumerate()
     if identity not in ("class", "string"):
         raise ValueError(f'identity={identity!r} must be "class" or "string".')
     return Domain(
-        choices=numbers,
-        identity=NASBENCH201.canonical(numbers) if identity == "class" else np.arange(len(numbers)),
-        neighbors=NASBENCH201.neighbors(np.arange(len(numbers))).__getitem__,
-        features=NASBENCH201.path_features(numbers),
+        choices=NASBENCH201.choices(cells),
+        identity=NASBENCH201.canonical(cells) if identity == "class" else np.arange(len(cells)),
+        neighbors=NASBENCH201.neighbor_rows(np.arange(len(cells))).__getitem__,
+        features=nasbench201_path_encoding(cells).numpy(),
     )
 
 
 def nasbench101_domain() -> Domain:
-    """NAS-Bench-101 in the order of ``NASBENCH101.enumerate()``: each of the 423,624 cells is one architecture. The
-    choices are the 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex)."""
-    cells = NASBENCH101.enumerate()
-    batch = cells.batch()
-    sources, targets = np.triu_indices(batch.max_vertices, k=1)
-    inner = np.arange(1, batch.max_vertices - 1)
-    operations = batch.types[:, inner].numpy() - FIRST_OPERATION + 1
-    absent = inner >= cells.num_vertices[:, None].astype(np.int64) - 1
-    edges = batch.adjacency[:, sources, targets].numpy()
+    """NAS-Bench-101 in the order of ``NASBENCH101.enumerate()``: each of the 423,624 cells is one architecture. No
+    features."""
     return Domain(
-        choices=np.hstack([edges, np.where(absent, 0, operations)]).astype(np.int64),
-        identity=np.arange(len(cells)),
-        neighbors=NASBENCH101.neighbors,
+        choices=NASBENCH101.choices(NASBENCH101.enumerate()),
+        identity=np.arange(NASBENCH101.size),
+        neighbors=NASBENCH101.neighbor_rows,
     )
 
 

@@ -29,12 +29,17 @@ normalisation (2 x 96 parameters). FLOPs are multiply-adds of convolutions and o
 normalisation, activations and concatenation are not counted.
 """
 
+from __future__ import annotations
+
 import json
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from latentnas.graphs import DagBatch
+from latentnas.spaces._checks import read_texts, require_contained, shorten, whole_choices
 
 NUM_LAYERS = 6
 NUM_OPERATIONS = 6
@@ -60,8 +65,8 @@ COMPLEXITY_FACTORS = (0, 48, 10, 10, 26, 26, 1, 1)
 
 
 def _layout(layers: int) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Where the operations and the flags stand among the numbers of a text of so many rows, and the edge u -> v
-    that each flag adds: the columns of both, all u, all v."""
+    """The places of the operations and of the flags among the choices of so many layers, and the edge u -> v that
+    each flag adds: all u, all v."""
     operations = [row * (row + 1) // 2 for row in range(layers)]
     flags = sorted(set(range(layers * (layers + 1) // 2)) - set(operations))
     edges = [(flag, row + 1) for row in range(layers) for flag in range(row)]
@@ -82,79 +87,75 @@ class EnasSpace:
     )  # fmt: skip
     input_type = 0
     output_type = 1
+    num_choices = len(OPERATION_COLUMNS) + len(FLAG_COLUMNS)
     size = NUM_OPERATIONS**NUM_LAYERS * 2 ** len(FLAG_COLUMNS)  # 1,528,823,808: too many to enumerate
 
-    def parse(self, text: str) -> str:
-        """The canonical text of one architecture. Raises ValueError naming the row and the position that is
-        wrong."""
-        return _write(self.numbers(text))
-
-    def numbers(self, text: str) -> list[int]:
-        """The 21 numbers of an architecture's text, row after row. Raises ValueError like `parse`."""
-        try:
-            rows = json.loads(text)
-        except (json.JSONDecodeError, TypeError) as error:
-            where = f"character {error.pos + 1} of " if isinstance(error, json.JSONDecodeError) else ""
-            raise ValueError(f"Not an ENAS architecture: {where}{_shorten(text)} cannot be read. {_EXPECTED}") from None
-        if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
-            found = f"{len(rows)} rows" if isinstance(rows, list) else "no list"
-            raise ValueError(f"Not an ENAS architecture: {_shorten(text)} has {found} instead of six rows. {_EXPECTED}")
-        for index, row in enumerate(rows):
-            problem = _problem(row, index)
-            if problem:
-                raise ValueError(f"Not an ENAS architecture: row {index + 1}{problem} in {_shorten(text)}. {_EXPECTED}")
-        return [number for row in rows for number in row]
-
-    def from_numbers(self, numbers: np.ndarray, layers: int = NUM_LAYERS) -> DagBatch:
-        """Graphs of the texts whose numbers are the rows of `numbers`, [B, 21] for six layers; the numbers are
-        not checked again."""
-        operations, flags, sources, targets = _layout(layers)
-        numbers = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64))
-        vertices = layers + 2
-        types = torch.full((len(numbers), vertices), self.input_type)
-        types[:, 1:-1] = numbers[:, operations] + FIRST_OPERATION
-        types[:, -1] = self.output_type
-        adjacency = torch.zeros(len(numbers), vertices, vertices, dtype=torch.bool)
-        backbone = torch.arange(vertices - 1)
-        adjacency[:, backbone, backbone + 1] = True
-        adjacency[:, sources, targets] = numbers[:, flags] == 1
-        return DagBatch(types, adjacency, torch.full((len(numbers),), vertices))
+    # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts. Raises ValueError naming the text in the list, the row and the
-        position."""
-        numbers = np.empty((len(texts), 21), dtype=np.int64)
-        for index, text in enumerate(texts):
-            try:
-                numbers[index] = self.numbers(text)
-            except ValueError as error:
-                raise ValueError(f"Text {index + 1} of {len(texts)}: {error}") from None
-        return self.from_numbers(numbers)
+        """Graphs of a list of texts.
+
+        Raises:
+            ValueError: one is malformed; it names the text in the list, the row and the position.
+        """
+        return self.from_choices(read_texts(texts, _read))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Canonical texts. Raises ValueError when a graph is not in the space: filter with `contains`
-        first."""
-        self._require(batch)
-        numbers = np.empty((len(batch), 21), dtype=np.int64)
-        numbers[:, OPERATION_COLUMNS] = batch.types[:, 1:-1].cpu().numpy() - FIRST_OPERATION
-        numbers[:, FLAG_COLUMNS] = self.skips(batch).cpu().numpy()
-        return [_write(row) for row in numbers.tolist()]
+        """Canonical texts.
 
-    def skips(self, batch: DagBatch) -> torch.Tensor:
-        """The 15 flags of each graph, bool [B, 15], in the order of the text."""
+        Raises:
+            ValueError: a graph is not in the space.
+        """
+        choices = self.choices(batch).tolist()
+        return [str([row[at : at + place + 1] for place, at in enumerate(OPERATION_COLUMNS)]) for row in choices]
+
+    def choices(self, batch: DagBatch) -> np.ndarray:
+        """The numbers of the text, row after row, int64 `[B, 21]`.
+
+        Raises:
+            ValueError: a graph is not in the space.
+        """
+        require_contained(self, batch)
+        choices = np.empty((len(batch), self.num_choices), dtype=np.int64)
+        choices[:, OPERATION_COLUMNS] = batch.types[:, 1 : NUM_LAYERS + 1].cpu().numpy() - FIRST_OPERATION
+        choices[:, FLAG_COLUMNS] = self.skips(batch).cpu().numpy()
+        return choices
+
+    def from_choices(self, choices: ArrayLike, layers: int = NUM_LAYERS) -> DagBatch:
+        """The inverse of `choices`; for another number of layers graphs that `is_valid` accepts, `contains` not.
+
+        Raises:
+            ValueError: the choices are others, or of another shape than `[B, layers * (layers + 1) / 2]`.
+        """
+        operations, flags, sources, targets = _layout(layers)
+        limits = [NUM_OPERATIONS if place in operations else 2 for place in range(len(operations) + len(flags))]
+        choices = torch.from_numpy(whole_choices(choices, limits, f"{self.name} with {layers} layers"))
+        vertices = layers + 2
+        types = torch.full((len(choices), vertices), self.input_type)
+        types[:, 1:-1] = choices[:, operations] + FIRST_OPERATION
+        types[:, -1] = self.output_type
+        adjacency = torch.zeros(len(choices), vertices, vertices, dtype=torch.bool)
+        backbone = torch.arange(vertices - 1)
+        adjacency[:, backbone, backbone + 1] = True
+        adjacency[:, sources, targets] = choices[:, flags] == 1
+        return DagBatch(types, adjacency, torch.full((len(choices),), vertices))
+
+    def skips(self, batch: DagBatch) -> Tensor:
+        """The 15 flags of each graph, bool `[B, 15]`, in the order of the text."""
         return batch.adjacency[:, FLAG_SOURCES, FLAG_TARGETS]
 
-    def is_valid(self, batch: DagBatch) -> torch.Tensor:
-        """D-VAE's rules, bool [B]: a DAG with one input and one output vertex, every other vertex with
+    # graphs
+
+    def is_valid(self, batch: DagBatch) -> Tensor:
+        """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with
         predecessors and successors, the whole backbone, and only one edge into the output.
 
         The rules say nothing about size: a graph with fewer than six layers is valid too (but see
         `contains`). Every edge must lead to a later position, as in any decoded graph.
         """
-        types, adjacency = batch.types, batch.adjacency
-        position = torch.arange(types.shape[1], device=types.device)
+        types, adjacency, present = batch.types, batch.adjacency, batch.present
+        position = torch.arange(batch.max_vertices, device=types.device)
         last = batch.num_vertices[:, None] - 1
-        present = position <= last
         known = (types >= 0) & (types < self.num_types)
         predecessors, successors = adjacency.sum(1), adjacency.sum(2)
         is_input, is_output = types == self.input_type, types == self.output_type
@@ -170,49 +171,73 @@ class EnasSpace:
         single_exit = ((predecessors == 1) | (position != last)).all(-1)
         return forward & inside & typed & one_input & one_output & reached & continued & backbone & single_exit
 
-    def contains(self, batch: DagBatch) -> torch.Tensor:
-        """Which graphs are architectures of this space, bool [B]: valid, with all six layers."""
+    def contains(self, batch: DagBatch) -> Tensor:
+        """Which graphs are architectures of this space, bool `[B]`: valid, with all six layers."""
         return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
         """`n` architectures drawn uniformly from the whole space, with replacement.
 
         Any other number of layers gives graphs that follow the same rules (`is_valid`) but are not in this space
-        (`contains`). Raises ValueError for less than one layer.
+        (`contains`).
+
+        Raises:
+            ValueError: less than one layer.
         """
         if layers < 1:
             raise ValueError(f"An architecture has at least one layer, but layers={layers}.")
         random = np.random.default_rng(seed)
-        operations = _layout(layers)[0]
-        numbers = random.integers(0, 2, size=(n, layers * (layers + 1) // 2))
-        numbers[:, operations] = random.integers(0, NUM_OPERATIONS, size=(n, layers))
-        return self.from_numbers(numbers, layers)
+        choices = random.integers(0, 2, size=(n, layers * (layers + 1) // 2))
+        choices[:, _layout(layers)[0]] = random.integers(0, NUM_OPERATIONS, size=(n, layers))
+        return self.from_choices(choices, layers)
 
-    def flops(self, batch: DagBatch) -> torch.Tensor:
-        """Multiply-adds for one image, int64 [B], of the network stated at the top of this module.
-        Raises ValueError when a graph is not in the space."""
+    def neighbors(self, batch: DagBatch) -> list[DagBatch]:
+        """For each graph the 45 that differ in one operation (layer by layer, in ascending order) or in one flag.
+
+        Raises:
+            ValueError: a graph is not in the space.
+        """
+        current = self.choices(batch)
+        swaps = NUM_LAYERS * (NUM_OPERATIONS - 1)
+        changed = np.repeat(current[:, None], swaps + len(FLAG_COLUMNS), axis=1)  # [B, 45, 21]
+        others = np.arange(NUM_OPERATIONS - 1)
+        others = others + (others >= current[:, OPERATION_COLUMNS, None])  # [B, 6, 5]
+        changed[:, np.arange(swaps), np.repeat(OPERATION_COLUMNS, NUM_OPERATIONS - 1)] = others.reshape(-1, swaps)
+        changed[:, swaps + np.arange(len(FLAG_COLUMNS)), FLAG_COLUMNS] ^= 1
+        return [self.from_choices(choices) for choices in changed]
+
+    # cost
+
+    def flops(self, batch: DagBatch) -> Tensor:
+        """Multiply-adds for one image, int64 `[B]`, of the network stated at the top of this module.
+
+        Raises:
+            ValueError: a graph is not in the space.
+        """
         weights, pixels = self._convolutions(batch)
         return (weights * pixels).sum(1) + CHANNELS * NUM_CLASSES
 
-    def params(self, batch: DagBatch) -> torch.Tensor:
-        """Trainable parameters, int64 [B], of the network stated at the top of this module.
-        Raises ValueError when a graph is not in the space."""
+    def params(self, batch: DagBatch) -> Tensor:
+        """Trainable parameters, int64 `[B]`, of the network stated at the top of this module.
+
+        Raises:
+            ValueError: a graph is not in the space.
+        """
         weights, _ = self._convolutions(batch)
         normalisation = 2 * CHANNELS * (weights > 0).sum(1)
         return weights.sum(1) + normalisation + CHANNELS * NUM_CLASSES + NUM_CLASSES
 
-    def complexity(self, batch: DagBatch) -> torch.Tensor:
-        """NGAE's complexity as in its released code, float64 [B], not normalised: 48 x m x in-degree summed
+    def complexity(self, batch: DagBatch) -> Tensor:
+        """NGAE's complexity as in its released code, float64 `[B]`, not normalised: 48 x m x in-degree summed
         over all vertices but the input, with m = 10 for both 3x3 kinds, 26 for both 5x5 kinds, 1 for pooling
         and 48 for the output."""
         factors = torch.tensor(COMPLEXITY_FACTORS, dtype=torch.float64, device=batch.types.device)
-        present = batch.types >= 0
-        return (48 * factors[batch.types.clamp(min=0)] * batch.adjacency.sum(1) * present).sum(1)
+        return (48 * factors[batch.types.clamp(min=0)] * batch.adjacency.sum(1) * batch.present).sum(1)
 
-    def _convolutions(self, batch: DagBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights [B, K] and output pixels [K] of every convolution block of the stated network; 0 weights:
-        not built."""
-        self._require(batch)
+    def _convolutions(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        """Weights `[B, K]` and output pixels `[K]` of every convolution block of the stated network; 0 weights: not
+        built."""
+        require_contained(self, batch)
         device = batch.types.device
         layers = torch.arange(1, NUM_LAYERS + 1, device=device)
         layer_pixels = IMAGE_SIZE**2 // 4 ** sum((layers > border).long() for border in REDUCE_AFTER)
@@ -229,16 +254,6 @@ class EnasSpace:
             pixels += [IMAGE_SIZE**2 // 4**number] * (border + 1)
         return torch.cat(weights, dim=1), torch.tensor(pixels, device=device)
 
-    def _require(self, batch: DagBatch) -> None:
-        """Raise ValueError unless all graphs are architectures of this space."""
-        foreign = (~self.contains(batch)).nonzero().flatten().tolist()
-        if foreign:
-            raise ValueError(
-                f"{len(foreign)} of {len(batch)} graphs are not architectures of the six-layer ENAS space, the first "
-                f"at index {foreign[0]} with vertex types {batch.types[foreign[0]].tolist()}. Keep only those that "
-                "ENAS.contains(batch) accepts."
-            )
-
 
 ENAS = EnasSpace()
 
@@ -246,6 +261,26 @@ _EXPECTED = (
     "Expected six lists such as [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]: row r "
     "is an operation from 0 to 5 followed by r - 1 flags, each 0 or 1."
 )
+
+
+def _read(text: str) -> list[int]:
+    """The 21 numbers of a text. Raises ValueError naming the row and the position of what is wrong."""
+    try:
+        rows = json.loads(text)
+    except (json.JSONDecodeError, TypeError) as error:
+        where = f"character {error.pos + 1} of " if isinstance(error, json.JSONDecodeError) else ""
+        raise _malformed(f"{where}{shorten(text)} cannot be read") from None
+    if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
+        found = f"{len(rows)} rows" if isinstance(rows, list) else "no list"
+        raise _malformed(f"{shorten(text)} has {found} instead of six rows")
+    for index, row in enumerate(rows):
+        if problem := _problem(row, index):
+            raise _malformed(f"row {index + 1}{problem} in {shorten(text)}")
+    return [number for row in rows for number in row]
+
+
+def _malformed(problem: str) -> ValueError:
+    return ValueError(f"Not an ENAS architecture: {problem}. {_EXPECTED}")
 
 
 def _problem(row: object, index: int) -> str:
@@ -260,14 +295,3 @@ def _problem(row: object, index: int) -> str:
         if type(number) is not int or not 0 <= number < allowed:
             return f", position {position + 1}, is {number!r} instead of a whole number from 0 to {allowed - 1}"
     return ""
-
-
-def _write(numbers: list[int]) -> str:
-    """The canonical text of 21 numbers."""
-    return str([numbers[start : start + row + 1] for row, start in enumerate(OPERATION_COLUMNS)])
-
-
-def _shorten(text: object) -> str:
-    """The text in quotes, cut to what fits in an error."""
-    quoted = repr(text)
-    return quoted if len(quoted) <= 100 else quoted[:97] + "..."

@@ -6,23 +6,22 @@ Letters: B graphs, N vertices, T node types.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.spaces.nasbench201 import NONE, NUM_OPERATIONS, PATHS, operations_of_edges
 
-NOWHERE = -1e9  # the longest path to a vertex that none leads to
+NO_PATH = -1e9  # stands for the most vertices of a type on a path, where there is no path
 
 
 def plain_features(batch: DagBatch, num_types: int) -> Tensor:
-    """Types one-hot and the possible edges as zeros and ones, fp32 ``[B, N * T + N * (N - 1) / 2]``."""
-    one_hot = F.one_hot(batch.types + 1, num_types + 1)[..., 1:]
+    """Types one-hot and the possible edges as zeros and ones, fp32 `[B, N * T + N * (N - 1) / 2]`."""
     source, target = torch.triu_indices(batch.max_vertices, batch.max_vertices, 1)
-    return torch.cat([one_hot.flatten(1), batch.adjacency[:, source, target]], dim=1).float()
+    return torch.cat([batch.one_hot(num_types).flatten(1), batch.adjacency[:, source, target]], dim=1).float()
 
 
 def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None) -> Tensor:
-    """What lies on the paths from the first vertex to the last, fp32 ``[B, 1 + 3 T + N * T]``.
+    """What lies on the paths from the first vertex to the last, fp32 `[B, 1 + 3 T + N * T]`.
 
     The logarithm of 1 + the number of paths; for each type the logarithm of 1 + its number summed over the paths,
     the mean over the paths, and the largest number on one path; and, one-hot, the types of the vertices that are
@@ -31,23 +30,23 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     Args:
         dead_type: vertices of this type pass nothing on, so no path leads through them (`none` of NAS-Bench-201).
     """
-    graphs, vertices = batch.types.shape
-    rows, last = torch.arange(graphs), batch.num_vertices - 1
-    one_hot = F.one_hot(batch.types + 1, num_types + 1)[..., 1:].double()
+    graphs, vertices, device = *batch.types.shape, batch.types.device
+    rows, last = torch.arange(graphs, device=device), batch.num_vertices - 1
+    one_hot = batch.one_hot(num_types).double()
     alive = batch.types != NO_VERTEX
     if dead_type is not None:
         alive = alive & (batch.types != dead_type)
     edges = batch.adjacency & alive[:, :, None] & alive[:, None, :]
 
-    paths = torch.zeros(graphs, vertices, dtype=torch.double)  # that lead from vertex 0 to each vertex
-    total = torch.zeros(graphs, vertices, num_types, dtype=torch.double)  # vertices of each type, over these paths
-    most = torch.full_like(total, NOWHERE)  # and on one of them
+    paths = torch.zeros(graphs, vertices, dtype=torch.double, device=device)  # that lead from vertex 0 to each vertex
+    total = torch.zeros_like(one_hot)  # vertices of each type, over these paths
+    most = torch.full_like(total, NO_PATH)  # and on one of them
     paths[:, 0], total[:, 0], most[:, 0] = 1, one_hot[:, 0], one_hot[:, 0]
     for v in range(1, vertices):
         into = edges[:, :v, v, None]
         paths[:, v] = (into[..., 0] * paths[:, :v]).sum(dim=1)
         total[:, v] = (into * total[:, :v]).sum(dim=1) + paths[:, v, None] * one_hot[:, v]
-        most[:, v] = most[:, :v].where(into, NOWHERE).amax(dim=1) + one_hot[:, v]
+        most[:, v] = most[:, :v].where(into, NO_PATH).amax(dim=1) + one_hot[:, v]
     onwards = torch.zeros_like(paths)  # paths from each vertex to the last
     onwards[rows, last] = 1
     for v in range(vertices - 2, -1, -1):
@@ -57,3 +56,23 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     on_path = one_hot * (paths * onwards > 0)[..., None]
     parts = [number.log1p(), total.log1p(), total / number.clamp(min=1), most, on_path.flatten(1)]
     return torch.cat(parts, dim=1).float()
+
+
+def nasbench201_path_encoding(batch: DagBatch) -> Tensor:
+    """The path encoding of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858), bool `[B, 180]`: one
+    feature for each path from input to output and each sequence of operations on it.
+
+    The paths are 0-3 (5 features), 0-1-3 (25), 0-2-3 (25) and 0-1-2-3 (125), and the sequences of each are in
+    lexicographic order. A path with a `none` on it is absent: its features are never set.
+
+    Raises:
+        ValueError: a graph is no cell of NAS-Bench-201.
+    """
+    operations = operations_of_edges(batch)
+    blocks = []
+    for path in PATHS:
+        sequence = sum(operations[:, edge] * NUM_OPERATIONS**place for place, edge in enumerate(reversed(path)))
+        present = (operations[:, path] != NONE).all(1)
+        features = torch.arange(NUM_OPERATIONS ** len(path), device=operations.device)
+        blocks.append((features == sequence[:, None]) & present[:, None])
+    return torch.cat(blocks, dim=1)

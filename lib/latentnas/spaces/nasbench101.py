@@ -17,14 +17,18 @@ The benchmark prunes what is handed to it: vertices on no path from input to out
 is dropped unasked: `prune` does it, and everything else refuses such graphs.
 """
 
+from __future__ import annotations
+
 import json
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import nasbench101_network as network
+from latentnas.spaces._checks import read_texts, require_contained, shorten, whole_choices, whole_numbers
 from latentnas.spaces.nasbench101_cells import (
     FIRST_OPERATION,
     MAX_EDGES,
@@ -32,65 +36,54 @@ from latentnas.spaces.nasbench101_cells import (
     NUM_CELLS,
     NUM_OPERATIONS,
     Cells,
-    enumerate_cells,
+    all_cells,
 )
 from latentnas.spaces.nasbench101_hash import hexadecimal, official_digests
-from latentnas.spaces.nasbench201 import whole_numbers
+
+EDGE_SOURCES, EDGE_TARGETS = np.triu_indices(MAX_VERTICES, k=1)  # of the choices that are edges, row by row
+INNER = np.arange(1, MAX_VERTICES - 1)  # the positions that may hold an operation
+CHOICE_LIMITS = [2] * len(EDGE_SOURCES) + [NUM_OPERATIONS + 1] * len(INNER)
 
 
 class NasBench101Space:
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
-    `rows` stands for anything array-like of whole numbers 0 to 423,623. Methods that need all cells
-    (`sample`, `index`, `neighbors`, `enumerate`) enumerate them when called for the first time, which takes a
-    minute once and 0.1 s in later sessions.
+    Methods that need all cells (`sample`, `index`, `neighbors`, `enumerate`, `cells`) list them when called for the
+    first time, which takes a minute once and 0.1 s in later sessions. Methods other than `is_valid`, `contains`,
+    `prune` and `index` raise ValueError for graphs that are not in the space.
     """
 
     name = "nasbench101"
     num_vertices = MAX_VERTICES  # at most
-    max_edges = MAX_EDGES
     num_types = 5
     type_names = ("input", "output", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
     input_type = 0
     output_type = 1
     size = NUM_CELLS
 
-    # text
-
-    def parse(self, text: str) -> str:
-        """A cell's text in standard form, as written. Raises ValueError saying what is wrong with a text that
-        is malformed, belongs to another space, or is a graph outside this one."""
-        return self.to_strings(self.to_batch([text]))[0]
+    # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts, with seven positions each and NO_VERTEX past their ends. Raises
-        ValueError naming the text in the list and what is wrong with it."""
-        if isinstance(texts, str):
-            raise TypeError("to_batch takes a list of NAS-Bench-101 cells, not one text: write [text].")
-        types = torch.full((len(texts), MAX_VERTICES), NO_VERTEX)
-        adjacency = torch.zeros(len(texts), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
-        counts = torch.zeros(len(texts), dtype=torch.int64)
-        for index, text in enumerate(texts):
-            try:
-                matrix, operations = _read(text)
-            except ValueError as error:
-                raise ValueError(f"Text {index + 1} of {len(texts)}: {error}") from None
-            counts[index] = count = len(operations)
+        """Graphs of a list of texts, with seven positions each.
+
+        Raises:
+            ValueError: one is malformed or no cell; it names the text in the list and what is wrong with it.
+        """
+        cells = read_texts(texts, _read)
+        types = torch.full((len(cells), MAX_VERTICES), NO_VERTEX)
+        adjacency = torch.zeros(len(cells), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
+        for index, (matrix, operations) in enumerate(cells):
+            count = len(operations)
             types[index, :count] = torch.tensor([self.type_names.index(name) for name in operations])
             adjacency[index, :count, :count] = torch.tensor(matrix) == 1
-        batch = DagBatch(types, adjacency, counts)
-        foreign = (~self.contains(batch)).nonzero().flatten().tolist()
-        if foreign:
-            problem = self._problem(batch[foreign[:1]])
-            raise ValueError(
-                f"Text {foreign[0] + 1} of {len(texts)}: Not a NAS-Bench-101 cell: {problem} in "
-                f"{_shorten(texts[foreign[0]])}."
-            )
+        batch = DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
+        for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
+            problem = f"{self._problem(batch[[index]])} in {shorten(texts[index])}"
+            raise ValueError(f"Text {index + 1} of {len(texts)}: Not a NAS-Bench-101 cell: {problem}.")
         return batch
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Texts of graphs. Raises ValueError when a graph is not in the space: filter with `contains`
-        first."""
+        """Texts of graphs, vertices in the order of the graph."""
         self._require(batch)
         matrices, types = batch.adjacency.int().tolist(), batch.types.tolist()
         texts = []
@@ -99,18 +92,42 @@ class NasBench101Space:
             texts.append(json.dumps({"matrix": [row[:count] for row in matrix[:count]], "ops": operations}))
         return texts
 
+    def choices(self, batch: DagBatch) -> np.ndarray:
+        """The 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex), int64
+        `[B, 26]`."""
+        self._require(batch)
+        batch = batch.to("cpu").pad_to(MAX_VERTICES)
+        operations = (batch.types[:, INNER].numpy() - FIRST_OPERATION + 1).clip(min=0)  # no vertex, and the output: 0
+        return np.hstack([batch.adjacency[:, EDGE_SOURCES, EDGE_TARGETS].numpy(), operations]).astype(np.int64)
+
+    def from_choices(self, choices: ArrayLike) -> DagBatch:
+        """The inverse of `choices`.
+
+        Raises:
+            ValueError: the choices are others, of another shape, or make no cell.
+        """
+        choices = torch.from_numpy(whole_choices(choices, CHOICE_LIMITS, self.name))
+        edges, operations = choices.split([len(EDGE_SOURCES), len(INNER)], dim=1)
+        last = ((operations > 0) * torch.from_numpy(INNER)).amax(1, keepdim=True) + 1
+        types = torch.nn.functional.pad(operations - 1 + FIRST_OPERATION, (1, 1), value=self.input_type)
+        types[:, INNER] = types[:, INNER].where(operations > 0, NO_VERTEX)
+        types = types.scatter(1, last, self.output_type).where(torch.arange(MAX_VERTICES) <= last, NO_VERTEX)
+        adjacency = torch.zeros(len(choices), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
+        adjacency[:, EDGE_SOURCES, EDGE_TARGETS] = edges == 1
+        batch = DagBatch(types, adjacency, last[:, 0] + 1)
+        self._require(batch)
+        return batch
+
     # graphs
 
-    def is_valid(self, batch: DagBatch) -> torch.Tensor:
-        """The rules without the limits on size, bool [B]: the first vertex is the input and the last the
+    def is_valid(self, batch: DagBatch) -> Tensor:
+        """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the
         output, every other one has an operation and lies on a path between them, and edges lead to later
         positions."""
-        types, adjacency = batch.types, batch.adjacency
+        types, adjacency, present = batch.types, batch.adjacency, batch.present
         position = torch.arange(batch.max_vertices, device=types.device)
-        last = batch.num_vertices[:, None] - 1
-        present = position <= last
         operation = (types >= FIRST_OPERATION) & (types < self.num_types)
-        right_type = operation.where(position < last, types == self.output_type)
+        right_type = operation.where(position < batch.num_vertices[:, None] - 1, types == self.output_type)
         right_type = right_type.where(position > 0, types == self.input_type)
         typed = (right_type | ~present).all(1)
         forward = ~adjacency.tril().flatten(1).any(1)
@@ -118,8 +135,8 @@ class NasBench101Space:
         connected = (_on_path(batch) == present).all(1)
         return (batch.num_vertices >= 2) & typed & forward & inside & connected
 
-    def contains(self, batch: DagBatch) -> torch.Tensor:
-        """Which graphs are cells of this space, bool [B]: valid, with at most 7 vertices and 9 edges."""
+    def contains(self, batch: DagBatch) -> Tensor:
+        """Which graphs are cells of this space, bool `[B]`: valid, with at most 7 vertices and 9 edges."""
         small = (batch.num_vertices <= MAX_VERTICES) & (batch.adjacency.sum((1, 2)) <= MAX_EDGES)
         return self.is_valid(batch) & small
 
@@ -133,14 +150,18 @@ class NasBench101Space:
         graphs = torch.arange(len(batch), device=order.device)[:, None, None]
         adjacency = batch.adjacency[graphs, order[:, :, None], order[:, None, :]]
         return DagBatch(
-            batch.types.gather(1, order).where(kept, torch.tensor(NO_VERTEX, device=order.device)),
+            batch.types.gather(1, order).where(kept, NO_VERTEX),
             adjacency & kept[:, :, None] & kept[:, None, :],
             keep.sum(1),
         )
 
     def official_hash(self, batch: DagBatch) -> list[str]:
-        """The MD5 graph hash of each graph, by which NAS-Bench-101's files know it. Raises ValueError when a
-        graph is not valid; it may be larger than the cells of the space."""
+        """The MD5 graph hash of each graph, by which NAS-Bench-101's files know it; graphs may be larger than the
+        cells of the space.
+
+        Raises:
+            ValueError: a graph is not valid.
+        """
         invalid = (~self.is_valid(batch)).nonzero().flatten().tolist()
         if invalid:
             raise ValueError(
@@ -149,93 +170,65 @@ class NasBench101Space:
             )
         return hexadecimal(official_digests(batch.to("cpu")))
 
-    # the whole space
-
-    def enumerate(self) -> Cells:
-        """All cells in the order of their rows; `enumerate().batch(rows)` gives graphs."""
-        return enumerate_cells()
-
     def sample(self, n: int, seed: int) -> DagBatch:
         """`n` cells drawn uniformly from all 423,624, with replacement."""
-        return enumerate_cells().batch(np.random.default_rng(seed).integers(0, self.size, n))
+        return all_cells().batch(np.random.default_rng(seed).integers(0, self.size, n))
+
+    def neighbors(self, batch: DagBatch) -> list[DagBatch]:
+        """For each graph the cells of `neighbor_rows`."""
+        self._require(batch)
+        return [all_cells().batch(rows) for rows in self.neighbor_rows(self.index(batch))]
+
+    # rows
+
+    def cells(self) -> Cells:
+        """All cells in the order of their rows, in compact form; `cells().batch(rows)` gives graphs."""
+        return all_cells()
+
+    def enumerate(self) -> DagBatch:
+        """All cells in the order of their rows, 48 MB."""
+        return all_cells().batch()
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 [B], however its vertices are numbered; -1 for one that is not a cell
+        """The row of each graph, int64 `[B]`, however its vertices are numbered; -1 for one that is not a cell
         of this space."""
         batch = batch.to("cpu")
-        rows = np.full(len(batch), -1)
-        cells = self.contains(batch)
-        rows[cells.numpy()] = enumerate_cells().find(_seven(batch[cells]))
-        return rows
+        return np.where(self.contains(batch).numpy(), all_cells().find(batch), -1)
 
-    def neighbors(self, rows: ArrayLike) -> list[np.ndarray]:
+    def neighbor_rows(self, rows: ArrayLike) -> list[np.ndarray]:
         """For each row, the rows of the cells that one change and pruning make of it, ascending.
 
         A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle,
         whatever the numbering. Taking an edge away can leave vertices on no path, which are pruned; so a
-        neighbour may be smaller, and then the cell is not among its neighbours. Raises ValueError for a row
-        outside the table.
+        neighbour may be smaller, and then the cell is not among its neighbours.
+
+        Raises:
+            ValueError: rows other than whole numbers 0 to 423,623.
         """
-        rows = self.check_rows(rows)
-        batch = enumerate_cells().batch(rows)
-        sources, changed = _changes(batch)
-        found = enumerate_cells().find(self.prune(changed))
+        rows = whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 space", self.size)
+        sources, changed = _changes(all_cells().batch(rows))
+        found = all_cells().find(self.prune(changed))
         known = found >= 0
         owners, found = sources.numpy()[known], found[known]
         return [np.unique(found[owners == place]) for place in range(len(rows))]
 
-    def check_rows(self, rows: ArrayLike) -> np.ndarray:
-        """One row or a list of them as int64 [B]. Raises ValueError for anything but whole numbers 0 to
-        423,623."""
-        return whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 table", self.size)
+    # cost
 
-    # what a cell computes and costs
-
-    def path_features(self, batch: DagBatch) -> torch.Tensor:
-        """Path encoding, bool [B, 364], as in BANANAS (White et al., AAAI 2021): one feature for each
-        sequence of up to five operations that is met on some path from input to output.
-
-        Shorter sequences come first, those of a length in lexicographic order of types: the first 40 features
-        are all sequences of at most three operations. Raises ValueError when a graph is not in the space.
-        """
-        self._require(batch)
-        graphs, positions = len(batch), batch.max_vertices
-        graph = torch.arange(graphs, device=batch.types.device)
-        into_output = batch.adjacency[graph, :, batch.num_vertices - 1].float()
-        operations = [(batch.types == FIRST_OPERATION + number).float() for number in range(NUM_OPERATIONS)]
-        # ends[b, s, v]: sequence s is met on a path from the input that ends in vertex v, v included
-        ends = torch.zeros(graphs, 1, positions, device=batch.types.device)
-        ends[:, 0, 0] = 1
-        features = []
-        for _ in range(MAX_VERTICES - 1):
-            features.append((ends * into_output[:, None]).any(2))
-            reached = (ends @ batch.adjacency.float()).clamp(max=1)
-            ends = torch.stack([reached * kind[:, None] for kind in operations], dim=2).flatten(1, 2)
-        return torch.cat(features, dim=1)
-
-    def params(self, batch: DagBatch) -> torch.Tensor:
-        """Trainable parameters, int64 [B], of the network that NAS-Bench-101 builds around a cell. Raises
-        ValueError when a graph is not in the space."""
+    def params(self, batch: DagBatch) -> Tensor:
+        """Trainable parameters, int64 `[B]`, of the network that NAS-Bench-101 builds around a cell."""
         self._require(batch)
         return network.params(batch)
 
-    def flops(self, batch: DagBatch) -> torch.Tensor:
-        """Multiply-adds for one 32 x 32 image, int64 [B], of the same network. Raises ValueError when a graph
-        is not in the space."""
+    def flops(self, batch: DagBatch) -> Tensor:
+        """Multiply-adds for one 32 x 32 image, int64 `[B]`, of the same network."""
         self._require(batch)
         return network.flops(batch)
 
     # checks
 
     def _require(self, batch: DagBatch) -> None:
-        """Raise ValueError unless all graphs are cells of this space."""
-        foreign = (~self.contains(batch)).nonzero().flatten().tolist()
-        if foreign:
-            raise ValueError(
-                f"{len(foreign)} of {len(batch)} graphs are not cells of the NAS-Bench-101 space, the first "
-                f"at index {foreign[0]}: {self._problem(batch[foreign[:1]])}. Keep only those that "
-                "NASBENCH101.contains(batch) accepts."
-            )
+        """Raises ValueError unless all graphs are cells of this space."""
+        require_contained(self, batch, self._problem)
 
     def _problem(self, batch: DagBatch) -> str:
         """Why the one graph of a batch is not a cell of this space, in a few words."""
@@ -299,40 +292,21 @@ def _read(text: str) -> tuple[list[list[int]], list[str]]:
 
 
 def _malformed(text: object, problem: str) -> ValueError:
-    return ValueError(f"Not a NAS-Bench-101 cell: {problem} in {_shorten(text)}. {_EXPECTED}")
+    return ValueError(f"Not a NAS-Bench-101 cell: {problem} in {shorten(text)}. {_EXPECTED}")
 
 
-def _shorten(text: object) -> str:
-    """The text in quotes, cut to what fits in an error."""
-    quoted = repr(text)
-    return quoted if len(quoted) <= 120 else quoted[:117] + "..."
-
-
-def _on_path(batch: DagBatch) -> torch.Tensor:
-    """Which vertices are on a path from the first to the last vertex of their graph, bool [B, N]."""
-    position = torch.arange(batch.max_vertices, device=batch.types.device)
-    last = batch.num_vertices[:, None] - 1
-    present = position <= last
+def _on_path(batch: DagBatch) -> Tensor:
+    """Which vertices are on a path from the first to the last vertex of their graph, bool `[B, N]`."""
+    position, present = torch.arange(batch.max_vertices, device=batch.types.device), batch.present
     edges = batch.adjacency & present[:, :, None] & present[:, None, :]
-    from_first, to_last = (position == 0) & present, position == last
+    from_first, to_last = (position == 0) & present, position == batch.num_vertices[:, None] - 1
     for _ in range(batch.max_vertices - 1):
         from_first = from_first | (edges & from_first[:, :, None]).any(1)
         to_last = to_last | (edges & to_last[:, None, :]).any(2)
     return from_first & to_last
 
 
-def _seven(batch: DagBatch) -> DagBatch:
-    """The same cells with exactly seven positions, the form that rows are looked up in."""
-    missing = MAX_VERTICES - batch.max_vertices
-    pad = torch.nn.functional.pad  # a negative number cuts
-    return DagBatch(
-        pad(batch.types, (0, missing), value=NO_VERTEX),
-        pad(batch.adjacency, (0, missing, 0, missing)),
-        batch.num_vertices,
-    )
-
-
-def _changes(batch: DagBatch) -> tuple[torch.Tensor, DagBatch]:
+def _changes(batch: DagBatch) -> tuple[Tensor, DagBatch]:
     """All graphs that one change makes of cells with seven positions, and which cell each comes from, int64.
 
     An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and

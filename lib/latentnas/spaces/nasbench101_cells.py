@@ -86,7 +86,7 @@ class Cells:
 
 
 @functools.cache
-def enumerate_cells() -> Cells:
+def all_cells() -> Cells:
     """All cells. The first call ever takes a minute and leaves a file of 12 MB in the cache; later ones read
     it."""
     path = paths.CACHE / CACHE_FILE

@@ -56,7 +56,7 @@ class LatentSpace:
         graphs = self.model.decode(codes * self.deviation)
         if self.model.config.space == "nasbench101":
             return NASBENCH101.index(NASBENCH101.prune(graphs))
-        return NASBENCH201.index(NASBENCH201.to_numbers(graphs))
+        return NASBENCH201.index(graphs)
 
     def network(self) -> InputConvexNetwork:
         """A copy of the autoencoder's convex network that reads codes. Raises ValueError when it has none."""

@@ -41,7 +41,7 @@ def test_path_features_are_those_of_every_path_walked(dead_type):
 
 def test_a_cell_that_passes_nothing_on_has_no_path():
     none = NASBENCH201.type_names.index("none")
-    all_none = NASBENCH201.from_numbers([[0] * 6])
+    all_none = NASBENCH201.from_choices([[0] * 6])
     assert not path_features(all_none, 7, none).any()
     assert path_features(all_none, 7).any()
 
