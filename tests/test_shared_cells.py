@@ -1,14 +1,16 @@
 """The weight-sharing cell network against networks of single cells and a plain sum of operations."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as functional
 
+from latentnas import checkpoint
 from latentnas.measure import cells
 from latentnas.measure.cells import CellNetworks, Skeleton
 from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.train import load_weights, save_weights
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])
 SKELETON = SharedSkeleton(channels=4, cells=2)
@@ -186,9 +188,10 @@ def test_foreign_cells_are_refused(foreign):
 
 
 def test_weights_of_another_skeleton_are_refused(tmp_path):
-    save_weights(SharedCells(SKELETON, 3), tmp_path / "supernet.safetensors")
+    path, wide = tmp_path / "supernet.safetensors", SharedSkeleton(channels=8)
+    checkpoint.save(path, dataclasses.asdict(SKELETON), {"network": SharedCells(SKELETON, 3)})
     again = SharedCells(SKELETON, 4)
-    load_weights(again, tmp_path / "supernet.safetensors")
+    checkpoint.load(path, dataclasses.asdict(SKELETON), {"network": again})
     assert torch.equal(again.stem.weight, SharedCells(SKELETON, 3).stem.weight)
-    with pytest.raises(ValueError, match="another configuration"):
-        load_weights(SharedCells(SharedSkeleton(channels=8), 0), tmp_path / "supernet.safetensors")
+    with pytest.raises(ValueError, match="channels is 4 there and 8 here"):
+        checkpoint.load(path, dataclasses.asdict(wide), {"network": SharedCells(wide, 0)})

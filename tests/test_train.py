@@ -1,11 +1,14 @@
 """The training loop: resume, checkpoints, schedules, and what happens when something is wrong."""
 
+import ast
 import json
+import linecache
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentnas import code
+from latentnas.checkpoint import CheckpointError
+from latentnas.models.family import FAMILY, configured
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
-from latentnas.train import TrainConfig, fit, load_weights, run_directory, save_weights, train_model
+from latentnas.train import TrainConfig, fit, run_directory, train_model
 
 MODEL = NGAEConfig(hidden=16, latent=6)
 TRAINING = TrainConfig(epochs=4, batch_size=32, learning_rate=3e-3, precision="fp32", keep=(2,))
@@ -60,8 +66,21 @@ def same(first, second):
     ids=str,
 )
 def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, options):
-    config = replace(TRAINING, **options)
-    whole = fit(new_model(data), *data, config, tmp_path / "whole")
+    check_resume(lambda seed: new_model(data, seed=seed), data, replace(TRAINING, **options), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_model_of_the_family_resumes_bit_identically(name, data, tmp_path, monkeypatch):
+    def new(seed):
+        torch.manual_seed(seed)
+        model_class, config = configured(name, ENAS, hidden=16, svge_hidden=16, latent=6)
+        return model_class(config)
+
+    check_resume(new, (data[0], {}), TRAINING, tmp_path, monkeypatch)
+
+
+def check_resume(new, data, config, tmp_path, monkeypatch):
+    whole = fit(new(0), *data, config, tmp_path / "whole")
 
     stopped = tmp_path / "stopped"
     step = torch.optim.AdamW.step
@@ -74,12 +93,22 @@ def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, opti
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.optim.AdamW, "step", stop_in_the_third_epoch)
-        fit(new_model(data), *data, config, stopped)
-    resumed = fit(new_model(data, seed=9), *data, config, stopped)  # other initial weights must not matter
+        fit(new(0), *data, config, stopped)
+    torch.rand(3)  # what else the process drew must not matter either
+    resumed = fit(new(9), *data, config, stopped)  # nor other initial weights
 
     for epoch in (2, 4):
         assert same(weights(tmp_path / "whole", epoch), weights(stopped, epoch))
     assert whole.drop(columns="seconds").equals(resumed.drop(columns="seconds"))
+
+
+def test_training_leaves_the_global_generator_as_it_was(data, tmp_path):
+    model = new_model(data)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(model, *data, replace(TRAINING, epochs=2), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_killed_training_goes_on_and_ends_the_same(data, tmp_path):
@@ -128,7 +157,7 @@ def test_fine_tuning_begins_where_the_other_run_ended(data, tmp_path, monkeypatc
     monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
     batch, targets = data
     first = train_model("first", NGAE, replace(MODEL, predictors="none"), batch, {}, TRAINING)
-    still = replace(TRAINING, epochs=1, learning_rate=0.0, schedule="constant", keep=())
+    still = replace(TRAINING, epochs=1, learning_rate=1e-30, schedule="constant", keep=())
     tuned = train_model("tuned", NGAE, MODEL, batch, targets, still, start=first)
     before, after = first.model.state_dict(), tuned.model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -161,14 +190,80 @@ def test_folder_depends_on_everything_that_decides_the_result(data):
 
 
 def test_checkpoint_of_another_configuration_is_refused(data, tmp_path):
-    fit(new_model(data), *data, replace(TRAINING, epochs=1), tmp_path)
-    with pytest.raises(ValueError, match="belongs to another configuration.*Delete the folder"):
-        fit(new_model(data, replace(MODEL, latent=5)), *data, replace(TRAINING, epochs=1), tmp_path)
-    with pytest.raises(ValueError, match="belongs to another configuration"):
-        fit(new_model(data), *data, replace(TRAINING, epochs=2), tmp_path)
-    save_weights(new_model(data), tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match='"hidden": 16.*"hidden": 8'):
-        load_weights(new_model(data, replace(MODEL, hidden=8)), tmp_path / "weights.safetensors")
+    fit(new_model(data), *data, replace(TRAINING, epochs=2), tmp_path)
+    with pytest.raises(CheckpointError, match="another training: config.latent is 6 there and 5 here. Delete it"):
+        fit(new_model(data, replace(MODEL, latent=5)), *data, replace(TRAINING, epochs=2), tmp_path)
+    with pytest.raises(CheckpointError, match=r"another training: train.epochs is 2 there and 3 here; train.seed is 0"):
+        fit(new_model(data), *data, replace(TRAINING, epochs=3, seed=1), tmp_path)
+
+
+def change(cached, name, old, new):
+    """Another source of a library module, as far as `latentnas.code` can see."""
+    text = code._file(name).read_text(encoding="utf-8")
+    assert old in text
+    cached[name] = ast.parse(text.replace(old, new, 1))
+    for function in (code._imports, code._code_hash, code.version_of):
+        function.cache_clear()
+
+
+@pytest.fixture
+def sources(monkeypatch):
+    parsed, changed = code._parsed, {}
+    monkeypatch.setattr(code, "_parsed", lambda name: changed[name] if name in changed else parsed(name))
+    parsed.cache_clear()
+    yield changed
+    changed.clear()
+    parsed.cache_clear()
+    for function in (code._imports, code._code_hash, code.version_of):
+        function.cache_clear()
+
+
+def test_the_folder_and_the_checkpoint_know_the_code(data, tmp_path, sources):
+    def folder():
+        return run_directory("ngae", new_model(data), *data, TRAINING)
+
+    before = folder()
+    run = replace(TRAINING, epochs=2)
+    fit(new_model(data), *data, run, tmp_path)
+    for name, old, new in (
+        ("latentnas.models.dagnn", '"""', '"""Other words. '),
+        ("latentnas.train", "# the peak, with", "# at most, with"),
+        ("latentnas.models.arch2vec", "import torch\n", "import torch\nchanged = 1\n"),  # NGAE knows nothing of it
+    ):
+        change(sources, name, old, new)
+        assert folder() == before
+    for name, old, new in (
+        ("latentnas.models.base", "scale * noise", "2 * scale * noise"),
+        ("latentnas.train", "waited > 10", "waited > 9"),
+    ):
+        sources.clear()
+        change(sources, name, old, new)
+        assert folder() != before
+        with pytest.raises(CheckpointError, match="made by other code .*Delete it to train anew"):
+            fit(new_model(data), *data, run, tmp_path)
+
+
+def test_the_code_of_a_class_of_ones_own_counts(tmp_path, monkeypatch):
+    written = (
+        "from latentnas.models.base import kl_divergence\n"
+        "class Base:\n    def base(self):\n        return 1\n"
+        "class Mine(Base):\n    def loss(self):\n        'Words.'\n        return kl_divergence(2, 3)\n"
+    )
+
+    def version(text):
+        module = types.ModuleType("written")
+        module.__file__ = str(tmp_path / "written.py")
+        (tmp_path / "written.py").write_text(text)
+        monkeypatch.setitem(sys.modules, "written", module)
+        linecache.checkcache()
+        exec(compile(text, module.__file__, "exec"), module.__dict__)
+        return code.version_of(module.Mine)
+
+    before = version(written)
+    assert version(written.replace("Words", "Other words")) == before
+    assert version(written.replace("return 1", "return 1 + 1")) != before
+    assert version(written.replace("(2, 3)", "(3, 2)")) != before
+    assert code.version_of(type("Typed", (), {"__module__": "__main__"})) != before
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
@@ -181,7 +276,23 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
 
 @pytest.mark.parametrize(
     "field, value",
-    [("schedule", "cosine"), ("precision", "fp8"), ("optimizer", "sgd"), ("epochs", 0), ("batch_size", 0)],
+    [
+        ("schedule", "cosine"),
+        ("precision", "fp8"),
+        ("optimizer", "sgd"),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", -1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("warmup", 1.0),
+        ("weight_decay", -0.1),
+        ("gradient_clip", 0.0),
+        ("seed", -1),
+        ("keep", (101,)),
+        ("keep", (0,)),
+    ],
 )
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field):

@@ -6,9 +6,12 @@ of a line does not count as a change. Imports by a computed name (`importlib`) a
 
 import ast
 import hashlib
+import inspect
+import textwrap
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 LIBRARY = Path(__file__).resolve().parents[1]
 PACKAGES = ("latentnas", "companion")
@@ -34,6 +37,27 @@ def fingerprint(modules: Iterable[str]) -> str:
     """A hash (16 hexadecimal digits) of what the code of the modules does; the order of the names does not matter."""
     text = "\n".join(f"{name} {_code_hash(name)}" for name in sorted(set(modules)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def version_of(cls: type, *modules: str) -> str:
+    """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides.
+
+    For a class of this project that is the closure of its module. For one that is written elsewhere, such as in a
+    notebook, it is its own source with that of its bases there and the closures of the modules of this project that
+    its methods name; functions of the notebook that it calls are not seen.
+    """
+    names, sources = set(modules), []
+    for base in cls.__mro__:
+        if _file(base.__module__) is not None:
+            names |= set(module_closure(base.__module__))
+        elif base.__module__ == cls.__module__:
+            methods = [method for method in vars(base).values() if isinstance(method, FunctionType)]
+            used = [method.__globals__.get(name) for method in methods for name in method.__code__.co_names]
+            known = [getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in used]
+            names |= set(module_closure(*known))
+            sources.append(_source(base, methods))
+    return hashlib.sha256("\n".join([fingerprint(names), *sources]).encode()).hexdigest()[:16]
 
 
 def imported_modules(tree: ast.AST, package: str = "") -> set[str]:
@@ -70,7 +94,22 @@ def _imports(name: str) -> frozenset[str]:
 
 @cache
 def _code_hash(name: str) -> str:
-    return hashlib.sha256(ast.unparse(_Undocumented().visit(_parsed(name))).encode()).hexdigest()
+    return hashlib.sha256(_without_words(_parsed(name)).encode()).hexdigest()
+
+
+def _source(cls: type, methods: list[FunctionType]) -> str:
+    """What a class does, as text; of one typed into an interpreter that keeps no source, the bytes of its methods."""
+    for things in ([cls], methods):  # Python 3.11 finds no class of a notebook, but its methods
+        try:
+            texts = [textwrap.dedent(inspect.getsource(thing)) for thing in things]
+        except (OSError, TypeError):
+            continue
+        return "\n".join(_without_words(ast.parse(text)) for text in texts)
+    return " ".join(method.__code__.co_code.hex() for method in methods)
+
+
+def _without_words(tree: ast.Module) -> str:
+    return ast.unparse(_Undocumented().visit(tree))
 
 
 class _Undocumented(ast.NodeTransformer):
