@@ -109,7 +109,7 @@ def test_a_handful_of_cells_comes_back(tmp_path):
     assert (decoded.adjacency != batch.adjacency).sum() <= 0.05 * 4 * 28
     measured = evaluate.reconstruction(model, batch, trials=10)
     assert measured["published"] == 100 * equal(decoded, batch).double().mean().item()
-    assert all(0 <= value <= 100 for value in evaluate.prior(model, NASBENCH201, batch, points=10).values())
+    assert all(0 <= value <= 100 for value in evaluate.prior_quality(model, NASBENCH201, batch, points=10).values())
 
 
 def test_a_decode_without_output_ends_and_is_invalid():

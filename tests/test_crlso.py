@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latentnas import train
-from latentnas.evaluate import predicted_accuracy, prior, reconstruction
+from latentnas.evaluate import predicted_accuracy, prior_quality, reconstruction
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import ConvexPredictor, jensen_gap
@@ -229,9 +229,9 @@ def test_random_decodes_of_a_sure_decoder_are_the_cells():
 
 
 def test_random_decodes_are_measured_like_those_of_any_model():
-    """reconstruction() and prior() of latentnas.evaluate take the model as it is."""
+    """reconstruction() and prior_quality() of latentnas.evaluate take the model as it is."""
     model, batch = make("nasbench201"), NASBENCH201.sample(300, seed=1)
-    found = reconstruction(model, batch, trials=10) | prior(model, NASBENCH201, batch, points=20)
+    found = reconstruction(model, batch, trials=10) | prior_quality(model, NASBENCH201, batch, points=20)
     assert found["validity_published"] == found["validity_clean"] == 100  # no decision leaves the space
     assert 0 <= found["published"] < 50 and 0 < found["uniqueness_published"] <= 100
 

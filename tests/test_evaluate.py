@@ -10,11 +10,11 @@ import torch
 from latentnas.benchmarks.download import Source
 from latentnas.benchmarks.enas import EnasBenchmark
 from latentnas.evaluate import (
-    LabelReader,
+    GPProbe,
     distance_correlation,
     encode_all,
     latent_lines,
-    prior,
+    prior_quality,
     reconstruction,
     smoothness,
 )
@@ -40,7 +40,7 @@ class Memory:
 
     def encode(self, batch):
         assert not self.training
-        rows = [self.batch.keys().index(key) for key in batch]
+        rows = [self.batch.keys().index(key) for key in batch.keys()]  # noqa: SIM118, it is no dictionary
         return torch.tensor(rows, dtype=torch.float)[:, None], None
 
     def decode(self, z):
@@ -72,7 +72,7 @@ def test_prior_shares_equal_counting_one_by_one():
     graphs = DagBatch.cat([broken, space[20:]])
     train, wrong = graphs[20:40], 2
     model, points, seed = Memory(graphs, wrong), 200, 3
-    result = prior(model, ENAS, train, points, seed)
+    result = prior_quality(model, ENAS, train, points, seed)
 
     mu = encode_all(model, train)
     generator = torch.Generator().manual_seed(seed)
@@ -91,10 +91,22 @@ def test_prior_shares_equal_counting_one_by_one():
     assert result["novelty_clean"] == pytest.approx(100 * sum(row >= 40 for row in valid) / len(valid))
 
 
+@pytest.mark.parametrize("wider", [0, 1, 3])
+def test_a_parrot_is_found_out_whatever_the_padding(wider):
+    """It decodes the training graphs and nothing else, in tensors that are wider than theirs."""
+    train = ENAS.sample(40, seed=0)
+    parrot = Memory(train.pad_to(ENAS.num_vertices + wider))
+    assert reconstruction(parrot, train, trials=10) == {"published": 100, "clean": 100}
+    result = prior_quality(parrot, ENAS, train, points=30)
+    assert result["novelty_published"] == result["novelty_clean"] == 0
+    assert result["validity_published"] == result["validity_clean"] == 100
+    assert result == prior_quality(Memory(train), ENAS, train, points=30)
+
+
 def test_nothing_valid_gives_zeros():
     graphs = ENAS.sample(10, seed=0)
     graphs.adjacency[:, 0, 1] = False
-    result = prior(Memory(graphs), ENAS, graphs, 20)
+    result = prior_quality(Memory(graphs), ENAS, graphs, 20)
     assert result["validity_published"] == result["uniqueness_published"] == result["novelty_clean"] == 0
 
 
@@ -141,7 +153,7 @@ def test_metrics_of_an_untrained_model():
     model, batch = NGAE(NGAEConfig(hidden=12, latent=5, predictors="none")), ENAS.sample(30, seed=0)
     first, again = (reconstruction(model, batch, trials=20) for _ in range(2))
     assert first == again and 0 <= first["published"] < 50
-    shares = prior(model, ENAS, batch, points=20)
+    shares = prior_quality(model, ENAS, batch, points=20)
     assert all(0 <= value <= 100 for value in shares.values())
 
 
@@ -224,9 +236,9 @@ def labelled_points(count=60, seed=0):
     return points, labels
 
 
-def test_the_reader_is_the_posterior_mean_written_out():
+def test_the_probe_is_the_posterior_mean_written_out():
     points, labels = labelled_points()
-    reader = LabelReader(points[:40], labels[:40])
+    reader = GPProbe(points[:40], labels[:40])
     x = points.double().numpy() - points[:40].double().numpy().mean(axis=0)
     x /= np.sqrt((x[:40] ** 2).sum(axis=1).mean())
     linear, squared, noise = (reader._process.kernel_.k1.k1, reader._process.kernel_.k1.k2, reader._process.kernel_.k2)
@@ -242,14 +254,14 @@ def test_the_reader_is_the_posterior_mean_written_out():
     assert np.corrcoef(labels[40:], expected)[0, 1] > 0.95
 
 
-def test_the_reader_does_not_mind_where_points_lie_and_in_what_unit_labels_are():
+def test_the_probe_does_not_mind_where_points_lie_and_in_what_unit_labels_are():
     points, labels = labelled_points()
-    predicted = LabelReader(points[:40], labels[:40])(points[40:])
-    moved = LabelReader(100 * points[:40] + 7, 1000 * labels[:40] - 3)(100 * points[40:] + 7)
+    predicted = GPProbe(points[:40], labels[:40])(points[40:])
+    moved = GPProbe(100 * points[:40] + 7, 1000 * labels[:40] - 3)(100 * points[40:] + 7)
     np.testing.assert_allclose((moved + 3) / 1000, predicted, rtol=1e-4)
 
 
-def test_the_reader_of_equal_labels_predicts_them():
+def test_the_probe_of_equal_labels_predicts_them():
     points, _ = labelled_points()
-    predicted = LabelReader(points[:40], np.full(40, 0.7))(points[40:])
+    predicted = GPProbe(points[:40], np.full(40, 0.7))(points[40:])
     np.testing.assert_allclose(predicted, 0.7)

@@ -48,7 +48,7 @@ def test_every_model_trains_and_is_measured_on_every_space(name, space, tmp_path
     assert len(decoded) == 12 and decoded.max_vertices == space.num_vertices
     assert_is_a_dag_batch(decoded)
     assert set(evaluate.reconstruction(run.model, batch, trials=3)) == {"published", "clean"}
-    shares = evaluate.prior(run.model, space, batch, points=5)
+    shares = evaluate.prior_quality(run.model, space, batch, points=5)
     assert len(shares) == 6 and all(0 <= value <= 100 for value in shares.values())
     if labels:
         predicted = evaluate.predicted_accuracy(run.model, batch)

@@ -308,7 +308,7 @@ def test_a_handful_of_graphs_comes_back(name, tmp_path):
     model.eval()
     assert equal(model.decode(model.encode(batch)[0]), batch).all()
     assert evaluate.reconstruction(model, batch, trials=10)["published"] > 95
-    measured = evaluate.prior(model, NASBENCH101, batch, points=10)
+    measured = evaluate.prior_quality(model, NASBENCH101, batch, points=10)
     assert all(0 <= value <= 100 for value in measured.values())
 
 

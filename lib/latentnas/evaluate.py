@@ -1,16 +1,18 @@
 """How good a graph autoencoder is: reconstruction, validity, uniqueness, novelty, smoothness.
 
-Every generative number comes twice. *As published* follows D-VAE's protocol, which NGAE and SVGe share:
-position by position equality, 10 x 10 decodes of each test graph, 1,000 latent points x 10 decodes. *Clean*
-decodes each latent point once, every decision the most likely one, and compares graphs by canonical hash.
+Every generative number comes twice. *As published* follows D-VAE's protocol, which NGAE and SVGe share (Zhang et al.,
+2019, https://arxiv.org/abs/1904.11088): position by position equality, 10 x 10 decodes of each test graph, 1,000 latent
+points x 10 decodes. *Clean* decodes each latent point once, every decision the most likely one, and compares graphs by
+canonical hash. All shares are in percent. Letters: B graphs, D latent.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas
+import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -18,28 +20,29 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 from torch import Tensor
 
 from latentnas.graphs import DagBatch, canonical_hash, edit_distance, equal
+from latentnas.interfaces import GraphVAE, Space
 from latentnas.stats import spearman
 
-GRAPHS_AT_ONCE = 2048
+ENCODE_BATCH = 2048  # graphs encoded at a time
 PUBLISHED_TRIALS = 100  # 10 encodings x 10 decodings; the encodings are the same (mu) in evaluation mode
 PUBLISHED_POINTS, PUBLISHED_DECODES = 1000, 10
-KERNEL_POINTS = 300  # labels that the reader's kernel is fitted to
+MOST_FOR_KERNEL = 300  # labels that the parameters of a probe's kernel are fitted to; the time grows with their cube
 
 
 @torch.no_grad()
-def encode_all(model, batch: DagBatch) -> Tensor:
-    """mu of every graph in evaluation mode, fp32 ``[B, D]`` on the model's device."""
+def encode_all(model: GraphVAE, batch: DagBatch) -> Tensor:
+    """mu of every graph in evaluation mode, fp32 `[B, D]` on the model's device."""
     model.eval()
     device = next(model.parameters()).device
-    starts = range(0, len(batch), GRAPHS_AT_ONCE)
-    return torch.cat([model.encode(batch[i : i + GRAPHS_AT_ONCE].to(device))[0] for i in starts])
+    starts = range(0, len(batch), ENCODE_BATCH)
+    return torch.cat([model.encode(batch[i : i + ENCODE_BATCH].to(device))[0] for i in starts])
 
 
-def reconstruction(model, batch: DagBatch, trials: int = PUBLISHED_TRIALS, seed: int = 0) -> dict[str, float]:
+def reconstruction(model: GraphVAE, batch: DagBatch, trials: int = PUBLISHED_TRIALS, seed: int = 0) -> dict[str, float]:
     """Share of decodes that give the encoded graph back, in percent.
 
-    ``published``: of ``trials`` random decodes of mu, those equal position by position (D-VAE section 4.1).
-    ``clean``: of the most likely decodes of mu, those isomorphic to the graph.
+    `published`: of `trials` random decodes of mu, those equal position by position (D-VAE section 4.1).
+    `clean`: of the most likely decodes of mu, those isomorphic to the graph.
     """
     mu = encode_all(model, batch)
     batch = batch.to(mu.device)
@@ -50,17 +53,19 @@ def reconstruction(model, batch: DagBatch, trials: int = PUBLISHED_TRIALS, seed:
 
 
 def prior_points(mu: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` points of the prior, moved to the mean and spread of the training mu, ``[count, D]`` (D-VAE)."""
+    """`count` points of the prior, moved to the mean and spread of the training mu, `[count, D]` (D-VAE)."""
     noise = torch.randn(count, mu.shape[1], generator=generator, device=mu.device)
     return noise * mu.std(dim=0) + mu.mean(dim=0)
 
 
-def prior(model, space, train: DagBatch, points: int = PUBLISHED_POINTS, seed: int = 0) -> dict[str, float]:
+def prior_quality(
+    model: GraphVAE, space: Space, train: DagBatch, points: int = PUBLISHED_POINTS, seed: int = 0
+) -> dict[str, float]:
     """Validity, uniqueness and novelty of graphs decoded from the prior, in percent.
 
-    *Published*: ``points`` latent points x 10 random decodes; uniqueness and novelty are shares of the valid
+    *Published*: `points` latent points x 10 random decodes; uniqueness and novelty are shares of the valid
     graphs, so nine further decodes of a point that all agree lower uniqueness to 10 %. *Clean*: 10 x
-    ``points`` latent points, each decoded once, greedily.
+    `points` latent points, each decoded once, greedily.
     """
     mu = encode_all(model, train)
     generator = torch.Generator(mu.device).manual_seed(seed)
@@ -74,7 +79,10 @@ def prior(model, space, train: DagBatch, points: int = PUBLISHED_POINTS, seed: i
     }
 
 
-def _shares(graphs: DagBatch, count: Tensor, space, train: DagBatch, identity) -> dict[str, float]:
+def _shares(
+    graphs: DagBatch, count: Tensor, space: Space, train: DagBatch, identity: Callable[[DagBatch], Sequence]
+) -> dict[str, float]:
+    """Validity, uniqueness and novelty in percent of `graphs`, each counted `count` times, compared by `identity`."""
     valid = space.is_valid(graphs)
     counts, keys, known = count[valid].tolist(), identity(graphs[valid]), set(identity(train))
     total = sum(counts)
@@ -87,7 +95,7 @@ def _shares(graphs: DagBatch, count: Tensor, space, train: DagBatch, identity) -
 
 
 def latent_lines(mu: Tensor, lines: int, steps: int, seed: int = 0) -> Tensor:
-    """Straight lines ``[lines, steps + 1, D]`` between random pairs of the codes ``mu [B, D]``."""
+    """Straight lines `[lines, steps + 1, D]` between random pairs of the codes `mu [B, D]`."""
     generator = torch.Generator().manual_seed(seed)
     start = torch.randint(len(mu), (lines,), generator=generator)
     end = (start + torch.randint(1, len(mu), (lines,), generator=generator)) % len(mu)  # never the start itself
@@ -96,8 +104,8 @@ def latent_lines(mu: Tensor, lines: int, steps: int, seed: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def smoothness(model, space, z: Tensor) -> pandas.DataFrame:
-    """What is decoded, greedily, along lines ``z [lines, points, D]``, one row a line.
+def smoothness(model: GraphVAE, space: Space, z: Tensor) -> pd.DataFrame:
+    """What is decoded, greedily, along lines `z [lines, points, D]`, one row a line.
 
     `validity`: share of its points that give a valid graph, in percent. `graphs`: how many different ones.
     `between_ends`: edit distance of the graphs at both ends. `on_the_way`: the sum of those from point to
@@ -119,11 +127,11 @@ def smoothness(model, space, z: Tensor) -> pandas.DataFrame:
         "on_the_way": step.sum(dim=1),
         "largest": step.amax(dim=1),
     }
-    return pandas.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
 def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: int = 0) -> float:
-    """Rank correlation, over random pairs, of the distance of codes ``mu [B, D]`` and that of their graphs."""
+    """Rank correlation, over random pairs, of the distance of codes `mu [B, D]` and that of their graphs."""
     generator = torch.Generator().manual_seed(seed)
     first, second = torch.randint(len(batch), (2, pairs), generator=generator)
     apart = (mu[first.to(mu.device)] - mu[second.to(mu.device)]).norm(dim=1)
@@ -131,17 +139,18 @@ def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: i
 
 
 @torch.no_grad()
-def predicted_accuracy(model, batch: DagBatch) -> np.ndarray:
-    """The performance predictor's accuracy of every graph, in the unit of its labels, float64 ``[B]``."""
+def predicted_accuracy(model: GraphVAE, batch: DagBatch) -> np.ndarray:
+    """The performance predictor's accuracy of every graph, in the unit of its labels, float64 `[B]`."""
     mu = encode_all(model, batch)
     return model.performance.unstandardise(model.performance(mu)).double().cpu().numpy()
 
 
-class LabelReader:
-    """Reads a number off points ``[B, D]``: a Gaussian process with a linear and a squared exponential kernel.
+class GPProbe:
+    """How much codes `[B, D]` say about labels `[B]`: Gaussian process regression on the codes.
 
-    One length for all D dimensions, so that one that hardly varies counts for hardly anything. The kernel is
-    fitted to the first 300 labels at most, the process to all. Predictions are in the labels' unit.
+    The kernel is linear plus squared exponential, with one length scale for all D dimensions, so that one that hardly
+    varies counts for hardly anything. Its parameters are fitted to the first 300 labels at most, the process to all.
+    Predictions are in the labels' unit.
     """
 
     def __init__(self, points: Tensor, labels: np.ndarray) -> None:
@@ -153,11 +162,11 @@ class LabelReader:
         kernel = ConstantKernel(1.0) * DotProduct(1.0) + ConstantKernel(1.0) * RBF(1.0) + WhiteKernel(0.1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a part that these labels do not need
-            fitted = GaussianProcessRegressor(kernel).fit(x[:KERNEL_POINTS], y[:KERNEL_POINTS]).kernel_
+            fitted = GaussianProcessRegressor(kernel).fit(x[:MOST_FOR_KERNEL], y[:MOST_FOR_KERNEL]).kernel_
         self._process = GaussianProcessRegressor(fitted, optimizer=None).fit(x, y)
 
     def __call__(self, points: Tensor) -> np.ndarray:
-        """Predicted labels, float64 ``[B]``."""
+        """Predicted labels, float64 `[B]`."""
         return self._mean + self._unit * self._process.predict(self._inputs(points))
 
     def _inputs(self, points: Tensor) -> np.ndarray:
