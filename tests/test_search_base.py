@@ -16,7 +16,7 @@ from latentnas.search.discrete import RandomSearch, RegularisedEvolution
 from latentnas.search.history import attach, curve, expected_random_search, queries_to_optimum
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.stats import bootstrap_interval
+from latentnas.stats import mean_interval
 
 OPTIONS = 4
 ONE_POOLING = '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", "output"]}'
@@ -227,7 +227,7 @@ def test_curve_summarises_seeds():
         expected = np.array([history.incumbent[min(query, len(history)) - 1] for history in histories])
         assert (row.query, row.seeds) == (query, 4)
         assert np.allclose([row.mean, row.std], [expected.mean(), expected.std(ddof=1)])
-        assert (row.low, row.high) == bootstrap_interval(expected)
+        assert (row.low, row.high) == mean_interval(expected)
     with pytest.raises(ValueError, match="number 1.*at 0"):
         curve(histories[0], at=[0, 5])
 

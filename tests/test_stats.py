@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 
 from latentnas import stats
 
@@ -41,20 +42,57 @@ def test_correlation_with_a_constant_is_unknown():
     assert np.isnan(stats.kendall([1], [2]))
 
 
-def test_bootstrap_interval_agrees_with_the_normal_one_and_repeats():
-    values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
-    low, high = stats.bootstrap_interval(values)
-    half = 1.96 * values.std(ddof=1) / 20
-    assert low == pytest.approx(values.mean() - half, abs=0.03)
-    assert high == pytest.approx(values.mean() + half, abs=0.03)
-    assert stats.bootstrap_interval(values) == (low, high)
-    narrow = stats.bootstrap_interval(values, confidence=0.5)
-    assert low < narrow[0] < narrow[1] < high
+@pytest.mark.parametrize("count", [3, 5, 10, 20])
+def test_the_mean_lies_in_its_interval_as_often_as_promised(count):
+    draws = np.random.default_rng(count).normal(3.0, 2.0, size=(3000, count))
+    hits = [low <= 3.0 <= high for low, high in map(stats.mean_interval, draws)]
+    assert 0.93 <= np.mean(hits) <= 0.97
+    half = [low <= 3.0 <= high for low, high in (stats.mean_interval(values, 0.5) for values in draws)]
+    assert 0.46 <= np.mean(half) <= 0.54
 
 
-def test_bootstrap_interval_without_spread():
-    assert stats.bootstrap_interval([4.0]) == (4.0, 4.0)
-    assert stats.bootstrap_interval([1.0, 1.0, 1.0]) == (1.0, 1.0)
+def test_mean_interval_written_out():
+    low, high = stats.mean_interval([1.0, 2.0, 6.0])
+    half = 4.302652729911275 * np.std([1, 2, 6], ddof=1) / 3**0.5
+    assert (low, high) == pytest.approx((3 - half, 3 + half))
+    assert stats.mean_interval([1.0, 1.0, 1.0]) == (1.0, 1.0)
+
+
+def test_one_value_has_no_interval():
+    assert np.isnan(stats.mean_interval([4.0])).all()
+    assert np.isnan(stats.median_interval([4.0])).all()
+
+
+@pytest.mark.parametrize("share, total", [(0.02, 30), (0.5, 10), (0.9, 100)])
+def test_a_share_lies_in_its_interval_at_least_as_often_as_promised(share, total):
+    """Exactly: over all counts, weighted with how likely they are."""
+    counts = np.arange(total + 1)
+    inside = [low <= 100 * share <= high for low, high in (stats.share_interval(int(k), total) for k in counts)]
+    assert scipy.stats.binom.pmf(counts, total, share)[inside].sum() >= 0.95
+
+
+def test_shares_at_the_ends():
+    assert stats.share_interval(0, 10) == pytest.approx((0, 30.84971078))  # 1 - 0.025 ** (1 / 10)
+    assert stats.share_interval(10, 10) == pytest.approx((69.15028922, 100))
+    for hits, total in ((3, 2), (-1, 5), (0, 0)):
+        with pytest.raises(ValueError, match=f"not {hits} of {total}"):
+            stats.share_interval(hits, total)
+
+
+@pytest.mark.parametrize("count", [6, 9, 20])
+def test_the_median_lies_in_its_interval_at_least_as_often_as_promised(count):
+    draws = np.random.default_rng(count).exponential(size=(3000, count))
+    intervals = np.array([stats.median_interval(values) for values in draws])
+    assert np.mean((intervals[:, 0] <= np.log(2)) & (np.log(2) <= intervals[:, 1])) >= 0.94
+    assert np.isin(intervals, draws).all()
+
+
+def test_median_interval_by_order():
+    assert stats.median_interval([6, 1, 5, 2, 4, 3]) == (1, 6)  # all six on one side: 2 / 2**6, about 3 %
+    assert np.isnan(stats.median_interval([1, 2, 3, 4, 5])).all()  # 2 / 2**5 is more than 5 %
+    assert stats.median_interval([*range(1, 9), np.inf]) == (2, 8)  # one run of nine never came there
+    with pytest.raises(ValueError, match="NaN"):
+        stats.median_interval([1.0, np.nan])
 
 
 def test_regression_report_standardises_with_the_train_set(pair):
@@ -79,7 +117,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="lengths, but have 2 and 3"):
         stats.rmse([1, 2], [1, 2, 3])
     with pytest.raises(ValueError, match="entry 1 is NaN"):
-        stats.bootstrap_interval([1.0, float("nan")])
+        stats.mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="empty"):
         stats.pearson([], [])
 

@@ -55,7 +55,7 @@ DIGITS = 10
 class Claim:
     """One number of ours beside the paper's.
 
-    `low`, `high` are the 95 % bootstrap interval of `ours`, `seeds` the seeds behind it. `target` is a goal
+    `low`, `high` are the 95 % interval of `ours`, `seeds` the seeds behind it. `target` is a goal
     of this project where it asks for something else than the paper's number. `tolerance` is how far on the
     wrong side of the goal still counts as met, in `unit`.
     """

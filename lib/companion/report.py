@@ -225,7 +225,7 @@ def report_text(label):
         "Generated from `data/results/"
         + label
         + "`; the number's judgement is against the target where one is set, else against the paper.",
-        "Intervals are 95 % bootstrap intervals.",
+        "Intervals are at 95 %.",
         "",
     ]
     for notebook, result in results.items():

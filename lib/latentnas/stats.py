@@ -1,25 +1,58 @@
-"""Intervals, errors, correlations and tests: one small function each, on plain arrays."""
+"""Intervals, errors, correlations and tests: one small function each, on plain arrays.
+
+Intervals are over independent values, such as one per training; where there are too few for one, both ends are NaN.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
-def bootstrap_interval(values, confidence=0.95, seed=0):
-    """(low, high): percentile bootstrap interval of the mean of independent values (such as one per seed).
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Low and high end of Student's t interval of the mean.
 
-    One value, or equal values, give an interval of width zero: there is no spread to resample.
+    The bootstrap is no alternative: of ten normal values its interval (percentile or BCa) holds the mean in 89 % of all
+    cases, of three in 71 %.
     """
     values = _finite("values", values)
-    if len(values) == 1 or np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    result = stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, method="percentile", rng=np.random.default_rng(seed)
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
-def normal_scores(values):
-    """The normal quantile of each value's rank, [n]: a scale on which every order of labels looks alike.
+def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share.
+
+    Raises:
+        ValueError: more hits than trials, or no trial.
+    """
+    if not 0 <= hits <= total or total < 1:
+        raise ValueError(
+            f"A share needs at least one trial and from none to all of them as hits, not {hits} of {total}."
+        )
+    interval = stats.binomtest(hits, total).proportion_ci(confidence, method="exact")
+    return 100 * float(interval.low), 100 * float(interval.high)
+
+
+def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Low and high end of the median's interval: two order statistics, whatever the distribution.
+
+    Infinite values, such as the time to something that never happened, count by their order. At 95 % it takes six.
+    """
+    values = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    if np.isnan(values).any():
+        raise ValueError("A median needs numbers, but there is a NaN. Drop unknown values first.")
+    rank = int(stats.binom.ppf((1 - confidence) / 2, len(values), 0.5))  # of the ends, counted from outside
+    if rank == 0:
+        return float("nan"), float("nan")
+    return float(values[rank - 1]), float(values[-rank])
+
+
+def normal_scores(values: ArrayLike) -> np.ndarray:
+    """The normal quantile of each value's rank, `[n]`: a scale on which every order of labels looks alike.
 
     Accuracies pile up near the best and trail far down; a regression on their scores minds the order everywhere.
     """
@@ -27,28 +60,28 @@ def normal_scores(values):
     return stats.norm.ppf(stats.rankdata(values) / (len(values) + 1))
 
 
-def rmse(true, predicted):
+def rmse(true: ArrayLike, predicted: ArrayLike) -> float:
     """Root of the mean squared error, in the unit of the values."""
     true, predicted = _pair(true, predicted)
     return float(np.sqrt(np.mean((true - predicted) ** 2)))
 
 
-def pearson(true, predicted):
+def pearson(true: ArrayLike, predicted: ArrayLike) -> float:
     """Linear correlation in [-1, 1]; NaN when one side is constant."""
     return _correlation(stats.pearsonr, true, predicted)
 
 
-def spearman(true, predicted):
+def spearman(true: ArrayLike, predicted: ArrayLike) -> float:
     """Rank correlation in [-1, 1]; NaN when one side is constant."""
     return _correlation(stats.spearmanr, true, predicted)
 
 
-def kendall(true, predicted):
+def kendall(true: ArrayLike, predicted: ArrayLike) -> float:
     """Kendall's tau-b in [-1, 1]; NaN when one side is constant."""
     return _correlation(stats.kendalltau, true, predicted)
 
 
-def regression_report(true, predicted, train_mean, train_std):
+def regression_report(true: ArrayLike, predicted: ArrayLike, train_mean: float, train_std: float) -> dict[str, float]:
     """What a predictor is worth on a test set, from values in their raw unit.
 
     `rmse` is raw; `rmse_std` counts in train standard deviations, the scale on which the papers report
@@ -65,7 +98,7 @@ def regression_report(true, predicted, train_mean, train_std):
     }
 
 
-def paired_test(first, second):
+def paired_test(first: ArrayLike, second: ArrayLike) -> float:
     """p-value (two-sided) of Wilcoxon's signed-rank test that two methods, paired by seed, do equally well.
 
     All pairs equal gives 1.0: no evidence of a difference.
@@ -76,14 +109,14 @@ def paired_test(first, second):
     return float(stats.wilcoxon(first, second).pvalue)
 
 
-def _correlation(function, true, predicted):
+def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:
     true, predicted = _pair(true, predicted)
     if len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0:
         return float("nan")
     return float(function(true, predicted).statistic)
 
 
-def _pair(first, second):
+def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = _finite("the first array", first), _finite("the second array", second)
     if len(first) != len(second):
         raise ValueError(
@@ -93,7 +126,7 @@ def _pair(first, second):
     return first, second
 
 
-def _finite(name, values):
+def _finite(name: str, values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64).ravel()
     if len(values) == 0 or not np.isfinite(values).all():
         position = int(np.argmin(np.isfinite(values))) if len(values) else 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from latentnas.stats import bootstrap_interval
+from latentnas.stats import mean_interval
 
 
 def attach(history: pd.DataFrame, test_values: Sequence[float]) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -
     A run that ended earlier keeps its last value.
 
     Returns:
-        One row a number: ``query``, ``mean``, ``low`` and ``high`` (95 % bootstrap interval of the mean),
+        One row a number: ``query``, ``mean``, ``low`` and ``high`` (`stats.mean_interval`: none for one seed),
         ``std`` (over seeds, divisor n - 1) and ``seeds``.
 
     Raises:
@@ -50,7 +50,7 @@ def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -
     rows = []
     for query in at:
         values = by_seed[min(query, by_seed.columns[-1])]
-        low, high = bootstrap_interval(values)
+        low, high = mean_interval(values)
         rows.append((query, values.mean(), low, high, values.std(), len(values)))
     return pd.DataFrame(rows, columns=["query", "mean", "low", "high", "std", "seeds"])
 
