@@ -31,35 +31,6 @@ def with_strong_weights(model, scale=2.0):
     return model.eval()
 
 
-# Layers written out; they only read parameters, so none of a model's own code runs in a reference.
-
-
-def one_hot(index, size, like):
-    vector = torch.zeros(size, dtype=like.dtype, device=like.device)
-    vector[index] = 1.0
-    return vector
-
-
-def linear(layer, x):
-    return layer.weight @ x + layer.bias
-
-
-def two_layers(head, x):
-    """An output head: Linear, ReLU, Linear."""
-    return linear(head[2], torch.relu(linear(head[0], x)))
-
-
-def gru(layer, x, h):
-    """One step of a GRUCell or a GRU of one layer; gates in PyTorch's order: reset, update, new."""
-    input_weight, hidden_weight, input_bias, hidden_bias = layer.parameters()
-    reset_i, update_i, new_i = (input_weight @ x + input_bias).chunk(3)
-    reset_h, update_h, new_h = (hidden_weight @ h + hidden_bias).chunk(3)
-    reset = torch.sigmoid(reset_i + reset_h)
-    update = torch.sigmoid(update_i + update_h)
-    new = torch.tanh(new_i + reset * new_h)
-    return (1 - update) * new + update * h
-
-
 def assert_same_gradients(model, loss, expected, tolerance):
     """Two values of one loss agree to ``tolerance``; so do their gradients, and none is zero throughout."""
     torch.testing.assert_close(loss, expected, rtol=tolerance, atol=tolerance)

@@ -11,15 +11,16 @@ from latentnas.models.convex import (
     SLOPE,
     ConvexPredictor,
     InputConvexNetwork,
-    LabelScale,
     RefitConfig,
     ascend,
     count_levels,
     jensen_gap,
-    project,
     refit,
     smallest_hessian_eigenvalue,
 )
+from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.models.heads import LabelScale
+from latentnas.models.ngae import NGAE, NGAEConfig
 
 LATENT = 6
 PAIRS = 100_000
@@ -197,17 +198,24 @@ def test_levels_are_the_steps_that_hold_all_values():
 # constraints in training
 
 
-def test_project_reaches_networks_inside_a_model_and_leaves_the_free_weights():
-    model = nn.ModuleDict({"predictor": ConvexPredictor(InputConvexNetwork(LATENT)), "other": nn.Linear(3, 3)})
+@pytest.mark.parametrize(
+    "model",
+    [
+        NGAE(NGAEConfig(hidden=4, latent=LATENT, predictors="convex")),
+        CRLSO(CRLSOConfig(hidden=4, latent=LATENT, convex_hidden=8)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_project_reaches_networks_inside_a_model_and_leaves_the_free_weights(model):
     before = {name: value.clone() for name, value in model.named_parameters()}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter -= 0.005
-    project(model)
+    model.project()
     for name, value in model.named_parameters():
         moved = before[name] - 0.005
         assert torch.equal(value, moved.clamp(min=0) if "from_hidden" in name else moved)
-    assert (before["predictor.network.from_hidden.0"] < 0.005).any()
+    assert (before["performance.network.from_hidden.0"] < 0.005).any()
 
 
 def test_projection_leaves_a_network_that_is_convex_by_construction():

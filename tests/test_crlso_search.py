@@ -9,8 +9,9 @@ import torch
 
 from latentnas import train
 from latentnas.graphs import DagBatch
-from latentnas.models.convex import InputConvexNetwork, LabelScale, RefitConfig
+from latentnas.models.convex import InputConvexNetwork, RefitConfig
 from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
+from latentnas.models.heads import LabelScale
 from latentnas.search.base import nasbench201_domain, run
 from latentnas.search.latent import crlso
 from latentnas.search.latent.crlso import (

@@ -6,17 +6,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from latentnas.models import reference_dvae
 from latentnas.models.base import reparameterize
 from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.models.reference_dvae import Graph
 from latentnas.spaces.enas import ENAS
 from model_checks import random_dags, with_strong_weights
-from reference_dagnn import (
-    Graph,
-    decode_greedy_reference,
-    decode_probability_reference,
-    encode_reference,
-    loss_reference,
-)
 
 ENAS_SHAPE = {"num_types": 8, "num_vertices": 8, "input_type": 0, "output_type": 1}
 NB101_SHAPE = {"num_types": 5, "num_vertices": 7, "input_type": 1, "output_type": 0}
@@ -39,7 +34,7 @@ def graphs_of(batch):
 
 
 def encode_all(model, batch):
-    mu, logvar = zip(*(encode_reference(model, graph) for graph in graphs_of(batch)))
+    mu, logvar = zip(*(reference_dvae.encode(model, graph) for graph in graphs_of(batch)))
     return torch.stack(mu), torch.stack(logvar)
 
 
@@ -71,7 +66,7 @@ def test_loss_and_every_gradient_equal_reference(shape):
 
     mu, logvar = encode_all(model, batch)
     z = reparameterize(mu, logvar, model.config.noise_scale, torch.Generator().manual_seed(5))
-    terms_of_graphs = [loss_reference(model, graph, zi) for graph, zi in zip(graphs_of(batch), z)]
+    terms_of_graphs = [reference_dvae.loss(model, graph, zi) for graph, zi in zip(graphs_of(batch), z)]
     vertices, edges = (torch.stack(term).mean() for term in zip(*terms_of_graphs))
     kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean()
     total = vertices + edges + model.config.beta * kl
@@ -91,7 +86,7 @@ def test_greedy_decodes_equal_reference(shape):
     for seed in range(4):  # one toy model alone decodes to few different graphs
         model = make_model(shape, seed, scale=4.0)
         with torch.no_grad():
-            expected = [decode_greedy_reference(model, zi) for zi in z]
+            expected = [reference_dvae.decode_greedy(model, zi) for zi in z]
             assert graphs_of(model.decode(z)) == expected
         seen.update(map(str, expected))
     assert len(seen) > 15, "the toy models must decode to different graphs, or this test shows little"
@@ -167,7 +162,7 @@ def test_samples_follow_the_reference_probabilities():
     trials = 8000
     with torch.no_grad():
         batch, source, count = model.sample_decodes(z, trials, torch.Generator().manual_seed(11))
-        probabilities = [[decode_probability_reference(model, g, zi).item() for g in possible] for zi in z]
+        probabilities = [[reference_dvae.decode_probability(model, g, zi).item() for g in possible] for zi in z]
     for row in range(len(z)):
         assert sum(probabilities[row]) == pytest.approx(1.0, abs=1e-5)
         mine = source == row
@@ -237,12 +232,12 @@ def test_samples_do_not_depend_on_how_many_points_are_decoded_together(monkeypat
     """Graphs belong to their own z, and memory is bounded by points times trials."""
     model = make_model(ENAS_SHAPE)
     z = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr("latentnas.models.generate.BRANCHES_AT_ONCE", 100)
+    monkeypatch.setattr("latentnas.models.branches.BRANCHES_AT_ONCE", 100)
     graphs, source, count = model.sample_decodes(z, 50, torch.Generator().manual_seed(1))
     assert torch.zeros(7).index_add(0, source, count.float()).tolist() == [50.0] * 7 and source.diff().min() >= 0
     for point in range(7):
         whole, _, counts = model.sample_decodes(z[[point]], 5000, torch.Generator().manual_seed(2))
         frequent = dict(zip(whole.keys(), counts.tolist()))
         mine = graphs[source == point]
-        covered = sum(frequent.get(key, 0) for key in mine)
+        covered = sum(frequent.get(key, 0) for key in mine.keys())  # noqa: SIM118 (no dictionary)
         assert covered > 100, "graphs attributed to a point must be ones that the point decodes to"

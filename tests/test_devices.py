@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
-from latentnas.models.family import FAMILY, configured
+from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -16,7 +16,7 @@ from pretend_device import WAITS, DeviceMismatch, DeviceTensor, pretended_device
 LABELS = {"performance": torch.linspace(70, 90, 12), "complexity": torch.linspace(0, 1, 12)}
 SMALL = {"num_types": 7, "hidden": 16, "latent": 8}
 MODELS = {  # class, configuration, space, labels
-    **{name: (*configured(name, NASBENCH201, 16, 16, 8), NASBENCH201, ()) for name in FAMILY},
+    **{name: (*configure(name, NASBENCH201, 16, 16, 8), NASBENCH201, ()) for name in FAMILY},
     "NGAE": (NGAE, NGAEConfig(**SMALL), NASBENCH201, ("performance", "complexity")),
     "NGAE convex": (NGAE, NGAEConfig(**SMALL, predictors="convex"), NASBENCH201, ("performance", "complexity")),
     "SVGe with predictor": (SVGe, SVGeConfig(**SMALL, predictor=True), NASBENCH201, ("performance",)),

@@ -9,7 +9,7 @@ import torch
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
 from latentnas.models.base import kl_divergence, reparameterize
-from latentnas.models.family import FAMILY, configured, run_name
+from latentnas.models.family import FAMILY, configure, run_name
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.enas import ENAS
@@ -25,7 +25,7 @@ LABELLED = {  # models with predictors: class, configuration, options, labels th
 def model_of(name, space):
     """Class, configuration and labels of a small model."""
     if name in FAMILY:
-        return *configured(name, space, hidden=16, svge_hidden=16, latent=8), ()
+        return *configure(name, space, hidden=16, svge_hidden=16, latent=8), ()
     model_class, config_class, options, labels = LABELLED[name]
     shape = {"num_types": space.num_types, "num_vertices": space.num_vertices, "output_type": space.output_type}
     return model_class, config_class(**shape, hidden=16, latent=8, **options), labels
@@ -94,7 +94,7 @@ def test_nothing_encodes_and_decodes_to_nothing(name):
 
 def test_the_family_is_configured_by_name():
     sizes = {"hidden": 32, "svge_hidden": 48, "latent": 8}
-    configs = {name: configured(name, NASBENCH201, **sizes)[1] for name in FAMILY}
+    configs = {name: configure(name, NASBENCH201, **sizes)[1] for name in FAMILY}
     assert {name: config.hidden for name, config in configs.items()} == {
         "S-VAE": 32, "GraphRNN": 32, "GCN": 32, "D-VAE": 32, "DGMG": 48, "SVGe": 48, "arch2vec": 128,
     }  # fmt: skip
@@ -104,7 +104,7 @@ def test_the_family_is_configured_by_name():
     assert run_name("S-VAE", ENAS) == "svae-enas"
     assert len({run_name(name, ENAS) for name in FAMILY}) == len(FAMILY)
     with pytest.raises(ValueError, match="no model 'DVAE'.*S-VAE, GraphRNN"):
-        configured("DVAE", ENAS, **sizes)
+        configure("DVAE", ENAS, **sizes)
 
 
 def assert_is_a_dag_batch(batch: DagBatch):

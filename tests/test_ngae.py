@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from latentnas.models.heads import Predictor
 from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.models.predictors import Predictor
 from latentnas.spaces.enas import ENAS
 
-LABELS = torch.linspace(0.70, 0.75, 40)
+LABELS = torch.linspace(70.0, 75.0, 40)
 
 
 def test_predictor_terms_are_the_equation():
@@ -37,12 +37,15 @@ def test_predictor_terms_are_the_equation():
 
 
 def test_released_predictor_has_one_hidden_layer_and_raw_labels():
-    predictor = Predictor(5, 12, released=True)
+    predictor = Predictor(5, 12, released=True, label_scale="percent")
     predictor.calibrate(LABELS)
     assert sum(isinstance(layer, torch.nn.Linear) for layer in predictor.layers) == 2
     z = torch.randn(7, 5)
     torch.testing.assert_close(predictor(z), predictor.layers(z).squeeze(1).sigmoid())
-    assert torch.equal(predictor.standardise(LABELS), LABELS)
+    assert torch.equal(predictor.standardise(LABELS), LABELS / 100)
+    complexity = Predictor(5, 12, released=True)
+    complexity.calibrate(LABELS)
+    assert torch.equal(complexity.standardise(LABELS), LABELS)
 
 
 def test_released_predictor_reads_mu_and_the_papers_reads_z():

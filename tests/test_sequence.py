@@ -8,10 +8,11 @@ import torch.nn.functional as F
 
 from latentnas import evaluate
 from latentnas.graphs import equal
+from latentnas.models.reference_dvae import gru, linear, one_hot, two_layers
 from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, gru, linear, one_hot, random_dags, two_layers, with_strong_weights
+from model_checks import assert_same_gradients, random_dags, with_strong_weights
 
 SMALL = SVAEConfig(num_types=5, num_vertices=7, hidden=8, latent=6, noise_scale=0.0)
 
@@ -104,7 +105,7 @@ def test_sampled_shares_are_the_probabilities_of_the_loss(model_class):
     ended = graphs.types[torch.arange(len(graphs)), graphs.num_vertices - 1] == SMALL.output_type
     assert ended.sum() >= 6
     for i in ended.nonzero().squeeze(1).tolist():
-        model.encode = lambda _, i=i: (z[source[i]][None], torch.zeros(1, 6))
+        model._encode = lambda _, i=i: (z[source[i]][None], torch.zeros(1, 6))
         terms = model.loss(graphs[i : i + 1])
         share = float(count[i]) / 50_000
         assert abs(share - (-terms["vertices"] - terms["edges"]).exp().item()) < 5 * (share / 50_000) ** 0.5 + 1e-3
@@ -119,7 +120,7 @@ def test_greedy_edges_of_graphrnn_are_decided_from_the_nearest_vertex_back():
     with torch.no_grad():
         for i, size in enumerate(graphs.num_vertices.tolist()):
             state = torch.tanh(linear(model.initial, z[i]))
-            rows = model._rows(graphs.types[i : i + 1], graphs.adjacency[i : i + 1])[0]
+            rows = model._rows(graphs[i : i + 1])[0]
             for v in range(1, size):
                 state = gru(model.writer, rows[v - 1], state)
                 assert int(two_layers(model.type_head, state).argmax()) == graphs.types[i, v]

@@ -12,13 +12,14 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas import evaluate
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
+from latentnas.models.reference_dvae import gru, linear, two_layers
 from latentnas.models.svge import DGMG_CONFIG, SVGe, SVGeConfig
-from latentnas.models.svge_decode import sample_sequences, turned, turned_edges
+from latentnas.models.svge_decode import reverse, reverse_edges
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, gru, linear, random_dags, two_layers, with_strong_weights
+from model_checks import assert_same_gradients, random_dags, with_strong_weights
 
 SMALL = SVGeConfig(num_types=5, num_vertices=7, hidden=8, latent=6, summary=5, noise_scale=0.0)
 CONFIGS = {
@@ -209,8 +210,8 @@ def test_predictor_reads_mu_and_is_weighed_against_the_rest():
 @settings(max_examples=20)
 def test_turning_graphs_twice_gives_them_back(seed):
     batch = random_dags(12, seed)
-    back = turned(batch)
-    assert equal(turned(back), batch).all()
+    back = reverse(batch)
+    assert equal(reverse(back), batch).all()
     for i in range(12):
         (types, edges), (back_types, back_edges) = plain(batch, i), plain(back, i)
         assert back_types == types[::-1]
@@ -222,8 +223,8 @@ def test_decodes_unite_both_generations():
     model = make_model(SMALL, seed=4)
     z = 3 * torch.randn(200, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        forward, _, _ = sample_sequences(model.generator, z, 1, 0, 1, 7, None)
-        backward, _, _ = sample_sequences(model.generator, z, 1, 1, 0, 7, None)
+        forward, _, _ = model.write(z, 1, None)
+        backward, _, _ = model.write(z, 1, None, backward=True)
     decoded = model.decode(z)
     assert (forward.num_vertices != backward.num_vertices).any()
     assert (decoded.adjacency.sum() > forward.adjacency.sum()).item()
@@ -238,15 +239,15 @@ def test_backward_graph_is_laid_on_the_output():
     """A chain of 4 vertices written backwards, under a forward graph of 3: the edge that sticks out is dropped."""
     chain = torch.zeros(1, 5, 5, dtype=torch.bool)
     chain[0, [0, 1, 2], [1, 2, 3]] = True
-    assert turned_edges(chain, torch.tensor([3]))[0].nonzero().tolist() == [[0, 1], [1, 2]]
-    assert turned_edges(chain, torch.tensor([5]))[0].nonzero().tolist() == [[1, 2], [2, 3], [3, 4]]
+    assert reverse_edges(chain, torch.tensor([3]))[0].nonzero().tolist() == [[0, 1], [1, 2]]
+    assert reverse_edges(chain, torch.tensor([5]))[0].nonzero().tolist() == [[1, 2], [2, 3], [3, 4]]
 
 
 def test_dgmg_is_one_sided():
     model = make_model(replace(DGMG_CONFIG, num_types=5, num_vertices=7, hidden=8, latent=6))
     z = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        forward, _, _ = sample_sequences(model.generator, z, 1, 0, 1, 7, None)
+        forward, _, _ = model.write(z, 1, None)
     assert equal(model.decode(z), forward).all()
     assert all(layer.reverse is not None for layer in model.generator.rounds)
 

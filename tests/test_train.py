@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from latentnas import code
 from latentnas.checkpoint import CheckpointError
-from latentnas.models.family import FAMILY, configured
+from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
 from latentnas.train import TrainConfig, fit, run_directory, train_model
@@ -77,7 +77,7 @@ def test_every_model_of_the_family_resumes_bit_identically(name, data, tmp_path,
 
     def build():
         torch.manual_seed(0)
-        model_class, config = configured(name, ENAS, hidden=16, svge_hidden=16, latent=6)
+        model_class, config = configure(name, ENAS, hidden=16, svge_hidden=16, latent=6)
         model = model_class(config)
         torch.rand(next(drawn))  # what else the process drew must not matter
         return model, data[0], {}

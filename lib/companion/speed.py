@@ -10,7 +10,6 @@ vertex and edge at a time, without any batching; it is timed on a few graphs, fo
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import time
 
@@ -18,8 +17,8 @@ import torch
 
 from latentnas.benchmarks.enas import load_enas
 from latentnas.graphs import DagBatch
+from latentnas.models import reference_dvae
 from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.paths import ROOT
 from latentnas.train import default_device
 
 TRAIN_GRAPHS = 17_118
@@ -67,12 +66,9 @@ def batch_seconds(model: NGAE, batch: DagBatch, size: int, precision: str, batch
 
 def reference_seconds(model: NGAE, batch: DagBatch) -> float:
     """Seconds the per-graph reference would take for an epoch, from the graphs of ``batch``."""
-    spec = importlib.util.spec_from_file_location("reference_dagnn", ROOT / "tests" / "reference_dagnn.py")
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
     started = time.perf_counter()
     for index in range(len(batch)):
-        graph = reference.Graph.from_batch(batch, index)
-        mu, _ = reference.encode_reference(model, graph)
-        sum(reference.loss_reference(model, graph, mu)).backward()
+        graph = reference_dvae.Graph.from_batch(batch, index)
+        mu, _ = reference_dvae.encode(model, graph)
+        sum(reference_dvae.loss(model, graph, mu)).backward()
     return (time.perf_counter() - started) * TRAIN_GRAPHS / len(batch)

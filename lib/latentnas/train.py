@@ -26,7 +26,6 @@ from latentnas import checkpoint
 from latentnas.code import version_of
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
-from latentnas.models.convex import project
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.progress import Progress
 
@@ -284,7 +283,7 @@ def _step(
     nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     for optimizer in optimizers.values():
         optimizer.step()
-    project(model)
+    model.project()
     return terms
 
 

@@ -1,12 +1,12 @@
-"""arch2vec: a variational graph isomorphism autoencoder (Yan et al., NeurIPS 2020).
+"""arch2vec: a variational graph isomorphism autoencoder (Yan et al., NeurIPS 2020, https://arxiv.org/abs/2006.06936).
 
 Encoder: GIN layers on the undirected graph, and a mean and a log-deviation for every vertex.
 Decoder: types from each vertex's code, edges from the inner products of two codes.
 
     loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / N,   all three averaged, KL over the vertices
 
-``mu``, ``logvar`` and ``z`` hold the codes of a graph's vertices side by side, ``[B, N * C]``; :meth:`Arch2Vec.embed`
-is their mean over the vertices, the C numbers that searches use. Vertices are rows of dense ``[B, N, H]`` tensors:
+`mu`, `logvar` and `z` hold the codes of a graph's vertices side by side, `[B, N * C]`; `Arch2Vec.embed`
+is their mean over the vertices, the C numbers that searches use. Vertices are rows of dense `[B, N, H]` tensors:
 every graph is padded to N, and absent vertices are part of what the model learns. Vertices of one type with the
 same neighbours have the same code, so they are always decoded as joined. Letters: B graphs, N
 vertices, T node types, H hidden, C size of a vertex's code.
@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.base import fitted, full_precision, kl_divergence, reparameterize, require_some
+from latentnas.interfaces import Decodes, GraphVAE
+from latentnas.models.base import full_precision, kl_divergence, reparameterize, require_nonempty, validated
 
 KL_REDUCTIONS = ("mean", "released")
 
@@ -55,7 +56,8 @@ class Arch2VecConfig:
 
 
 class GINLayer(nn.Module):
-    """``h_v <- ReLU(BatchNorm(MLP((1 + eps) h_v + sum over neighbours u of h_u)))`` with learnt eps (Xu et al., 2019)."""
+    """`h_v <- ReLU(BatchNorm(MLP((1 + eps) h_v + sum over neighbours u of h_u)))` with learnt eps (Xu et al., 2019,
+    https://arxiv.org/abs/1810.00826)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -64,16 +66,16 @@ class GINLayer(nn.Module):
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, states: Tensor, neighbours: Tensor) -> Tensor:
-        """States ``[B, N, H]`` from states and the undirected edges ``[B, N, N]``, both floating."""
+        """States `[B, N, H]` from states and the undirected edges `[B, N, N]`, both floating."""
         arrived = torch.bmm(neighbours.to(states.dtype), states)
         mixed = self.layers(((1 + self.eps) * states + arrived).flatten(0, 1))
         return self.norm(full_precision(mixed)).relu().view(*states.shape[:2], mixed.shape[1])
 
 
-class Arch2Vec(nn.Module):
-    """The variational autoencoder; see the module's docstring. In training, batch normalisation sees the whole batch.
+class Arch2Vec(GraphVAE):
+    """The variational autoencoder; the loss is the module's. In training, batch normalisation sees the whole batch.
 
-    Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, N * C]``.
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, N * C]`.
     """
 
     def __init__(self, config: Arch2VecConfig) -> None:
@@ -85,20 +87,18 @@ class Arch2Vec(nn.Module):
         self.log_deviation = nn.Linear(config.hidden, config.latent)
         self.types = nn.Linear(config.latent, config.num_types)
 
-    def calibrate(self) -> None:
-        """Learns without labels: there is nothing to fix."""
-
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        one_hot, neighbours = self._inputs(batch)
-        states = one_hot
+        return self._encode(*self._inputs(batch))
+
+    def _encode(self, states: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.gin:
             states = layer(states, neighbours)
         return self.mu(states).flatten(1), 2 * self.log_deviation(states).flatten(1)
 
     @torch.no_grad()
     def embed(self, batch: DagBatch) -> Tensor:
-        """What searches use: the mean of the vertices' codes, ``[B, C]``."""
+        """What searches use: the mean of the vertices' codes, `[B, C]`."""
         return self.encode(batch)[0].unflatten(1, (self.config.num_vertices, -1)).mean(dim=1)
 
     @torch.no_grad()
@@ -116,23 +116,23 @@ class Arch2Vec(nn.Module):
         adjacency = (edges > 0).triu(1) & present[:, :, None] & present[:, None, :]
         return DagBatch(types.where(present, NO_VERTEX), adjacency, last + 1)
 
-    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` decodes of every z: all the same, as this decoder draws nothing.
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """`trials` decodes of every z: all the same, as this decoder draws nothing.
 
         Returns:
-            The graph of each z, its row of z, and ``trials``.
+            The graph of each z, its row of z, and `trials`.
         """
         rows = torch.arange(len(z), device=z.device)
         return self.decode(z), rows, torch.full_like(rows, trials)
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The terms of the loss, unweighted: means over all B N T types, B N N edges and B N vertices (nats)."""
-        require_some(batch)
+        require_nonempty(batch)
         config = self.config
-        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        one_hot, neighbours = self._inputs(batch)
+        mu, logvar = (full_precision(values) for values in self._encode(one_hot, neighbours))
         z = reparameterize(mu, logvar, config.noise_scale, generator)
         types, edges = (full_precision(logits) for logits in self._logits(z))
-        one_hot, neighbours = self._inputs(batch)
         terms = {
             "vertices": F.binary_cross_entropy_with_logits(types, one_hot.to(types.dtype)),
             "edges": F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype)),
@@ -143,15 +143,14 @@ class Arch2Vec(nn.Module):
         return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
 
     def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """One-hot types ``[B, N, T]``, zeros for absent vertices, and the undirected edges ``[B, N, N]``."""
-        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
-        one_hot = F.one_hot(batch.types + 1, self.config.num_types + 1)[..., 1:]
+        """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""
+        batch = validated(batch, self.config.num_vertices, self.config.num_types)
         neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
         dtype = self.mu.weight.dtype
-        return one_hot.to(dtype), neighbours.to(dtype)
+        return batch.one_hot(self.config.num_types).to(dtype), neighbours.to(dtype)
 
     def _logits(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Of types ``[B, N, T]`` and edges ``[B, N, N]``."""
+        """Of types `[B, N, T]` and edges `[B, N, N]`."""
         codes = z.unflatten(1, (self.config.num_vertices, -1))
         codes = F.dropout(codes, self.config.dropout, self.training)
         return self.types(codes), torch.bmm(codes, codes.transpose(1, 2))

@@ -1,40 +1,41 @@
-"""What the variational autoencoders share: input, noise, KL term, heads, two ways to decode."""
+"""What the variational autoencoders share: checks of their input, noise, KL term, decoding.
+
+The loss of all of them is the negative evidence lower bound of Kingma and Welling (2014,
+https://arxiv.org/abs/1312.6114) with a weight on the KL term. Letters: B graphs, N vertices, T node types, D latent.
+"""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.generate import Decodes
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import Decodes, GraphVAE
+from latentnas.models.branches import Decoding, decode_in_chunks
 
 
-def fitted(batch: DagBatch, num_vertices: int, num_types: int) -> DagBatch:
-    """The batch as a model of ``num_vertices`` positions reads it: padded or cut to that many.
+def validated(batch: DagBatch, num_vertices: int, num_types: int) -> DagBatch:
+    """The batch as a model of `num_vertices` positions reads it: checked, and padded or cut to that many.
 
     Raises:
         ValueError: a graph has more vertices than the model, or a type that its space lacks.
     """
-    present = torch.arange(batch.max_vertices, device=batch.types.device) < batch.num_vertices[:, None]
-    largest = int(batch.num_vertices.max()) if len(batch) else 0
-    if largest > num_vertices:
+    types, sizes = batch.types, batch.num_vertices
+    strange = batch.present & ((types < 0) | (types >= num_types))
+    if not (strange.any() | (sizes > num_vertices).any()):  # one wait for the device
+        return batch.pad_to(num_vertices)
+    if (sizes > num_vertices).any():
         raise ValueError(
             f"This model was built for graphs of at most {num_vertices} vertices, but the batch has one of "
-            f"{largest}; build the model with num_vertices={largest}."
+            f"{int(sizes.max())}; build the model with num_vertices={int(sizes.max())}."
         )
-    strange = batch.types[present & ((batch.types < 0) | (batch.types >= num_types))]
-    if len(strange):
-        raise ValueError(
-            f"This model knows the node types 0 to {num_types - 1}, but the batch has a vertex of type "
-            f"{int(strange[0])}; give it graphs of its own space, or build it with that space's num_types."
-        )
-    more = num_vertices - batch.max_vertices  # negative: positions that no graph of the batch fills
-    types = F.pad(batch.types, (0, more), value=NO_VERTEX)
-    return DagBatch(types, F.pad(batch.adjacency, (0, more, 0, more)), batch.num_vertices)
+    raise ValueError(
+        f"This model knows the node types 0 to {num_types - 1}, but the batch has a vertex of type "
+        f"{int(types[strange][0])}; give it graphs of its own space, or build it with that space's num_types."
+    )
 
 
-def require_some(batch: DagBatch) -> None:
+def require_nonempty(batch: DagBatch) -> None:
     """Raises ValueError for a batch without graphs: a mean over it is no number."""
     if not len(batch):
         raise ValueError("The batch is empty, so there is no loss to take; give it at least one graph.")
@@ -46,13 +47,13 @@ def full_precision(value: Tensor) -> Tensor:
 
 
 def reparameterize(mu: Tensor, logvar: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
-    """A sample around ``mu [B, D]``, its noise multiplied by ``scale``."""
+    """A sample around `mu [B, D]`, its noise multiplied by `scale`."""
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
     return mu + scale * noise * (logvar / 2).exp()
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """From N(mu, exp(logvar)) to N(0, 1), summed over the D dimensions, ``[B]`` (nats)."""
+    """From N(mu, exp(logvar)) to N(0, 1), summed over the D dimensions, `[B]` (nats)."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1)
 
 
@@ -61,8 +62,11 @@ def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-class AutoregressiveVAE(nn.Module):
-    """An autoencoder that writes a graph decision by decision; ``_decoded`` of a subclass says how."""
+class AutoregressiveVAE(GraphVAE):
+    """An autoencoder that writes a graph decision by decision; `_decoding` of a subclass says how.
+
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
+    """
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
@@ -71,17 +75,22 @@ class AutoregressiveVAE(nn.Module):
         A graph that has N vertices and no output among them ends there; it is in no space, so it counts as
         invalid.
         """
-        return self._decoded(z, 1, None)[0]
+        return self._sample(z, 1, None)[0]
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """``trials`` independent random decodes of every z, equal ones counted together.
+        """`trials` independent random decodes of every z, equal ones counted together.
 
         Returns:
-            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came.
+            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came, both
+            int64. The counts of one z sum to `trials`.
         """
-        return self._decoded(z, trials, generator)
+        return self._sample(z, trials, generator)
 
-    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
-        """``trials`` decodes of every z; without a generator every decision is the most likely one."""
+    def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        """As `sample_decodes`; without a generator every decision is the most likely one."""
+        return decode_in_chunks(lambda rows: self._decoding(rows, trials, generator).run(), z, trials)
+
+    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decoding:
+        """A run of the decoder over z."""
         raise NotImplementedError

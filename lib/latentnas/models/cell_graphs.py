@@ -1,19 +1,23 @@
 """Cells as the undirected graphs that CR-LSO passes messages on, and back from its decoder's logits.
 
-Two layouts: ``EdgeCells`` for NAS-Bench-201, with operations on the edges, and ``NodeCells`` for
-NAS-Bench-101, with operations on the vertices. Both start from and end in a ``DagBatch`` of their space.
-Letters: B cells, V vertices of a cell.
+As in the authors' code (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950). Two layouts: `EdgeCells` for
+NAS-Bench-201, with operations on the edges, and `NodeCells` for NAS-Bench-101, with operations on the vertices. Both
+start from and end in a `DagBatch` of their space. Letters: B cells, V vertices of a cell.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.interfaces import Decodes
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import CELL_EDGES, FIRST_OPERATION, NASBENCH201, NUM_OPERATIONS
 
@@ -26,7 +30,50 @@ class CellGraphs(NamedTuple):
     edge_features: Tensor | None  # [edges, B, features]
 
 
-class EdgeCells:
+class Layout(ABC):
+    """How the cells of a space are graphs with features, and what the decoder says about them."""
+
+    space: Any  # a latentnas.interfaces.Space that can be listed
+    num_vertices: int  # V
+    vertex_features: int
+    edge_features: int  # 0: none
+    num_logits: int  # outputs of the decoder
+
+    def validated(self, batch: DagBatch) -> DagBatch:
+        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space."""
+        foreign = (~self.space.contains(batch)).nonzero()
+        if len(foreign):
+            first = int(foreign[0, 0])
+            raise ValueError(
+                f"This model was built for cells of {self.space.name}, but {len(foreign)} of {len(batch)} graphs are "
+                f"none, the first at index {first} with vertex types {batch.types[first].tolist()}. Encode graphs of "
+                f"that space, or build the model with another space ({', '.join(LAYOUTS)})."
+            )
+        return batch.pad_to(self.space.num_vertices)
+
+    @abstractmethod
+    def graphs(self, batch: DagBatch) -> CellGraphs:
+        """What message passing reads of validated cells."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        """Terms of the reconstruction of validated cells from `logits [B, num_logits]`, in nats."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor) -> DagBatch:
+        """The most likely graphs."""
+
+    def rows(self, graphs: DagBatch) -> np.ndarray:
+        """Where decoded graphs stand in the list of the space, int64 `[B]`; -1 for what is no cell."""
+        return self.space.index(graphs)
+
+    @abstractmethod
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """`trials` random graphs of each row, those of the same decisions counted together: the graphs in the order
+        of rows, the row of each, and how often it came; int64."""
+
+
+class EdgeCells(Layout):
     """A NAS-Bench-201 cell: four vertices known by their place, six edges known by their operation.
 
     All cells share one wiring. The decoder names the operation of each of the six edges; the authors' decoder
@@ -34,18 +81,16 @@ class EdgeCells:
     here.
     """
 
+    space = NASBENCH201
     num_vertices = 4
     vertex_features = 4
     edge_features = NUM_OPERATIONS
     num_logits = len(CELL_EDGES) * NUM_OPERATIONS
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
-        """Raises ValueError for graphs that are no NAS-Bench-201 cells."""
-        device = batch.types.device
         operations = F.one_hot(self._operations(batch), NUM_OPERATIONS).float().transpose(0, 1)  # [6, B, 5]
-        forward = torch.tensor(CELL_EDGES, device=device).t()
-        places = torch.eye(self.num_vertices, device=device)[:, None].expand(-1, len(batch), -1)
-        return CellGraphs(places, torch.cat([forward, forward.flip(0)], dim=1), operations.repeat(2, 1, 1))
+        places = torch.eye(self.num_vertices, device=batch.types.device)[:, None].expand(-1, len(batch), -1)
+        return CellGraphs(places, _cell_edges(batch.types.device), operations.repeat(2, 1, 1))
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         """Mean cross-entropy over cells and edges, in nats."""
@@ -56,9 +101,7 @@ class EdgeCells:
         """The most likely cells; every one is in the space."""
         return self._cells(logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2))
 
-    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` random cells of each row, equal ones counted together: the cells in the order of rows,
-        the row of each, and how often it came; int64."""
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         likely = logits.view(-1, NUM_OPERATIONS).softmax(dim=1)
         drawn = torch.multinomial(likely, trials, replacement=True, generator=generator)
         decisions, source, count = _counted(drawn.view(len(logits), -1, trials))
@@ -70,18 +113,23 @@ class EdgeCells:
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Operation of each of the six edges, int64 [B, 6]."""
-        foreign = (~NASBENCH201.contains(batch)).nonzero()
-        if len(foreign):
-            raise _foreign("nasbench201", batch, foreign)
         return batch.types[:, 1 : NASBENCH201.num_vertices - 1] - FIRST_OPERATION
 
 
-class NodeCells:
-    """A NAS-Bench-101 cell: seven vertices known by their type, ``none`` past the end of a smaller cell.
+@cache
+def _cell_edges(device: torch.device) -> Tensor:
+    """Source and target of the six edges and of their opposites, int64 [2, 12]."""
+    forward = torch.tensor(CELL_EDGES, device=device).t()
+    return torch.cat([forward, forward.flip(0)], dim=1)
+
+
+class NodeCells(Layout):
+    """A NAS-Bench-101 cell: seven vertices known by their type, `none` past the end of a smaller cell.
 
     The decoder names the type of each vertex and says of each pair of vertices whether there is an edge.
     """
 
+    space = NASBENCH101
     num_vertices = NASBENCH101.num_vertices
     vertex_features = NASBENCH101.num_types + 1
     edge_features = 0
@@ -90,7 +138,6 @@ class NodeCells:
     num_logits = num_vertices * vertex_features + pairs.shape[1]
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
-        """Raises ValueError for graphs that are no NAS-Bench-101 cells."""
         vertices = F.one_hot(self._types(batch), self.vertex_features).float().transpose(0, 1).flatten(0, 1)
         graph, source, target = batch.adjacency.nonzero(as_tuple=True)
         forward = torch.stack([source, target]) * len(batch) + graph
@@ -106,14 +153,12 @@ class NodeCells:
         }
 
     def decode(self, logits: Tensor) -> DagBatch:
-        """The most likely graphs, without the vertices of type ``none`` wherever they stand; not every one is
+        """The most likely graphs, without the vertices of type `none` wherever they stand; not every one is
         a cell of the space."""
         types, edges = self._split(logits)
         return self._graphs(types.argmax(dim=2), edges > 0)
 
-    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` random graphs of each row, those of the same decisions counted together: the graphs in
-        the order of rows, the row of each, and how often it came; int64."""
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         types, edges = self._split(logits)
         likely = types.flatten(0, 1).softmax(dim=1)
         types = torch.multinomial(likely, trials, replacement=True, generator=generator)
@@ -122,6 +167,10 @@ class NodeCells:
         decisions, source, count = _counted(drawn)
         types, edges = decisions.split([self.num_vertices, self.pairs.shape[1]], dim=1)
         return self._graphs(types, edges > 0), source, count
+
+    def rows(self, graphs: DagBatch) -> np.ndarray:
+        """As of every layout, after what is on no path from input to output is left out."""
+        return self.space.index(self.space.prune(graphs))
 
     def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
         """Graphs of types [B, 7] and of edges by pair, bool [B, 21]."""
@@ -143,10 +192,6 @@ class NodeCells:
 
     def _types(self, batch: DagBatch) -> Tensor:
         """Type of each of the seven positions, int64 [B, 7]."""
-        inside = batch.max_vertices == self.num_vertices
-        foreign = (~NASBENCH101.contains(batch)).nonzero() if inside else torch.zeros(1, 1)
-        if len(foreign):
-            raise _foreign("nasbench101", batch, foreign)
         return batch.types.where(batch.types != NO_VERTEX, self.none)
 
 
@@ -158,13 +203,4 @@ def _counted(drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return distinct[:, 1:], distinct[:, 0], count
 
 
-LAYOUTS = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}
-
-
-def _foreign(space: str, batch: DagBatch, foreign: Tensor) -> ValueError:
-    first = int(foreign[0, 0])
-    return ValueError(
-        f"This model was built for cells of {space}, but {len(foreign)} of {len(batch)} graphs are none, the "
-        f"first at index {first} with vertex types {batch.types[first].tolist()}. Encode graphs of that "
-        f"space, or build the model with another space ({', '.join(LAYOUTS)})."
-    )
+LAYOUTS: dict[str, Layout] = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}

@@ -1,10 +1,9 @@
 """Networks that are convex in their input, and the regulariser of CR-LSO made of one.
 
-CR-LSO (Rao, Zhao, Liu, 2022) predicts accuracy from a latent code z as 1 - g(z) with g convex, so the
-prediction is concave and gradient ascent of it cannot end in a local maximum. Trained together with the
-encoder, the squared error of this prediction is a regulariser: the encoder has to find codes in which a
-concave function fits accuracy. Letters: B points, D latent size, H hidden units, K layers, E independent
-networks.
+CR-LSO (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950) predicts accuracy from a latent code z as 1 - g(z)
+with g convex, so the prediction is concave and gradient ascent of it cannot end in a local maximum. Trained together
+with the encoder, the squared error of this prediction is a regulariser: the encoder has to find codes in which a
+concave function fits accuracy. Letters: B points, D latent size, H hidden units, K layers, E independent networks.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentnas.models.base import full_precision
+from latentnas.models.heads import Head
+
 CONVEX = ("projection", "construction")
 CONSTRAINTS = (*CONVEX, "none")
-LABEL_SCALES = ("percent", "standardised", "upper")
 SLOPE = 0.01  # of the leaky ReLU below zero
 PAIRS_AT_ONCE = 10_000  # in a certificate; bounds memory
 
@@ -27,7 +28,8 @@ Function = Callable[[Tensor], Tensor]  # points [n, D] -> values [n]
 
 
 class InputConvexNetwork(nn.Module):
-    """E functions g convex in z (the fully connected network of Amos et al., ICML 2017, with a leaky ReLU a):
+    """E functions g convex in z (the fully connected network of Amos et al., ICML 2017,
+    https://arxiv.org/abs/1609.07152, with a leaky ReLU a):
 
         h_0 = a(A z + b),   h_(k+1) = a(W_k h_k) + a(U_k z),   g = w h_K + u z,   all W_k and w >= 0
 
@@ -36,15 +38,15 @@ class InputConvexNetwork(nn.Module):
     Args:
         latent: D. hidden: H. layers: K. members: E.
         constraint: how W_k and w are kept from being negative. "projection": they are set to zero where they
-            are negative, by ``project`` after every step of the optimiser (CR-LSO); "construction": they are
-            ``softplus`` of free parameters; "none": not at all. Then it is an ordinary network of the same
+            are negative, by `project` after every step of the optimiser (CR-LSO); "construction": they are
+            `softplus` of free parameters; "none": not at all. Then it is an ordinary network of the same
             shape, not convex, for comparison.
         smoothing: 0 for the leaky ReLU. Above 0, its smooth version (a softplus of this width, in units of
             the pre-activation) stands in its place, convex and increasing too: the Hessian of a network with
             leaky ReLUs is zero wherever there is one.
-        generator: source of the initial weights.
+        generator: source of the initial weights, which are made on its device.
 
-    Shapes: ``[B, D]``, or ``[E, B, D]`` for points of each member's own, ``-> [E, B]``.
+    Shapes: `[B, D]`, or `[E, B, D]` for points of each member's own, `-> [E, B]`.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class InputConvexNetwork(nn.Module):
         self.constraint, self.smoothing, self.hidden, self.layers = constraint, smoothing, hidden, layers
 
         def draw(low: float, high: float, *shape: int) -> Tensor:
-            return low + (high - low) * torch.rand(members, *shape, generator=generator)
+            device = None if generator is None else generator.device
+            return low + (high - low) * torch.rand(members, *shape, generator=generator, device=device)
 
         bound = latent**-0.5
         # A, all U_k and u side by side: what is read from z, in one product
@@ -90,7 +93,7 @@ class InputConvexNetwork(nn.Module):
         return (torch.bmm(hidden, weights[-1]) + read[-1]).squeeze(-1)
 
     def hidden_weights(self) -> list[Tensor]:
-        """W_0 to W_(K-1) ``[E, H, H]`` and w ``[E, H, 1]``, as rows of hidden units that are read; none is
+        """W_0 to W_(K-1) `[E, H, H]` and w `[E, H, 1]`, as rows of hidden units that are read; none is
         negative but under the constraint "none"."""
         if self.constraint == "construction":
             return [F.softplus(weight) for weight in self.from_hidden]
@@ -113,102 +116,20 @@ class InputConvexNetwork(nn.Module):
         return F.leaky_relu(x, SLOPE)
 
 
-def project(module: nn.Module) -> None:
-    """Project every convex network inside a model; to be called after every step of an optimiser."""
-    for part in module.modules():
-        if isinstance(part, InputConvexNetwork):
-            part.project()
+class ConvexPredictor(Head):
+    """The predicted accuracy 1 - g(z), concave in z, on the scale of `label_scale`; g has one member.
 
+    Its loss is the convexity regulariser: with z from an encoder that is trained too.
 
-class LabelScale(nn.Module):
-    """From accuracies to what a network learns.
-
-    "percent": label / 100, as CR-LSO does, for labels in percent; "standardised": zero mean and unit
-    deviation of the training labels; "upper": their median becomes 0, their 90 % quantile 1, and nothing lies
-    below -2, so that the architectures that hardly learn do not press the good ones together.
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        if kind not in LABEL_SCALES:
-            raise ValueError(f"label_scale={kind!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
-        self.kind = kind
-        self.lowest = -2.0 if kind == "upper" else -math.inf
-        # the label that becomes 0, and how much more becomes 1
-        self.register_buffer("zero", torch.tensor(0.0))
-        self.register_buffer("unit", torch.tensor(100.0 if kind == "percent" else 1.0))
-
-    def calibrate(self, labels: Tensor) -> None:
-        """Check the training labels ``[B]`` and take their scale.
-
-        Raises:
-            ValueError: a label that is NaN or infinite; fractions where percent are expected; labels that do
-                not differ (of "upper": in their upper half).
-        """
-        finite = labels.isfinite()
-        if not len(labels) or not finite.all():
-            raise ValueError(
-                f"{int((~finite).sum())} of {len(labels)} labels are NaN or infinite. A predictor learns "
-                "from finite labels, at least one: leave out the architectures without a label."
-            )
-        if self.kind == "percent":
-            if labels.max() <= 1:
-                raise ValueError(
-                    f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give "
-                    "them in "
-                    'percent, or choose another label_scale, such as "standardised".'
-                )
-            return
-        if self.kind == "standardised":
-            zero, unit = labels.mean(), labels.std(correction=0)
-        else:
-            zero = labels.quantile(0.5)
-            unit = labels.quantile(0.9) - zero
-        if not unit > 0:
-            raise ValueError(
-                f"These {len(labels)} labels, from {labels.min():g} to {labels.max():g}, have no spread to "
-                "be scaled by: there is nothing to learn from them. Give labels of architectures that differ."
-            )
-        self.zero.copy_(zero)
-        self.unit.copy_(unit)
-
-    def standardise(self, labels: Tensor) -> Tensor:
-        return ((labels - self.zero) / self.unit).clamp(min=self.lowest)
-
-    def unstandardise(self, values: Tensor) -> Tensor:
-        return values * self.unit + self.zero
-
-
-class ConvexPredictor(nn.Module):
-    """The predicted accuracy 1 - g(z), concave in z, on the scale of ``label_scale``; g has one member.
-
-    Its loss is the convexity regulariser: with z from an encoder that is trained too. It has the interface of
-    :class:`latentnas.models.predictors.Predictor`, so it can take that one's place in any autoencoder.
-
-    Shapes: ``[B, D] -> [B]``.
+    Shapes: `[B, D] -> [B]`.
     """
 
     def __init__(self, network: InputConvexNetwork, label_scale: str = "standardised") -> None:
-        super().__init__()
+        super().__init__(label_scale)
         self.network = network
-        self.scale = LabelScale(label_scale)
-
-    def calibrate(self, labels: Tensor) -> None:
-        """Take the scale of the training labels ``[B]``; see :meth:`LabelScale.calibrate`."""
-        self.scale.calibrate(labels)
-
-    def standardise(self, labels: Tensor) -> Tensor:
-        return self.scale.standardise(labels)
-
-    def unstandardise(self, values: Tensor) -> Tensor:
-        return self.scale.unstandardise(values)
 
     def forward(self, z: Tensor) -> Tensor:
-        return 1 - self.network(z)[0].to(self.scale.unit.dtype)
-
-    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Squared error on the scale of the labels, ``[B]``."""
-        return (self(z) - self.standardise(labels)).square()
+        return 1 - full_precision(self.network(z)[0])
 
 
 @dataclass(frozen=True)
@@ -233,9 +154,10 @@ class RefitConfig:
 def refit(
     network: InputConvexNetwork, z: Tensor, targets: Tensor, config: RefitConfig, generator: torch.Generator
 ) -> None:
-    """Fit 1 - g to ``targets [n]`` at ``z [n, D]`` by least squares, in place; every member of the network in
-    an order and with noise of its own, and at points of its own where z is ``[E, n, D]``. Fewer points than a
-    batch make one batch."""
+    """Fit 1 - g to `targets [n]` at `z [n, D]` by least squares, in place; every member of the network in
+    an order and with noise of its own, and at points of its own where z is `[E, n, D]`. Fewer points than a
+    batch make one batch. All are on the device of the network."""
+    device = network.bias.device
     members, count = network.bias.shape[0], len(targets)
     z = z.expand(members, count, -1)
     optimizer = torch.optim.Adam(
@@ -245,11 +167,11 @@ def refit(
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, config.learning_rate / 10)
     with torch.enable_grad():
         for _ in range(config.epochs):
-            order = torch.rand(members, count, generator=generator).argsort(dim=1)
+            order = torch.rand(members, count, generator=generator, device=device).argsort(dim=1)
             for rows in order.split(config.batch_size, dim=1):  # [E, batch]
                 points, labels = z.take_along_dim(rows[..., None], dim=1), targets[rows]
-                points = points + config.latent_noise * torch.randn(points.shape, generator=generator)
-                labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator)
+                points = points + config.latent_noise * torch.randn(points.shape, generator=generator, device=device)
+                labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator, device=device)
                 optimizer.zero_grad()
                 # the mean over points, the sum over members: each one's gradient is as if it were alone
                 (1 - network(points) - labels).square().mean(dim=1).sum().backward()
@@ -263,7 +185,7 @@ def refit(
 
 @torch.no_grad()
 def jensen_gap(function: Function, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """``w f(a) + (1 - w) f(b) - f(w a + (1 - w) b)`` for points ``[n, D]`` and weights ``[n]``; a convex
+    """`w f(a) + (1 - w) f(b) - f(w a + (1 - w) b)` for points `[n, D]` and weights `[n]`; a convex
     function has no negative gap (Jensen's inequality). Use double precision: rounding makes gaps of its
     own."""
     gaps = []
@@ -274,7 +196,7 @@ def jensen_gap(function: Function, first: Tensor, second: Tensor, weight: Tensor
 
 
 def smallest_hessian_eigenvalue(function: Function, points: Tensor) -> Tensor:
-    """The smallest eigenvalue of the Hessian at each of the points ``[n, D]``, ``[n]``; none is negative for
+    """The smallest eigenvalue of the Hessian at each of the points `[n, D]`, `[n]`; none is negative for
     a convex function. It says nothing about a network with leaky ReLUs, whose Hessian is zero almost
     everywhere: give the network a smoothing."""
 
@@ -288,9 +210,9 @@ def smallest_hessian_eigenvalue(function: Function, points: Tensor) -> Tensor:
 def ascend(
     function: Function, starts: Tensor, low: Tensor, high: Tensor, steps: int = 400, rate: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """Where gradient ascent ends, from each of the starts ``[n, D]``: points ``[n, D]`` and values ``[n]``.
+    """Where gradient ascent ends, from each of the starts `[n, D]`: points `[n, D]` and values `[n]`.
 
-    Adam with a rate that a cosine lowers to 0, within the box from ``low [D]`` to ``high [D]``: without
+    Adam with a rate that a cosine lowers to 0, within the box from `low [D]` to `high [D]`: without
     one, a concave function may rise for ever. In it, every local maximum of a concave function is the
     global one.
     """
@@ -308,8 +230,8 @@ def ascend(
 
 
 def count_levels(values: Tensor, width: float) -> int:
-    """How many different heights ascents ended at: the least number of steps of height ``width`` that hold all
-    ``values`` ``[n]``. A spread without gaps counts as many steps, not as one."""
+    """How many different heights ascents ended at: the least number of steps of height `width` that hold all
+    `values` `[n]`. A spread without gaps counts as many steps, not as one."""
     steps, lowest = 0, -math.inf
     for value in values.sort().values.tolist():
         if value > lowest + width:

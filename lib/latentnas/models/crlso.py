@@ -1,11 +1,11 @@
-"""CR-LSO: a graph autoencoder with a convexity regulariser (Rao, Zhao, Liu, arXiv 2211.05950).
+"""CR-LSO: a graph autoencoder with a convexity regulariser (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950).
 
-Two models. ``AccuracyPredictor`` learns accuracy from a few labelled cells; its predictions are the
-pseudo-labels of all others. ``CRLSO`` is trained on the whole space with them:
+Two models. `AccuracyPredictor` learns accuracy from a few labelled cells; its predictions are the
+pseudo-labels of all others. `CRLSO` is trained on the whole space with them:
 
     loss = reconstruction + beta * KL + weight * (1 - g(z) - accuracy)^2,      g convex in z
 
-The last term is the convexity regulariser; see :mod:`latentnas.models.convex`. Messages are passed on the
+The last term is the convexity regulariser; see `latentnas.models.convex`. Messages are passed on the
 cell as an undirected graph, all vertices at once, in a few rounds. Letters: B cells, V vertices, H hidden, D
 latent.
 """
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import full_precision, kl_divergence, reparameterize
+from latentnas.interfaces import Decodes, GraphVAE
+from latentnas.models.base import full_precision, kl_divergence, reparameterize, require_nonempty
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
-from latentnas.models.convex import CONSTRAINTS, LABEL_SCALES, ConvexPredictor, InputConvexNetwork, LabelScale
+from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
+from latentnas.models.heads import LABEL_SCALES, LabelScale
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
@@ -62,6 +64,16 @@ class CRLSOConfig:
         _require_sizes(convex_hidden=self.convex_hidden, convex_layers=self.convex_layers)
         _require_known(space=self.space, constraint=self.constraint, label_scale=self.label_scale)
 
+    @property
+    def num_vertices(self) -> int:
+        """N of the space."""
+        return LAYOUTS[self.space].space.num_vertices
+
+    @property
+    def num_types(self) -> int:
+        """T of the space."""
+        return LAYOUTS[self.space].space.num_types
+
 
 NASBENCH101_CONFIG = CRLSOConfig(space="nasbench101", hidden=512, latent=64, beta=0.1, convex_hidden=256)
 
@@ -92,7 +104,7 @@ class NodeConv(MessagePassing):
 
 
 class CellEncoder(nn.Module):
-    """Rounds of NodeConv; the states of the V vertices of each cell, ``[V, B, H]``."""
+    """Rounds of NodeConv; the states of the V vertices of each cell, `[V, B, H]`."""
 
     def __init__(self, space: str, hidden: int, layers: int) -> None:
         super().__init__()
@@ -101,6 +113,7 @@ class CellEncoder(nn.Module):
         self.rounds = nn.Sequential(*(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1]))
 
     def forward(self, batch: DagBatch) -> Tensor:
+        """Of cells that `layout.validated` has let pass."""
         states = self.rounds(self.layout.graphs(batch)).vertices
         return states.view(self.layout.num_vertices, len(batch), -1)
 
@@ -116,16 +129,17 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-class CRLSO(nn.Module):
-    """The autoencoder with the convexity regulariser; see the module's docstring.
+class CRLSO(GraphVAE):
+    """The autoencoder with the convexity regulariser; the loss is the module's.
 
-    Shapes: ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    Shapes: B cells; `mu`, `logvar` and `z` are `[B, D]`.
     """
 
     def __init__(self, config: CRLSOConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = CellEncoder(config.space, config.hidden, config.layers)
+        self.layout = self.encoder.layout
         self.mu = nn.Linear(config.hidden, config.latent)
         self.logvar = nn.Linear(config.hidden, config.latent)
         self.decoder = nn.Sequential(
@@ -133,33 +147,41 @@ class CRLSO(nn.Module):
             nn.Tanh(),
             Residual(config.hidden),
             Residual(config.hidden),
-            nn.Linear(config.hidden, self.encoder.layout.num_logits),
+            nn.Linear(config.hidden, self.layout.num_logits),
         )
         if config.convexity_weight:
             network = InputConvexNetwork(config.latent, config.convex_hidden, config.convex_layers, config.constraint)
             self.performance = ConvexPredictor(network, config.label_scale)
 
     def calibrate(self, performance: Tensor | None = None) -> None:
-        """Check the training labels ``[B]`` and fix their scale; without the regulariser there are none."""
+        """Check the training labels `[B]` and fix their scale; without the regulariser there are none."""
         if self.config.convexity_weight:
             self.performance.calibrate(performance)
 
+    def project(self) -> None:
+        """Keep g convex."""
+        if self.config.convexity_weight:
+            self.performance.network.project()
+
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs of a space the model was not built for."""
+        return self._encode(self.layout.validated(batch))
+
+    def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         cell = self.encoder(batch).sum(dim=0)
         return self.mu(cell), self.logvar(cell)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
         """The cell of each z, every decision the most likely one."""
-        return self.encoder.layout.decode(self.decoder(z))
+        return self.layout.decode(self.decoder(z))
 
     @torch.no_grad()
-    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` random decodes of every z: the graphs in the order of z, the row of z each came from,
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """`trials` random decodes of every z: the graphs in the order of z, the row of z each came from,
         and how often it came (int64)."""
         together = max(1, DECODES_AT_ONCE // trials)
-        parts = [self.encoder.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)]
+        parts = [self.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)]
         source = [source + number * together for number, (_, source, _) in enumerate(parts)]
         graphs, counts = (([part[place] for part in parts]) for place in (0, 2))
         return DagBatch.cat(graphs), torch.cat(source), torch.cat(counts)
@@ -170,12 +192,14 @@ class CRLSO(nn.Module):
         """The terms of the loss, unweighted and averaged over the batch (nats, squares on the label scale).
 
         Args:
-            performance: labels or pseudo-labels ``[B]``; none without the regulariser.
+            performance: labels or pseudo-labels `[B]`; none without the regulariser.
             generator: source of the sampling noise.
         """
-        mu, logvar = (full_precision(values) for values in self.encode(batch))
+        require_nonempty(batch)
+        batch = self.layout.validated(batch)
+        mu, logvar = (full_precision(values) for values in self._encode(batch))
         z = reparameterize(mu, logvar, self.config.noise_scale, generator)
-        terms = self.encoder.layout.loss(self.decoder(z).float(), batch)
+        terms = self.layout.loss(self.decoder(z).float(), batch)
         total = sum(terms.values())
         terms["kl"] = kl_divergence(mu, logvar).mean()
         total = total + self.config.beta * terms["kl"]
@@ -202,7 +226,7 @@ class AccuracyPredictorConfig:
 
 class AccuracyPredictor(nn.Module):
     """Accuracy of cells from a few labels: rounds of NodeConv, the states of all vertices side by side, and
-    three hidden layers. ``train.fit`` trains it like any model here."""
+    three hidden layers. `train.fit` trains it like any model here."""
 
     def __init__(self, config: AccuracyPredictorConfig) -> None:
         super().__init__()
@@ -215,18 +239,23 @@ class AccuracyPredictor(nn.Module):
         self.scale = LabelScale(config.label_scale)
 
     def calibrate(self, performance: Tensor) -> None:
-        """Check the training labels ``[B]`` and fix their scale; see :meth:`LabelScale.calibrate`."""
+        """Check the training labels `[B]` and fix their scale; see `LabelScale.calibrate`."""
         self.scale.calibrate(performance)
 
     def forward(self, batch: DagBatch) -> Tensor:
-        """Predicted accuracy on the scale of the labels that were learnt, ``[B]``."""
+        """Predicted accuracy on the scale of the labels that were learnt, `[B]`."""
+        batch = self.encoder.layout.validated(batch)
         return self.head(self.encoder(batch).transpose(0, 1).flatten(1)).squeeze(1).float()
 
     @torch.no_grad()
     def predict(self, batch: DagBatch) -> Tensor:
-        """Pseudo-labels in the unit of the training labels, ``[B]``."""
+        """Pseudo-labels in the unit of the training labels, `[B]`."""
         return self.scale.unstandardise(self(batch))
 
     def loss(self, batch: DagBatch, performance: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Mean squared error on the scale of the labels; nothing is drawn from the generator."""
-        return {"total": (self(batch) - self.scale.standardise(performance)).square().mean()}
+        error = (self(batch) - self.scale.standardise(performance)).square().mean()
+        return {"total": error, "performance": error}
+
+    def project(self) -> None:
+        """Its weights may be anywhere."""

@@ -1,17 +1,22 @@
-"""The asynchronous encoder and decoder of node-labelled DAGs (D-VAE, Zhang et al. 2019; NGAE, Li et al. 2020).
+"""The asynchronous encoder and decoder of D-VAE (Zhang et al., 2019, https://arxiv.org/abs/1904.11088).
 
-Messages travel along the edges in topological order, one vertex after the other, so the state of a vertex is
-the state of a computation that has run up to it. Everything is batched over graphs. Letters: B graphs,
-N vertices, T node types, H hidden size, D latent size, R distinct partial states.
+    h_v = GRU(type of v, sum over u -> v of sigmoid(G m_u) * (M m_u)),    m_u = [h_u ; onehot(u)]
+
+Messages travel along the edges in topological order, one vertex after the other, so the state of a vertex is the
+state of a computation that has run up to it. `latentnas.models.reference_dvae` says the same plainly, one graph at a
+time; here everything is batched over graphs. Letters: B graphs, N vertices, T node types, H hidden size, D latent
+size, R distinct partial states.
 
 The decoder recomputes a vertex's state after each of its edge decisions: 28 states for 8 vertices. Under
-teacher forcing all of them are known in advance, and only those after a "yes" differ, so :meth:`DagDecoder.loss`
+teacher forcing all of them are known in advance, and only those after a "yes" differ, so `DagDecoder.loss`
 computes each distinct state once and scores all decisions of a batch together; the numbers stay the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +26,7 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 
 
 class GatedMessage(nn.Module):
-    """Message of vertex u: ``sigmoid(gate m_u) * (mapper m_u)`` with ``m_u = [h_u ; onehot(u)]`` (D-VAE eq. 3-4)."""
+    """Message of vertex u: `sigmoid(gate m_u) * (mapper m_u)` with `m_u = [h_u ; onehot(u)]` (D-VAE eq. 3-4)."""
 
     def __init__(self, hidden: int, num_vertices: int) -> None:
         super().__init__()
@@ -29,21 +34,21 @@ class GatedMessage(nn.Module):
         self.mapper = nn.Linear(hidden + num_vertices, hidden, bias=False)
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Both maps as one product: weight ``[2H, H]`` and a bias for every vertex id ``[N, 2H]``."""
+        """Both maps as one product: weight `[2H, H]` and a bias for every vertex id `[N, 2H]`."""
         hidden = self.gate.out_features
         weight = torch.cat([self.gate.weight[:, :hidden], self.mapper.weight[:, :hidden]])
-        of_vertex = torch.cat([self.gate.weight[:, hidden:], self.mapper.weight[:, hidden:]]).t()
-        return weight, of_vertex + F.pad(self.gate.bias, (0, hidden))
+        vertex_bias = torch.cat([self.gate.weight[:, hidden:], self.mapper.weight[:, hidden:]]).t()
+        return weight, vertex_bias + F.pad(self.gate.bias, (0, hidden))
 
 
 def message(state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Messages ``[..., H]`` from states ``[..., H]`` of vertices whose row of the bias is given."""
+    """Messages `[..., H]` from states `[..., H]` of vertices whose row of the bias is given."""
     gate, mapped = F.linear(state, weight, bias).chunk(2, dim=-1)
     return gate.sigmoid() * mapped
 
 
 def gru(cell: nn.GRUCell, input_gates: Tensor, hidden: Tensor) -> Tensor:
-    """The GRU cell on ``hidden [..., H]`` with its input part ``input_gates [..., 3H]`` computed beforehand."""
+    """The GRU cell on `hidden [..., H]` with its input part `input_gates [..., 3H]` computed beforehand."""
     reset_in, update_in, new_in = input_gates.chunk(3, dim=-1)
     reset, update, new = F.linear(hidden, cell.weight_hh, cell.bias_hh).chunk(3, dim=-1)
     update = (update_in + update).sigmoid()
@@ -52,7 +57,7 @@ def gru(cell: nn.GRUCell, input_gates: Tensor, hidden: Tensor) -> Tensor:
 
 
 def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
-    """Input part of the GRU for node types ``[...]``, ``[..., 3H]``; absent vertices get zeros as input."""
+    """Input part of the GRU for node types `[...]`, `[..., 3H]`; absent vertices get zeros as input."""
     one_hot = F.one_hot(types + 1, cell.input_size + 1)[..., 1:]
     return F.linear(one_hot.to(cell.weight_ih.dtype), cell.weight_ih, cell.bias_ih)
 
@@ -65,13 +70,13 @@ def propagate(
     reverse: bool = False,
     initial: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """States of all vertices ``[B, N, H]``, and the messages ``[B, H]`` of all but the last, in topological order.
+    """States of all vertices `[B, N, H]`, and the messages `[B, H]` of all but the last, in topological order.
 
     Args:
-        types: ``[B, N]``; the states of absent vertices are computed too, but no edge leads out of them.
-        adjacency: bool ``[B, N, N]``.
+        types: `[B, N]`; the states of absent vertices are computed too, but no edge leads out of them.
+        adjacency: bool `[B, N, N]`.
         reverse: run from the last vertex to the first, over successors.
-        initial: what vertex 0 receives in place of messages, ``[B, H]`` (the decoder's latent state).
+        initial: what vertex 0 receives in place of messages, `[B, H]` (the decoder's latent state).
     """
     vertices = types.shape[1]
     gates = type_gates(cell, types).unbind(dim=1)
@@ -110,7 +115,7 @@ class DagEncoder(nn.Module):
         self.logvar = nn.Linear(hidden, latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar, both ``[B, D]``."""
+        """mu and logvar, both `[B, D]`."""
         forward, _ = propagate(self.forward_cell, self.forward_message, batch.types, batch.adjacency)
         backward, _ = propagate(self.backward_cell, self.backward_message, batch.types, batch.adjacency, reverse=True)
         rows = torch.arange(len(batch), device=forward.device)
@@ -148,7 +153,7 @@ class DagDecoder(nn.Module):
         self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the types and of the edges under teacher forcing, both ``[B]`` (nats)."""
+        """Negative log-likelihood of the types and of the edges under teacher forcing, both `[B]` (nats)."""
         states, sent = propagate(self.cell, self.message, batch.types, batch.adjacency, initial=self.initial(z).tanh())
         return self._vertex_loss(states, batch), self._edge_loss(states, torch.stack(sent, 1), batch)
 
@@ -168,7 +173,7 @@ class DagDecoder(nn.Module):
     def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
         """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
         hidden = states.shape[2]
-        plan = DecisionPlan.of(batch)
+        plan = DecisionPlan.from_batch(batch)
         # A vertex without predecessors yet has one state per type.
         every_type = torch.eye(self.num_types, dtype=states.dtype, device=states.device)
         empty = gru(
@@ -182,10 +187,10 @@ class DagDecoder(nn.Module):
         from_source = F.linear(states[:, :-1].flip(1), weight[:, :hidden], self.edge_head[0].bias)  # [B, N-1, 4H]
         from_target = F.linear(torch.cat([empty, states[:, 2:].flatten(0, 1), partial]), weight[:, hidden:])
         from_empty, from_others = from_target.tensor_split([self.num_types])
-        of_type = F.one_hot(batch.types[:, 1:].clamp(min=0), self.num_types).to(from_empty.dtype) @ from_empty
-        table = torch.cat([of_type.flatten(0, 1), from_others])
+        by_type = F.one_hot(batch.types[:, 1:].clamp(min=0), self.num_types).to(from_empty.dtype) @ from_empty
+        table = torch.cat([by_type.flatten(0, 1), from_others])
         output = self.edge_head[2]
-        logits = _EdgeLogits.apply(from_source, table, output.weight[0].to(table.dtype), plan.row, plan.leader)
+        logits = _EdgeLogits.apply(from_source, table, output.weight[0].to(table.dtype), plan.row, plan.first)
         logits = logits.float() + output.bias
         loss = F.binary_cross_entropy_with_logits(logits, plan.edges.float(), reduction="none")
         return (loss * (batch.types[:, plan.target] != NO_VERTEX)).sum(dim=1)
@@ -206,13 +211,13 @@ class DecisionPlan:
     partial_rows: Tensor  # [R] which of the B * P decisions lead to a partial state
     partial_types: Tensor  # [R] type of its target
     row: Tensor  # [B, P] row of the table a decision is taken from
-    leader: Tensor  # [B, P] the first decision taken from the same row
+    first: Tensor  # [B, P] the first decision taken from the same row
 
     @staticmethod
-    def of(batch: DagBatch) -> DecisionPlan:
+    def from_batch(batch: DagBatch) -> DecisionPlan:
         graphs, vertices = batch.types.shape
         device = batch.types.device
-        source, target = (pairs.to(device) for pairs in decision_order(vertices))
+        source, target = decision_order(vertices, device)
         edges = batch.adjacency[:, source, target]
         same_target = target[:, None] == target
         taken = edges.float() @ (same_target & (source > source[:, None])).t().float()  # [B, P] before p
@@ -221,10 +226,10 @@ class DecisionPlan:
         partial_rows = is_partial.flatten().nonzero().squeeze(1)
 
         position = torch.arange(len(source), device=device)
-        leads = torch.ones_like(edges)  # a decision leads if it is its target's first or follows a "yes"
-        leads[:, 1:] = edges[:, :-1] | (source[1:] == target[1:] - 1)
-        leader = torch.where(leads, position, 0).cummax(dim=1).values
-        partial_row = (is_partial.flatten().cumsum(0) - 1).view_as(edges).gather(1, (leader - 1).clamp(min=0))
+        is_first = torch.ones_like(edges)  # of its state: it is its target's first decision or follows a "yes"
+        is_first[:, 1:] = edges[:, :-1] | (source[1:] == target[1:] - 1)
+        first = torch.where(is_first, position, 0).cummax(dim=1).values
+        partial_row = (is_partial.flatten().cumsum(0) - 1).view_as(edges).gather(1, (first - 1).clamp(min=0))
         graph = torch.arange(graphs, device=device)[:, None]
         row = torch.where(
             taken == 0,
@@ -240,24 +245,24 @@ class DecisionPlan:
             partial_rows=partial_rows,
             partial_types=batch.types[:, target].flatten()[partial_rows],
             row=row,
-            leader=leader,
+            first=first,
         )
 
 
 class _EdgeLogits(torch.autograd.Function):
-    """``relu(from_source[source] + table[row]) @ weight`` for all decisions, ``[B, P]``.
+    """`relu(from_source[source] + table[row]) @ weight` for all decisions, `[B, P]`.
 
-    The activations ``[B, P, 4H]`` are the largest tensor of training. Left to autograd they are copied and
+    The activations `[B, P, 4H]` are the largest tensor of training. Left to autograd they are copied and
     scattered many times; here they are made in place, and the gradients of the B (N - 1) sources and of the
     table are two products with the sign of the activations.
 
     Args:
-        from_source: ``[B, N-1, 4H]``, last source first. table: ``[S, 4H]``. weight: ``[4H]``.
-        row, leader: int64 ``[B, P]``, see :class:`DecisionPlan`.
+        from_source: `[B, N-1, 4H]`, last source first. table: `[S, 4H]`. weight: `[4H]`.
+        row, first: int64 `[B, P]`, see `DecisionPlan`.
     """
 
     @staticmethod
-    def forward(ctx, from_source, table, weight, row, leader):
+    def forward(ctx: Any, from_source: Tensor, table: Tensor, weight: Tensor, row: Tensor, first: Tensor) -> Tensor:
         graphs, decisions = row.shape
         active = table.index_select(0, row.flatten()).view(graphs, decisions, -1)
         sources, start = from_source.shape[1], 0
@@ -265,31 +270,32 @@ class _EdgeLogits(torch.autograd.Function):
             active[:, start : start + v] += from_source[:, sources - v :]
             start += v
         active.relu_()
-        ctx.save_for_backward(active, weight, row, leader)
+        ctx.save_for_backward(active, weight, row, first)
         ctx.sizes = sources, len(table)
         return active @ weight
 
     @staticmethod
-    def backward(ctx, gradient):
-        active, weight, row, leader = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        active, weight, row, first = ctx.saved_tensors
         sources, rows = ctx.sizes
         graphs, decisions = row.shape
         weight_gradient = gradient.flatten() @ active.flatten(0, 1)
         # What each decision adds to its source [B, N-1, P] and to the first decision of its state [B, P, P].
         place = torch.cat([torch.arange(sources - v, sources, device=row.device) for v in range(1, sources + 1)])
         to_source = F.one_hot(place, sources).t().to(gradient.dtype) * gradient[:, None]
-        to_leader = torch.zeros(graphs, decisions, decisions, dtype=gradient.dtype, device=row.device)
-        to_leader.scatter_(1, leader[:, None], gradient[:, None])
-        collected = torch.bmm(torch.cat([to_source, to_leader], dim=1), active.sign())
+        to_first = torch.zeros(graphs, decisions, decisions, dtype=gradient.dtype, device=row.device)
+        to_first.scatter_(1, first[:, None], gradient[:, None])
+        collected = torch.bmm(torch.cat([to_source, to_first], dim=1), active.sign())
         table_gradient = collected.new_zeros(rows, collected.shape[2])
-        leads = (leader == torch.arange(decisions, device=row.device)).flatten().nonzero().squeeze(1)
-        led = collected[:, sources:].flatten(0, 1).index_select(0, leads)
-        table_gradient.index_copy_(0, row.flatten()[leads], led * weight)
+        is_first = (first == torch.arange(decisions, device=row.device)).flatten().nonzero().squeeze(1)
+        by_state = collected[:, sources:].flatten(0, 1).index_select(0, is_first)
+        table_gradient.index_copy_(0, row.flatten()[is_first], by_state * weight)
         return collected[:, :sources] * weight, table_gradient, weight_gradient, None, None
 
 
-def decision_order(vertices: int) -> tuple[Tensor, Tensor]:
-    """Sources and targets ``[P]`` of all edge decisions in the order they are taken; P = N (N - 1) / 2."""
+@cache
+def decision_order(vertices: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sources and targets `[P]` of all edge decisions in the order they are taken; P = N (N - 1) / 2."""
     pairs = [(u, v) for v in range(1, vertices) for u in range(v - 1, -1, -1)]
-    source, target = torch.tensor(pairs).t()
+    source, target = torch.tensor(pairs, device=device).t()
     return source, target

@@ -1,9 +1,14 @@
 """A graph convolutional encoder in front of D-VAE's decoder: what the asynchronous encoder is worth.
 
-The GCN baseline of D-VAE (Zhang et al., 2019): a few levels of graph convolution (Kipf and Welling, 2017)
-along the edges, all vertices at once, and the sum over the vertices. A state has seen no further back than so
-many edges. Decoder, loss and predictors are NGAE's. Letters: B graphs, N vertices, T node types, H hidden, D
-latent.
+The GCN baseline of D-VAE (Zhang et al., 2019, https://arxiv.org/abs/1904.11088): a few levels of graph convolution
+(Kipf and Welling, 2017, https://arxiv.org/abs/1609.02907) along the edges, all vertices at once, and a sum over the
+vertices. A state has seen no further back than so many edges. Decoder, loss and predictors are NGAE's.
+
+    h_v <- ReLU(W (h_v / a_v + sum over u -> v of h_u / sqrt(b_u a_v)) + b),    a: in-degree + 1
+
+By default b_u is the in-degree of u + 1, as in a graph convolution of PyG, and all vertices are summed. In D-VAE's
+code, `released=True`, b_u is the out-degree of u + 1, the number of vertices that h_u is passed on to, and neither the
+input nor the output vertex is summed. Letters: B graphs, N vertices, T node types, H hidden, D latent.
 """
 
 from __future__ import annotations
@@ -11,11 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
-from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.graphs import DagBatch
 from latentnas.models.dagnn import GatedMessage
 from latentnas.models.ngae import NGAE, NGAEConfig
 
@@ -26,6 +30,7 @@ class GCNConfig(NGAEConfig):
 
     predictors: str = "none"  # as D-VAE; the others of NGAE work too
     levels: int = 3  # graph convolutions
+    released: bool = False  # True: degrees and sum of D-VAE's code, see the module's docstring
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -34,34 +39,45 @@ class GCNConfig(NGAEConfig):
 
 
 class GCNEncoder(nn.Module):
-    """mu and logvar ``[B, D]`` from the sum of the vertices' states, with at each level
-
-    ``h_v <- ReLU(W sum over u of h_u / sqrt(d_u d_v) + b)``, u: v and its predecessors, d: in-degree + 1.
-    """
+    """mu and logvar `[B, D]` from the sum of the vertices' states; the equation is the module's."""
 
     def __init__(self, config: GCNConfig) -> None:
         super().__init__()
-        self.num_types = config.num_types
+        self.num_types, self.released = config.num_types, config.released
         widths = [config.num_types] + [config.hidden] * config.levels
-        self.levels = nn.ModuleList(GCNConv(inputs, config.hidden) for inputs in widths[:-1])
+        self.levels = nn.ModuleList(GCNConv(inputs, config.hidden, normalize=False) for inputs in widths[:-1])
         self.mu = nn.Linear(config.hidden, config.latent)
         self.logvar = nn.Linear(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         graphs, vertices = batch.types.shape
-        present = batch.types != NO_VERTEX
-        one_hot = F.one_hot(batch.types + 1, self.num_types + 1)[..., 1:]
         graph, u, v = batch.adjacency.nonzero(as_tuple=True)
-        edges = torch.stack([vertices * graph + u, vertices * graph + v])
-        states = one_hot.flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]; absent vertices have no edges
+        loops = torch.arange(graphs * vertices, device=graph.device)
+        source, target = torch.cat([vertices * graph + u, loops]), torch.cat([vertices * graph + v, loops])
+        states = batch.one_hot(self.num_types).flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]
+        by_arrivals, by_departures = (
+            (batch.adjacency.sum(dim) + 1).flatten().to(states.dtype) ** -0.5 for dim in (1, 2)
+        )
+        weight = by_arrivals[source]
+        if self.released:  # but not of the vertex itself
+            weight = torch.cat([by_departures[source[: len(graph)]], by_arrivals])
+        weight = weight * by_arrivals[target]
         for level in self.levels:
-            states = level(states, edges).relu()
-        total = (states.view(graphs, vertices, states.shape[1]) * present[..., None]).sum(dim=1)
+            states = level(states, torch.stack([source, target]), weight).relu()
+        summed = batch.present
+        if self.released:
+            position = torch.arange(vertices, device=graph.device)
+            summed = (position > 0) & (position < batch.num_vertices[:, None] - 1)
+        total = (states.view(graphs, vertices, states.shape[1]) * summed[..., None]).sum(dim=1)
         return self.mu(total), self.logvar(total)
 
 
 class GCN(NGAE):
-    """The variational graph autoencoder; see the module's docstring. Its decoder has a message of its own."""
+    """The variational graph autoencoder with `GCNEncoder`. Its decoder has a message of its own.
+
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
+    """
 
     def make_encoder(self) -> tuple[nn.Module, GatedMessage]:
+        """The encoder, and the decoder's own message."""
         return GCNEncoder(self.config), GatedMessage(self.config.hidden, self.config.num_vertices)

@@ -1,9 +1,12 @@
-"""NGAE: neural graph autoencoder with performance and complexity predictors (Li et al., 2020), and D-VAE.
+"""NGAE: neural graph autoencoder with performance and complexity predictors, and D-VAE.
+
+Li, Liu, Liu, Wang: Neural Graph Autoencoder, 2020 (https://github.com/superlj666/NGAE); Zhang et al.: D-VAE, 2019
+(https://arxiv.org/abs/1904.11088).
 
     loss = types + edges + beta * KL + (f_perf(z) - y)^2 + (f_comp(z) - c)^2        (NGAE eq. 6)
 
-D-VAE (Zhang et al., 2019) is the same model with ``predictors="none"``. What the paper says and what its
-authors ran differ in several places; ``NGAEConfig`` names each of them.
+D-VAE is the same model with `predictors="none"`. What the paper says and what its authors ran differ in several
+places; `NGAEConfig` names each of them. Letters: B graphs, N vertices, T node types, H hidden, D latent.
 """
 
 from __future__ import annotations
@@ -14,11 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.models import generate
-from latentnas.models.base import fitted, full_precision, kl_divergence, reparameterize, require_some
+from latentnas.models.base import (
+    AutoregressiveVAE,
+    full_precision,
+    kl_divergence,
+    reparameterize,
+    require_nonempty,
+    validated,
+)
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
-from latentnas.models.predictors import Predictor
+from latentnas.models.dagnn_decode import DagDecoding
+from latentnas.models.heads import Predictor
 
 PREDICTORS = ("paper", "released", "convex", "none")
 
@@ -35,8 +45,9 @@ class NGAEConfig:
     latent: int = 56  # D
     beta: float = 0.005  # weight of the KL term: the authors' code; the paper's text implies 1
     noise_scale: float = 0.01  # factor on the sampling noise in training: the authors' code; the text implies 1
-    # "paper": two hidden layers, standardised labels; "released": one, raw; "none": D-VAE; "convex": f_perf is the
-    # concave 1 - g(z) of CR-LSO, whose error regularises the latent space, and f_comp the paper's
+    # "paper": two hidden layers, standardised labels; "released": one, accuracy / 100 and raw complexity; "none":
+    # D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose error regularises the latent space, and f_comp
+    # the paper's
     predictors: str = "paper"
     performance_weight: float = 1.0  # of the squared error of f_perf
     complexity_weight: float = 1.0  # of the squared error of f_comp
@@ -48,10 +59,10 @@ class NGAEConfig:
             raise ValueError(f"hidden={self.hidden} and latent={self.latent} must both be at least 1.")
 
 
-class NGAE(nn.Module):
-    """The variational graph autoencoder; see the module's docstring.
+class NGAE(AutoregressiveVAE):
+    """The variational graph autoencoder of `NGAEConfig`; with `predictors="none"` D-VAE.
 
-    Shapes: B graphs of N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
     """
 
     def __init__(self, config: NGAEConfig) -> None:
@@ -72,7 +83,7 @@ class NGAE(nn.Module):
             if config.predictors == "convex":
                 self.performance = ConvexPredictor(InputConvexNetwork(config.latent))
             else:
-                self.performance = Predictor(config.latent, config.hidden, released)
+                self.performance = Predictor(config.latent, config.hidden, released, "percent")
             self.complexity = Predictor(config.latent, config.hidden, released)
 
     def make_encoder(self) -> tuple[nn.Module, GatedMessage]:
@@ -82,22 +93,22 @@ class NGAE(nn.Module):
         return encoder, encoder.forward_message
 
     def calibrate(self, performance: Tensor | None = None, complexity: Tensor | None = None) -> None:
-        """Fix the scale of the predictors from the training labels ``[B]``; D-VAE needs none."""
+        """Fix the scale of the predictors from the training labels `[B]`; D-VAE needs none."""
         if self.config.predictors != "none":
             self.performance.calibrate(performance)
             self.complexity.calibrate(complexity)
 
+    def project(self) -> None:
+        """Keep f_perf concave where it is the convex network's."""
+        if self.config.predictors == "convex":
+            self.performance.network.project()
+
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(fitted(batch, self.config.num_vertices, self.config.num_types))
+        return self.encoder(validated(batch, self.config.num_vertices, self.config.num_types))
 
-    def decode(self, z: Tensor) -> DagBatch:
-        """The graph of each z, every decision the most likely one."""
-        return generate.decode(self.decoder, z)
-
-    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> tuple[DagBatch, Tensor, Tensor]:
-        """``trials`` independent random decodes of every z; see :func:`generate.sample`."""
-        return generate.sample(self.decoder, z, trials, generator)
+    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> DagDecoding:
+        return DagDecoding(self.decoder, self.config, z, trials, generator)
 
     def loss(
         self,
@@ -109,11 +120,11 @@ class NGAE(nn.Module):
         """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
 
         Args:
-            performance, complexity: labels ``[B]`` in their own unit; needed unless ``predictors="none"``.
+            performance, complexity: labels `[B]`, accuracies in percent; needed unless `predictors="none"`.
             generator: source of the sampling noise.
         """
-        require_some(batch)
-        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        require_nonempty(batch)
+        batch = validated(batch, self.config.num_vertices, self.config.num_types)
         mu, logvar = (full_precision(values) for values in self.encoder(batch))
         z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         vertices, edges = self.decoder.loss(z, batch)

@@ -1,11 +1,23 @@
 """S-VAE and GraphRNN: a graph read and written as a sequence of rows, a vertex's type and the edges into it.
 
-The baselines of D-VAE (Zhang et al., 2019) that pass no messages: one GRU reads the rows, another writes
-them from z. S-VAE decides all edges of a row at once, given its type. GraphRNN (You et al., 2018) has one
-more GRU, which decides them one after the other, from the nearest vertex back, knowing the earlier decisions.
-It is no autoencoder by itself; reader and starting state are S-VAE's.
+The baselines of D-VAE (Zhang et al., 2019, https://arxiv.org/abs/1904.11088) that pass no messages: one GRU, the
+reader, runs over the rows x_v; another, the writer, starts from z and says what the next row is.
 
+    s_v = GRU(x_(v-1), s_(v-1)),  s_0 = tanh(A z);    type of v from s_v,  edges into v from s_v and the type of v
     loss = types + edges + beta * KL
+
+S-VAE decides all edges of a row at once. GraphRNN (You et al., 2018, https://arxiv.org/abs/1802.08773) has one more
+GRU, which decides them one after the other, from the nearest vertex back as D-VAE's decoder does, knowing the earlier
+decisions. It is no autoencoder by itself; reader and starting state are S-VAE's.
+
+D-VAE's code, `released=True`, differs. S-VAE's writer is fed ReLU(A z) at every step and sees no row: the rows of a
+graph are independent given z. GraphRNN's is fed no row at first, not that of the input, and its edge GRU starts from
+s_v without the type of v and runs from vertex 0 upwards. In both, the reader ends with the padding, rows of the input
+type, which are learnt like true ones, and so are the edges that cannot be; the heads have H hidden units instead of
+2 H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A writer that
+sees what it has written is what GraphRNN's paper means, and a fair baseline for decoders that see it too, so it is
+the default. When GraphRNN
+writes, D-VAE also draws edges that cannot be and feeds them on; here they are left out, as in training.
 
 Letters: B graphs, M branches, N vertices, T node types, H hidden, D latent, F = T + N - 1 numbers in a row.
 """
@@ -21,15 +33,15 @@ from torch import Tensor, nn
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.base import (
     AutoregressiveVAE,
-    fitted,
     full_precision,
     kl_divergence,
     reparameterize,
-    require_some,
+    require_nonempty,
     two_layers,
+    validated,
 )
+from latentnas.models.branches import Decoding, split
 from latentnas.models.dagnn import gru, type_gates
-from latentnas.models.generate import Decodes, in_parts, parted, split_in_two, split_over_edges, split_over_types
 
 NOT_YET = -1  # stands for the decision before the first one
 
@@ -46,6 +58,7 @@ class SVAEConfig:
     latent: int = 56  # D
     beta: float = 0.005  # weight of the KL term
     noise_scale: float = 0.01  # factor on the sampling noise in training
+    released: bool = False  # True: the models of D-VAE's code, see the module's docstring
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.latent) < 1 or self.num_vertices < 2:
@@ -56,71 +69,88 @@ class SVAEConfig:
 
 
 class EdgesAtOnce(nn.Module):
-    """The edges into a vertex, all from the writer's state and the vertex's type, each for itself."""
+    """The edges into a vertex, all from the writer's state and, unless released, the vertex's type."""
 
     def __init__(self, config: SVAEConfig) -> None:
         super().__init__()
-        self.head = two_layers(config.hidden + config.num_types, 2 * config.hidden, config.num_vertices - 1)
+        self.released, hidden = config.released, config.hidden
+        inputs, width = (hidden, hidden) if config.released else (hidden + config.num_types, 2 * hidden)
+        self.head = two_layers(inputs, width, config.num_vertices - 1)
 
     def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """``[B, N-1, N-1]``, source u of target v in row v - 1; those with u >= v mean nothing.
+        """`[B, N-1, N-1]`, source u of target v in row v - 1; those with u >= v mean nothing.
 
         Args:
-            states: ``[B, N-1, H]`` before each vertex. types: one-hot ``[B, N-1, T]``. edges: the true ones,
-                ``[B, N-1, N-1]``; not needed here.
+            states: `[B, N-1, H]` of the writer. types: one-hot `[B, N-1, T]`. edges: the true ones,
+                `[B, N-1, N-1]`; not needed here.
         """
-        return self.head(torch.cat([states, types], dim=2))
+        return self.head(states if self.released else torch.cat([states, types], dim=-1))
 
-    def split(self, count: Tensor, state: Tensor, types: Tensor, v: int, generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Branches split over the edges into vertex v; see :func:`split_over_edges`."""
-        probability = self.head(torch.cat([state, types], dim=1))[:, :v].sigmoid()
-        return split_over_edges(count, probability, generator)
+    def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
+        """Split branches over the edges into vertex v, given the writer's state `[M, H]` and one-hot types `[M, T]`."""
+        decoding.split_over_edges(v, self.logits(state, types, types)[:, :v].sigmoid())
 
 
 class EdgesInTurn(nn.Module):
-    """The edges into a vertex, from the nearest vertex back, by a GRU that reads the decision before.
+    """The edges into a vertex one after the other by a GRU that reads the decision before, no or yes.
 
-    It starts from the writer's state and the vertex's type, and reads no, yes, or, at first, nothing.
+    It starts from the writer's state and the vertex's type and goes from the nearest vertex back; released, from the
+    state alone, and from vertex 0 upwards.
     """
 
     def __init__(self, config: SVAEConfig) -> None:
         super().__init__()
-        self.initial = nn.Linear(config.hidden + config.num_types, config.hidden)
-        self.cell = nn.GRUCell(2, config.hidden)
-        self.head = nn.Linear(config.hidden, 1)
+        self.released, hidden = config.released, config.hidden
+        if self.released:
+            self.cell = nn.GRUCell(1, hidden)
+            self.head = two_layers(hidden, hidden, 1)
+        else:
+            self.initial = nn.Linear(hidden + config.num_types, hidden)
+            self.cell = nn.GRUCell(2, hidden)
+            self.head = nn.Linear(hidden, 1)
 
     def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """As of :class:`EdgesAtOnce`, each given the true edges from nearer vertices."""
-        width = edges.shape[2]
-        step = torch.arange(width, device=edges.device)
+        """As of `EdgesAtOnce`, each given the true edges decided before it."""
+        step = torch.arange(edges.shape[2], device=edges.device)
         # which source of vertex v is decided at a step, and at which step a source is
-        turn = (step[:, None] - step).clamp(min=0).expand_as(edges)
+        turn = (step if self.released else (step[:, None] - step).clamp(min=0)).expand_as(edges)
         before = F.pad(edges.gather(2, turn)[..., :-1].long(), (1, 0), value=NOT_YET)
-        hidden = self.initial(torch.cat([states, types], dim=2)).tanh()
+        hidden = self._start(states, types)
         steps = []
-        for gates in type_gates(self.cell, before).unbind(dim=2):
+        for gates in self._gates(before).unbind(dim=2):
             hidden = gru(self.cell, gates, hidden)
             steps.append(hidden)
         return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
 
-    def split(self, count: Tensor, state: Tensor, types: Tensor, v: int, generator) -> tuple[Tensor, Tensor, Tensor]:
-        """As of :class:`EdgesAtOnce`, one decision after the other."""
+    def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
+        """As of `EdgesAtOnce`, one decision after the other."""
+        count = decoding.branches.count
         row = torch.arange(len(count), device=count.device)
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
-        hidden, before = self.initial(torch.cat([state, types], dim=1)).tanh(), torch.full_like(row, NOT_YET)
-        for u in range(v - 1, -1, -1):
-            hidden = gru(self.cell, type_gates(self.cell, before), hidden)
+        hidden, before = self._start(state, types), torch.full_like(row, NOT_YET)
+        for u in range(v) if self.released else range(v - 1, -1, -1):
+            hidden = gru(self.cell, self._gates(before), hidden)
             probability = self.head(hidden).squeeze(1).sigmoid()
-            index, taken, count = parted(count, split_in_two(count, probability, generator))
+            index, taken, count = split(count, probability, decoding.generator)
             row, edges, hidden, before = row[index], edges[index], hidden[index], taken.long()
             edges[:, u] = taken
-        return row, edges, count
+        decoding.keep(v, row, edges, count)
+
+    def _start(self, state: Tensor, types: Tensor) -> Tensor:
+        return state if self.released else self.initial(torch.cat([state, types], dim=-1)).tanh()
+
+    def _gates(self, before: Tensor) -> Tensor:
+        """Input part of the GRU for decisions `[...]`: one indicator of no and one of yes; released, of yes alone."""
+        if not self.released:
+            return type_gates(self.cell, before)
+        yes = (before > 0)[..., None].to(self.cell.weight_ih.dtype)
+        return F.linear(yes, self.cell.weight_ih, self.cell.bias_ih)
 
 
 class SVAE(AutoregressiveVAE):
-    """The variational autoencoder; see the module's docstring.
+    """The variational autoencoder of rows; the equations are the module's.
 
-    Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
     """
 
     edges_class: type[EdgesAtOnce | EdgesInTurn] = EdgesAtOnce
@@ -129,87 +159,104 @@ class SVAE(AutoregressiveVAE):
         super().__init__()
         self.config = config
         row, hidden = config.num_types + config.num_vertices - 1, config.hidden
+        self.sees_rows = not config.released or self.edges_class is EdgesInTurn
         self.reader = nn.GRU(row, hidden, batch_first=True)
         self.mu = nn.Linear(hidden, config.latent)
         self.logvar = nn.Linear(hidden, config.latent)
         self.initial = nn.Linear(config.latent, hidden)
-        self.writer = nn.GRU(row, hidden, batch_first=True)
-        self.type_head = two_layers(hidden, 2 * hidden, config.num_types)
+        self.writer = nn.GRU(row if self.sees_rows else hidden, hidden, batch_first=True)
+        self.type_head = two_layers(hidden, hidden if config.released else 2 * hidden, config.num_types)
         self.edges = self.edges_class(config)
-
-    def calibrate(self) -> None:
-        """Learns without labels: there is nothing to fix."""
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        return self._encode(validated(batch, self.config.num_vertices, self.config.num_types))
+
+    def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         if not len(batch):
             nothing = self.mu.weight.new_zeros(0, self.config.latent)
             return nothing, nothing
-        states, _ = self.reader(self._rows(batch.types, batch.adjacency))
-        last = states[torch.arange(len(batch), device=states.device), batch.num_vertices - 1]
+        rows = self._rows(batch)
+        if self.config.released:
+            last = self.reader(rows[:, 1:])[0][:, -1]
+        else:
+            states, _ = self.reader(rows)
+            last = states[torch.arange(len(batch), device=states.device), batch.num_vertices - 1]
         return self.mu(last), self.logvar(last)
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The terms of the loss, unweighted and averaged over the batch (nats)."""
-        require_some(batch)
-        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
-        mu, logvar = (full_precision(values) for values in self.encode(batch))
-        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
-        rows = self._rows(batch.types, batch.adjacency)
-        states, _ = self.writer(rows[:, :-1], self.initial(z).tanh()[None].to(rows.dtype))
+        require_nonempty(batch)
+        config = self.config
+        batch = validated(batch, config.num_vertices, config.num_types)
+        mu, logvar = (full_precision(values) for values in self._encode(batch))
+        z = reparameterize(mu, logvar, config.noise_scale, generator)
+        rows = self._rows(batch)
+        start, state = self._start(z)
+        states, _ = self.writer(self._inputs(rows[:, :-1], start), state[None].to(rows.dtype))
         targets = batch.types[:, 1:]
+        if config.released:
+            targets = targets.where(targets != NO_VERTEX, config.input_type)
         types = full_precision(self.type_head(states)).flatten(0, 1)
         types = F.cross_entropy(types, targets.flatten(), ignore_index=NO_VERTEX, reduction="sum")
         wanted = batch.adjacency[:, :-1, 1:].transpose(1, 2)  # [B, v - 1, u]
-        edges = full_precision(self.edges.logits(states, rows[:, 1:, : self.config.num_types], wanted))
+        edges = full_precision(self.edges.logits(states, rows[:, 1:, : config.num_types], wanted))
         edges = F.binary_cross_entropy_with_logits(edges, wanted.to(edges.dtype), reduction="none")
-        decided = torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None]
+        if not config.released:
+            edges = edges * (torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None])
         terms = {
             "vertices": types / len(batch),
-            "edges": (edges * decided).sum() / len(batch),
+            "edges": edges.sum() / len(batch),
             "kl": kl_divergence(mu, logvar).mean(),
         }
-        return {"total": terms["vertices"] + terms["edges"] + self.config.beta * terms["kl"]} | terms
+        return {"total": terms["vertices"] + terms["edges"] + config.beta * terms["kl"]} | terms
 
-    def _rows(self, types: Tensor, adjacency: Tensor) -> Tensor:
-        """One-hot type and edges from the vertices before, ``[M, V, F]``; zeros for absent vertices."""
-        one_hot = F.one_hot(types + 1, self.config.num_types + 1)[..., 1:]
-        return torch.cat([one_hot, adjacency[:, :-1].transpose(1, 2)], dim=2).to(self.mu.weight.dtype)
+    def _rows(self, batch: DagBatch) -> Tensor:
+        """One-hot type and edges from the vertices before, `[B, N, F]`; zeros, or released the input type, for
+        absent vertices."""
+        one_hot = batch.one_hot(self.config.num_types)
+        if self.config.released:
+            one_hot[..., self.config.input_type] += batch.types == NO_VERTEX
+        return torch.cat([one_hot, batch.adjacency[:, :-1].transpose(1, 2)], dim=2).to(self.mu.weight.dtype)
 
-    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
-        return in_parts(lambda rows: self._decoded_part(rows, trials, generator), z, trials)
+    def _start(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What z says, `[M, H]`, and the writer's first state, which is the same where it sees rows."""
+        start = self.initial(z).relu() if self.config.released else self.initial(z).tanh()
+        return start, start if self.sees_rows else torch.zeros_like(start)
 
-    def _decoded_part(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
-        """Branches as in :mod:`latentnas.models.generate`; those that end leave the loop."""
-        config, device = self.config, z.device
-        source = torch.arange(len(z), device=device)
-        count = torch.full((len(z),), float(trials), device=device)
-        types = torch.full((len(z), config.num_vertices), NO_VERTEX, device=device)
-        types[:, 0] = config.input_type
-        adjacency = torch.zeros(len(z), config.num_vertices, config.num_vertices, dtype=torch.bool, device=device)
-        state = self.initial(z).tanh()
-        finished = []
-        for v in range(1, config.num_vertices):
-            if len(state):  # the GRU refuses a batch of none
-                row = self._rows(types, adjacency)[:, v - 1 : v]
-                state = self.writer(row, state[None].contiguous())[1][0]
-            counts = split_over_types(count, self.type_head(state).softmax(dim=1), generator)
-            branch, chosen = counts.nonzero(as_tuple=True)
-            one_hot = F.one_hot(chosen, config.num_types).to(state.dtype)
-            part, edges, count = self.edges.split(counts[branch, chosen], state[branch], one_hot, v, generator)
-            branch, chosen = branch[part], chosen[part]
-            source, types, adjacency, state = source[branch], types[branch], adjacency[branch], state[branch]
-            types[:, v], adjacency[:, :v, v] = chosen, edges
-            ends = (chosen == config.output_type) | (v == config.num_vertices - 1)
-            size = torch.full_like(source, v + 1)
-            finished.append((DagBatch(types, adjacency, size)[ends], source[ends], count[ends]))
-            source, count, state = source[~ends], count[~ends], state[~ends]
-            types, adjacency = types[~ends], adjacency[~ends]
-        graphs = DagBatch.cat(graphs for graphs, _, _ in finished)
-        source, count = (torch.cat([part[i] for part in finished]) for i in (1, 2))
-        order = source.argsort(stable=True)
-        return graphs[order], source[order], count[order].long()
+    def _inputs(self, rows: Tensor, start: Tensor) -> Tensor:
+        """What the writer is fed at all vertices but the first, given the rows before each, `[M, V, F]`."""
+        if not self.sees_rows:
+            return start[:, None].expand(-1, rows.shape[1], -1).to(rows.dtype)
+        if self.config.released:
+            return torch.cat([torch.zeros_like(rows[:, :1]), rows[:, 1:]], dim=1)
+        return rows
+
+    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decoding:
+        return _RowDecoding(self, z, trials, generator)
+
+
+class _RowDecoding(Decoding):
+    """One run of an `SVAE`. Branches keep what z says, `start [M, H]`, and the state of the writer, `writer [M, H]`."""
+
+    def __init__(self, model: SVAE, z: Tensor, trials: int, generator: torch.Generator | None) -> None:
+        super().__init__(model.config, z, trials, generator, closing=model.config.released)
+        self.model = model
+        start, state = model._start(z)
+        self.branches.state = {"start": start, "writer": state}
+
+    def type_probability(self, v: int) -> Tensor:
+        model, branches = self.model, self.branches
+        if len(branches.count):  # the GRU refuses a batch of none
+            rows = model._rows(branches.graphs(v))[:, :v]
+            fed = model._inputs(rows, branches.state["start"])[:, -1:]
+            branches.state["writer"] = model.writer(fed, branches.state["writer"][None].contiguous())[1][0]
+        return model.type_head(branches.state["writer"]).softmax(dim=1)
+
+    def choose_edges(self, v: int) -> None:
+        state = self.branches.state["writer"]
+        one_hot = F.one_hot(self.branches.types[:, v], self.model.config.num_types).to(state.dtype)
+        self.model.edges.choose(self, state, one_hot, v)
 
 
 class GraphRNN(SVAE):

@@ -1,17 +1,17 @@
-"""SVGe: smooth variational graph embeddings (Lukasik et al., IJCNN 2021), and DGMG, its one-sided form.
+"""SVGe: smooth variational graph embeddings (Lukasik et al., IJCNN 2021, https://arxiv.org/abs/2010.04683), and DGMG.
 
 Encoder: two rounds of message passing along the edges and two against them, and a gated sum over the vertices.
 Decoder: one generator writes every graph twice from the same z, *forward* from the input vertex and *backward*
-from the output vertex with all edges turned round. Types come from the forward graph, edges from both.
+from the output vertex with all edges reversed. Types come from the forward graph, edges from both.
 
     loss = forward + backward + beta * KL,   forward = sum over vertices v of CE(type v) + mean over u of BCE(u -> v)
 
-``DGMG_CONFIG`` (Li et al., 2018) writes the graph forward only, with messages in both directions. What this
-module does and the authors' code does not: the graph's summary meets the states of its own vertices, whatever
-else is in the batch. Graphs of up to N vertices may be mixed. No weight depends on N, so those of one model
-also fit a model of larger graphs.
+`DGMG_CONFIG` (Li et al., 2018, https://arxiv.org/abs/1803.03324), the one-sided form, writes the graph forward only,
+with messages in both directions. What this module does and the authors' code does not: the graph's summary meets the
+states of its own vertices, whatever else is in the batch. Graphs of up to N vertices may be mixed. No weight depends
+on N, so those of one model also fit a model of larger graphs.
 
-Vertices are rows of dense ``[B, N, H]`` tensors, not of a PyG batch: with eight vertices that is faster, and a
+Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight vertices that is faster, and a
 step of the generator adds a column where PyG would build new graphs. The tests hold it to PyG's message passing.
 Letters: B graphs, M sequences (2B in training), N vertices, T node types, H hidden, G size of a graph's
 summary, D latent.
@@ -27,18 +27,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.interfaces import Decodes
 from latentnas.models.base import (
     AutoregressiveVAE,
-    fitted,
     full_precision,
     kl_divergence,
     reparameterize,
-    require_some,
+    require_nonempty,
     two_layers,
+    validated,
 )
+from latentnas.models.branches import decode_in_chunks
 from latentnas.models.dagnn import gru
-from latentnas.models.generate import Decodes
-from latentnas.models.svge_decode import merged_samples, sample_sequences, turned
+from latentnas.models.heads import Head
+from latentnas.models.svge_decode import SequenceDecoding, merge, reverse
 
 KL_REDUCTIONS = ("mean", "sum")
 
@@ -86,10 +88,10 @@ DGMG_CONFIG = SVGeConfig(two_sided=False, reverse_messages=True)
 
 
 class MessageRound(nn.Module):
-    """One round: ``h_v <- GRU(sum over u -> v of K [h_u ; h_v] + b, h_v)`` for all vertices at once.
+    """One round: `h_v <- GRU(sum over u -> v of K [h_u ; h_v] + b, h_v)` for all vertices at once.
 
     The message is linear, so it is taken once from a vertex's sum over its predecessors instead of once an
-    edge. With ``reverse`` another one runs over the successors, and both are added.
+    edge. With `reverse` another one runs over the successors, and both are added.
     """
 
     def __init__(self, hidden: int, reverse: bool = False) -> None:
@@ -99,7 +101,7 @@ class MessageRound(nn.Module):
         self.cell = nn.GRUCell(hidden, hidden)
 
     def forward(self, states: Tensor, adjacency: Tensor) -> Tensor:
-        """New states from states ``[M, N, H]`` and edges ``[M, N, N]`` of the same floating type."""
+        """New states from states `[M, N, H]` and edges `[M, N, N]` of the same floating type."""
         arrived = _summed_messages(self.message, states, adjacency.transpose(1, 2))
         if self.reverse is not None:
             arrived = arrived + _summed_messages(self.reverse, states, adjacency)
@@ -108,7 +110,7 @@ class MessageRound(nn.Module):
 
 
 def _summed_messages(message: nn.Linear, states: Tensor, senders: Tensor) -> Tensor:
-    """``[M, N, H]``; ``senders[m, v, u]`` is 1 where u sends to v."""
+    """`[M, N, H]`; `senders[m, v, u]` is 1 where u sends to v."""
     senders = senders.to(states.dtype)
     degree = senders.sum(dim=2, keepdim=True)
     both = torch.cat([torch.bmm(senders, states).to(states.dtype), degree * states], dim=2)
@@ -116,7 +118,7 @@ def _summed_messages(message: nn.Linear, states: Tensor, senders: Tensor) -> Ten
 
 
 class ReadOut(nn.Module):
-    """Summary of a graph: ``sum over v of sigmoid(gate h_v) * (W h_v)``, from ``[..., N, H]`` to ``[..., size]``."""
+    """Summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`, from `[..., N, H]` to `[..., size]`."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
@@ -124,7 +126,7 @@ class ReadOut(nn.Module):
         self.mapper = nn.Linear(hidden, size)
 
     def forward(self, states: Tensor, present: Tensor | None = None) -> Tensor:
-        """``present`` (bool ``[..., N]``) leaves out positions past the end of a graph."""
+        """`present` (bool `[..., N]`) leaves out positions past the end of a graph."""
         gate = self.gate(states).sigmoid()
         if present is not None:
             gate = gate * present[..., None]
@@ -132,7 +134,7 @@ class ReadOut(nn.Module):
 
 
 class SVGeEncoder(nn.Module):
-    """mu and logvar ``[B, D]`` of graphs of any size up to N."""
+    """mu and logvar `[B, D]` of graphs of any size up to N."""
 
     def __init__(self, config: SVGeConfig) -> None:
         super().__init__()
@@ -145,7 +147,7 @@ class SVGeEncoder(nn.Module):
         self.logvar = ReadOut(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        present = batch.types != NO_VERTEX
+        present = batch.present
         forward, backward = self.types(batch.types.clamp(min=0)).chunk(2, dim=2)
         for along, against in zip(self.forward_rounds, self.backward_rounds, strict=True):
             forward = along(forward, batch.adjacency)
@@ -175,12 +177,12 @@ class GraphGenerator(nn.Module):
         self.edge_head = two_layers(2 * hidden + condition, hidden, 1)
 
     def first_states(self, types: Tensor, z: Tensor) -> Tensor:
-        """States ``[M, 1, H]`` of graphs that consist of vertex 0, of the given types ``[M]``."""
+        """States `[M, 1, H]` of graphs that consist of vertex 0, of the given types `[M]`."""
         nothing = z.new_zeros(len(z), self.summary.mapper.out_features)
         return self.new_states(types, nothing, z)[:, None]
 
     def new_states(self, types: Tensor, summary: Tensor, z: Tensor) -> Tensor:
-        """First states ``[M, H]`` of new vertices; ``summary`` is that of ``summary_for_vertex``."""
+        """First states `[M, H]` of new vertices; `summary` is that of `summary_for_vertex`."""
         return self.vertex_head(torch.cat([self.types(types), summary, z], dim=1))
 
     def propagate(self, states: Tensor, adjacency: Tensor) -> Tensor:
@@ -189,20 +191,20 @@ class GraphGenerator(nn.Module):
         return states
 
     def edge_logits(self, states: Tensor, new: Tensor, summary: Tensor, z: Tensor, step: Tensor) -> Tensor:
-        """Logits ``[M, P]`` of P possible edges.
+        """Logits `[M, P]` of P possible edges.
 
         Args:
-            states: of their sources, ``[M, P, H]``. new, summary: one of each step, ``[M, S, ...]``.
-            z: ``[M, D]``. step: which of the S steps a decision belongs to, ``[P]``.
+            states: of their sources, `[M, P, H]`. new, summary: one of each step, `[M, S, ...]`.
+            z: `[M, D]`. step: which of the S steps a decision belongs to, `[P]`.
         """
         first, hidden = self.edge_head[0], states.shape[2]
         condition = torch.cat([new, summary, z[:, None].expand(-1, new.shape[1], -1)], dim=2)
-        of_source = F.linear(states, first.weight[:, :hidden])
-        of_step = F.linear(condition, first.weight[:, hidden:], first.bias)
-        return self.edge_head[1:](of_source + of_step[:, step]).squeeze(2)
+        from_source = F.linear(states, first.weight[:, :hidden])
+        from_step = F.linear(condition, first.weight[:, hidden:], first.bias)
+        return self.edge_head[1:](from_source + from_step[:, step]).squeeze(2)
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the types, and of the edges averaged over those of a vertex; both ``[M]`` (nats).
+        """Cross-entropy of the types, and of the edges averaged over those of a vertex; both `[M]` (nats).
 
         Vertex 0 is given, all others are learnt with the true graph before them.
         """
@@ -219,53 +221,38 @@ class GraphGenerator(nn.Module):
         new, summary = torch.stack(new_states, dim=1), torch.stack(summaries, dim=1)
         condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
         logits = full_precision(self.type_head(condition)).flatten(0, 1)
-        of_types = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
+        type_loss = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
 
         target, source = torch.tril_indices(vertices, vertices, -1, device=device)
         logits = full_precision(self.edge_logits(torch.cat(sources, dim=1), new, summary, z, target - 1))
         edges = batch.adjacency[:, source, target].to(logits.dtype)
-        of_edges = F.binary_cross_entropy_with_logits(logits, edges, reduction="none")
+        edge_loss = F.binary_cross_entropy_with_logits(logits, edges, reduction="none")
         weight = (batch.types[:, target] != NO_VERTEX) / target
-        return of_types.view(len(z), -1).sum(dim=1), (of_edges * weight).sum(dim=1)
+        return type_loss.view(len(z), -1).sum(dim=1), (edge_loss * weight).sum(dim=1)
 
 
-class PerformanceHead(nn.Module):
-    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale."""
+class PerformanceHead(Head):
+    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale.
+
+    Shapes: `[B, D] -> [B]`.
+    """
 
     def __init__(self, latent: int) -> None:
-        super().__init__()
+        super().__init__("standardised")
         widths = [max(latent // divisor, 1) for divisor in (1, 2, 4, 8)]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-        self.register_buffer("mean", torch.tensor(0.0))
-        self.register_buffer("std", torch.tensor(1.0))
-
-    def calibrate(self, labels: Tensor) -> None:
-        """Take mean and standard deviation of the training labels ``[B]``."""
-        self.mean.copy_(labels.mean())
-        self.std.copy_(labels.std(correction=0))
-
-    def standardise(self, labels: Tensor) -> Tensor:
-        return (labels - self.mean) / self.std
-
-    def unstandardise(self, values: Tensor) -> Tensor:
-        return values * self.std + self.mean
 
     def forward(self, z: Tensor) -> Tensor:
-        """``[B, D] -> [B]``"""
         return full_precision(self.layers(z).squeeze(-1))
-
-    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Squared error on the standardised scale, ``[B]``."""
-        return (self(z) - self.standardise(labels)).square()
 
 
 class SVGe(AutoregressiveVAE):
-    """The variational graph autoencoder; see the module's docstring.
+    """The variational graph autoencoder; the loss is the module's.
 
-    Shapes: B graphs of up to N vertices; ``mu``, ``logvar`` and ``z`` are ``[B, D]``.
+    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
     """
 
     def __init__(self, config: SVGeConfig) -> None:
@@ -277,28 +264,34 @@ class SVGe(AutoregressiveVAE):
             self.performance = PerformanceHead(config.latent)
 
     def calibrate(self, performance: Tensor | None = None) -> None:
-        """Fix the scale of the predictor from the training labels ``[B]``; without a predictor there are none."""
+        """Fix the scale of the predictor from the training labels `[B]`; without a predictor there are none."""
         if self.config.predictor:
             self.performance.calibrate(performance)
 
     def for_graphs_of(self, num_vertices: int) -> SVGe:
-        """A copy with the same weights, in evaluation mode, for graphs of up to ``num_vertices``."""
-        copy = SVGe(replace(self.config, num_vertices=num_vertices))
+        """A copy with the same weights, on their device and in evaluation mode, for graphs of up to `num_vertices`."""
+        copy = SVGe(replace(self.config, num_vertices=num_vertices)).to(self.encoder.types.weight)
         copy.load_state_dict(self.state_dict())
         return copy.eval()
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(fitted(batch, self.config.num_vertices, self.config.num_types))
+        return self.encoder(validated(batch, self.config.num_vertices, self.config.num_types))
 
-    def _decoded(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
-        config = self.config
-        ends = (config.input_type, config.output_type)
-        forward = sample_sequences(self.generator, z, trials, *ends, config.num_vertices, generator)
-        if not config.two_sided:
+    def write(self, z: Tensor, trials: int, generator: torch.Generator | None, backward: bool = False) -> Decodes:
+        """As `sample_decodes`, but the graphs of one end alone, as the generator wrote them; the most likely ones
+        without a random generator. Backward graphs begin with the output; `reverse` turns them."""
+        ends = {"input_type": self.config.output_type, "output_type": self.config.input_type} if backward else {}
+        config = replace(self.config, **ends)
+        return decode_in_chunks(
+            lambda rows: SequenceDecoding(self.generator, config, rows, trials, generator).run(), z, trials
+        )
+
+    def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        forward = self.write(z, trials, generator)
+        if not self.config.two_sided:
             return forward
-        backward = sample_sequences(self.generator, z, trials, *ends[::-1], config.num_vertices, generator)
-        return merged_samples(forward, backward, trials, generator)
+        return merge(forward, self.write(z, trials, generator, backward=True), trials, generator)
 
     def loss(
         self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
@@ -306,15 +299,15 @@ class SVGe(AutoregressiveVAE):
         """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
 
         Args:
-            performance: labels ``[B]`` in their own unit; needed with ``predictor=True``.
+            performance: labels `[B]` in their own unit; needed with `predictor=True`.
             generator: source of the sampling noise.
         """
-        require_some(batch)
-        batch = fitted(batch, self.config.num_vertices, self.config.num_types)
+        require_nonempty(batch)
+        batch = validated(batch, self.config.num_vertices, self.config.num_types)
         mu, logvar = (full_precision(values) for values in self.encoder(batch))
         z = reparameterize(mu, logvar, self.config.noise_scale, generator)
         if self.config.two_sided:
-            vertices, edges = self.generator.loss(z.repeat(2, 1), DagBatch.cat([batch, turned(batch)]))
+            vertices, edges = self.generator.loss(z.repeat(2, 1), DagBatch.cat([batch, reverse(batch)]))
         else:
             vertices, edges = self.generator.loss(z, batch)
         terms = {

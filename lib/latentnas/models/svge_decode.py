@@ -1,112 +1,65 @@
 """Decoding of SVGe: graphs written from both ends, and the union of the two.
 
-As in :mod:`latentnas.models.generate`, decodes of one latent point that agree so far are one *branch* with a
-count. Letters: B latent points, M branches, N vertices, H hidden, D latent, K distinct graphs.
+See `latentnas.models.branches` for how decodes share branches. Letters: B latent points, M branches, N vertices,
+H hidden, D latent, K distinct graphs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.generate import Decodes, in_parts, split_over_edges, split_over_types
+from latentnas.interfaces import Decodes
+from latentnas.models.branches import Decoding
+
+if TYPE_CHECKING:
+    from latentnas.models.svge import GraphGenerator
 
 
-@dataclass
-class _Branches:
-    """M partial graphs of v vertices each."""
-
-    source: Tensor  # [M] row of z
-    count: Tensor  # [M] how many decodes have come this way (floating, for torch.binomial)
-    types: Tensor  # [M, N]
-    adjacency: Tensor  # bool [M, N, N]
-    states: Tensor  # [M, v, H]
-    z: Tensor  # [M, D]
-
-    def take(self, index: Tensor) -> _Branches:
-        return _Branches(*(getattr(self, field.name)[index] for field in fields(self)))
-
-    def graphs(self, num_vertices: int) -> DagBatch:
-        return DagBatch(self.types, self.adjacency, torch.full_like(self.source, num_vertices))
-
-
-def sample_sequences(
-    model, z: Tensor, trials: int, first_type: int, last_type: int, num_vertices: int, generator: torch.Generator | None
-) -> Decodes:
-    """``trials`` random decodes of every z ``[B, D]`` from one end; without a generator the most likely one.
+class SequenceDecoding(Decoding):
+    """One run of a `GraphGenerator` from one end. Branches keep the states of their vertices, `states [M, v, H]`,
+    their point, `z [M, D]`, and the summary of their graph, `summary [M, G]`.
 
     Args:
-        model: a ``GraphGenerator``. first_type: of vertex 0. last_type: generating it ends a graph; a graph
-            that never has it ends with ``num_vertices`` vertices.
-
-    Returns:
-        The distinct graphs of each z, in the order of z, as the generator wrote them; the row of z each came
-        from; how often it came.
+        config: has the types of both ends as this run sees them: `input_type` of vertex 0, `output_type` that ends
+            a graph.
     """
 
-    def write(rows: Tensor) -> Decodes:
-        return _sample_part(model, rows, trials, first_type, last_type, num_vertices, generator)
+    def __init__(
+        self, model: GraphGenerator, config: Any, z: Tensor, trials: int, generator: torch.Generator | None
+    ) -> None:
+        super().__init__(config, z, trials, generator)
+        self.model = model
+        self.branches.state = {"states": model.first_states(self.branches.types[:, 0], z), "z": z}
 
-    return in_parts(write, z, trials)
+    def type_probability(self, v: int) -> Tensor:
+        state = self.branches.state
+        state["states"] = self.model.propagate(state["states"], self.branches.adjacency[:, :v, :v])
+        state["summary"] = self.model.summary(state["states"])
+        return self.model.type_head(torch.cat([state["summary"], state["z"]], dim=1)).softmax(dim=1)
 
-
-def _sample_part(model, z, trials, first_type, last_type, num_vertices, generator) -> Decodes:
-    points, device = len(z), z.device
-    types = torch.full((points, num_vertices), NO_VERTEX, device=device)
-    types[:, 0] = first_type
-    branches = _Branches(
-        source=torch.arange(points, device=device),
-        count=torch.full((points,), float(trials), device=device),
-        types=types,
-        adjacency=torch.zeros(points, num_vertices, num_vertices, dtype=torch.bool, device=device),
-        states=model.first_states(types[:, 0], z),
-        z=z,
-    )
-    finished = []
-    for v in range(1, num_vertices):
-        branches = _with_vertex(model, branches, v, generator)
-        ends = (branches.types[:, v] == last_type) | (v == num_vertices - 1)
-        finished.append((branches.take(ends), v + 1))
-        branches = branches.take(~ends)
-    graphs = DagBatch.cat(branch.graphs(size) for branch, size in finished)
-    source = torch.cat([branch.source for branch, _ in finished])
-    count = torch.cat([branch.count for branch, _ in finished]).long()
-    order = source.argsort(stable=True)
-    return graphs[order], source[order], count[order]
+    def choose_edges(self, v: int) -> None:
+        state, types = self.branches.state, self.branches.types[:, v]
+        new = self.model.new_states(types, self.model.summary_for_vertex(state["states"]), state["z"])
+        step = torch.zeros(v, dtype=torch.long, device=types.device)
+        logits = self.model.edge_logits(state["states"], new[:, None], state["summary"][:, None], state["z"], step)
+        row = self.split_over_edges(v, logits.sigmoid())
+        state = self.branches.state
+        state["states"] = torch.cat([state["states"], new[row, None]], dim=1)
 
 
-def _with_vertex(model, branches: _Branches, v: int, generator: torch.Generator | None) -> _Branches:
-    """Every branch with its vertex v and the edges into it, split where its decodes part."""
-    branches.states = model.propagate(branches.states, branches.adjacency[:, :v, :v])
-    summary = model.summary(branches.states)
-    probability = model.type_head(torch.cat([summary, branches.z], dim=1)).softmax(dim=1)
-    counts = split_over_types(branches.count, probability, generator)
-    row, types = counts.nonzero(as_tuple=True)
-    branches, summary = branches.take(row), summary[row]
-    branches.count, branches.types[:, v] = counts[row, types], types
-
-    new = model.new_states(types, model.summary_for_vertex(branches.states), branches.z)
-    step = torch.zeros(v, dtype=torch.long, device=row.device)
-    logits = model.edge_logits(branches.states, new[:, None], summary[:, None], branches.z, step)
-    row, edges, count = split_over_edges(branches.count, logits.sigmoid(), generator)
-    branches = branches.take(row)
-    branches.count, branches.adjacency[:, :v, v] = count, edges
-    branches.states = torch.cat([branches.states, new[row, None]], dim=1)
-    return branches
-
-
-def turned(batch: DagBatch) -> DagBatch:
-    """The graphs from their last vertex to their first, with all edges turned round; its own inverse."""
+def reverse(batch: DagBatch) -> DagBatch:
+    """The graphs from their last vertex to their first, with all edges reversed; its own inverse."""
     place = batch.num_vertices[:, None] - 1 - torch.arange(batch.max_vertices, device=batch.types.device)
     types = batch.types.gather(1, place.clamp(min=0)).where(place >= 0, NO_VERTEX)
-    return DagBatch(types, turned_edges(batch.adjacency, batch.num_vertices), batch.num_vertices)
+    return DagBatch(types, reverse_edges(batch.adjacency, batch.num_vertices), batch.num_vertices)
 
 
-def turned_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
-    """Edge u -> v becomes n-1-v -> n-1-u with the given n ``[B]``; one that would leave the graph is dropped."""
+def reverse_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
+    """Edge u -> v becomes n-1-v -> n-1-u with the given n `[B]`; one that would leave the graph is dropped."""
     place = num_vertices[:, None] - 1 - torch.arange(adjacency.shape[1], device=adjacency.device)
     inside = place >= 0
     rows, place = torch.arange(len(place), device=place.device), place.clamp(min=0)
@@ -114,8 +67,8 @@ def turned_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
     return edges & inside[:, None, :] & inside[:, :, None]
 
 
-def merged_samples(forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None) -> Decodes:
-    """Each forward graph with the edges of a backward graph of the same z added; arguments as from `sample_sequences`.
+def merge(forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None) -> Decodes:
+    """Each forward graph with the edges of a backward graph of the same z added; arguments as from `Decoding.run`.
 
     The two are drawn independently, so which decode meets which is drawn here. A backward graph is laid with
     its output on the forward graph's last vertex; types and size are the forward graph's.
@@ -132,7 +85,7 @@ def merged_samples(forward: Decodes, backward: Decodes, trials: int, generator: 
     pairs, count = (first * len(behind) + second.flatten()).unique(return_counts=True)
     first, second = pairs // len(behind), pairs % len(behind)
     graphs = ahead[first]
-    edges = graphs.adjacency | turned_edges(behind.adjacency[second], graphs.num_vertices)
+    edges = graphs.adjacency | reverse_edges(behind.adjacency[second], graphs.num_vertices)
     return _distinct(DagBatch(graphs.types, edges, graphs.num_vertices), source[first], count)
 
 

@@ -24,11 +24,10 @@ from torch import Tensor
 
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
-from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, LabelScale, RefitConfig, refit
+from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
+from latentnas.models.heads import LabelScale
 from latentnas.search.base import Domain
-from latentnas.spaces.nasbench101 import NASBENCH101
-from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, train_model
 
 DIRECTIONS = {"ascent": 1.0, "descent": -1.0}
@@ -53,10 +52,7 @@ class LatentSpace:
     def rows(self, codes: Tensor) -> np.ndarray:
         """Rows of the cells that codes ``[S, D]`` decode to, int64 ``[S]``; -1 for a graph that is no
         cell."""
-        graphs = self.model.decode(codes * self.deviation)
-        if self.model.config.space == "nasbench101":
-            return NASBENCH101.index(NASBENCH101.prune(graphs))
-        return NASBENCH201.index(graphs)
+        return self.model.layout.rows(self.model.decode(codes * self.deviation))
 
     def network(self) -> InputConvexNetwork:
         """A copy of the autoencoder's convex network that reads codes. Raises ValueError when it has none."""

@@ -1,0 +1,136 @@
+"""Regression heads on the latent code: what they learn from labels, and NGAE's two predictors.
+
+Every head learns labels on a scale fixed before training, and returns predictions to the unit of the labels.
+Letters: B graphs, D latent.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LABEL_SCALES = ("percent", "standardised", "upper", "none")
+
+
+class LabelScale(nn.Module):
+    """From labels to what a network learns.
+
+    "percent": label / 100, for accuracies in percent; "standardised": zero mean and unit deviation of the training
+    labels; "upper": their median becomes 0, their 90 % quantile 1, and nothing lies below -2, so that the
+    architectures that hardly learn do not press the good ones together; "none": the label itself.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        if kind not in LABEL_SCALES:
+            raise ValueError(f"label_scale={kind!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
+        self.kind = kind
+        self.lowest = -2.0 if kind == "upper" else -math.inf
+        # the label that becomes 0, and how much more becomes 1
+        self.register_buffer("zero", torch.tensor(0.0))
+        self.register_buffer("unit", torch.tensor(100.0 if kind == "percent" else 1.0))
+
+    def calibrate(self, labels: Tensor) -> None:
+        """Check the training labels `[B]` and take their scale.
+
+        Raises:
+            ValueError: a label that is NaN or infinite; fractions where percent are expected; labels that do not
+                differ (of "upper": in their upper half) where the scale is taken from them.
+        """
+        finite = labels.isfinite()
+        if not len(labels) or not finite.all():
+            raise ValueError(
+                f"{int((~finite).sum())} of {len(labels)} labels are NaN or infinite. A predictor learns "
+                "from finite labels, at least one: leave out the architectures without a label."
+            )
+        if self.kind == "percent" and labels.max() <= 1:
+            raise ValueError(
+                f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give them in "
+                'percent, or choose another label_scale, such as "standardised".'
+            )
+        if self.kind in ("percent", "none"):
+            return
+        if self.kind == "standardised":
+            zero, unit = labels.mean(), labels.std(correction=0)
+        else:
+            zero = labels.quantile(0.5)
+            unit = labels.quantile(0.9) - zero
+        if not unit > 1e-6 * zero.abs():  # equal labels may differ from their mean by rounding
+            raise ValueError(
+                f"These {len(labels)} labels, from {labels.min():g} to {labels.max():g}, have no spread to "
+                "be scaled by: there is nothing to learn from them. Give labels of architectures that differ."
+            )
+        self.zero.copy_(zero)
+        self.unit.copy_(unit)
+
+    def standardise(self, labels: Tensor) -> Tensor:
+        """Labels in their own unit as the network learns them."""
+        return ((labels - self.zero) / self.unit).clamp(min=self.lowest)
+
+    def unstandardise(self, values: Tensor) -> Tensor:
+        """The inverse of `standardise`, of what is not below its lowest value."""
+        return values * self.unit + self.zero
+
+
+class Head(nn.Module):
+    """A property of an architecture from its latent code, `[B, D] -> [B]`, on the scale of its labels.
+
+    Args:
+        label_scale: see `LabelScale`.
+    """
+
+    def __init__(self, label_scale: str) -> None:
+        super().__init__()
+        self.scale = LabelScale(label_scale)
+
+    def calibrate(self, labels: Tensor) -> None:
+        """Take the scale of the training labels `[B]`; see `LabelScale.calibrate` for what is refused."""
+        self.scale.calibrate(labels)
+
+    def standardise(self, labels: Tensor) -> Tensor:
+        """Labels in their own unit on the scale of the predictions."""
+        return self.scale.standardise(labels)
+
+    def unstandardise(self, values: Tensor) -> Tensor:
+        """Predictions in the unit of the labels."""
+        return self.scale.unstandardise(values)
+
+    def loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Squared error on the scale of the labels, `[B]`."""
+        return (self(z) - self.standardise(labels)).square()
+
+
+class Predictor(Head):
+    """NGAE's predictor (Li et al., 2020): two hidden layers and a sigmoid, as the paper says (section 3.2).
+
+    The sigmoid spans the range of the training labels with a tenth of it to spare on either side. `released=True`
+    is the authors' code: one hidden layer, and the sigmoid is the label itself, an accuracy as a fraction
+    (`label_scale="percent"`) or a complexity (`"none"`).
+
+    Args:
+        latent: D. hidden: units of each hidden layer. label_scale: of the released head.
+    """
+
+    def __init__(self, latent: int, hidden: int, released: bool = False, label_scale: str = "none") -> None:
+        super().__init__(label_scale if released else "standardised")
+        layers = [nn.Linear(latent, hidden), nn.Tanh()]
+        if not released:
+            layers += [nn.Linear(hidden, hidden), nn.Tanh()]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden, 1))
+        self.released = released
+        self.register_buffer("low", torch.tensor(0.0))
+        self.register_buffer("high", torch.tensor(1.0))
+
+    def calibrate(self, labels: Tensor) -> None:
+        super().calibrate(labels)
+        if not self.released:
+            lowest, highest = self.standardise(labels).aminmax()
+            spare = 0.1 * (highest - lowest)
+            self.low.copy_(lowest - spare)
+            self.high.copy_(highest + spare)
+
+    def forward(self, z: Tensor) -> Tensor:
+        value = self.layers(z).squeeze(-1).float()
+        return self.low + (self.high - self.low) * value.sigmoid()
