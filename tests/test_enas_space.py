@@ -67,11 +67,11 @@ def test_two_texts_are_isomorphic_only_when_equal(first, second):
         (EXAMPLE.replace("[5, 0, 0]", "[5, 0]"), r"row 3 has 2 numbers instead of 3"),
         (EXAMPLE.replace("[5, 0, 0]", "5"), r"row 3 is 5, not a list"),
         (EXAMPLE.replace("[1], ", ""), r"has 5 rows instead of six"),
-        (EXAMPLE.replace("[5, 0, 0]", "[5, 0, 0"), r"character \d+ of"),
-        (EXAMPLE + ", 0.7", r"character 76 of"),
-        ("7", r"has no list instead of six rows"),
-        ("", r"character 1 of ''"),
-        ("|nor_conv_3x3~0|+|none~0|none~1|", r"character 1 of '\|nor_conv"),
+        (EXAMPLE.replace("[5, 0, 0]", "[5, 0, 0"), r"character \d+ cannot be read"),
+        (EXAMPLE + ", 0.7", r"character 76 cannot"),
+        ("7", r"has no list of rows instead of six"),
+        ("", r"character 1 cannot be read in ''"),
+        ("|nor_conv_3x3~0|+|none~0|none~1|", r"character 1 cannot be read in '\|nor_conv"),
     ],
 )
 def test_malformed_text_names_the_place(text, message):

@@ -130,7 +130,7 @@ EIGHT = np.eye(8, k=1, dtype=int).tolist()
         (DIAMOND[:-1], r"no JSON object"),
         ("9" * 5000, r"no JSON object"),
         ("", r"no JSON object .* in ''"),
-        (None, r"no JSON object"),
+        (None, r"no text in None"),
         ("[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]", r"no JSON object"),
         ("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|none~2|", r"no JSON object"),
     ],

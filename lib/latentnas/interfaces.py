@@ -141,9 +141,19 @@ def check_space(space: Space, seed: int = 0) -> None:
     batch = _graphs(name, "sample(30, seed)", space.sample(30, seed), 30, space.num_vertices, space.num_types)
     if not equal(space.sample(30, seed), batch).all():
         _fail(name, "sample gives other architectures for the same seed", "Draw from np.random.default_rng(seed)")
-    for method in (space.contains, space.is_valid):
-        if not torch.as_tensor(method(batch)).all():
-            _fail(name, f"{method.__name__} refuses an architecture that sample drew", "Let both follow the same rules")
+    last = batch.types.gather(1, batch.num_vertices[:, None] - 1)
+    if (batch.types[:, 0] != space.input_type).any() or (last != space.output_type).any():
+        found = f"{batch.types[:, 0].unique().tolist()} and end with {last.unique().tolist()}"
+        _fail(name, f"its graphs begin with types {found}", "input_type and output_type must name these")
+    for method in ("contains", "is_valid"):
+        answer = torch.as_tensor(getattr(space, method)(batch))
+        if answer.shape != (30,) or answer.dtype != torch.bool:
+            found = f"{answer.dtype} of shape {list(answer.shape)}"
+            _fail(name, f"{method} gives {found} for 30 graphs", "Return one bool for each graph")
+        if not answer.all():
+            _fail(name, f"{method} refuses an architecture that sample drew", "Let both follow the same rules")
+    if torch.as_tensor(space.contains(_nowhere(space))).any():
+        _fail(name, "contains accepts a graph of one vertex, which has no output", "Let it check the rules")
     wider = batch.pad_to(batch.max_vertices + 1)
     if not torch.as_tensor(space.contains(wider)).all():
         _fail(name, "contains depends on padding", "Look at batch.num_vertices, not at the width of the tensors")
@@ -163,13 +173,20 @@ def check_space(space: Space, seed: int = 0) -> None:
     if len(around) != 5:
         _fail(name, f"neighbors gives {len(around)} answers for 5 graphs", "Return a list with a DagBatch for each")
     for graph, others in zip(canonical_hash(batch[:5]).tolist(), around, strict=True):
+        _graphs(name, "neighbors", others, len(others), space.num_vertices, space.num_types)
         hashes = canonical_hash(others).tolist()
         if graph in hashes or len(set(hashes)) < len(hashes) or not torch.as_tensor(space.contains(others)).all():
             _fail(name, "neighbors gives the graph itself, one twice, or one outside the space", "Leave those out")
     if hasattr(space, "enumerate"):
+        every = space.enumerate()
+        count = getattr(space, "size", len(every))
+        _graphs(name, "enumerate()", every, count, space.num_vertices, space.num_types)
         rows = np.asarray(space.index(batch))
-        if (rows < 0).any() or not equal(space.enumerate()[torch.as_tensor(rows)], batch).all():
+        inside = rows.shape == (30,) and ((rows >= 0) & (rows < count)).all()
+        if not inside or not equal(every[rows.tolist()], batch).all():
             _fail(name, "index does not find a sampled architecture in enumerate()", "Let index follow its order")
+        if np.asarray(space.index(_nowhere(space))).tolist() != [-1]:
+            _fail(name, "index gives a row for a graph that is not in the space", "Return -1 there")
 
 
 def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:

@@ -50,22 +50,30 @@ def whole_choices(choices: ArrayLike, limits: Sequence[int], space: str) -> np.n
     return choices
 
 
-def read_texts(texts: list[str], read: Callable[[str], Read]) -> list[Read]:
-    """What `read` makes of each text.
+def read_texts(texts: list[str], read: Callable[[str], Read], what: str, expected: str) -> list[Read]:
+    """What `read` makes of each text; its ValueError says what is wrong, in a few words.
 
     Raises:
-        ValueError: that of `read`, with the place in the list.
+        ValueError: a text is not `what`; it names the text, what is wrong with it and what was expected.
         TypeError: this is one text.
     """
     if isinstance(texts, str):
-        raise TypeError("to_batch takes a list of architectures, not one text: write [text].")
+        raise TypeError(f"to_batch takes a list of texts, each {what}, not one text: write [text].")
     found = []
     for index, text in enumerate(texts):
         try:
+            if not isinstance(text, str):
+                raise ValueError("there is no text")
             found.append(read(text))
         except ValueError as error:
-            raise ValueError(f"Text {index + 1} of {len(texts)}: {error}") from None
+            raise text_error(texts, index, what, str(error), expected) from None
     return found
+
+
+def text_error(texts: list[str], index: int, what: str, problem: str, expected: str = "") -> ValueError:
+    quoted = repr(texts[index])
+    quoted = quoted if len(quoted) <= 120 else quoted[:117] + "..."
+    return ValueError(f"Text {index + 1} of {len(texts)}: Not {what}: {problem} in {quoted}. {expected}".strip())
 
 
 def require_contained(space: Space, batch: DagBatch, explain: Callable[[DagBatch], str] | None = None) -> None:
@@ -85,9 +93,3 @@ def require_contained(space: Space, batch: DagBatch, explain: Callable[[DagBatch
             f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {space.name}, the first at "
             f"index {foreign[0]}: {problem}. Keep only those that {space.name.upper()}.contains(batch) accepts."
         )
-
-
-def shorten(text: object, length: int = 120) -> str:
-    """The text in quotes, cut to what fits in an error."""
-    quoted = repr(text)
-    return quoted if len(quoted) <= length else quoted[: length - 3] + "..."

@@ -1,17 +1,17 @@
 """The ENAS macro search space with six layers, as encoded by D-VAE (Zhang et al., NeurIPS 2019).
 
-An architecture is a DAG of 8 vertices: the input (vertex 0), six layers (vertices 1 to 6) and the output
-(vertex 7). The backbone 0 -> 1 -> ... -> 7 is always there; each of the 15 skip connections u -> v with u + 2
-<= v <= 6 is free, and each layer is one of six operations. As text it is six rows: row v is `[operation, flag
-0, ..., flag v-2]`, flag u adding the edge u -> v:
+An architecture is a DAG of 8 vertices: the input (vertex 0), six layers (vertices 1 to 6) and the output (vertex 7).
+The backbone 0 -> 1 -> ... -> 7 is always there; each of the 15 skip connections u -> v with u + 2 <= v <= 6 is free,
+and each layer is one of six operations. As text it is six rows: row v is `[operation, flag 0, ..., flag v-2]`, flag u
+adding the edge u -> v:
 
     [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]
 
-The backbone visits every vertex, so the vertices have only one topological order: two of these graphs are
-isomorphic exactly when they are equal position by position, and one text stands for one architecture.
+The backbone visits every vertex, so the vertices have only one topological order: two of these graphs are isomorphic
+exactly when they are equal position by position, and one text stands for one architecture.
 
-FLOPs and parameters are those of one stated network, which follows the conventions of ENAS's macro space
-(Pham et al., ICML 2018) with the 96 filters of D-VAE's final training, on 32 x 32 RGB images with 10 classes:
+FLOPs and parameters are those of one stated network, which follows the conventions of ENAS's macro space (Pham et al.,
+ICML 2018) with the 96 filters of D-VAE's final training, on 32 x 32 RGB images with 10 classes:
 
 * stem: 3x3 convolution 3 -> 96;
 * a layer that reads one vertex takes it as it is; one that reads k > 1 vertices concatenates them and merges
@@ -24,9 +24,9 @@ FLOPs and parameters are those of one stated network, which follows the conventi
   shared by all readers, and one that nobody reads is not built;
 * head: global average pooling and a linear layer 96 -> 10 with bias.
 
-Every convolution has no bias. The stem, each merge, each operation and each reduction ends in one batch
-normalisation (2 x 96 parameters). FLOPs are multiply-adds of convolutions and of the linear layer; pooling,
-normalisation, activations and concatenation are not counted.
+Every convolution has no bias. The stem, each merge, each operation and each reduction ends in one batch normalisation
+(2 x 96 parameters). FLOPs are multiply-adds of convolutions and of the linear layer; pooling, normalisation,
+activations and concatenation are not counted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import read_texts, require_contained, shorten, whole_choices
+from latentnas.spaces._checks import read_texts, require_contained, whole_choices
 
 NUM_LAYERS = 6
 NUM_OPERATIONS = 6
@@ -50,23 +50,19 @@ NUM_CLASSES = 10
 IMAGE_SIZE = 32
 REDUCE_AFTER = (2, 4)  # the last vertex at each resolution but the lowest
 
-# Weights of each operation's convolutions, in the order of the types 2 to 7.
+# Weights of the convolutions of each operation, in the order of the types 2 to 7.
+_POINTWISE = CHANNELS**2
 OPERATION_WEIGHTS = (
-    9 * CHANNELS**2,
-    9 * CHANNELS + CHANNELS**2,
-    25 * CHANNELS**2,
-    25 * CHANNELS + CHANNELS**2,
-    CHANNELS**2,
-    CHANNELS**2,
-)
+    9 * _POINTWISE, 9 * CHANNELS + _POINTWISE, 25 * _POINTWISE, 25 * CHANNELS + _POINTWISE, _POINTWISE, _POINTWISE
+)  # fmt: skip
 
 # NGAE's factor m of each type, 0 to 7 (released code): the input counts nothing, "other types" count 48.
 COMPLEXITY_FACTORS = (0, 48, 10, 10, 26, 26, 1, 1)
 
 
 def _layout(layers: int) -> tuple[list[int], list[int], list[int], list[int]]:
-    """The places of the operations and of the flags among the choices of so many layers, and the edge u -> v that
-    each flag adds: all u, all v."""
+    """The places of the operations and of the flags among the choices of so many layers, and the edge u -> v that each
+    flag adds: all u, all v."""
     operations = [row * (row + 1) // 2 for row in range(layers)]
     flags = sorted(set(range(layers * (layers + 1) // 2)) - set(operations))
     edges = [(flag, row + 1) for row in range(layers) for flag in range(row)]
@@ -77,7 +73,11 @@ OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS
 
 
 class EnasSpace:
-    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`."""
+    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`.
+
+    Raises:
+        ValueError: by all methods but `is_valid`, `contains`, `skips` and `complexity`, for graphs outside the space.
+    """
 
     name = "enas"
     num_vertices = 8
@@ -87,7 +87,6 @@ class EnasSpace:
     )  # fmt: skip
     input_type = 0
     output_type = 1
-    num_choices = len(OPERATION_COLUMNS) + len(FLAG_COLUMNS)
     size = NUM_OPERATIONS**NUM_LAYERS * 2 ** len(FLAG_COLUMNS)  # 1,528,823,808: too many to enumerate
 
     # text and choices
@@ -98,25 +97,17 @@ class EnasSpace:
         Raises:
             ValueError: one is malformed; it names the text in the list, the row and the position.
         """
-        return self.from_choices(read_texts(texts, _read))
+        return self.from_choices(read_texts(texts, _read, "an ENAS architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Canonical texts.
-
-        Raises:
-            ValueError: a graph is not in the space.
-        """
+        """Canonical texts."""
         choices = self.choices(batch).tolist()
         return [str([row[at : at + place + 1] for place, at in enumerate(OPERATION_COLUMNS)]) for row in choices]
 
     def choices(self, batch: DagBatch) -> np.ndarray:
-        """The numbers of the text, row after row, int64 `[B, 21]`.
-
-        Raises:
-            ValueError: a graph is not in the space.
-        """
+        """The numbers of the text, row after row, int64 `[B, 21]`."""
         require_contained(self, batch)
-        choices = np.empty((len(batch), self.num_choices), dtype=np.int64)
+        choices = np.empty((len(batch), len(OPERATION_COLUMNS + FLAG_COLUMNS)), dtype=np.int64)
         choices[:, OPERATION_COLUMNS] = batch.types[:, 1 : NUM_LAYERS + 1].cpu().numpy() - FIRST_OPERATION
         choices[:, FLAG_COLUMNS] = self.skips(batch).cpu().numpy()
         return choices
@@ -147,12 +138,9 @@ class EnasSpace:
     # graphs
 
     def is_valid(self, batch: DagBatch) -> Tensor:
-        """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with
-        predecessors and successors, the whole backbone, and only one edge into the output.
-
-        The rules say nothing about size: a graph with fewer than six layers is valid too (but see
-        `contains`). Every edge must lead to a later position, as in any decoded graph.
-        """
+        """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with predecessors
+        and successors, the whole backbone, and only one edge into the output, whatever the number of layers. Every edge
+        must lead to a later position, as in any decoded graph."""
         types, adjacency, present = batch.types, batch.adjacency, batch.present
         position = torch.arange(batch.max_vertices, device=types.device)
         last = batch.num_vertices[:, None] - 1
@@ -176,10 +164,8 @@ class EnasSpace:
         return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
-        """`n` architectures drawn uniformly from the whole space, with replacement.
-
-        Any other number of layers gives graphs that follow the same rules (`is_valid`) but are not in this space
-        (`contains`).
+        """`n` architectures drawn uniformly from the whole space, with replacement; with another number of layers
+        graphs that follow the same rules (`is_valid`) but are not in this space (`contains`).
 
         Raises:
             ValueError: less than one layer.
@@ -192,11 +178,7 @@ class EnasSpace:
         return self.from_choices(choices, layers)
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
-        """For each graph the 45 that differ in one operation (layer by layer, in ascending order) or in one flag.
-
-        Raises:
-            ValueError: a graph is not in the space.
-        """
+        """For each graph the 45 that differ in one operation (layer by layer, in ascending order) or in one flag."""
         current = self.choices(batch)
         swaps = NUM_LAYERS * (NUM_OPERATIONS - 1)
         changed = np.repeat(current[:, None], swaps + len(FLAG_COLUMNS), axis=1)  # [B, 45, 21]
@@ -209,28 +191,20 @@ class EnasSpace:
     # cost
 
     def flops(self, batch: DagBatch) -> Tensor:
-        """Multiply-adds for one image, int64 `[B]`, of the network stated at the top of this module.
-
-        Raises:
-            ValueError: a graph is not in the space.
-        """
+        """Multiply-adds for one image, int64 `[B]`, of the network stated at the top of this module."""
         weights, pixels = self._convolutions(batch)
         return (weights * pixels).sum(1) + CHANNELS * NUM_CLASSES
 
     def params(self, batch: DagBatch) -> Tensor:
-        """Trainable parameters, int64 `[B]`, of the network stated at the top of this module.
-
-        Raises:
-            ValueError: a graph is not in the space.
-        """
+        """Trainable parameters, int64 `[B]`, of the network stated at the top of this module."""
         weights, _ = self._convolutions(batch)
         normalisation = 2 * CHANNELS * (weights > 0).sum(1)
         return weights.sum(1) + normalisation + CHANNELS * NUM_CLASSES + NUM_CLASSES
 
     def complexity(self, batch: DagBatch) -> Tensor:
-        """NGAE's complexity as in its released code, float64 `[B]`, not normalised: 48 x m x in-degree summed
-        over all vertices but the input, with m = 10 for both 3x3 kinds, 26 for both 5x5 kinds, 1 for pooling
-        and 48 for the output."""
+        """NGAE's complexity as in its released code, float64 `[B]`, not normalised: 48 x m x in-degree summed over all
+        vertices but the input, with m = 10 for both 3x3 kinds, 26 for both 5x5 kinds, 1 for pooling and 48 for the
+        output."""
         factors = torch.tensor(COMPLEXITY_FACTORS, dtype=torch.float64, device=batch.types.device)
         return (48 * factors[batch.types.clamp(min=0)] * batch.adjacency.sum(1) * batch.present).sum(1)
 
@@ -267,31 +241,18 @@ def _read(text: str) -> list[int]:
     """The 21 numbers of a text. Raises ValueError naming the row and the position of what is wrong."""
     try:
         rows = json.loads(text)
-    except (json.JSONDecodeError, TypeError) as error:
-        where = f"character {error.pos + 1} of " if isinstance(error, json.JSONDecodeError) else ""
-        raise _malformed(f"{where}{shorten(text)} cannot be read") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"character {error.pos + 1} cannot be read") from None
     if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
-        found = f"{len(rows)} rows" if isinstance(rows, list) else "no list"
-        raise _malformed(f"{shorten(text)} has {found} instead of six rows")
-    for index, row in enumerate(rows):
-        if problem := _problem(row, index):
-            raise _malformed(f"row {index + 1}{problem} in {shorten(text)}")
+        raise ValueError(f"it has {len(rows) if isinstance(rows, list) else 'no list of'} rows instead of six")
+    for index, row in enumerate(rows, 1):
+        if not isinstance(row, list):
+            raise ValueError(f"row {index} is {row!r}, not a list")
+        if len(row) != index:
+            raise ValueError(f"row {index} has {len(row)} numbers instead of {index}")
+        for position, number in enumerate(row, 1):
+            limit = NUM_OPERATIONS if position == 1 else 2
+            if type(number) is not int or not 0 <= number < limit:  # bool is a subclass of int
+                wanted = f"a whole number from 0 to {limit - 1}"
+                raise ValueError(f"row {index}, position {position}, is {number!r} instead of {wanted}")
     return [number for row in rows for number in row]
-
-
-def _malformed(problem: str) -> ValueError:
-    return ValueError(f"Not an ENAS architecture: {problem}. {_EXPECTED}")
-
-
-def _problem(row: object, index: int) -> str:
-    """What is wrong with row `index` (from 0), continuing the words "row N"; empty when nothing is."""
-    if not isinstance(row, list):
-        return f" is {row!r}, not a list,"
-    if len(row) != index + 1:
-        return f" has {len(row)} numbers instead of {index + 1}"
-    for position, number in enumerate(row):
-        allowed = NUM_OPERATIONS if position == 0 else 2
-        # bool is a subclass of int, but `true` is no number of this format
-        if type(number) is not int or not 0 <= number < allowed:
-            return f", position {position + 1}, is {number!r} instead of a whole number from 0 to {allowed - 1}"
-    return ""

@@ -23,9 +23,9 @@ def plain_features(batch: DagBatch, num_types: int) -> Tensor:
 def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None) -> Tensor:
     """What lies on the paths from the first vertex to the last, fp32 `[B, 1 + 3 T + N * T]`.
 
-    The logarithm of 1 + the number of paths; for each type the logarithm of 1 + its number summed over the paths,
-    the mean over the paths, and the largest number on one path; and, one-hot, the types of the vertices that are
-    on a path at all. Two graphs that differ only off the paths have the same features.
+    The logarithm of 1 + the number of paths; for each type the logarithm of 1 + its number summed over the paths, the
+    mean over the paths, and the largest number on one path; and, one-hot, the types of the vertices that are on a path
+    at all. Two graphs that differ only off the paths have the same features.
 
     Args:
         dead_type: vertices of this type pass nothing on, so no path leads through them (`none` of NAS-Bench-201).

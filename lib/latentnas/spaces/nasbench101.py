@@ -8,13 +8,12 @@ vertex:
     {"matrix": [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]],
      "ops": ["input", "conv3x3-bn-relu", "maxpool3x3", "output"]}
 
-`matrix[u][v]` is the edge u -> v, u < v. Both keys and all names are those of the benchmark's own
-`ModelSpec`, so `ModelSpec(**json.loads(text))` takes the same text. A row is a cell's place in the
-benchmark's table: the rank of its MD5 graph hash (`nasbench101_cells`). The network a cell is trained in
-stands in `nasbench101_network`.
+`matrix[u][v]` is the edge u -> v, u < v. Both keys and all names are those of the benchmark's own `ModelSpec`, so
+`ModelSpec(**json.loads(text))` takes the same text. A row is a cell's place in the benchmark's table: the rank of its
+MD5 graph hash (`nasbench101_cells`). The network a cell is trained in stands in `nasbench101_network`.
 
-The benchmark prunes what is handed to it: vertices on no path from input to output are dropped. Here nothing
-is dropped unasked: `prune` does it, and everything else refuses such graphs.
+The benchmark prunes what is handed to it: vertices on no path from input to output are dropped. Here nothing is dropped
+unasked: `prune` does it, and everything else refuses such graphs.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import nasbench101_network as network
-from latentnas.spaces._checks import read_texts, require_contained, shorten, whole_choices, whole_numbers
+from latentnas.spaces._checks import read_texts, require_contained, text_error, whole_choices, whole_numbers
 from latentnas.spaces.nasbench101_cells import (
     FIRST_OPERATION,
     MAX_EDGES,
@@ -69,7 +68,7 @@ class NasBench101Space:
         Raises:
             ValueError: one is malformed or no cell; it names the text in the list and what is wrong with it.
         """
-        cells = read_texts(texts, _read)
+        cells = read_texts(texts, _read, _WHAT, _EXPECTED)
         types = torch.full((len(cells), MAX_VERTICES), NO_VERTEX)
         adjacency = torch.zeros(len(cells), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
         for index, (matrix, operations) in enumerate(cells):
@@ -78,8 +77,7 @@ class NasBench101Space:
             adjacency[index, :count, :count] = torch.tensor(matrix) == 1
         batch = DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
         for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
-            problem = f"{self._problem(batch[[index]])} in {shorten(texts[index])}"
-            raise ValueError(f"Text {index + 1} of {len(texts)}: Not a NAS-Bench-101 cell: {problem}.")
+            raise text_error(texts, index, _WHAT, self._problem(batch[[index]]))
         return batch
 
     def to_strings(self, batch: DagBatch) -> list[str]:
@@ -93,8 +91,8 @@ class NasBench101Space:
         return texts
 
     def choices(self, batch: DagBatch) -> np.ndarray:
-        """The 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex), int64
-        `[B, 26]`."""
+        """The 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex), int64 `[B,
+        26]`."""
         self._require(batch)
         batch = batch.to("cpu").pad_to(MAX_VERTICES)
         operations = (batch.types[:, INNER].numpy() - FIRST_OPERATION + 1).clip(min=0)  # no vertex, and the output: 0
@@ -121,9 +119,8 @@ class NasBench101Space:
     # graphs
 
     def is_valid(self, batch: DagBatch) -> Tensor:
-        """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the
-        output, every other one has an operation and lies on a path between them, and edges lead to later
-        positions."""
+        """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the output,
+        every other one has an operation and lies on a path between them, and edges lead to later positions."""
         types, adjacency, present = batch.types, batch.adjacency, batch.present
         position = torch.arange(batch.max_vertices, device=types.device)
         operation = (types >= FIRST_OPERATION) & (types < self.num_types)
@@ -141,9 +138,8 @@ class NasBench101Space:
         return self.is_valid(batch) & small
 
     def prune(self, batch: DagBatch) -> DagBatch:
-        """The graphs without the vertices that are on no path from the first to the last vertex, as
-        NAS-Bench-101 prunes them; the others keep their order. Nothing is left of a graph that has no such
-        path."""
+        """The graphs without the vertices that are on no path from the first to the last vertex, as NAS-Bench-101
+        prunes them; the others keep their order. Nothing is left of a graph that has no such path."""
         keep = _on_path(batch)
         order = (~keep).long().argsort(dim=1, stable=True)  # [B, N]: where each kept vertex comes from
         kept = keep.gather(1, order)
@@ -156,8 +152,8 @@ class NasBench101Space:
         )
 
     def official_hash(self, batch: DagBatch) -> list[str]:
-        """The MD5 graph hash of each graph, by which NAS-Bench-101's files know it; graphs may be larger than the
-        cells of the space.
+        """The MD5 graph hash of each graph, by which NAS-Bench-101's files know it; graphs may be larger than the cells
+        of the space.
 
         Raises:
             ValueError: a graph is not valid.
@@ -190,17 +186,17 @@ class NasBench101Space:
         return all_cells().batch()
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 `[B]`, however its vertices are numbered; -1 for one that is not a cell
-        of this space."""
+        """The row of each graph, int64 `[B]`, however its vertices are numbered; -1 for one that is not a cell of this
+        space."""
         batch = batch.to("cpu")
         return np.where(self.contains(batch).numpy(), all_cells().find(batch), -1)
 
     def neighbor_rows(self, rows: ArrayLike) -> list[np.ndarray]:
         """For each row, the rows of the cells that one change and pruning make of it, ascending.
 
-        A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle,
-        whatever the numbering. Taking an edge away can leave vertices on no path, which are pruned; so a
-        neighbour may be smaller, and then the cell is not among its neighbours.
+        A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle, whatever the
+        numbering. Taking an edge away can leave vertices on no path, which are pruned; so a neighbour may be smaller,
+        and then the cell is not among its neighbours.
 
         Raises:
             ValueError: rows other than whole numbers 0 to 423,623.
@@ -258,6 +254,7 @@ class NasBench101Space:
 
 NASBENCH101 = NasBench101Space()
 
+_WHAT = "a NAS-Bench-101 cell"
 _EXPECTED = (
     'Expected one line such as {"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", '
     '"output"]}: matrix[u][v] is 1 for an edge from vertex u to a later vertex v.'
@@ -265,34 +262,29 @@ _EXPECTED = (
 
 
 def _read(text: str) -> tuple[list[list[int]], list[str]]:
-    """Matrix and operations of a well-formed text; whether the graph is a cell is not checked."""
+    """Matrix and operations of a well-formed text; whether the graph is a cell is not checked. Raises ValueError."""
     try:
         cell = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         cell = None
     if not isinstance(cell, dict) or set(cell) != {"matrix", "ops"}:
-        raise _malformed(text, "it is no JSON object with the keys matrix and ops")
+        raise ValueError("it is no JSON object with the keys matrix and ops")
     matrix, operations = cell["matrix"], cell["ops"]
     if not isinstance(operations, list) or not 2 <= len(operations) <= MAX_VERTICES:
-        raise _malformed(text, f"ops is not a list of 2 to {MAX_VERTICES} operations")
+        raise ValueError(f"ops is not a list of 2 to {MAX_VERTICES} operations")
     count = len(operations)
     square = isinstance(matrix, list) and len(matrix) == count
     if not square or not all(isinstance(row, list) and len(row) == count for row in matrix):
-        raise _malformed(text, f"matrix is not {count} rows of {count} numbers, as there are {count} ops")
+        raise ValueError(f"matrix is not {count} rows of {count} numbers, as there are {count} ops")
     for u, row in enumerate(matrix):
         for v, number in enumerate(row):
-            # bool is a subclass of int, but `true` is no number of this format
-            if type(number) is not int or number not in (0, 1):
-                raise _malformed(text, f"matrix[{u}][{v}] is {number!r} instead of 0 or 1")
+            if type(number) is not int or number not in (0, 1):  # bool is a subclass of int
+                raise ValueError(f"matrix[{u}][{v}] is {number!r} instead of 0 or 1")
     names = NasBench101Space.type_names
     for vertex, name in enumerate(operations):
         if name not in names:
-            raise _malformed(text, f"ops[{vertex}] is {name!r}, not one of {', '.join(names)}")
+            raise ValueError(f"ops[{vertex}] is {name!r}, not one of {', '.join(names)}")
     return matrix, operations
-
-
-def _malformed(text: object, problem: str) -> ValueError:
-    return ValueError(f"Not a NAS-Bench-101 cell: {problem} in {shorten(text)}. {_EXPECTED}")
 
 
 def _on_path(batch: DagBatch) -> Tensor:
@@ -309,8 +301,8 @@ def _on_path(batch: DagBatch) -> Tensor:
 def _changes(batch: DagBatch) -> tuple[Tensor, DagBatch]:
     """All graphs that one change makes of cells with seven positions, and which cell each comes from, int64.
 
-    An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and
-    looking up do not depend on the order of positions.
+    An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and looking up do
+    not depend on the order of positions.
     """
     position = torch.arange(MAX_VERTICES)
     last = batch.num_vertices[:, None] - 1

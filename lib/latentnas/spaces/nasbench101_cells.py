@@ -1,21 +1,20 @@
 """All 423,624 cells of NAS-Bench-101, enumerated once and kept.
 
-There are 1,293,208 ways to write a cell down: 2 to 7 vertices in topological order, at most 9 edges, every
-vertex on a path from the input (first) to the output (last), and one of three operations on each vertex
-between them. Isomorphic ones are the same cell. The cells are ordered by their MD5 graph hash, which is the
-order of the benchmark's table; a row is a place in this order. Of all ways to write a cell, the one kept
-comes first when counting up the number of vertices, then the number whose bit v (v - 1) / 2 + u is the edge u
--> v, then the operations: this is the numbering that the benchmark trained, on which its parameter counts
-depend slightly.
+There are 1,293,208 ways to write a cell down: 2 to 7 vertices in topological order, at most 9 edges, every vertex on a
+path from the input (first) to the output (last), and one of three operations on each vertex between them. Isomorphic
+ones are the same cell. The cells are ordered by their MD5 graph hash, which is the order of the benchmark's table; a
+row is a place in this order. Of all ways to write a cell, the one kept comes first when counting up the number of
+vertices, then the number whose bit v (v - 1) / 2 + u is the edge u -> v, then the operations: this is the numbering
+that the benchmark trained, on which its parameter counts depend slightly.
 """
 
+from __future__ import annotations
+
 import functools
-import math
 import sys
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import torch
 
 from latentnas import paths
 from latentnas.graphs import NO_VERTEX, DagBatch, canonical_hash
+from latentnas.progress import Progress
 from latentnas.spaces import nasbench101_network as network
 from latentnas.spaces.nasbench101_hash import hexadecimal, official_digests
 
@@ -39,7 +39,7 @@ BIT_SOURCES = np.array([u for v in range(MAX_VERTICES) for u in range(v)])
 BIT_TARGETS = np.array([v for v in range(MAX_VERTICES) for _ in range(v)])
 
 CACHE_FILE = "nasbench101-cells.npz"
-CHUNK = 4096  # cells at a time: what is worked on stays in the processor's cache
+CELLS_AT_ONCE = 4096  # so few that what is worked on stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Cells:
         return hexadecimal(self.digests[rows])
 
     def find(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 [B]; -1 for one that is isomorphic to no cell. Graphs must have seven
-        positions and no edge at an absent vertex: this is not checked."""
+        """The row of each graph, int64 `[B]`; -1 for one that is isomorphic to no cell. That there is no edge at an
+        absent vertex is not checked."""
         hashes = canonical_hash(batch).numpy()
         places = np.searchsorted(self._sorted, hashes).clip(max=len(self) - 1)
         return np.where(self._sorted[places] == hashes, self._order[places], -1)
@@ -87,8 +87,7 @@ class Cells:
 
 @functools.cache
 def all_cells() -> Cells:
-    """All cells. The first call ever takes a minute and leaves a file of 12 MB in the cache; later ones read
-    it."""
+    """All cells. The first call ever takes a minute and leaves a file of 12 MB in the cache; later ones read it."""
     path = paths.CACHE / CACHE_FILE
     cells = read_cells(path)
     if cells is None:
@@ -102,8 +101,7 @@ def all_cells() -> Cells:
 
 
 def read_cells(path: Path) -> Cells | None:
-    """The cells in a file; None when there is no such file, or it is damaged or of another version of this
-    code."""
+    """The cells in a file; None when there is no such file, or it is damaged or of another version of this code."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             cells = Cells(**{field.name: arrays[field.name] for field in fields(Cells)})
@@ -156,20 +154,14 @@ def _labelled_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _edge_patterns(count: int) -> np.ndarray:
-    """All sets of edges on `count` vertices with which each vertex lies on a path from the first to the last,
-    as numbers, uint32. For that it is enough that all but the first are entered and all but the last are
-    left."""
+    """All sets of edges on `count` vertices with which each vertex lies on a path from the first to the last, as
+    numbers, uint32. For that it is enough that all but the first are entered and all but the last are left."""
     sources, targets = (ends[: count * (count - 1) // 2] for ends in (BIT_SOURCES, BIT_TARGETS))
     patterns = np.arange(2 ** len(sources), dtype=np.uint32)
     few = np.bitwise_count(patterns) <= MAX_EDGES
-    entered = [patterns & _bits(targets == vertex) != 0 for vertex in range(1, count)]
-    left = [patterns & _bits(sources == vertex) != 0 for vertex in range(count - 1)]
-    return patterns[np.logical_and.reduce([few, *entered, *left])]
-
-
-def _bits(chosen: np.ndarray) -> np.uint32:
-    """The number with the chosen bits set."""
-    return np.uint32(sum(1 << bit for bit in np.flatnonzero(chosen).tolist()))
+    into = [(1 << np.flatnonzero(targets == vertex)).sum() for vertex in range(1, count)]
+    out_of = [(1 << np.flatnonzero(sources == vertex)).sum() for vertex in range(count - 1)]
+    return patterns[np.logical_and.reduce([few, *(patterns & np.uint32(bits) != 0 for bits in (*into, *out_of))])]
 
 
 def _graphs(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarray) -> DagBatch:
@@ -202,21 +194,7 @@ def _described(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarr
 
 def _chunks(length: int, step: str) -> Iterator[slice]:
     """Slices that cover `length` rows, saying on stderr how far they are."""
-    report = progress_reporter(f"enumerating the cells, once; {step}")
-    for begin in range(0, length, CHUNK):
-        yield slice(begin, begin + CHUNK)
-        report((begin + CHUNK) / length)
-
-
-def progress_reporter(words: str) -> Callable[[float], None]:
-    """A function that takes the share done so far and, every five seconds, prints it and the time left."""
-    start = shown = time.monotonic()
-
-    def report(share: float) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown > 5:
-            shown, left = now, math.ceil((now - start) * (1 - share) / share)
-            print(f"nasbench101: {words}: {share:.0%}, {left} s left", file=sys.stderr, flush=True)
-
-    return report
+    progress = Progress(f"nasbench101: enumerating the cells, once; {step}", length)
+    for begin in range(0, length, CELLS_AT_ONCE):
+        yield slice(begin, begin + CELLS_AT_ONCE)
+        progress.update(min(begin + CELLS_AT_ONCE, length))

@@ -1,12 +1,12 @@
 """The graph hash of NAS-Bench-101 (Ying et al., ICML 2019), for many cells at a time.
 
-Each vertex starts with the MD5 of its out-degree, in-degree and label (input -1, output -2, operations 0 to
-2). As many times as the graph has vertices, it takes the MD5 of the sorted hashes of its predecessors, the
-sorted hashes of its successors and its own. The hash of the graph is the MD5 of the sorted list of its
-vertices'. All of it happens on hexadecimal text, so the text must agree to the last character.
+Each vertex starts with the MD5 of its out-degree, in-degree and label (input -1, output -2, operations 0 to 2). As many
+times as the graph has vertices, it takes the MD5 of the sorted hashes of its predecessors, the sorted hashes of its
+successors and its own. The hash of the graph is the MD5 of the sorted list of its vertices'. All of it happens on
+hexadecimal text, so the text must agree to the last character.
 
-`graphs.canonical_hash` tells cells apart as well and much faster. This one is needed because published tables
-are keyed, and ordered, by it.
+`graphs.canonical_hash` tells cells apart as well and much faster. This one is needed because published tables are
+keyed, and ordered, by it.
 """
 
 import hashlib
@@ -82,8 +82,7 @@ def _refined(digests, degrees, predecessors, successors, adjacency) -> np.ndarra
 
 
 def _neighbours(adjacency: np.ndarray) -> np.ndarray:
-    """For vertex v of graph b, at row b * V + v, its successors as such row numbers: [B * V, V], they
-    first."""
+    """For vertex v of graph b, at row b * V + v, its successors as such row numbers: [B * V, V], they first."""
     graphs, count, _ = adjacency.shape
     order = np.argsort(~adjacency, axis=2, kind="stable") + count * np.arange(graphs)[:, None, None]
     return order.reshape(-1, count)

@@ -5,16 +5,14 @@
   and the third stack;
 * head: global average pooling and a linear layer 512 -> 10 with bias.
 
-A cell with C output channels divides them among the vertices that its output reads, the input apart: each
-gets C // k of k, and the first C % k of them one more. Every other vertex is as wide as the widest vertex
-that reads it. A vertex sums what it reads: of a wider vertex the first channels, of the cell's input a 1x1
-convolution to its own width. The output concatenates what it reads, and adds a 1x1 convolution of the cell's
-input when it reads that too. Convolutions have no bias, and each, projections included, ends in one batch
-normalisation (two parameters a channel).
+A cell with C output channels divides them among the vertices that its output reads, the input apart: each gets C // k
+of k, and the first C % k of them one more. Every other vertex is as wide as the widest vertex that reads it. A vertex
+sums what it reads: of a wider vertex the first channels, of the cell's input a 1x1 convolution to its own width. The
+output concatenates what it reads, and adds a 1x1 convolution of the cell's input when it reads that too. Convolutions
+have no bias, and each, projections included, ends in one batch normalisation (two parameters a channel).
 
-The remainder C % k goes to the vertices numbered first, so two isomorphic cells can differ by a few
-parameters; the benchmark's numbers are those of the numbering it trained, which `nasbench101_cells`
-reproduces.
+The remainder C % k goes to the vertices numbered first, so two isomorphic cells can differ by a few parameters; the
+benchmark's numbers are those of the numbering it trained, which `nasbench101_cells` reproduces.
 """
 
 import torch
@@ -40,15 +38,15 @@ def params(batch: DagBatch) -> torch.Tensor:
 
 
 def flops(batch: DagBatch) -> torch.Tensor:
-    """Multiply-adds of all convolutions and of the linear layer for one image, int64 [B]; pooling,
-    normalisation, activations and sums are not counted. The graphs must be cells: this is not checked."""
+    """Multiply-adds of all convolutions and of the linear layer for one image, int64 [B]; pooling, normalisation,
+    activations and sums are not counted. The graphs must be cells: this is not checked."""
     fixed = _STEM_WEIGHTS * IMAGE_SIZE**2 + _HEAD_WEIGHTS
     return fixed + sum(weights * pixels for weights, _, pixels in _stacks(batch))
 
 
 def vertex_channels(batch: DagBatch, channels: int) -> torch.Tensor:
-    """Channels of each vertex of cells with `channels` output channels, int64 [B, N]; 0 for the cell's input,
-    whose width the cell does not choose."""
+    """Channels of each vertex of cells with `channels` output channels, int64 [B, N]; 0 for the cell's input, whose
+    width the cell does not choose."""
     graphs, last = torch.arange(len(batch), device=batch.types.device), batch.num_vertices - 1
     concatenated = batch.adjacency[graphs, :, last].long()  # [B, N]
     concatenated[:, 0] = 0

@@ -1,17 +1,17 @@
 """The cell search space of NAS-Bench-201 (Dong and Yang, ICLR 2020).
 
-A cell has four nodes, each the sum of what its incoming edges bring; node 0 is the input, node 3 the output.
-Each of the six edges u -> v, u < v, carries one of five operations, so there are 5^6 = 15,625 cells. As text:
+A cell has four nodes, each the sum of what its incoming edges bring; node 0 is the input, node 3 the output. Each of
+the six edges u -> v, u < v, carries one of five operations, so there are 5^6 = 15,625 cells. As text:
 
     |op~0|+|op~0|op~1|+|op~0|op~1|op~2|        (`op~u` is the operation on the edge from node u)
 
-Its six choices are the operations of the edges (0,1), (0,2), (1,2), (0,3), (1,3), (2,3), in that order, each its
-place in `operation_names`. The row of an architecture is its place among all 15,625 in the plain lexicographic
-order of these six numbers; the order of the official file is another one.
+Its six choices are the operations of the edges (0,1), (0,2), (1,2), (0,3), (1,3), (2,3), in that order, each its place
+in `operation_names`. The row of an architecture is its place among all 15,625 in the plain lexicographic order of these
+six numbers; the order of the official file is another one.
 
-As a graph with the operations on its vertices (the encoding of SVGe, Lukasik et al., IJCNN 2021) it has eight
-vertices: the input, the six edges of the cell in the order above, the output; an edge joins two operations
-that follow one another in the cell. The ten edges are the same for all cells, only the six types differ.
+As a graph with the operations on its vertices (the encoding of SVGe, Lukasik et al., IJCNN 2021) it has eight vertices:
+the input, the six edges of the cell in the order above, the output; an edge joins two operations that follow one
+another in the cell. The ten edges are the same for all cells, only the six types differ.
 
 FLOPs and parameters are those of the network every cell is trained in, on 32 x 32 images (CIFAR) or 16 x 16
 (ImageNet16-120):
@@ -23,9 +23,9 @@ FLOPs and parameters are those of the network every cell is trained in, on 32 x 
   (C -> 2C with stride 2, 2C -> 2C) beside 2x2 average pooling and a 1x1 convolution C -> 2C;
 * head: batch normalisation, ReLU, global average pooling, a linear layer 64 -> classes with bias.
 
-No convolution has a bias; one batch normalisation follows each but the 1x1 convolution of the residual block.
-FLOPs are multiply-adds of the convolutions and of the linear layer with its bias; normalisation, pooling,
-activations and sums are not counted. This is the convention of the benchmark's own records.
+No convolution has a bias; one batch normalisation follows each but the 1x1 convolution of the residual block. FLOPs are
+multiply-adds of the convolutions and of the linear layer with its bias; normalisation, pooling, activations and sums
+are not counted. This is the convention of the benchmark's own records.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import read_texts, require_contained, shorten, whole_choices, whole_numbers
+from latentnas.spaces._checks import read_texts, require_contained, whole_choices, whole_numbers
 
 NUM_OPERATIONS = 5
 FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
@@ -64,7 +64,8 @@ _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~
 class NasBench201Space:
     """The space of 15,625 cells. Use the instance `NASBENCH201`.
 
-    Methods other than `is_valid`, `contains` and `index` raise ValueError for graphs that are not in the space.
+    Raises:
+        ValueError: by all methods but `is_valid`, `contains` and `index`, for graphs that are not in the space.
     """
 
     name = "nasbench201"
@@ -84,7 +85,7 @@ class NasBench201Space:
         Raises:
             ValueError: one is malformed or of another space; it names the text in the list and what is wrong.
         """
-        return self.from_choices(read_texts(texts, self._read))
+        return self.from_choices(read_texts(texts, _read, "a NAS-Bench-201 architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
         """Texts of graphs."""
@@ -118,8 +119,8 @@ class NasBench201Space:
     # graphs
 
     def contains(self, batch: DagBatch) -> Tensor:
-        """Which graphs are architectures of this space, bool `[B]`: input, six operations and output, in this
-        order, with exactly the ten edges. Cells whose output is not connected to their input count too."""
+        """Which graphs are architectures of this space, bool `[B]`: input, six operations and output, in this order,
+        with exactly the ten edges. Cells whose output is not connected to their input count too."""
         count = self.num_vertices
         if batch.max_vertices < count:
             return torch.zeros(len(batch), dtype=torch.bool, device=batch.types.device)
@@ -132,8 +133,7 @@ class NasBench201Space:
         return wired & nothing_else & typed & ends & (batch.num_vertices == count)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
-        """Validity of generated graphs, bool `[B]`. All graphs of this space share one wiring, so this is
-        `contains`."""
+        """Validity of generated graphs, bool `[B]`: the same, as all graphs of this space share one wiring."""
         return self.contains(batch)
 
     def sample(self, n: int, seed: int) -> DagBatch:
@@ -160,8 +160,8 @@ class NasBench201Space:
         return rows
 
     def neighbor_rows(self, rows: ArrayLike) -> np.ndarray:
-        """Rows of the 24 cells that differ in one operation, int64 `[B, 24]`: edge by edge, on each the four
-        other operations in ascending order.
+        """Rows of the 24 cells that differ in one operation, int64 `[B, 24]`: edge by edge, on each the four other
+        operations in ascending order.
 
         Raises:
             ValueError: rows other than whole numbers 0 to 15,624.
@@ -182,10 +182,10 @@ class NasBench201Space:
     def canonical(self, batch: DagBatch) -> np.ndarray:
         """The class of each cell, int64 `[B]`, 0 to 6,465, numbered by first appearance in the order of rows.
 
-        Two cells share a class exactly when the method `to_unique_str(True)` of the benchmark's cell
-        structure writes the same expression for both: skips are replaced by what they copy, `none` and
-        whatever is applied to a node 1 that is zero become zero, and summands are sorted. The rule is not
-        complete: it keeps zeros in sums, so some cells in different classes compute the same function.
+        Two cells share a class exactly when the method `to_unique_str(True)` of the benchmark's cell structure writes
+        the same expression for both: skips are replaced by what they copy, `none` and whatever is applied to a node 1
+        that is zero become zero, and summands are sorted. The rule is not complete: it keeps zeros in sums, so some
+        cells in different classes compute the same function.
         """
         return self._classes[self.choices(batch) @ _PLACE_VALUES]
 
@@ -252,19 +252,6 @@ class NasBench201Space:
         operations = operations_of_edges(batch)
         return conv1x1 * (operations == CONV1X1).sum(1) + conv3x3 * (operations == CONV3X3).sum(1)
 
-    def _read(self, text: str) -> list[int]:
-        """The six choices of a text. Raises ValueError saying what is wrong with it."""
-        match = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
-        if not match:
-            raise ValueError(f"Not a NAS-Bench-201 architecture: {shorten(text)}. {_EXPECTED}")
-        for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
-            if operation not in self.operation_names:
-                raise ValueError(
-                    f"Not a NAS-Bench-201 architecture: the edge {u} -> {v} of {shorten(text)} has the "
-                    f"operation {operation!r}. The five are {', '.join(self.operation_names)}."
-                )
-        return [self.operation_names.index(operation) for operation in match.groups()]
-
 
 NASBENCH201 = NasBench201Space()
 
@@ -272,6 +259,17 @@ _EXPECTED = (
     "Expected six operations as in |nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
     "none~2|: after each operation ~ and the node it reads, in ascending order, without white space inside."
 )
+
+
+def _read(text: str) -> list[int]:
+    """The six choices of a text. Raises ValueError saying what is wrong with it."""
+    match, names = _TEXT.fullmatch(text.strip()), NasBench201Space.operation_names
+    if not match:
+        raise ValueError("there are not six operations")
+    for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
+        if operation not in names:
+            raise ValueError(f"edge {u} -> {v} has the operation {operation!r} (the five are {', '.join(names)})")
+    return [names.index(operation) for operation in match.groups()]
 
 
 def _choices(rows: np.ndarray) -> np.ndarray:
