@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from latentnas.graphs import DagBatch, to_networkx
-from latentnas.spaces.features import path_features, plain_features
+from latentnas.spaces.features import nasbench201_path_encoding, path_features, plain_features
 from latentnas.spaces.nasbench201 import NASBENCH201
 from model_checks import random_dags
+from pretend_device import DeviceTensor, pretended_device
 
 
 def slow_path_features(graph, num_types, num_vertices, dead_type):
@@ -54,3 +55,16 @@ def test_plain_features_name_every_type_and_edge():
     )
     expected = [[1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0]]
     assert plain_features(batch, 3).tolist() == expected
+
+
+def test_features_of_graphs_on_a_device_are_those_of_the_cpu():
+    batch = NASBENCH201.sample(20, seed=0)
+    with pretended_device() as device:
+        for make in (
+            lambda graphs: path_features(graphs, 7, dead_type=2),
+            lambda graphs: plain_features(graphs, 7),
+            nasbench201_path_encoding,
+            NASBENCH201.connected,
+        ):
+            features = make(batch.to(device))
+            assert isinstance(features, DeviceTensor) and torch.equal(features.cpu(), make(batch))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from latentnas.graphs import DagBatch, to_networkx
+from latentnas.graphs import DagBatch, equal, to_networkx
 from latentnas.interfaces import InterfaceError, check_space
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
+from pretend_device import DeviceTensor, pretended_device
 
 # spaces
 
@@ -18,6 +19,21 @@ from latentnas.spaces.nasbench201 import NASBENCH201
 @pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
 def test_spaces_keep_their_contract(space):
     check_space(space, seed=3)
+
+
+@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
+def test_spaces_read_graphs_on_a_device(space):
+    batch = space.sample(10, seed=0)
+    with pretended_device() as device:
+        moved = batch.to(device)
+        for method in (space.contains, space.is_valid, space.flops, space.params):
+            assert isinstance(method(moved), DeviceTensor) and torch.equal(method(moved).cpu(), method(batch))
+        assert space.to_strings(moved) == space.to_strings(batch)
+        assert np.array_equal(space.choices(moved), space.choices(batch))
+        for found, expected in zip(space.neighbors(moved), space.neighbors(batch), strict=True):
+            assert equal(found, expected).all()
+        if hasattr(space, "index"):
+            assert np.array_equal(space.index(moved), space.index(batch))
 
 
 class Chains:

@@ -133,7 +133,8 @@ class EnasSpace:
 
     def skips(self, batch: DagBatch) -> Tensor:
         """The 15 flags of each graph, bool `[B, 15]`, in the order of the text."""
-        return batch.adjacency[:, FLAG_SOURCES, FLAG_TARGETS]
+        sources, targets = torch.tensor([FLAG_SOURCES, FLAG_TARGETS], device=batch.types.device)
+        return batch.adjacency[:, sources, targets]
 
     # graphs
 

@@ -71,8 +71,9 @@ def nasbench201_path_encoding(batch: DagBatch) -> Tensor:
     operations = operations_of_edges(batch)
     blocks = []
     for path in PATHS:
-        sequence = sum(operations[:, edge] * NUM_OPERATIONS**place for place, edge in enumerate(reversed(path)))
-        present = (operations[:, path] != NONE).all(1)
+        on_path = [operations[:, edge] for edge in path]
+        sequence = sum(number * NUM_OPERATIONS**place for place, number in enumerate(reversed(on_path)))
+        present = (torch.stack(on_path) != NONE).all(0)
         features = torch.arange(NUM_OPERATIONS ** len(path), device=operations.device)
         blocks.append((features == sequence[:, None]) & present[:, None])
     return torch.cat(blocks, dim=1)

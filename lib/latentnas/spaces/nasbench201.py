@@ -176,8 +176,8 @@ class NasBench201Space:
 
     def connected(self, batch: DagBatch) -> Tensor:
         """Whether a path of operations other than `none` leads from input to output, bool `[B]`."""
-        present = operations_of_edges(batch) != NONE
-        return torch.stack([present[:, path].all(1) for path in PATHS]).any(0)
+        present = operations_of_edges(batch).t() != NONE
+        return torch.stack([torch.stack([present[edge] for edge in path]).all(0) for path in PATHS]).any(0)
 
     def canonical(self, batch: DagBatch) -> np.ndarray:
         """The class of each cell, int64 `[B]`, 0 to 6,465, numbered by first appearance in the order of rows.
