@@ -1,5 +1,7 @@
 """The GCN encoder against a plain reference and what it cannot see; test_dagnn.py tests its decoder."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -21,18 +23,33 @@ def make_model(config=SMALL):
 
 
 def encode_reference(model, batch, i):
-    """mu and logvar of graph i: each vertex from itself and its predecessors, by roots of in-degree + 1."""
-    count, like = int(batch.num_vertices[i]), model.encoder.mu.weight
-    near = [[u for u in range(v) if batch.adjacency[i, u, v]] + [v] for v in range(count)]
-    states = [one_hot(int(t), model.config.num_types, like) for t in batch.types[i, :count]]
+    """mu and logvar of graph i: each vertex from itself and its predecessors, and a sum over vertices.
+
+    By default every vertex counts by the root of its in-degree + 1. In D-VAE's code a predecessor counts by that of
+    its out-degree + 1, and the first and the last vertex are not summed.
+    """
+    size, like = int(batch.num_vertices[i]), model.encoder.mu.weight
+    edges = batch.adjacency[i, :size, :size].tolist()
+    indegree = [sum(edges[u][v] for u in range(size)) for v in range(size)]
+    outdegree = [sum(edges[v]) for v in range(size)]
+    sent = outdegree if model.config.released else indegree
+    states = [one_hot(int(t), model.config.num_types, like) for t in batch.types[i, :size]]
     for level in model.encoder.levels:
-        sums = [sum(states[u] / (len(near[u]) * len(near[v])) ** 0.5 for u in near[v]) for v in range(count)]
+        sums = []
+        for v in range(size):
+            total = states[v] / (indegree[v] + 1)
+            for u in range(v):
+                if edges[u][v]:
+                    total = total + states[u] / ((sent[u] + 1) * (indegree[v] + 1)) ** 0.5
+            sums.append(total)
         states = [torch.relu(level.lin.weight @ x + level.bias) for x in sums]
-    return linear(model.encoder.mu, sum(states)), linear(model.encoder.logvar, sum(states))
+    summed = sum(states[1:-1] if model.config.released else states, torch.zeros_like(like[0]))
+    return linear(model.encoder.mu, summed), linear(model.encoder.logvar, summed)
 
 
-def test_loss_and_gradients_are_those_of_the_reference():
-    model, batch = make_model(), random_dags(6)
+@pytest.mark.parametrize("released", [False, True])
+def test_loss_and_gradients_are_those_of_the_reference(released):
+    model, batch = make_model(replace(SMALL, released=released)), random_dags(6)
     expected = 0.0
     for i in range(6):
         mu, logvar = encode_reference(model, batch, i)
@@ -40,6 +57,12 @@ def test_loss_and_gradients_are_those_of_the_reference():
         kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
         expected = expected + (vertices + edges + model.config.beta * kl) / 6
     assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance=1e-5)
+
+
+def test_the_two_rules_differ_where_degrees_or_the_ends_do():
+    batch = random_dags(6)
+    ours, released = make_model(), make_model(replace(SMALL, released=True))
+    assert (ours.encode(batch)[0] - released.encode(batch)[0]).abs().amax(dim=1).min() > 1e-3
 
 
 def test_the_code_of_a_graph_is_its_own_and_blind_to_its_numbering():

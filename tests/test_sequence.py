@@ -1,4 +1,4 @@
-"""S-VAE and GraphRNN against a plain reference that reads and writes one row, and one edge, at a time."""
+"""S-VAE and GraphRNN, ours and D-VAE's, against plain references that read and write one row, one edge at a time."""
 
 from dataclasses import replace
 
@@ -69,6 +69,99 @@ def test_loss_and_gradients_are_those_of_the_reference(model_class, dtype, toler
     model, batch = make_model(model_class).to(dtype), random_dags(8)
     expected = sum(reference(model, batch, i) for i in range(8)) / 8
     assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance)
+
+
+def released_decisions(model, z, rows):
+    """Logits of types [N-1, T] and of edges [N-1, N-1] of vertices 1 to N-1 in D-VAE's code, given their rows."""
+    start = torch.relu(linear(model.initial, z))
+    state, before = (torch.zeros_like(start), start) if type(model) is SVAE else (start, torch.zeros_like(rows[0]))
+    types, edges = [], []
+    for row in rows:
+        state = gru(model.writer, before, state)
+        types.append(two_layers(model.type_head, state))
+        if type(model) is SVAE:  # the same input at every step
+            edges.append(two_layers(model.edges.head, state))
+            continue
+        hidden, decision, logits = state, torch.zeros_like(z[:1]), []
+        for u in range(model.config.num_vertices - 1):
+            hidden = gru(model.edges.cell, decision, hidden)
+            logits.append(two_layers(model.edges.head, hidden)[0])
+            decision = row[model.config.num_types + u][None]
+        edges.append(torch.stack(logits))
+        before = row
+    return torch.stack(types), torch.stack(edges)
+
+
+def released_rows(model, batch, i):
+    """Rows of vertices 1 to N-1; past the end of the graph the input type without edges."""
+    config, size = model.config, int(batch.num_vertices[i])
+    rows = torch.zeros(config.num_vertices - 1, config.num_types + config.num_vertices - 1, dtype=model.mu.weight.dtype)
+    for v in range(1, config.num_vertices):
+        rows[v - 1, int(batch.types[i, v]) if v < size else config.input_type] = 1
+        for u in range(v):
+            rows[v - 1, config.num_types + u] = float(batch.adjacency[i, u, v])
+    return rows
+
+
+@both
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-8)])
+def test_released_loss_and_gradients_are_those_of_d_vaes_code(model_class, dtype, tolerance):
+    """Every position and every pair of vertices counts, padding and edges that cannot be included."""
+    model, batch = make_model(model_class, replace(SMALL, released=True)).to(dtype), random_dags(8)
+    expected = 0.0
+    for i in range(8):
+        rows = released_rows(model, batch, i)
+        state = torch.zeros(model.config.hidden, dtype=dtype)
+        for row in rows:
+            state = gru(model.reader, row, state)
+        mu, logvar = (linear(layer, state) for layer in (model.mu, model.logvar))
+        types, edges = released_decisions(model, mu, rows)
+        loss = F.cross_entropy(types, rows[:, : model.config.num_types].argmax(dim=1), reduction="sum")
+        bits = rows[:, model.config.num_types :]
+        loss = loss - (bits * F.logsigmoid(edges) + (1 - bits) * F.logsigmoid(-edges)).sum()
+        loss = loss + model.config.beta * -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+        expected = expected + loss / 8
+    assert_same_gradients(model, model.loss(batch)["total"], expected, tolerance)
+
+
+@both
+def test_released_decodes_are_drawn_by_the_decisions_of_the_loss_and_closed(model_class):
+    """Shares of sampled graphs; the output's edges and the type of the last vertex are not decided."""
+    model = make_model(model_class, replace(SMALL, num_vertices=4, released=True))
+    z = 2 * torch.randn(2, 6, generator=torch.Generator().manual_seed(5))
+    graphs, source, count = model.sample_decodes(z, 50_000, torch.Generator().manual_seed(0))
+    assert count[source == 0].sum() == count[source == 1].sum() == 50_000 and len(graphs) > 100
+    with torch.no_grad():
+        for i in range(len(graphs)):
+            size, rows = int(graphs.num_vertices[i]), released_rows(model, graphs, i)
+            types, edges = released_decisions(model, z[source[i]], rows)
+            log_probability = 0.0
+            for v in range(1, size):
+                if v < 3:
+                    log_probability += F.log_softmax(types[v - 1], dim=0)[graphs.types[i, v]]
+                for u in range(v if v < size - 1 else 0):
+                    log_probability += F.logsigmoid(edges[v - 1, u] * (1 if graphs.adjacency[i, u, v] else -1))
+            probability, share = float(torch.as_tensor(log_probability).exp()), float(count[i]) / 50_000
+            assert abs(share - probability) < 5 * (probability / 50_000) ** 0.5 + 1e-3
+            assert graphs.types[i, size - 1] == SMALL.output_type
+            loose = ~graphs.adjacency[i, :size, : size - 1].any(dim=1)
+            assert torch.equal(graphs.adjacency[i, : size - 1, size - 1], loose[:-1])
+
+
+@both
+def test_a_released_model_is_another_and_its_greedy_decode_follows_its_decisions(model_class):
+    model = with_strong_weights(make_model(model_class, replace(SMALL, released=True)))
+    z = 3 * torch.randn(30, 6, generator=torch.Generator().manual_seed(2))
+    graphs = model.decode(z)
+    assert len(set(graphs.keys())) > 5
+    with torch.no_grad():
+        for i, size in enumerate(graphs.num_vertices.tolist()):
+            types, edges = released_decisions(model, z[i], released_rows(model, graphs, i))
+            for v in range(1, size - 1):
+                assert int(types[v - 1].argmax()) == graphs.types[i, v]
+                assert (edges[v - 1, :v] > 0).tolist() == graphs.adjacency[i, :v, v].tolist()
+    with pytest.raises(RuntimeError):
+        make_model(model_class).load_state_dict(model.state_dict())
 
 
 @both
