@@ -1,13 +1,22 @@
 """The contracts: every member of the library keeps them, and a class that does not is told what is wrong."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+from latentnas import evaluate, train
 from latentnas.graphs import DagBatch, equal, to_networkx
-from latentnas.interfaces import InterfaceError, check_space
+from latentnas.interfaces import GraphVAE, InterfaceError, check_model, check_space
+from latentnas.models.base import kl_divergence, reparameterize
+from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.models.family import FAMILY, configure
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -141,3 +150,120 @@ def test_a_space_that_breaks_the_contract_is_told_where(space, message):
     with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
         check_space(space)
     assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+# models
+
+PERCENT, COMPLEXITY = torch.linspace(70, 90, 12), torch.linspace(0, 1, 12)
+
+
+@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
+@pytest.mark.parametrize("name", FAMILY)
+def test_models_of_the_family_keep_their_contract(name, space):
+    torch.manual_seed(0)
+    model_class, config = configure(name, space, hidden=16, svge_hidden=16, latent=8)
+    check_model(model_class(config), space.sample(12, seed=0))
+
+
+@pytest.mark.parametrize("predictors", ["paper", "released", "convex"])
+def test_ngae_keeps_its_contract(predictors):
+    model = NGAE(NGAEConfig(hidden=16, latent=8, predictors=predictors))
+    check_model(model, ENAS.sample(12, seed=0), performance=PERCENT, complexity=COMPLEXITY)
+
+
+def test_other_models_with_labels_keep_their_contract():
+    svge = SVGe(SVGeConfig(hidden=16, latent=8, predictor=True))
+    check_model(svge, ENAS.sample(12, seed=0), performance=PERCENT)
+    for space in (NASBENCH101, NASBENCH201):
+        crlso = CRLSO(CRLSOConfig(space=space.name, hidden=16, latent=8, convex_hidden=8))
+        check_model(crlso, space.sample(12, seed=0), performance=PERCENT)
+
+
+@dataclass(frozen=True)
+class BagConfig:
+    """Of the space of chains."""
+
+    num_vertices: int = 5
+    num_types: int = 4
+    latent: int = 3
+
+
+class Bag(GraphVAE):
+    """Reads how many vertices of each type there are and writes a chain: a model as small as one can be."""
+
+    def __init__(self, config=BagConfig()):
+        super().__init__()
+        self.config = config
+        self.posterior = nn.Linear(config.num_types, 2 * config.latent)
+        self.types = nn.Linear(config.latent, config.num_vertices * config.num_types)
+
+    def encode(self, batch):
+        return self.posterior(batch.one_hot(self.config.num_types).float().sum(1)).chunk(2, dim=1)
+
+    def logits(self, z):
+        return self.types(z).unflatten(1, (self.config.num_vertices, -1))
+
+    def decode(self, z):
+        types = self.logits(z).argmax(2)
+        adjacency = torch.eye(types.shape[1]).roll(1, 1).triu(1).bool().repeat(len(z), 1, 1)
+        return DagBatch(types, adjacency, torch.full((len(z),), types.shape[1]))
+
+    def sample_decodes(self, z, trials, generator):
+        rows = torch.arange(len(z))
+        return self.decode(z), rows, torch.full_like(rows, trials)
+
+    def loss(self, batch, generator=None):
+        mu, logvar = self.encode(batch)
+        logits = self.logits(reparameterize(mu, logvar, 0.01, generator))
+        types = batch.pad_to(self.config.num_vertices).types
+        terms = {"types": F.cross_entropy(logits.flatten(0, 1), types.flatten(), ignore_index=-1)}
+        return {"total": terms["types"] + 0.005 * kl_divergence(mu, logvar).mean()} | terms
+
+
+def test_a_model_of_ones_own_keeps_the_contract_trains_and_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
+    check_model(Bag(), ONCE.enumerate())
+    batch = ONCE.enumerate()[8:]
+    config = train.TrainConfig(epochs=300, batch_size=6, learning_rate=0.05, precision="fp32")
+    run = train.train_model("bag", Bag, BagConfig(), batch, {}, config)
+    assert run.history["total"].iloc[-1] < run.history["total"].iloc[0] / 2
+    assert set(evaluate.prior_quality(run.model, ONCE, batch, points=5).values()) <= {*np.linspace(0, 100, 51)}
+
+
+def worse(**members):
+    """The model with some members replaced."""
+    return type("Mine", (Bag,), members)
+
+
+def misshapen(self, batch):
+    return Bag.encode(self, batch)[0][:, :2], Bag.encode(self, batch)[1]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (type("Mine", (nn.Module,), {})(), "it is no GraphVAE. Derive it from latentnas.interfaces.GraphVAE"),
+        (type("Mine", (GraphVAE,), {})(), "config.num_vertices is missing"),
+        (worse(decode=GraphVAE.decode)(), "it lacks decode. Write it: «The graph of each point"),
+        (worse(loss=GraphVAE.loss)(), "it lacks loss. Write it: «`total`, the scalar"),
+        (worse(encode=misshapen)(), r"encode gives shapes \[\[14, 2\], \[14, 3\]\]. Return mu and logvar \[14, 3\]"),
+        (worse(encode=lambda self, b: Bag.encode(self, b)[0])(), r"encode gives shapes \[\[3\], \[3\]\]"),
+        (worse(loss=lambda self, b, generator: {"total": self.types.bias.sum() / 0})(), "no finite scalar"),
+        (worse(loss=lambda self, b, generator: {"total": torch.tensor(1.0)})(), "that can be differentiated"),
+        (worse(loss=lambda self, b, generator: self.types.bias.sum())(), "no finite scalar `total`"),
+        (worse(encode=lambda self, b: (m := self.posterior.bias[:3] + torch.rand(len(b), 1) * b.max_vertices, m))(),
+         "encode differs between two calls"),
+        (worse(encode=lambda self, b: (m := b.types.float().sum(1)[:, None] * torch.ones(3) + self.types.bias[0], m))(),
+         "encode depends on padding. Start with .*validated"),
+        (worse(loss=lambda self, b, generator: {"total": b.types.float().mean() + self.types.bias[0]})(),
+         "loss depends on padding"),
+        (worse(decode=lambda self, z: Bag.decode(self, z[1:]))(), "decode gives 13 graphs instead of a DagBatch of 14"),
+        (worse(decode=lambda self, z: Bag.decode(self, z).pad_to(6).types)(), "decode gives Tensor instead"),
+        (worse(decode=lambda self, z: Bag(BagConfig(6)).decode(z))(), "decode gives graphs of 6 vertices .*=5"),
+        (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z, n - 1, g))(), "sum to `trials`"),
+    ],
+)  # fmt: skip
+def test_a_model_that_breaks_the_contract_is_told_where(model, message):
+    with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
+        check_model(model, ONCE.enumerate())
+    assert "\n" not in str(error.value)

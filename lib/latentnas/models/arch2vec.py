@@ -5,11 +5,10 @@ Decoder: types from each vertex's code, edges from the inner products of two cod
 
     loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / N,   all three averaged, KL over the vertices
 
-`mu`, `logvar` and `z` hold the codes of a graph's vertices side by side, `[B, N * C]`; `Arch2Vec.embed`
-is their mean over the vertices, the C numbers that searches use. Vertices are rows of dense `[B, N, H]` tensors:
-every graph is padded to N, and absent vertices are part of what the model learns. Vertices of one type with the
-same neighbours have the same code, so they are always decoded as joined. Letters: B graphs, N
-vertices, T node types, H hidden, C size of a vertex's code.
+`mu`, `logvar` and `z` hold the codes of a graph's vertices side by side, `[B, N * C]`. Vertices are rows of
+dense `[B, N, H]` tensors: every graph is padded to N, and absent vertices are part of what the model learns. Vertices
+of one type with the same neighbours have the same code, so they are always decoded as joined. Letters: B graphs, N
+vertices, T node types, H hidden, C size of a vertex's code, D = N C latent.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Arch2VecConfig:
     num_vertices: int = 8  # N, the largest graph
     output_type: int = 1  # the first vertex of this type ends a decoded graph
     hidden: int = 128  # H
-    latent: int = 16  # C, of each vertex
+    code: int = 16  # C, of each vertex
     layers: int = 4  # GIN layers
     dropout: float = 0.3  # on the codes, before the decoder
     beta: float = 1.0  # weight of the KL term
@@ -48,11 +47,16 @@ class Arch2VecConfig:
             raise ValueError(
                 f"kl_reduction={self.kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}."
             )
-        if min(self.hidden, self.latent, self.layers, self.num_vertices) < 1:
+        if min(self.hidden, self.code, self.layers, self.num_vertices) < 1:
             raise ValueError(
-                f"hidden={self.hidden}, latent={self.latent}, layers={self.layers} and "
+                f"hidden={self.hidden}, code={self.code}, layers={self.layers} and "
                 f"num_vertices={self.num_vertices} must all be at least 1."
             )
+
+    @property
+    def latent(self) -> int:
+        """D = N C."""
+        return self.num_vertices * self.code
 
 
 class GINLayer(nn.Module):
@@ -83,9 +87,9 @@ class Arch2Vec(GraphVAE):
         self.config = config
         widths = [config.num_types] + [config.hidden] * config.layers
         self.gin = nn.ModuleList(GINLayer(inputs, config.hidden) for inputs in widths[:-1])
-        self.mu = nn.Linear(config.hidden, config.latent)
-        self.log_deviation = nn.Linear(config.hidden, config.latent)
-        self.types = nn.Linear(config.latent, config.num_types)
+        self.mu = nn.Linear(config.hidden, config.code)
+        self.log_deviation = nn.Linear(config.hidden, config.code)
+        self.types = nn.Linear(config.code, config.num_types)
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
@@ -95,11 +99,6 @@ class Arch2Vec(GraphVAE):
         for layer in self.gin:
             states = layer(states, neighbours)
         return self.mu(states).flatten(1), 2 * self.log_deviation(states).flatten(1)
-
-    @torch.no_grad()
-    def embed(self, batch: DagBatch) -> Tensor:
-        """What searches use: the mean of the vertices' codes, `[B, C]`."""
-        return self.encode(batch)[0].unflatten(1, (self.config.num_vertices, -1)).mean(dim=1)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
