@@ -73,11 +73,14 @@ class DeviceGenerator(torch._C.Generator):
     """`torch.Generator`, also for the pretended device."""
 
     def __new__(cls, device="cpu"):
-        generator = super().__new__(cls, "cpu")
-        generator.place = torch.device(device).type
-        return generator
+        return super().__new__(cls, "cpu")
 
-    def __init__(self, device="cpu"): ...
+    def __init__(self, device="cpu"):
+        self.place = torch.device(device)
+
+    @property
+    def device(self):
+        return self.place
 
     def manual_seed(self, seed):
         super().manual_seed(seed)
@@ -100,7 +103,7 @@ class _Calls(TorchFunctionMode):
         for generator in (leaf for leaf in leaves if isinstance(leaf, torch._C.Generator)):
             tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
             device = kwargs.get("device") or (tensors[0].device if tensors else "cpu")
-            if torch.device(device).type != getattr(generator, "place", "cpu"):
+            if torch.device(device).type != generator.device.type:
                 raise DeviceMismatch(f"{function.__name__}: the generator is not on {device}, where the result is")
         if function in (torch.tensor, torch.as_tensor) and _on_device(kwargs):
             return function(*args, **kwargs | {"device": "cpu"}).to(DEVICE)

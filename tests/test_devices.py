@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
+from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -56,6 +58,51 @@ def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkey
         for values in (mu, decoded.types, decoded.adjacency, decoded.num_vertices, sampled.types, source, count):
             assert isinstance(values, DeviceTensor)
         assert count.sum().item() == 60
+
+
+def test_a_step_waits_once_to_check_its_batch():
+    """Checking the batch waits once: of the sizes and types of all of its graphs together."""
+    for name in ("S-VAE", "GraphRNN", "arch2vec", "SVGe"):
+        model, batch, targets = build(name)
+        with pretended_device() as device:
+            model.to(device).train()
+            batch = batch.to(device)
+            WAITS.clear()
+            model.loss(batch, **targets, generator=torch.Generator(device).manual_seed(0))["total"].backward()
+            assert WAITS.total() == 1, (name, WAITS)
+
+
+def test_convex_networks_are_made_and_fitted_on_the_device():
+    z, targets = torch.randn(40, 5), torch.rand(40)
+    config = RefitConfig(epochs=2, batch_size=16)
+    made = [InputConvexNetwork(5, 8, 2, members=3, generator=torch.Generator().manual_seed(0))]
+    refit(made[0], z, targets, config, torch.Generator().manual_seed(1))
+    with pretended_device() as device:
+        made.append(InputConvexNetwork(5, 8, 2, members=3, generator=torch.Generator(device).manual_seed(0)))
+        refit(made[1], z.to(device), targets.to(device), config, torch.Generator(device).manual_seed(1))
+        torch.testing.assert_close(made[1](z.to(device)).cpu(), made[0](z))
+
+
+def test_the_gaussian_process_is_fitted_on_the_device():
+    x, y = torch.randn(60, 3), torch.rand(60)
+    for standardise in (False, True):
+        config = SparseGPConfig(inducing=10, steps=3, standardise_inputs=standardise)
+        expected = SparseGP(config).fit(x, y, progress=False)
+        with pretended_device() as device:
+            process = SparseGP(config).fit(x.to(device), y.to(device), progress=False)
+            mean, deviation = process.predict(x.to(device))
+            covariance = process.covariance(x[:3].to(device), x[3:5].to(device))
+            for values in (mean, deviation, covariance):
+                assert isinstance(values, DeviceTensor)
+            torch.testing.assert_close(mean.cpu(), expected.predict(x)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_for_larger_graphs_is_on_the_device_of_the_first():
+    model, batch, _ = build("SVGe")
+    expected = model.eval().for_graphs_of(10).encode(batch)[0]
+    with pretended_device() as device:
+        wide = model.to(device).for_graphs_of(10)
+        assert torch.equal(wide.encode(batch.to(device))[0].cpu(), expected)
 
 
 def test_the_pretended_device_refuses_what_an_accelerator_refuses():

@@ -1,6 +1,7 @@
 """What all generative models share: noise, KL, one training and one evaluation for all on all spaces."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
 from latentnas.models.base import kl_divergence, reparameterize
+from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, configure, run_name
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
@@ -90,6 +92,50 @@ def test_nothing_encodes_and_decodes_to_nothing(name):
     assert len(graphs) == len(source) == len(count) == 0
     with pytest.raises(ValueError, match="batch is empty"):
         model.loss(nothing, **{label: values[:0] for label, values in targets.items()})
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_space_says_of_which_type_the_first_vertex_is(name):
+    """Also where it is not type 0: graphs used to begin with the output then."""
+    space = SimpleNamespace(num_types=5, num_vertices=6, input_type=1, output_type=0)
+    torch.manual_seed(0)
+    model_class, config = configure(name, space, hidden=16, svge_hidden=16, latent=8)
+    model = model_class(config).eval()
+    if name == "arch2vec":  # decides the type of every vertex; there is no first one to be given
+        assert config.output_type == 0
+        return
+    graphs = model.sample_decodes(torch.randn(20, config.latent), 5, torch.Generator().manual_seed(0))[0]
+    assert (graphs.types[:, 0] == 1).all()
+    last = graphs.types[torch.arange(len(graphs)), graphs.num_vertices - 1]
+    assert (last[graphs.num_vertices < 6] == 0).all() and (graphs.num_vertices < 6).any()
+
+
+LABELLED_HEADS = {
+    "NGAE": lambda: NGAE(NGAEConfig(hidden=16, latent=8)),
+    "NGAE convex": lambda: NGAE(NGAEConfig(hidden=16, latent=8, predictors="convex")),
+    "SVGe": lambda: SVGe(SVGeConfig(hidden=16, latent=8, predictor=True)),
+    "CR-LSO": lambda: CRLSO(CRLSOConfig(hidden=16, latent=8, label_scale="standardised")),
+    "AccuracyPredictor": lambda: AccuracyPredictor(AccuracyPredictorConfig(hidden=16, label_scale="upper")),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED_HEADS)
+@pytest.mark.parametrize("accuracy", [91.3, 0.1, 0.0])
+def test_labels_without_spread_are_refused_before_training(name, accuracy):
+    """Equal ones, also where their mean is not exactly the label; models used to train on NaN or on rounding."""
+    labels = {"performance": torch.full((11,), accuracy)}
+    if name.startswith("NGAE"):
+        labels["complexity"] = torch.rand(11)
+    with pytest.raises(ValueError, match=f"11 labels, from {accuracy:g} to {accuracy:g}, have no spread") as error:
+        LABELLED_HEADS[name]().calibrate(**labels)
+    assert "\n" not in str(error.value)
+
+
+def test_a_predictor_of_pseudo_labels_says_how_far_off_it_is(tmp_path, capsys):
+    predictor = AccuracyPredictor(AccuracyPredictorConfig(hidden=16))
+    labels = {"performance": torch.linspace(70, 90, 12)}
+    train.fit(predictor, NASBENCH201.sample(12, seed=0), labels, train.TrainConfig(epochs=1), tmp_path)
+    assert "performance" in capsys.readouterr().err
 
 
 def test_the_family_is_configured_by_name():
