@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections import Counter
 
-from companion import paths, profiles
+from companion import notebooks, paths, profiles
 
 ONLY = config.get("only", [])
 OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
@@ -39,11 +39,11 @@ for job in JOBS:
         priority: WAITED_FOR[job.notebook]
         input:
             source=relative(job.source),
-            library=[relative(path) for path in profiles.library_files()],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs],
         output:
             stamp=relative(job.stamp),
         params:
             parameters=job.parameters,      # another value: another run
+            code=notebooks.code_fingerprint(job.source),    # of the modules it imports, blind to docstrings
             command=lambda wildcards, job=job: run_command(job),    # a function's braces are not wildcards
         shell: "{params.command}"

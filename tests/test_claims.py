@@ -2,17 +2,22 @@
 
 import json
 
-import pandas
+import numpy as np
+import pandas as pd
 import pytest
 
 from companion import claims, paths
-from companion.claims import Claim, Results, load_frame, load_result, load_results
+from companion.claims import Claim, Results, load_results
+from companion.notebooks import UsageError, code_cells_hash
+from toy_project import PARAMETERS, write_notebook
 
 
 @pytest.fixture(autouse=True)
 def results_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    return tmp_path
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    write_notebook(tmp_path / "notebooks/02_x.ipynb", ["from companion import claims"])
+    return tmp_path / "results"
 
 
 @pytest.mark.parametrize(
@@ -49,12 +54,42 @@ def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
         Claim(**arguments)
 
 
+def values(seed=0, profile="quick"):
+    """`globals()` of a notebook: its parameters and anything else."""
+    return {"profile": profile, "data_source": "public", "seed": seed, "other": object()}
+
+
+def test_seeds_of_any_kind_of_integer():
+    assert Claim("a.b.c", 1.0, "%", seeds=np.int64(3)).seeds == (3,)
+    assert Claim("a.b.c", 1.0, "%", seeds=np.arange(3)).seeds == (0, 1, 2)
+    assert Claim("a.b.c", 1.0, "%", seeds=range(2)).seeds == (0, 1)
+
+
+def test_every_declared_parameter_is_recorded_and_nothing_else():
+    results = Results("02_x", values(seed=4))
+    assert (results.profile, results.data_source, results.parameters) == ("quick", "public", {"seed": 4})
+    write_notebook(paths.NOTEBOOKS / "02_x.ipynb", [], PARAMETERS + "sizes: list[int] = [1]  # of models\n")
+    assert Results("02_x", values() | {"sizes": [2, 3]}).parameters == {"seed": 0, "sizes": [2, 3]}
+    with pytest.raises(UsageError, match="parameter sizes"):
+        Results("02_x", values())
+    with pytest.raises(UsageError, match=r"03_x\.ipynb"):
+        Results("03_x", values())
+
+
+def test_the_manifest_says_which_code_it_was():
+    code = json.loads(make().write().read_text())["manifest"]["code"]
+    assert code["cells"] == code_cells_hash(paths.NOTEBOOKS / "02_x.ipynb")
+    write_notebook(paths.NOTEBOOKS / "02_x.ipynb", ["from companion import claims, report"])
+    other = json.loads(make().write().read_text())["manifest"]["code"]
+    assert other["cells"] != code["cells"] and other["library"] != code["library"]
+
+
 def make(seed=0, profile="quick"):
-    results = Results("02_x", profile, "public", parameters={"seed": seed})
+    results = Results("02_x", values(seed, profile))
     results.claim(
         "ngae.enas.validity", 100 / 3 + seed, "%", paper=33.0, printed_in="Table 1", low=33, high=34, seeds=[seed]
     )
-    results.frame("table", pandas.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
+    results.frame("table", pd.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
     return results
 
 
@@ -83,7 +118,7 @@ def test_manifest_names_data_by_checksum(tmp_path):
     for number, file in enumerate(files):
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"abc"[number:])
-    results = Results("02_x", "quick", "public", parameters={}, data_files=files)
+    results = Results("02_x", values(), data_files=files)
     manifest = json.loads(results.write().read_text())["manifest"]
     assert list(manifest["data"]) == ["raw.txt", "one/table.csv", "two/table.csv"]
     assert manifest["data"]["raw.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -91,24 +126,12 @@ def test_manifest_names_data_by_checksum(tmp_path):
     assert str(tmp_path) not in json.dumps(manifest)
 
 
-def test_changed_runs_see_unchanged_upstream_results_but_never_the_reverse():
-    make().write()
-    assert load_result("02_x", "quick+00000000")["profile"] == "quick"
-    make(seed=1, profile="quick+00000000").write()
-    assert load_result("02_x", "quick+00000000")["parameters"] == {"seed": 1}
-    assert load_result("02_x", "quick")["parameters"] == {"seed": 0}
-    assert load_result("03_x", "quick") is None
-    with pytest.raises(FileNotFoundError, match="--only 02"):
-        load_frame("02_x", "missing", "quick")
-    assert list(load_frame("02_x", "table", "quick").columns) == ["x", "name"]
-
-
 def test_the_same_claim_twice_and_odd_frame_names_are_refused():
     results = make()
     with pytest.raises(ValueError, match="twice"):
         results.claim("ngae.enas.validity", 1.0, "%")
     with pytest.raises(ValueError, match="frame name"):
-        results.frame("../table", pandas.DataFrame())
+        results.frame("../table", pd.DataFrame())
 
 
 def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):

@@ -8,12 +8,18 @@ import shutil
 import subprocess
 import sys
 
-from companion import paths
+from companion import paths, profiles
 
 REPOSITORY = paths.ROOT
 MODULES = {  # that the command line and the toy notebooks need
-    "latentnas": ("__init__", "paths"),
-    "companion": ("__init__", "__main__", "claims", "cli", "paths", "profiles", "report", "runner"),
+    "latentnas": ("__init__", "code", "paths"),
+    "companion": ("__init__", "__main__", "claims", "cli", "notebooks", "paths", "profiles", "report", "runner"),
+}
+OWN_MODULES = {
+    "companion/figures/__init__.py": "",
+    "companion/figures/first.py": '"""Drawn by the first."""\n\ncolour = "blue"\n',
+    "companion/figures/second.py": "from latentnas import toy\n",
+    "latentnas/toy.py": 'def number():\n    """A number."""\n    return 1\n',
 }
 PARAMETERS = """profile: str = "quick"      # name of the run
 data_source: str = "public"
@@ -27,7 +33,7 @@ for step in range(5):
     time.sleep(0.1)"""
 FINISH = """from companion.claims import Results
 import pandas
-results = Results("{name}", profile, data_source, dict(seed=seed))
+results = Results("{name}", globals())
 results.claim("toy.space.number", random.random(), "points", seeds=[seed])
 results.frame("table", pandas.DataFrame({{"x": [random.random()]}}))
 results.write().relative_to(paths.OUTPUT)"""
@@ -58,11 +64,13 @@ def write_notebook(path, cells, parameters=PARAMETERS):
 
 
 def make_project(folder):
-    """Two notebooks, the second after the first, beside a copy of this repository's Snakefile and run_all.sh;
-    `lib` is a link.
+    """Two notebooks, the second after the first, beside a copy of what this repository runs notebooks with.
+
+    Each imports a module of its own; that of the second imports another one.
     """
     for name in ("00_first", "01_second"):
-        write_notebook(folder / "notebooks" / f"{name}.ipynb", [WORK, FINISH.format(name=name)])
+        own = f"from companion.figures import {name[3:]}"
+        write_notebook(folder / "notebooks" / f"{name}.ipynb", [own, WORK, FINISH.format(name=name)])
     (folder / "notebooks/profiles.toml").write_text(
         '[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 3\n[quick.00_first]\n'
     )
@@ -72,7 +80,15 @@ def make_project(folder):
         (folder / "lib" / package).mkdir(parents=True, exist_ok=True)
         for name in names:
             shutil.copy(REPOSITORY / "lib" / package / f"{name}.py", folder / "lib" / package)
+    (folder / "lib/companion/figures").mkdir()
+    for name, text in OWN_MODULES.items():
+        (folder / "lib" / name).write_text(text)
     return folder
+
+
+def parameter_values(notebook):
+    """What a notebook's `globals()` hold after its parameters cell."""
+    return {name: parameter.default for name, parameter in profiles.parameters_of(notebook).items()}
 
 
 def project_environment(folder):

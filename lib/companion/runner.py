@@ -1,90 +1,70 @@
-"""Run one notebook with given parameters and leave its executed copy, or a clear message about what went
-wrong.
+"""Run one notebook with given parameters and leave its executed copy, or a clear message about what went wrong.
 
-`python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the
-notebook runs, what it prints to stderr (training progress) appears live in the terminal; the executed copy
-keeps only what a reader wants: stdout, tables and figures.
+`python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the notebook runs, what
+it prints to stderr (training progress) appears live in the terminal; the executed copy keeps only what a reader wants:
+stdout, tables and figures.
 """
 
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
+from unittest import mock
 
-from companion import paths, profiles
-
-TIMES = "times.json"  # in paths.STATE: seconds that each notebook took here, for estimates
-KERNEL_NOISE = (
-    b"Kernel is running over TCP",
-    b"KeyboardInterrupt caught in kernel",
-)  # the second while papermill ends it
+from companion import notebooks, paths, profiles
+from companion.profiles import Job
 
 
 class NotebookFailed(Exception):
     """A cell raised; the message names the notebook, the cell, the exception and the saved copy."""
 
 
-def execute(source, parameters, target, failed_copy):
-    """Run the notebook `source` from the repository root and put its cleaned copy at `target`, all at once,
-    only if every cell succeeded.
+def execute(source: Path, parameters: dict, target: Path, failed_copy: Path) -> None:
+    """Run a notebook from the repository root and put its cleaned copy at `target`, only if every cell succeeded.
 
-    Otherwise the copy as far as it came is put at `failed_copy` and NotebookFailed raised.
+    Raises:
+        NotebookFailed: A cell raised, or the kernel died. The copy as far as it came is at `failed_copy`.
     """
     import papermill  # here, because the rest of this module must import quickly
     from nbclient.exceptions import DeadKernelError
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables()):
         run_copy = Path(scratch) / source.name
         try:
-            with environment(**kernel_variables()), quiet_kernel_start():
-                papermill.execute_notebook(
-                    source,
-                    run_copy,
-                    parameters=parameters,
-                    kernel_name="python3",
-                    cwd=paths.ROOT,
-                    progress_bar=False,
-                    stderr_file=LineWriter(f"    {source.stem[:2]} | "),
-                )
+            papermill.execute_notebook(
+                source,
+                run_copy,
+                parameters=parameters,
+                kernel_name="python3",
+                extra_arguments=["--log-level=CRITICAL"],  # no remarks of the kernel about its own start and end
+                cwd=paths.ROOT,
+                progress_bar=False,
+                stderr_file=LineWriter(f"    {source.stem[:2]} | "),
+            )
         except papermill.PapermillExecutionError as error:
             save_copy(run_copy, failed_copy, keep_stderr=True)
             raise NotebookFailed(
-                f"Notebook {source.stem} stopped in cell {cell_number(run_copy)} with {error.ename}: "
-                f"{error.evalue}\n"
+                f"Notebook {source.stem} stopped in cell {failed_cell(run_copy)} with {error.ename}: {error.evalue}\n"
                 f"The notebook as far as it came, with the full error, is {shown(failed_copy)}."
             ) from error
         except DeadKernelError as error:
             raise NotebookFailed(
-                f"The Python process of notebook {source.stem} died on the way, most often because memory "
-                "ran out. "
+                f"The Python process of notebook {source.stem} died on the way, most often because memory ran out. "
                 "Close other programs or choose a smaller --profile, and give the command again."
             ) from error
         save_copy(run_copy, target)
 
 
-@contextlib.contextmanager
-def environment(**variables):
-    """Set environment variables, which the kernel inherits, for the time of the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
-
-
-def kernel_variables():
-    """Environment variables of the kernel: this package first, no advice about progress-bar widgets, and glibc
-    keeps freed memory: giving the activations of every batch back and asking again costs a tenth of training.
+def kernel_variables() -> dict[str, str]:
+    """Environment variables of the kernel: this package first, no advice about progress-bar widgets, and glibc keeps
+    freed memory: giving the activations of every batch back and asking again costs a tenth of training.
     """
     warnings = [os.environ["PYTHONWARNINGS"]] if os.environ.get("PYTHONWARNINGS") else []
     return {
@@ -95,65 +75,30 @@ def kernel_variables():
     }
 
 
-def library_path():
-    """PYTHONPATH with this package first: the kernel imports the same code as this process, whatever is
-    installed.
-    """
+def library_path() -> str:
+    """PYTHONPATH with this package first: the kernel imports the same code as this process, whatever is installed."""
     library = str(Path(__file__).resolve().parents[1])
     return os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
 
 
-@contextlib.contextmanager
-def quiet_kernel_start():
-    """Pass on what processes started in the block write to stderr, less the kernel's remarks about its own
-    transport and end.
-
-    The kernel inherits this process's stderr, so its file descriptor goes through a pipe that a thread
-    filters.
-    """
-    sys.stderr.flush()
-    original = os.dup(2)
-    read_end, write_end = os.pipe()
-    os.dup2(write_end, 2)
-    os.close(write_end)
-
-    def forward():
-        with open(read_end, "rb") as lines, open(os.dup(original), "wb", buffering=0) as out:
-            for line in lines:
-                if not any(words in line for words in KERNEL_NOISE):
-                    out.write(line)
-
-    thread = threading.Thread(target=forward, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(original, 2)  # closes this process's write end; the thread ends when the kernel's is closed too
-        thread.join(timeout=2)
-        os.close(original)
-
-
 class LineWriter:
-    """A text file for papermill that prints whole lines to stderr, each behind a prefix that says which
-    notebook speaks.
-    """
+    """A text file for papermill that prints whole lines to stderr, each behind a prefix that names the notebook."""
 
-    def __init__(self, prefix):
+    def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.rest = ""
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
         for line in lines:
             if line.strip():
                 print(self.prefix + line, file=sys.stderr, flush=True)
 
-    def flush(self):
+    def flush(self) -> None:
         pass  # a part of a line waits for its end
 
 
-def save_copy(run_copy, target, keep_stderr=False):
+def save_copy(run_copy: Path, target: Path, keep_stderr: bool = False) -> None:
     """Clean the notebook file `run_copy` and rename it to `target`."""
     notebook = json.loads(run_copy.read_text(encoding="utf-8"))
     clean(notebook, keep_stderr)
@@ -162,60 +107,44 @@ def save_copy(run_copy, target, keep_stderr=False):
         temporary.write_text(text, encoding="utf-8")
 
 
-def clean(notebook, keep_stderr=False):
-    """Take out of an executed notebook, in place, what belongs to one machine or one moment: times, folders,
-    progress lines.
-    """
+def clean(notebook: dict, keep_stderr: bool = False) -> None:
+    """Take out of an executed notebook, in place, what belongs to one machine or one moment."""
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"  # papermill gives a new random id to the cell it injects
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-        if cell["cell_type"] == "code" and not keep_stderr:
-            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
-        for output in cell.get("outputs", []):
-            for part in (output, output.get("data", {})):
-                for key, value in part.items():
-                    if key.startswith("image/"):
-                        continue  # base64 may spell the name of a folder by chance
-                    if isinstance(value, str) or (
-                        isinstance(value, list) and all(isinstance(line, str) for line in value)
-                    ):
-                        part[key] = without_folders(value)
+        outputs = cell.get("outputs", [])
+        outputs[:] = [output for output in outputs if keep_stderr or output.get("name") != "stderr"]
+        for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
+            for key, value in part.items():
+                if not key.startswith("image/"):  # base64 may spell the name of a folder by chance
+                    part[key] = without_folders(value)
 
 
-def without_folders(text):
-    """`text` (a string or a list of lines) with folders of this machine written relative to the project or as
-    ~.
+def without_folders(text: object) -> object:
+    """A string or list of strings with folders of this machine written relative to the project or as ~; anything else
+    as it is.
     """
     if isinstance(text, list):
         return [without_folders(line) for line in text]
-    for folder, name in (
-        (paths.OUTPUT, "."),
-        (paths.ROOT, "."),
-        (Path(sys.prefix), "<python>"),
-        (Path(tempfile.gettempdir()), "<temporary>"),
-        (Path.home(), "~"),
-    ):
-        if folder != Path("/"):
-            text = text.replace(str(folder), name)
-    return text
+    if not isinstance(text, str):
+        return text
+    names = {str(Path.home()): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
+    names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
+    folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
+    return re.sub("|".join(map(re.escape, folders)), lambda found: names[found.group()], text)
 
 
-def cell_number(run_copy):
+def failed_cell(run_copy: Path) -> int | str:
     """Which code cell raised, counted as Jupyter counts, without the cell that papermill injected."""
-    code = [cell for cell in json.loads(run_copy.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
-    code = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
-    failed = [
-        number
-        for number, cell in enumerate(code, 1)
-        if any(output["output_type"] == "error" for output in cell["outputs"])
-    ]
+    code = notebooks.own_code_cells(run_copy)
+    failed = [n for n, cell in enumerate(code, 1) if any(out["output_type"] == "error" for out in cell["outputs"])]
     return failed[0] if failed else "?"
 
 
-def shown(path):
+def shown(path: Path) -> Path:
     """A path as printed to people: relative to the project where it lies inside."""
     return path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
 
@@ -223,55 +152,47 @@ def shown(path):
 # ---------------------------------------------------------------- one job of a plan
 
 
-def run_job(job):
-    """Run a `profiles.Job`: executed copy and results in place, then the stamp, and the time it took for
-    later estimates.
-    """
+def run_job(job: Job) -> float:
+    """Run a job: executed copy and results in place, then the stamp. Returns the seconds it took."""
     started = time.time()
     job.stamp.unlink(missing_ok=True)
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     execute(job.source, job.parameters, job.executed, failed_copy)
-    if not job.results.exists() or job.results.stat().st_mtime < started - 2:  # file systems keep whole or half seconds
-        raise NotebookFailed(
-            f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
-            "Its last cell must call Results.write()."
-        )
+    check_results(job, started)
     failed_copy.unlink(missing_ok=True)
     seconds = time.time() - started
-    remember_time(job, seconds)
     with paths.atomic_write(job.stamp) as temporary:
         temporary.write_text(f"{seconds:.1f}\n", encoding="utf-8")
     return seconds
 
 
-def earlier_times():
-    """Seconds per '<label>/<notebook>' measured on this machine; {} if nothing usable is stored."""
-    try:
-        return json.loads((paths.STATE / TIMES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def check_results(job: Job, started: float) -> None:
+    """Raise NotebookFailed unless the run left a results file with the parameters that it was given."""
+    if not job.results.exists() or job.results.stat().st_mtime < started - 2:  # file systems keep whole or half seconds
+        raise NotebookFailed(
+            f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
+            "Its last cell must call Results.write()."
+        )
+    written = json.loads(job.results.read_text(encoding="utf-8"))
+    recorded = written["parameters"] | {name: written[name] for name in ("profile", "data_source")}
+    changed = [name for name, value in job.parameters.items() if recorded.get(name) != value]
+    if changed:
+        raise NotebookFailed(
+            f"Notebook {job.notebook} was run with {changed[0]} = {job.parameters[changed[0]]!r} but recorded "
+            f"{recorded.get(changed[0])!r}. A parameter must keep its value: use another name for what is computed."
+        )
 
 
-def remember_time(job, seconds):
-    times = earlier_times() | {f"{job.label}/{job.notebook}": round(seconds, 1)}
-    with paths.atomic_write(paths.STATE / TIMES) as temporary:
-        temporary.write_text(json.dumps(times, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def expected_seconds(label, notebook):
-    """How long the notebook took: on this machine, else where the results file comes from, else None."""
-    times = earlier_times()
+def expected_seconds(label: str, notebook: str) -> float | None:
+    """How long the last run of the notebook took, by its results file; None if there is none."""
     for known in (label, label.partition("+")[0]):
-        if f"{known}/{notebook}" in times:
-            return times[f"{known}/{notebook}"]
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return json.loads((paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8"))["manifest"][
-                "wall_seconds"
-            ]
+            text = (paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8")
+            return json.loads(text)["manifest"]["wall_seconds"]
     return None
 
 
-def in_words(seconds):
+def in_words(seconds: float) -> str:
     """'40 s', '3 min', '2 h 5 min'."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
@@ -279,44 +200,40 @@ def in_words(seconds):
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def time_left(waiting):
-    """', about 3 min left' for [(label, notebook), ...] run one after the other; '' where one of them was
-    never timed.
-    """
-    seconds = [expected_seconds(*job) for job in waiting]
-    return f", about {in_words(sum(seconds))} left" if waiting and None not in seconds else ""
+def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
+    """', about 3 min' for [(label, notebook), ...]; '' where one of them was never timed, or there are none."""
+    seconds = [expected_seconds(*job) for job in jobs]
+    return f", about {in_words(sum(seconds) / side_by_side)}" if seconds and None not in seconds else ""
 
 
-def progress(agenda):
-    """(number done, still waiting) of an agenda {'started': time, 'jobs': [[label, notebook], ...]} that the
-    command line left.
-    """
-    waiting = []
-    for label, notebook in agenda["jobs"]:
+def unfinished(agenda: dict) -> list[tuple[str, str]]:
+    """What is not done of an agenda {"started": time, "jobs": [(label, notebook), ...]} of the command line."""
+
+    def done(label: str, notebook: str) -> bool:
         stamp = profiles.stamp_path(label, notebook)
-        if not (stamp.exists() and stamp.stat().st_mtime >= agenda["started"]):
-            waiting.append((label, notebook))
-    return len(agenda["jobs"]) - len(waiting), waiting
+        return stamp.exists() and stamp.stat().st_mtime >= agenda["started"]
+
+    return [tuple(job) for job in agenda["jobs"] if not done(*job)]
 
 
-def report_progress(words):
-    """Print a line about this notebook with how many are done and the time left; without an agenda (plain
-    snakemake) the words alone.
+def report_progress(words: str) -> None:
+    """Print a line about this notebook with how many are done and the time left; without an agenda (plain snakemake)
+    the words alone.
     """
-    text = os.environ.get("LATENTNAS_AGENDA")
-    if text:
-        agenda = json.loads(text)
-        done, waiting = progress(agenda)
-        words += f" [{done} of {len(agenda['jobs'])} done{time_left(waiting)}]"
+    if "LATENTNAS_AGENDA" in os.environ:
+        agenda = json.loads(os.environ["LATENTNAS_AGENDA"])
+        waiting = unfinished(agenda)
+        left = f"{total_time(waiting)} left" if total_time(waiting) else ""
+        words += f" [{len(agenda['jobs']) - len(waiting)} of {len(agenda['jobs'])} done{left}]"
     print(words, file=sys.stderr, flush=True)
 
 
-def die_with(process_id):
-    """End this process (its kernel follows) when the process that started the run is gone: a killed run must
-    not go on writing.
+def die_with(process_id: int) -> None:
+    """End this process (its kernel follows) when the process that started the run is gone: a killed run must not go on
+    writing.
     """
 
-    def watch():
+    def watch() -> None:
         while True:
             try:
                 os.kill(process_id, 0)
@@ -327,15 +244,14 @@ def die_with(process_id):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Entry of a Snakemake job; the exit status says whether the notebook succeeded."""
-    job = profiles.Job.from_json(arguments[0])
+    job = Job.from_json(arguments[0])
     if "LATENTNAS_PARENT" in os.environ:
         die_with(int(os.environ["LATENTNAS_PARENT"]))
     try:
         report_progress(f"{job.notebook} ({job.label}): running")
-        seconds = run_job(job)
-        report_progress(f"{job.notebook} ({job.label}): done in {in_words(seconds)}")
+        report_progress(f"{job.notebook} ({job.label}): done in {in_words(run_job(job))}")
     except NotebookFailed as error:
         print(f"\n{error}\n", file=sys.stderr, flush=True)
         return 1
