@@ -434,7 +434,7 @@ def test_choices_say_the_edges_and_the_operations(cells):
     [
         ({21: 1, 23: 1}, "vertex 2 .* is of type -1"),  # no second vertex, but a third
         ({0: 0}, "no path leads from the input to the output"),
-        ({0: 2}, r"Choice 0 of nasbench101 .* from 0 to 1, not 2"),
+        ({0: 2}, r"A choice of nasbench101 .* from 0 to 1, not 2"),
         ({25: 4}, "from 0 to 3, not 4"),
     ],
 )

@@ -78,7 +78,10 @@ def test_different_cells_are_never_isomorphic():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (EXAMPLE.replace("nor_conv_1x1", "nor_conv_7x7"), r"edge 0 -> 2 has the operation 'nor_conv_7x7' \(the five are none"),
+        (
+            EXAMPLE.replace("nor_conv_1x1", "nor_conv_7x7"),
+            r"edge 0 -> 2 has the operation 'nor_conv_7x7' \(the five are none",
+        ),
         (EXAMPLE.replace("avg_pool_3x3", "input"), "edge 0 -> 1 has the operation 'input'"),
         (EXAMPLE.replace("none~1", "none~0"), "Expected six operations"),
         (EXAMPLE.replace("none~1|skip_connect~2", "skip_connect~2|none~1"), "ascending order"),
@@ -95,7 +98,9 @@ def test_different_cells_are_never_isomorphic():
 def test_malformed_and_foreign_texts_are_refused(text, message):
     with pytest.raises(ValueError, match=message) as error:
         SPACE.to_batch([EXAMPLE, text])
-    assert str(error.value).startswith("Text 2 of 2: Not a NAS-Bench-201 architecture: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith("Text 2 of 2: Not a NAS-Bench-201 architecture: ") and "\n" not in str(
+        error.value
+    )
 
 
 def test_one_text_for_a_list_is_refused():
@@ -208,7 +213,7 @@ def test_choices_are_anything_array_like(choices):
         ([[True] * 6], "type bool"),
         ([0, 1, 2, 3, 4, 1], r"shape \[6\]"),
         ([[0, 1, 2, 3, 4]], r"shape \[1, 5\]"),
-        ([EXAMPLE], "type <U"),
+        ([[EXAMPLE] * 6], "type <U"),
     ],
 )
 def test_other_choices_are_refused(choices, message):

@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 Read = TypeVar("Read")
 
 
-def whole_numbers(values: ArrayLike, what: str, limit: int) -> np.ndarray:
-    """Array-like whole numbers from 0 below `limit` as int64, in their shape.
+def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> np.ndarray:
+    """Array-like whole numbers from 0 below `limit` (one, or one for each column) as int64, in their shape.
 
     Raises:
         ValueError: one of another type or outside; the sentence begins with `what`.
     """
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
-        raise ValueError(f"{what} is a whole number from 0 to {limit - 1}, but these are of type {values.dtype}.")
-    outside = values[(values < 0) | (values >= limit)]
-    if outside.size:
-        raise ValueError(f"{what} is a whole number from 0 to {limit - 1}, not {outside[0]}.")
+        raise ValueError(f"{what} is a whole number from 0 to {np.max(limit) - 1}, but these are of type {values.dtype}.")
+    limits = np.broadcast_to(limit, values.shape)
+    outside = (values < 0) | (values >= limits)
+    if outside.any():
+        raise ValueError(f"{what} is a whole number from 0 to {limits[outside][0] - 1}, not {values[outside][0]}.")
     return values.astype(np.int64)
 
 
@@ -37,17 +38,23 @@ def whole_choices(choices: ArrayLike, limits: Sequence[int], space: str) -> np.n
     Raises:
         ValueError: they are others, or of another shape.
     """
-    choices = whole_numbers(choices, f"A choice of {space}", max(limits))
-    if choices.size == 0:
-        return choices.reshape(0, len(limits))
-    if choices.ndim != 2 or choices.shape[1] != len(limits):
+    choices = np.asarray(choices)
+    if choices.size and choices.shape[1:] != (len(limits),):
         raise ValueError(
             f"Architectures of {space} are made from choices of shape [B, {len(limits)}], but these have shape "
             f"{list(choices.shape)}."
         )
-    for row, place in np.argwhere(choices >= limits)[:1]:
-        whole_numbers(choices[row, place], f"Choice {place} of {space} (counting from 0)", limits[place])
-    return choices
+    return whole_numbers(choices.reshape(-1, len(limits)), f"A choice of {space}", limits)
+
+
+def one_change(choices: np.ndarray, limits: Sequence[int]) -> np.ndarray:
+    """All choices that differ from the given ones `[B, P]` in one place, int64 `[B, K, P]`: place by place, at each the
+    other values in ascending order."""
+    places = np.repeat(np.arange(len(limits)), np.array(limits) - 1)  # [K]
+    others = np.concatenate([np.arange(limit - 1) for limit in limits])
+    changed = np.repeat(choices[:, None], len(places), axis=1)
+    changed[:, np.arange(len(places)), places] = others + (others >= choices[:, places])
+    return changed
 
 
 def read_texts(texts: list[str], read: Callable[[str], Read], what: str, expected: str) -> list[Read]:

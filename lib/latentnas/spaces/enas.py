@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import read_texts, require_contained, whole_choices
+from latentnas.spaces._checks import one_change, read_texts, require_contained, whole_choices
 
 NUM_LAYERS = 6
 NUM_OPERATIONS = 6
@@ -69,6 +69,11 @@ def _layout(layers: int) -> tuple[list[int], list[int], list[int], list[int]]:
     return operations, flags, [u for u, _ in edges], [v for _, v in edges]
 
 
+def _limits(layers: int) -> list[int]:
+    """How many values each choice has."""
+    return [NUM_OPERATIONS if place == 0 else 2 for row in range(layers) for place in range(row + 1)]
+
+
 OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS)
 
 
@@ -76,7 +81,8 @@ class EnasSpace:
     """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`.
 
     Raises:
-        ValueError: by all methods but `is_valid`, `contains`, `skips` and `complexity`, for graphs outside the space.
+        ValueError: by `to_batch` for a malformed text, naming its place in the list, the row and the position; by all
+            methods but `is_valid`, `contains`, `skips` and `complexity` for graphs outside the space.
     """
 
     name = "enas"
@@ -92,11 +98,7 @@ class EnasSpace:
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts.
-
-        Raises:
-            ValueError: one is malformed; it names the text in the list, the row and the position.
-        """
+        """Graphs of a list of texts."""
         return self.from_choices(read_texts(texts, _read, "an ENAS architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
@@ -119,8 +121,7 @@ class EnasSpace:
             ValueError: the choices are others, or of another shape than `[B, layers * (layers + 1) / 2]`.
         """
         operations, flags, sources, targets = _layout(layers)
-        limits = [NUM_OPERATIONS if place in operations else 2 for place in range(len(operations) + len(flags))]
-        choices = torch.from_numpy(whole_choices(choices, limits, f"{self.name} with {layers} layers"))
+        choices = torch.from_numpy(whole_choices(choices, _limits(layers), f"{self.name} with {layers} layers"))
         vertices = layers + 2
         types = torch.full((len(choices), vertices), self.input_type)
         types[:, 1:-1] = choices[:, operations] + FIRST_OPERATION
@@ -179,15 +180,8 @@ class EnasSpace:
         return self.from_choices(choices, layers)
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
-        """For each graph the 45 that differ in one operation (layer by layer, in ascending order) or in one flag."""
-        current = self.choices(batch)
-        swaps = NUM_LAYERS * (NUM_OPERATIONS - 1)
-        changed = np.repeat(current[:, None], swaps + len(FLAG_COLUMNS), axis=1)  # [B, 45, 21]
-        others = np.arange(NUM_OPERATIONS - 1)
-        others = others + (others >= current[:, OPERATION_COLUMNS, None])  # [B, 6, 5]
-        changed[:, np.arange(swaps), np.repeat(OPERATION_COLUMNS, NUM_OPERATIONS - 1)] = others.reshape(-1, swaps)
-        changed[:, swaps + np.arange(len(FLAG_COLUMNS)), FLAG_COLUMNS] ^= 1
-        return [self.from_choices(choices) for choices in changed]
+        """For each graph the 45 that differ in one operation or in one flag, in the order of the text."""
+        return [self.from_choices(changed) for changed in one_change(self.choices(batch), _limits(NUM_LAYERS))]
 
     # cost
 

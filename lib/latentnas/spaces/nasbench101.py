@@ -48,8 +48,11 @@ class NasBench101Space:
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
     Methods that need all cells (`sample`, `index`, `neighbors`, `enumerate`, `cells`) list them when called for the
-    first time, which takes a minute once and 0.1 s in later sessions. Methods other than `is_valid`, `contains`,
-    `prune` and `index` raise ValueError for graphs that are not in the space.
+    first time, which takes a minute once and 0.1 s in later sessions.
+
+    Raises:
+        ValueError: by `to_batch` for a text that is no cell, naming its place in the list and what is wrong; by all
+            methods but `is_valid`, `contains`, `prune` and `index` for graphs that are not in the space.
     """
 
     name = "nasbench101"
@@ -63,11 +66,7 @@ class NasBench101Space:
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts, with seven positions each.
-
-        Raises:
-            ValueError: one is malformed or no cell; it names the text in the list and what is wrong with it.
-        """
+        """Graphs of a list of texts, with seven positions each."""
         cells = read_texts(texts, _read, _WHAT, _EXPECTED)
         types = torch.full((len(cells), MAX_VERTICES), NO_VERTEX)
         adjacency = torch.zeros(len(cells), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
@@ -91,8 +90,8 @@ class NasBench101Space:
         return texts
 
     def choices(self, batch: DagBatch) -> np.ndarray:
-        """The 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex), int64 `[B,
-        26]`."""
+        """The 21 possible edges (0 or 1) and the operations of the five inner vertices (0: no such vertex), int64
+        `[B, 26]`."""
         self._require(batch)
         batch = batch.to("cpu").pad_to(MAX_VERTICES)
         operations = (batch.types[:, INNER].numpy() - FIRST_OPERATION + 1).clip(min=0)  # no vertex, and the output: 0
@@ -304,26 +303,21 @@ def _changes(batch: DagBatch) -> tuple[Tensor, DagBatch]:
     An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and looking up do
     not depend on the order of positions.
     """
-    position = torch.arange(MAX_VERTICES)
-    last = batch.num_vertices[:, None] - 1
+    position, last = torch.arange(MAX_VERTICES), batch.num_vertices[:, None] - 1
     inner = (position > 0) & (position < last)
-
     graph, vertex = inner.nonzero().repeat_interleave(NUM_OPERATIONS - 1, dim=0).T
-    shift = torch.arange(len(graph)) % (NUM_OPERATIONS - 1) + 1
-    relabelled = batch[graph]
-    types = relabelled.types.clone()
+    types, other = batch.types[graph], torch.arange(len(graph)) % (NUM_OPERATIONS - 1) + 1
     at = torch.arange(len(graph)), vertex
-    types[at] = FIRST_OPERATION + (types[at] - FIRST_OPERATION + shift) % NUM_OPERATIONS
-    relabelled = DagBatch(types, relabelled.adjacency, relabelled.num_vertices)
+    types[at] = FIRST_OPERATION + (types[at] - FIRST_OPERATION + other) % NUM_OPERATIONS
+    relabelled = DagBatch(types, batch.adjacency[graph], batch.num_vertices[graph])
 
     reaches = batch.adjacency | torch.eye(MAX_VERTICES, dtype=torch.bool)
     for _ in range(3):  # paths of up to 2, 4, 8 edges
         reaches = (reaches.float() @ reaches.float()) > 0
     starts, ends = (position == 0) | inner, inner | (position == last)
     addable = starts[:, :, None] & ends[:, None, :] & ~reaches.transpose(1, 2)
-    graph_of_edge, u, v = (batch.adjacency | addable).nonzero().T
-    rewired = batch[graph_of_edge]
-    adjacency = rewired.adjacency.clone()
-    adjacency[torch.arange(len(u)), u, v] ^= True
-    rewired = DagBatch(rewired.types, adjacency, rewired.num_vertices)
-    return torch.cat([graph, graph_of_edge]), DagBatch.cat([relabelled, rewired])
+    owner, u, v = (batch.adjacency | addable).nonzero().T
+    adjacency = batch.adjacency[owner]
+    adjacency[torch.arange(len(owner)), u, v] ^= True
+    rewired = DagBatch(batch.types[owner], adjacency, batch.num_vertices[owner])
+    return torch.cat([graph, owner]), DagBatch.cat([relabelled, rewired])

@@ -20,7 +20,7 @@ HEX = 32  # characters of one MD5
 
 
 def official_digests(batch: DagBatch) -> np.ndarray:
-    """MD5 graph hashes as bytes, uint8 [B, 16]. Types must be 0 to 4: this is not checked."""
+    """MD5 graph hashes as bytes, uint8 `[B, 16]`. Types must be 0 to 4: this is not checked."""
     types, adjacency = batch.types.numpy(), batch.adjacency.numpy()
     digests = np.empty((len(batch), 16), dtype=np.uint8)
     for count in batch.num_vertices.unique().tolist():
@@ -30,14 +30,14 @@ def official_digests(batch: DagBatch) -> np.ndarray:
 
 
 def hexadecimal(digests: np.ndarray) -> list[str]:
-    """Digests, uint8 [B, 16], as text of 32 characters each."""
+    """Digests, uint8 `[B, 16]`, as text of 32 characters each."""
     text = digests.tobytes().hex()
     return [text[start : start + HEX] for start in range(0, len(text), HEX)]
 
 
 def _graph_digests(types: np.ndarray, adjacency: np.ndarray) -> np.ndarray:
-    """Digests [B, 16] of graphs that all have the V vertices of types [B, V]."""
-    graphs, count = types.shape
+    """Digests `[B, 16]` of graphs that all have the V vertices of types `[B, V]`."""
+    count = types.shape[1]
     degrees = np.stack([adjacency.sum(2), adjacency.sum(1)], axis=-1)  # out, in
     start = np.concatenate([degrees, LABELS[types][..., None]], axis=-1).reshape(-1, 3)
     distinct, inverse = np.unique(start, axis=0, return_inverse=True)
@@ -48,18 +48,14 @@ def _graph_digests(types: np.ndarray, adjacency: np.ndarray) -> np.ndarray:
     for _ in range(count):
         digests = _refined(digests, degrees, predecessors, successors, adjacency)
 
-    order = np.argsort(_sort_keys(digests).reshape(graphs, count), axis=1)
-    text = np.frombuffer(str(["0" * HEX] * count).encode(), dtype=np.uint8).copy()
-    text = np.tile(text, (graphs, 1))  # ['000...', '000...']
-    hexes = _hexes(digests).reshape(graphs, count, HEX)
-    for place in range(count):
-        begin = 2 + place * (HEX + 4)
-        text[:, begin : begin + HEX] = hexes[np.arange(graphs), order[:, place]]
-    return _md5(_rows_as_bytes(text))
+    texts = hexadecimal(digests)
+    return _md5([str(sorted(texts[at : at + count])).encode() for at in range(0, len(texts), count)])
 
 
-def _refined(digests, degrees, predecessors, successors, adjacency) -> np.ndarray:
-    """The digests of all vertices, [B * V, 16], after one more round."""
+def _refined(
+    digests: np.ndarray, degrees: np.ndarray, predecessors: np.ndarray, successors: np.ndarray, adjacency: np.ndarray
+) -> np.ndarray:
+    """The digests of all vertices, `[B * V, 16]`, after one more round."""
     keys, hexes = _sort_keys(digests), _hexes(digests)
     # vertices with the same predecessors, successors and own digest get the same one: compute it once
     own = keys.reshape(adjacency.shape[:2])
@@ -82,28 +78,29 @@ def _refined(digests, degrees, predecessors, successors, adjacency) -> np.ndarra
 
 
 def _neighbours(adjacency: np.ndarray) -> np.ndarray:
-    """For vertex v of graph b, at row b * V + v, its successors as such row numbers: [B * V, V], they first."""
+    """Row numbers of vertices, `[B * V, V]`: vertex v of graph b has row b * V + v, and its entry begins with its
+    successors."""
     graphs, count, _ = adjacency.shape
     order = np.argsort(~adjacency, axis=2, kind="stable") + count * np.arange(graphs)[:, None, None]
     return order.reshape(-1, count)
 
 
 def _sort_keys(digests: np.ndarray) -> np.ndarray:
-    """The first half of each digest as a number, uint64 [M]: it orders and tells apart like the whole."""
+    """The first half of each digest as a number, uint64 `[M]`: it orders and tells apart like the whole."""
     return np.ascontiguousarray(digests[:, :8]).view(">u8")[:, 0].astype(np.uint64)
 
 
 def _hexes(digests: np.ndarray) -> np.ndarray:
-    """The text of digests as ASCII codes, uint8 [M, 32]."""
+    """The text of digests as ASCII codes, uint8 `[M, 32]`."""
     return np.frombuffer(digests.tobytes().hex().encode(), dtype=np.uint8).reshape(-1, HEX)
 
 
 def _rows_as_bytes(text: np.ndarray) -> list[bytes]:
-    """Rows of ASCII codes, uint8 [M, L], as bytes."""
+    """Rows of ASCII codes, uint8 `[M, L]`, as bytes."""
     return np.ascontiguousarray(text).view(f"S{text.shape[1]}")[:, 0].tolist()
 
 
 def _md5(messages: list[bytes]) -> np.ndarray:
-    """MD5 of each message, uint8 [M, 16]."""
+    """MD5 of each message, uint8 `[M, 16]`."""
     md5 = hashlib.md5
     return np.frombuffer(b"".join([md5(m).digest() for m in messages]), dtype=np.uint8).reshape(-1, 16)

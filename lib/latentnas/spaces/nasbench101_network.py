@@ -15,7 +15,12 @@ The remainder C % k goes to the vertices numbered first, so two isomorphic cells
 benchmark's numbers are those of the numbering it trained, which `nasbench101_cells` reproduces.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from latentnas.graphs import DagBatch
 
@@ -31,21 +36,21 @@ _STEM_WEIGHTS = 3 * 9 * STEM_CHANNELS
 _HEAD_WEIGHTS = (STEM_CHANNELS << NUM_STACKS - 1) * NUM_CLASSES
 
 
-def params(batch: DagBatch) -> torch.Tensor:
-    """Trainable parameters of the whole network, int64 [B]. The graphs must be cells: this is not checked."""
+def params(batch: DagBatch) -> Tensor:
+    """Trainable parameters of the whole network, int64 `[B]`. The graphs must be cells: this is not checked."""
     fixed = _STEM_WEIGHTS + 2 * STEM_CHANNELS + _HEAD_WEIGHTS + NUM_CLASSES
     return fixed + sum(weights + 2 * normalised for weights, normalised, _ in _stacks(batch))
 
 
-def flops(batch: DagBatch) -> torch.Tensor:
-    """Multiply-adds of all convolutions and of the linear layer for one image, int64 [B]; pooling, normalisation,
+def flops(batch: DagBatch) -> Tensor:
+    """Multiply-adds of all convolutions and of the linear layer for one image, int64 `[B]`; pooling, normalisation,
     activations and sums are not counted. The graphs must be cells: this is not checked."""
     fixed = _STEM_WEIGHTS * IMAGE_SIZE**2 + _HEAD_WEIGHTS
     return fixed + sum(weights * pixels for weights, _, pixels in _stacks(batch))
 
 
-def vertex_channels(batch: DagBatch, channels: int) -> torch.Tensor:
-    """Channels of each vertex of cells with `channels` output channels, int64 [B, N]; 0 for the cell's input, whose
+def vertex_channels(batch: DagBatch, channels: int) -> Tensor:
+    """Channels of each vertex of cells with `channels` output channels, int64 `[B, N]`; 0 for the cell's input, whose
     width the cell does not choose."""
     graphs, last = torch.arange(len(batch), device=batch.types.device), batch.num_vertices - 1
     concatenated = batch.adjacency[graphs, :, last].long()  # [B, N]
@@ -60,8 +65,8 @@ def vertex_channels(batch: DagBatch, channels: int) -> torch.Tensor:
     return widths
 
 
-def _stacks(batch: DagBatch):
-    """For each stack the weights of its convolutions [B], the channels they normalise [B], and its pixels."""
+def _stacks(batch: DagBatch) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """For each stack the weights of its convolutions `[B]`, the channels they normalise `[B]`, and its pixels."""
     areas = torch.tensor(KERNEL_AREAS, device=batch.types.device)[batch.types.clamp(min=0)]
     for stack in range(NUM_STACKS):
         channels = STEM_CHANNELS << stack

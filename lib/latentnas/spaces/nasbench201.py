@@ -40,7 +40,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import read_texts, require_contained, whole_choices, whole_numbers
+from latentnas.spaces._checks import one_change, read_texts, require_contained, whole_choices, whole_numbers
 
 NUM_OPERATIONS = 5
 FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
@@ -57,6 +57,7 @@ CELLS_PER_STAGE = 5
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "ImageNet16-120": 120}
 IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "ImageNet16-120": 16}
 
+_LIMITS = [NUM_OPERATIONS] * len(CELL_EDGES)
 _PLACE_VALUES = NUM_OPERATIONS ** np.arange(5, -1, -1)  # of the six numbers, read as one number in base 5
 _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|([^|~+]*)~2\|")
 
@@ -65,7 +66,8 @@ class NasBench201Space:
     """The space of 15,625 cells. Use the instance `NASBENCH201`.
 
     Raises:
-        ValueError: by all methods but `is_valid`, `contains` and `index`, for graphs that are not in the space.
+        ValueError: by `to_batch` for a malformed or foreign text, naming its place in the list and what is wrong; by
+            all methods but `is_valid`, `contains` and `index` for graphs that are not in the space.
     """
 
     name = "nasbench201"
@@ -80,11 +82,7 @@ class NasBench201Space:
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts.
-
-        Raises:
-            ValueError: one is malformed or of another space; it names the text in the list and what is wrong.
-        """
+        """Graphs of a list of texts."""
         return self.from_choices(read_texts(texts, _read, "a NAS-Bench-201 architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
@@ -102,8 +100,7 @@ class NasBench201Space:
         Raises:
             ValueError: the choices are no whole numbers from 0 to 4 in the shape `[B, 6]`.
         """
-        limits = [NUM_OPERATIONS] * len(CELL_EDGES)
-        choices = torch.from_numpy(whole_choices(choices, limits, self.name))
+        choices = torch.from_numpy(whole_choices(choices, _LIMITS, self.name))
         types = torch.full((len(choices), self.num_vertices), self.input_type)
         types[:, 1:-1] = choices + FIRST_OPERATION
         types[:, -1] = self.output_type
@@ -143,8 +140,7 @@ class NasBench201Space:
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
         """For each graph the 24 that differ in one operation, in the order of `neighbor_rows`."""
-        rows = self.neighbor_rows(self.choices(batch) @ _PLACE_VALUES)
-        return [self.from_choices(_choices(others)) for others in rows]
+        return [self.from_choices(changed) for changed in one_change(self.choices(batch), _LIMITS)]
 
     # rows
 
@@ -166,11 +162,8 @@ class NasBench201Space:
         Raises:
             ValueError: rows other than whole numbers 0 to 15,624.
         """
-        rows = whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size).reshape(-1, 1, 1)
-        current = rows // _PLACE_VALUES[:, None] % NUM_OPERATIONS  # [B, 6, 1]
-        others = np.arange(NUM_OPERATIONS - 1)
-        others = others + (others >= current)  # [B, 6, 4]
-        return (rows + (others - current) * _PLACE_VALUES[:, None]).reshape(len(rows), 24)
+        rows = whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size)
+        return one_change(_choices(rows), _LIMITS) @ _PLACE_VALUES
 
     # what a cell computes
 
