@@ -22,7 +22,7 @@ from latentnas.checkpoint import CheckpointError
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
-from latentnas.train import TrainConfig, fit, run_directory, train_model
+from latentnas.train import TrainConfig, default_device, fit, run_directory, train_model
 from model_checks import fit_in_two_sittings
 
 MODEL = NGAEConfig(hidden=16, latent=6)
@@ -289,6 +289,47 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         TrainConfig(**{field: value})
+
+
+def test_the_environment_names_the_device(monkeypatch):
+    for name in ("cpu", "meta"):
+        monkeypatch.setenv("LATENTNAS_DEVICE", name)
+        assert default_device() == name
+    for name in ("gpu", "cuda:99"):
+        monkeypatch.setenv("LATENTNAS_DEVICE", name)
+        with pytest.raises(
+            ValueError, match=f"LATENTNAS_DEVICE='{name}' is no device that PyTorch can use here.*Set it"
+        ):
+            default_device()
+
+
+@pytest.mark.parametrize("capability, precision", [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_bf16_only_where_the_device_computes_in_it(monkeypatch, capability, precision):
+    monkeypatch.setenv("LATENTNAS_DEVICE", "cpu")
+    assert TrainConfig().precision == "bf16"
+    monkeypatch.setattr("latentnas.train.default_device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert TrainConfig().precision == precision
+    assert TrainConfig(precision="fp32").precision == "fp32"
+
+
+def test_a_training_runs_on_the_device_it_is_given(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    monkeypatch.setenv("LATENTNAS_DEVICE", "meta")  # which cannot train
+    run = train_model("ngae", NGAE, MODEL, *data, replace(TRAINING, epochs=1, keep=()), device="cpu")
+    assert next(run.model.parameters()).device.type == "cpu"
+
+
+def test_the_progress_line_says_the_loss(data, tmp_path, capsys):
+    class OneTerm(NGAE):
+        def loss(self, *arguments, **labels):
+            return {"total": super().loss(*arguments, **labels)["total"]}
+
+    torch.manual_seed(0)
+    model = OneTerm(MODEL)
+    model.calibrate(**data[1])
+    history = fit(model, *data, replace(TRAINING, epochs=2), tmp_path / "one-term")
+    assert f"one-term, epochs: 2/2  total {history['total'].iloc[-1]:.4f}  done" in capsys.readouterr().err
 
 
 def test_muon_turns_matrices_and_leaves_the_rest_to_adamw(data, tmp_path):

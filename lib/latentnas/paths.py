@@ -7,6 +7,7 @@ LATENTNAS_OUTPUT is where runs write (default: the project). The tests point it 
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
 
 
 @contextmanager
-def atomic_write(path):
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
     Readers see the old file or the new one, never a part: the rename stays within one folder. The temporary

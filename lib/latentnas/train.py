@@ -197,7 +197,7 @@ def fit(
     if len(history) == config.epochs:
         print(f"{directory.name}: loaded, {config.epochs} epochs trained before", file=sys.stderr)
         return pd.DataFrame(history)
-    progress = Progress(directory.name, config.epochs, len(history))
+    progress = Progress(f"{directory.name}, epochs", config.epochs, len(history))
     saved = time.monotonic()
     for epoch in range(len(history), config.epochs):
         started = time.monotonic()
