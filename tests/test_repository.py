@@ -7,6 +7,8 @@ import importlib.metadata
 import io
 import json
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -54,6 +56,14 @@ def test_every_pinned_package_accepts_the_pythons_that_the_readme_names(python):
 
 def pins():
     return {plain(line) for line in (paths.ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+
+
+@pytest.mark.xfail(strict=False, reason="until every file has come to rest")
+@pytest.mark.parametrize("rules", [["format", "--check"], ["check"]], ids=["format", "lint"])
+def test_every_python_file_has_one_format_and_follows_the_lint_rules(rules):
+    command = [sys.executable, "-m", "ruff", *rules, "--quiet", "lib", "tests"]
+    run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_the_package_has_one_version():
