@@ -5,7 +5,9 @@ import torch
 
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.models.ngae import NGAEConfig
-from latentnas.search.latent.bayesian import BayesianConfig, bayesian_optimisation, choose_batch, random_in_box
+from latentnas.search.base import run
+from latentnas.search.domains import SampledDomain
+from latentnas.search.latent.bayesian import BayesianConfig, BayesianSearch, RandomInBox, choose_batch
 from latentnas.spaces.enas import ENAS
 from test_dagnn import ENAS_SHAPE
 from test_gaussian_process import wave
@@ -56,28 +58,40 @@ def train():
     return mu, (mu > 0).sum(dim=1).double()
 
 
+def search(kind, model, mu, labels, seed=0, config=SMALL, objective=count_skips, budget=12):
+    domain = SampledDomain(ENAS, typical=5)
+    searcher = kind(domain, seed, model, mu, labels, config)
+    return run(searcher, domain.objective(objective), budget, config.batch)
+
+
 def test_expected_improvement_beats_random(train):
     for seed in range(2):
-        ours = bayesian_optimisation(ToyModel(), ENAS, *train, count_skips, SMALL, seed)
-        random = random_in_box(ToyModel(), ENAS, *train, count_skips, SMALL, seed)
+        ours = search(BayesianSearch, ToyModel(), *train, seed)
+        random = search(RandomInBox, ToyModel(), *train, seed)
         assert ours.value.mean() > random.value.mean() + 2
         assert ours.incumbent.iloc[-1] > random.incumbent.iloc[-1]
 
 
-def test_history_is_tidy_and_seeded(train):
-    history = bayesian_optimisation(ToyModel(), ENAS, *train, count_skips, SMALL, seed=1)
-    assert list(history) == ["round", "arch", "value", "incumbent", "decodable"]
-    assert history["round"].tolist() == [1] * 4 + [2] * 4 + [3] * 4
-    assert (history.incumbent == history.value.cummax()).all() and history.decodable.all()
-    for row in history.itertuples():
-        assert count_skips(ENAS.to_batch([row.arch])).item() == row.value
-    again = bayesian_optimisation(ToyModel(), ENAS, *train, count_skips, SMALL, seed=1)
-    assert history.equals(again)
-    assert not history.equals(bayesian_optimisation(ToyModel(), ENAS, *train, count_skips, SMALL, seed=2))
+def test_history_is_that_of_every_search_and_seeded(train):
+    history = search(BayesianSearch, ToyModel(), *train, seed=1)
+    assert list(history)[:6] == ["seed", "query", "row", "value", "incumbent", "incumbent_row"]
+    assert 4 <= len(history) <= 12 and (history.incumbent == history.value.cummax()).all()
+    assert count_skips(ENAS.to_batch(history.arch.tolist())).tolist() == history.value.tolist()
+    assert history.equals(search(BayesianSearch, ToyModel(), *train, seed=1))
+    assert not history.equals(search(BayesianSearch, ToyModel(), *train, seed=2))
+    ended = search(RandomInBox, ToyModel(), *train, budget=50)  # after its three rounds
+    assert len(ended) <= 12 and set(ended.stopped) == {"nothing new proposed"}
+
+
+def test_a_round_is_handed_out_in_pieces_and_learnt_from_as_a_whole(train):
+    whole = search(BayesianSearch, ToyModel(), *train, seed=1)
+    domain = SampledDomain(ENAS, typical=5)
+    searcher = BayesianSearch(domain, 1, ToyModel(), *train, SMALL)
+    assert run(searcher, domain.objective(count_skips), 12, batch=1).equals(whole)
 
 
 def test_the_most_common_valid_graph_is_evaluated(train):
-    history = random_in_box(ToyModel(border=0.0), ENAS, *train, count_skips, SMALL)
+    history = search(RandomInBox, ToyModel(border=0.0), *train)
     operations = {tuple(row[0] for row in eval(arch)) for arch in history.arch}
     assert operations == {(0,) * 6, (1,) * 6}  # the common one, and the next where that one is broken more often
 
@@ -91,11 +105,12 @@ def test_points_that_do_not_decode_get_the_worst_training_label(train):
 
         seen = []
 
-    history = random_in_box(Sometimes(), ENAS, *train, count_skips, SMALL)
-    broken = history[history["round"] == 2]
-    assert not broken.decodable.any() and broken.arch.isna().all() and (broken.value == train[1].min().item()).all()
-    assert (broken.incumbent == history.incumbent[3]).all()
-    assert history[history["round"] != 2].decodable.all()
+    domain = SampledDomain(ENAS, typical=5)
+    searcher = RandomInBox(domain, 0, Sometimes(), *train, SMALL)
+    history = run(searcher, domain.objective(count_skips), 12, batch=4)
+    assert len(history) == 8  # nothing decoded in the second of three rounds
+    first, second = searcher._labels[120:124], searcher._labels[124:128]
+    assert first.tolist() == history.value[:4].tolist() and (second == train[1].min()).all()
 
 
 def test_a_batch_stays_in_the_box_and_spreads():
@@ -137,17 +152,17 @@ def test_believing_is_conditioning_on_the_mean():
 def test_bad_input(train):
     mu, labels = train
     with pytest.raises(ValueError, match="of 120 labels 1 "):
-        random_in_box(ToyModel(), ENAS, mu, labels.clone().index_fill_(0, torch.tensor([5]), float("nan")), count_skips)
+        search(RandomInBox, ToyModel(), mu, labels.clone().index_fill_(0, torch.tensor([5]), float("nan")))
     with pytest.raises(ValueError, match=r"train_mu \[n, 15\]"):
-        random_in_box(ToyModel(), ENAS, mu[:, :3], labels, count_skips)
+        search(RandomInBox, ToyModel(), mu[:, :3], labels)
     with pytest.raises(ValueError, match=r"labels \[n\]"):
-        bayesian_optimisation(ToyModel(), ENAS, mu, labels[:-1], count_skips)
+        search(BayesianSearch, ToyModel(), mu, labels[:-1])
     with pytest.raises(ValueError, match="starts from labelled"):
-        random_in_box(ToyModel(), ENAS, mu[:0], labels[:0], count_skips)
-    with pytest.raises(ValueError, match="4 values that are NaN"):
-        random_in_box(ToyModel(), ENAS, mu, labels, lambda batch: torch.full((len(batch),), float("nan")), SMALL)
+        search(RandomInBox, ToyModel(), mu[:0], labels[:0])
+    with pytest.raises(ValueError, match="gives nan for row"):
+        search(RandomInBox, ToyModel(), mu, labels, objective=lambda batch: [float("nan")] * len(batch))
     with pytest.raises(RuntimeError, match="None of the 4 points"):
-        random_in_box(ToyModel(always_broken=True), ENAS, mu, labels, count_skips, SMALL)
+        search(RandomInBox, ToyModel(always_broken=True), mu, labels)
     with pytest.raises(ValueError, match="batch=0"):
         BayesianConfig(batch=0)
     with pytest.raises(ValueError, match="candidates=10"):

@@ -12,7 +12,8 @@ from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, RefitConfig
 from latentnas.models.crlso import CRLSO, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.heads import LabelScale
-from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.base import run
+from latentnas.search.domains import SampledDomain, table_domain
 from latentnas.search.latent import crlso
 from latentnas.search.latent.crlso import (
     AS_RELEASED,
@@ -28,7 +29,8 @@ from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig
 from test_crlso import CELLS
-from test_search_base import Spy, toy_domain
+from test_search_base import Spy
+from test_search_base import toy_domain as toy_table
 
 REFIT = RefitConfig(epochs=20, learning_rate=1e-2)
 SMALL = CRLSOSearchConfig(initial=8, best=4, proposals=4, refit=REFIT)
@@ -39,7 +41,7 @@ class ToySpace:
     """64 cells on a grid of three coordinates, each option its own number; remembers what it decoded."""
 
     def __init__(self, choices, latent_network=None):
-        self.codes = torch.from_numpy(choices).float()
+        self.codes, self.deviation = torch.from_numpy(choices).float(), torch.ones(choices.shape[1])
         self.decoded = []
         self.start = latent_network or InputConvexNetwork(3, generator=torch.Generator().manual_seed(0))
         self.model = torch.nn.Module()
@@ -47,7 +49,7 @@ class ToySpace:
         self.model.performance.scale = LabelScale("standardised")
         self.model.performance.scale.calibrate(torch.tensor([-16.0, -5.0]))  # of values_near, about
 
-    def rows(self, codes):
+    def graphs(self, codes):
         self.decoded.append(codes)
         return (codes.round().clamp(0, 3).long() @ torch.tensor([16, 4, 1])).numpy()
 
@@ -55,13 +57,20 @@ class ToySpace:
         return self.start
 
 
+def toy_domain(classes=True):
+    """The toy table, whose decoder writes rows instead of graphs."""
+    domain = toy_table(classes)
+    domain.rows_of = np.array
+    return domain
+
+
 def values_near(domain, target=(3, 3, 3)):
     """A concave function of the code with one largest value, at the target."""
-    return -((domain.choices - np.array(target)) ** 2).sum(axis=1).astype(float)
+    return -((domain.choices() - np.array(target)) ** 2).sum(axis=1).astype(float)
 
 
 def make(domain, seed, config=SMALL, space=None):
-    space = space or ToySpace(domain.choices)
+    space = space or ToySpace(domain.choices())
     return CRLSOSearch(domain, seed, lambda rows, values: [space], config)
 
 
@@ -84,7 +93,7 @@ def test_every_label_counts_and_none_is_bought_twice():
     spy = Spy(values_near(domain))
     history = run(make(domain, 0), spy, 25, batch=3)
     assert len(history) == 25 and spy.read == history.row.tolist() and history.row.is_unique
-    design = random_design(domain, 0)[:8]
+    design = random_design(domain, 0, 8)
     assert history.row[:8].tolist() == design.tolist()
 
 
@@ -94,7 +103,7 @@ def test_given_labels_take_the_place_of_the_random_design():
 
     def learn(rows, values):
         learnt_from.append((rows.tolist(), values.tolist()))
-        return [ToySpace(domain.choices)]
+        return [ToySpace(domain.choices())]
 
     values = values_near(domain)
     history = run(CRLSOSearch(domain, 0, learn, SMALL), domain.lookup(values), 20, initial=range(8))
@@ -130,7 +139,7 @@ class Slope(InputConvexNetwork):
 def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
     """Without noise, on a plane with known slope: every step written out."""
     domain = toy_domain(classes=False)
-    space = ToySpace(domain.choices, Slope([3.0, 4.0, 0.0]))
+    space = ToySpace(domain.choices(), Slope([3.0, 4.0, 0.0]))
     still = RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0)
     steps = {"direction": direction, "start_noise": 0.0, "step": 0.35, "max_steps": 9}
     config = CRLSOSearchConfig(initial=20, best=6, proposals=4, refit=still, **steps)
@@ -143,13 +152,13 @@ def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
     expected, taken = [], set(rows.tolist())
     for row in rows[::-1][:6]:  # the best labelled first
         for multiple in range(1, 10):
-            moved = domain.choices[row] + sign * multiple * 0.35 * np.array([0.6, 0.8, 0.0])
+            moved = domain.choices()[row] + sign * multiple * 0.35 * np.array([0.6, 0.8, 0.0])
             number = int(np.floor(moved + 0.5).clip(0, 3) @ [16, 4, 1])
             if number not in taken:
                 expected.append(number)
                 taken.add(number)
                 break
-    height = domain.choices @ [0.6, 0.8, 0.0]  # predicted accuracy
+    height = domain.choices() @ [0.6, 0.8, 0.0]  # predicted accuracy
     assert len(expected) > 4 and set(asked) <= set(expected)
     assert height[asked].tolist() == sorted(height[expected], reverse=True)[:4]
 
@@ -158,7 +167,7 @@ def test_new_networks_are_as_constrained_as_asked_for():
     domain = toy_domain(classes=False)
     for constraint, negative in (("projection", False), ("none", True)):
         search = make(domain, 0, replace(TOY_ENSEMBLE, constraint=constraint))
-        search._spaces = [ToySpace(domain.choices)] * search.config.members
+        search._spaces = [ToySpace(domain.choices())] * search.config.members
         network = search._refitted(np.arange(64), torch.from_numpy(values_near(domain)).float())
         assert any(bool((weight < 0).any()) for weight in network.hidden_weights()) == negative
 
@@ -175,7 +184,7 @@ def test_proposals_are_ranked_by_a_draw_as_wide_as_the_members_disagree():
     rows = list(range(0, 64, 3))
     for spread in (0.0, 1.0):
         search = make(domain, 5, replace(TOY_ENSEMBLE, members=2, spread=spread))
-        search._spaces = [ToySpace(domain.choices)] * 2
+        search._spaces = [ToySpace(domain.choices())] * 2
         codes = search._spaces[0].codes[rows]
         mean, deviation = codes @ (up + same) / 2, (codes @ (up - same)).abs() / 2
         noise = torch.randn(len(rows), generator=torch.Generator().manual_seed(5))
@@ -187,8 +196,8 @@ def test_each_member_climbs_in_its_own_space():
     """Two spaces with the coordinates in opposite orders, and one slope each: without noise, each start is
     climbed by both members, and every step is written out."""
     domain = toy_domain(classes=False)
-    forwards, backwards = ToySpace(domain.choices), ToySpace(domain.choices[:, ::-1].copy())
-    backwards.rows = lambda codes: forwards.rows(codes.flip(1))
+    forwards, backwards = ToySpace(domain.choices()), ToySpace(domain.choices()[:, ::-1].copy())
+    backwards.graphs = lambda codes: forwards.graphs(codes.flip(1))
     network = InputConvexNetwork(3, hidden=2, layers=1, members=2)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -206,7 +215,7 @@ def test_each_member_climbs_in_its_own_space():
         for place, row in enumerate(start):
             member = (copy + place) % 2
             for multiple in range(1, 10):
-                moved = domain.choices[row] + multiple * 0.35 * uphill[member]
+                moved = domain.choices()[row] + multiple * 0.35 * uphill[member]
                 number = int(np.floor(moved + 0.5).clip(0, 3) @ [16, 4, 1])
                 if number not in known and number not in expected:
                     expected.append(number)
@@ -226,8 +235,8 @@ def test_an_exhausted_space_ends_the_search():
 def test_a_decoder_that_says_nothing_new_ends_the_search(answer):
     """Every point decodes to no cell, or to the same known one."""
     domain = toy_domain(classes=False)
-    space = ToySpace(domain.choices)
-    space.rows = lambda codes: np.full(len(codes), answer)
+    space = ToySpace(domain.choices())
+    space.graphs = lambda codes: np.full(len(codes), answer)
     history = run(make(domain, 0, space=space), domain.lookup(values_near(domain)), 40, initial=range(8))
     assert len(history) == 8 and history.stopped.iloc[0] == "nothing new proposed"
 
@@ -236,11 +245,11 @@ def test_moves_stay_within_the_trust_radius():
     domain = toy_domain(classes=False)
     values = values_near(domain)
     for radius, inside in ((1.2, True), (1e6, False)):
-        space = ToySpace(domain.choices)
+        space = ToySpace(domain.choices())
         search = make(domain, 0, replace(SMALL, start_noise=2.0, trust_radius=radius), space)
         search.tell(np.arange(20), values[:20])
         assert len(search.ask(1))
-        start = torch.from_numpy(domain.choices[np.argsort(-values[:20], kind="stable")[:4]]).float()
+        start = torch.from_numpy(domain.choices()[np.argsort(-values[:20], kind="stable")[:4]]).float()
         moved = space.decoded[0].view(4, -1, 3) - start[:, None]
         assert bool((moved.norm(dim=2) <= 1.2 + 1e-5).all()) == inside
 
@@ -267,7 +276,7 @@ def test_codes_have_unit_deviation_and_the_network_reads_them():
         mu, _ = space.model.encode(cells[:50])
         torch.testing.assert_close(space.network()(space.codes[:50])[0], space.model.performance.network(mu)[0])
         decoded = NASBENCH201.index(space.model.decode(mu))
-    assert space.rows(space.codes[:50]).tolist() == decoded.tolist()
+    assert NASBENCH201.index(space.graphs(space.codes[:50])).tolist() == decoded.tolist()
 
 
 def test_rows_of_nasbench101_cells_are_found_after_pruning():
@@ -277,17 +286,21 @@ def test_rows_of_nasbench101_cells_are_found_after_pruning():
     adjacency[0, [0, 1, 0], [1, 3, 2]] = True
     adjacency[1, 0, 1] = True
     adjacency[2] = torch.ones(7, 7).triu(1).bool()
-    model = tiny_model("nasbench101")
-    model.decode = lambda z: DagBatch(types, adjacency, torch.tensor([4, 3, 7]))
-    rows = LatentSpace(model, torch.zeros(1, 4), torch.ones(4)).rows(torch.zeros(3, 4))
+    graphs = DagBatch(types, adjacency, torch.tensor([4, 3, 7]))
     cell = '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "conv3x3-bn-relu", "output"]}'
-    assert rows.tolist() == [NASBENCH101.index(NASBENCH101.to_batch([cell]))[0], -1, -1]
+    expected = [NASBENCH101.index(NASBENCH101.to_batch([cell]))[0], -1, -1]
+    domain = table_domain(NASBENCH101)
+    assert domain.rows_of(graphs).tolist() == expected and domain.accepts(graphs).tolist() == [True, False, False]
+    sampled = SampledDomain(NASBENCH101, typical=5)
+    rows = sampled.rows_of(graphs)
+    assert rows[0] >= 0 and rows[1:].tolist() == [-1, -1]
+    assert NASBENCH101.index(sampled.graphs(rows[:1])).tolist() == expected[:1]
 
 
 def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
     """Both trainings and the search on all of NAS-Bench-201, with an accuracy made up from the operations."""
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
-    domain = nasbench201_domain("string")
+    domain = table_domain(NASBENCH201)
     cells = NASBENCH201.enumerate()
     numbers = NASBENCH201.choices(cells)
     values = 50 + 7.0 * (numbers == 3).sum(axis=1) + 3.0 * (numbers == 2).sum(axis=1)
@@ -302,7 +315,7 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
     )
     search = lambda: CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config)
     config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
-    design = random_design(domain, 0)[:60]
+    design = random_design(domain, 0, 60)
     space = learn(design, values[design])  # what the search will load
     assert space.seconds > 0 and np.corrcoef(space.pseudo_labels, values)[0, 1] > 0.5
     history = run(search(), domain.lookup(values), 120)
@@ -344,7 +357,7 @@ def test_values_with_nan_are_refused():
 
 def test_a_latent_space_of_another_size_is_refused():
     domain = toy_domain(classes=False)
-    search = make(domain, 0, space=ToySpace(domain.choices[:50]))
+    search = make(domain, 0, space=ToySpace(domain.choices()[:50]))
     search.tell(np.arange(8), values_near(domain)[:8])
     with pytest.raises(ValueError, match="codes of 50 cells, but the domain has 64 rows"):
         search.ask(1)
@@ -352,7 +365,7 @@ def test_a_latent_space_of_another_size_is_refused():
 
 def test_as_many_spaces_as_members_or_one():
     domain = toy_domain(classes=False)
-    space = ToySpace(domain.choices)
+    space = ToySpace(domain.choices())
     search = CRLSOSearch(domain, 0, lambda *known: [space, space], TOY_ENSEMBLE)
     search.tell(np.arange(8), values_near(domain)[:8])
     with pytest.raises(ValueError, match="2 latent spaces for 10 convex networks"):
@@ -361,7 +374,7 @@ def test_as_many_spaces_as_members_or_one():
 
 def test_spaces_of_different_sizes_are_refused():
     domain = toy_domain(classes=False)
-    spaces = [ToySpace(domain.choices), ToySpace(domain.choices[:, :2])]
+    spaces = [ToySpace(domain.choices()), ToySpace(domain.choices()[:, :2])]
     search = CRLSOSearch(domain, 0, lambda *known: spaces, replace(TOY_ENSEMBLE, members=2))
     search.tell(np.arange(8), values_near(domain)[:8])
     with pytest.raises(ValueError, match="2, 3 dimensions"):

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,12 +12,17 @@ from torch import nn
 
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch, equal, to_networkx
-from latentnas.interfaces import GraphVAE, InterfaceError, check_model, check_space
+from latentnas.interfaces import GraphVAE, InterfaceError, check_model, check_searcher, check_space
 from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
+from latentnas.search.base import run
+from latentnas.search.discrete import EvolutionConfig, LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
+from latentnas.search.domains import SampledDomain, table_domain
+from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
+from latentnas.search.gaussian import GaussianConfig, GaussianSearch
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -267,3 +273,70 @@ def test_a_model_that_breaks_the_contract_is_told_where(model, message):
     with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
         check_model(model, ONCE.enumerate())
     assert "\n" not in str(error.value)
+
+
+# searchers
+
+
+SEARCHERS = [
+    RandomSearch,
+    partial(RegularisedEvolution, config=EvolutionConfig(6, 2)),
+    LocalSearch,
+    Reinforce,
+    partial(EnsembleSearch, config=EnsembleConfig(initial=6, hidden=4, steps=5)),
+    partial(GaussianSearch, config=GaussianConfig(initial=10, refit=30, iterations=3)),
+]
+
+
+@pytest.mark.parametrize("make", SEARCHERS)
+@pytest.mark.parametrize(
+    "domain", [table_domain(NASBENCH201, "class"), SampledDomain(ENAS, typical=50)], ids=["table", "sampled"]
+)
+def test_searchers_keep_their_contract(make, domain):
+    check_searcher(make, domain, queries=15)
+
+
+class Drawn:
+    """A searcher as small as one can be: rows drawn uniformly, with replacement."""
+
+    def __init__(self, domain, seed):
+        self.domain, self.seed = domain, seed
+        self.random = np.random.default_rng(seed)
+
+    def ask(self, n):
+        return np.array([self.domain.sample(self.random.integers) for _ in range(n)])
+
+    def tell(self, rows, values):
+        pass
+
+
+class Unseeded(Drawn):
+    def __init__(self, domain, seed):
+        super().__init__(domain, seed)
+        self.random = np.random.default_rng()
+
+
+class Deaf(Drawn):
+    tell = property()  # as good as none
+
+
+@pytest.mark.parametrize(
+    "domain", [table_domain(NASBENCH201), SampledDomain(ENAS, typical=5)], ids=["table", "sampled"]
+)
+def test_a_searcher_of_ones_own_is_checked_and_runs(domain):
+    check_searcher(Drawn, domain)
+    assert len(run(Drawn(domain, 0), lambda rows: np.cos(rows), 20)) == 20
+    ask = Drawn.ask
+    for name, member, problem in [
+        ("Greedy", lambda self, n: ask(self, n + 1), r"Greedy .*ask\(1\) gives int64 of shape \[2\].*at most n rows"),
+        ("Floating", lambda self, n: ask(self, n) / 2, r"ask\(1\) gives float64 of shape \[1\]"),
+        ("Outside", lambda self, n: ask(self, n) - 2**62, "ask gives row -?[0-9]+, but rows are .*Propose rows of"),
+        ("Silent", lambda self, n: ask(self, 0), "ask proposes nothing.*at least one row"),
+        ("Flat", lambda self, n: ask(self, n)[None], r"ask\(1\) gives int64 of shape \[1, 1\]"),
+    ]:
+        with pytest.raises(InterfaceError, match=problem):
+            check_searcher(type(name, (Drawn,), {"ask": member}), domain)
+    with pytest.raises(InterfaceError, match="Unseeded .*same seed ask for other rows.*default_rng"):
+        check_searcher(Unseeded, domain)
+    with pytest.raises(InterfaceError, match="Deaf .*lacks tell.*tell is «Values"):
+        check_searcher(Deaf, domain)

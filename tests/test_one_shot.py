@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas.measure.digits import Images
-from latentnas.oneshot import training
 from latentnas.oneshot.images import ImageSets, digit_images
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import (
@@ -31,8 +30,9 @@ from latentnas.oneshot.training import (
     shared_loss,
     train_supernet,
 )  # fmt: skip
-from latentnas.search.base import nasbench201_domain, run
+from latentnas.search.base import run
 from latentnas.search.discrete import RandomSearch
+from latentnas.search.domains import table_domain
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 SKELETON = SharedSkeleton(channels=2)
@@ -74,7 +74,7 @@ def failing_after(data, calls, action):
 def test_every_method_finds_a_cell_and_keeps_its_history(method, data, path):
     network, scores = SharedCells(SKELETON, 0), method in (RandomSearch, TopKEvolution)
     if scores:
-        found = scored(network, method(nasbench201_domain("string"), 0), data, SCHEDULE, 0, path, cells=60)
+        found = scored(network, method(table_domain(NASBENCH201), 0), data, SCHEDULE, 0, path, cells=60)
     else:
         found = learned(network, method(0), data, SCHEDULE, 0, path)
     columns = ["epoch", "train_loss", "row", "arch", "shared_accuracy", "visited", "seconds"]
@@ -234,20 +234,20 @@ def test_straight_through_has_the_gradient_of_the_softmax():
 
 
 def test_evolution_finds_the_best_of_a_smooth_table():
-    domain = nasbench201_domain("string")
+    domain = table_domain(NASBENCH201)
     target = np.array([3, 1, 4, 2, 0, 3])
-    values = (domain.choices == target).sum(axis=1).astype(float)
+    values = (domain.choices() == target).sum(axis=1).astype(float)
     history = run(TopKEvolution(domain, 0), domain.lookup(values), budget=1000, batch=50)
     assert history["incumbent"].iloc[-1] == 6
     assert history["incumbent"].iloc[49] < 6  # the first generation is random
 
 
 def test_children_of_evolution_come_from_the_best():
-    domain = nasbench201_domain("string")
+    domain = table_domain(NASBENCH201)
     search = TopKEvolution(domain, 0, TopKConfig(population=4, parents=2, mutation=1e-12))
     rows = NASBENCH201.index(NASBENCH201.from_choices([[0] * 6, [1] * 6, [2] * 6, [3] * 6]))
     search.tell(rows, np.array([1.0, 9.0, 2.0, 8.0]))
-    children = domain.choices[search.ask(200)]
+    children = domain.choices(search.ask(200))
     assert set(np.unique(children)) == {1, 3}
     assert all(len(set(child)) == 1 for child in children[1::2])  # hardly ever mutated: a parent
     assert any(len(set(child)) == 2 for child in children[::2])  # crossed

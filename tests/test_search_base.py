@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latentnas.benchmarks.nasbench201 as tables  # pytest would collect its test_column
+from latentnas.progress import Progress
 from latentnas.search import base
-from latentnas.search.base import Domain, nasbench101_domain, nasbench201_domain, run, run_many
+from latentnas.search.base import run, run_many
 from latentnas.search.discrete import RandomSearch, RegularisedEvolution
+from latentnas.search.domains import TableDomain, table_domain
 from latentnas.search.history import attach, curve, expected_random_search, queries_to_optimum
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -29,7 +31,12 @@ def toy_domain(classes=True):
     one_change = (choices[:, None] != choices[None]).sum(axis=2) == 1
     neighbors = np.stack([np.flatnonzero(row) for row in one_change])
     features = (choices[:, :, None] == np.arange(OPTIONS)).reshape(len(choices), -1)
-    return Domain(choices, identity, neighbors.__getitem__, features)
+    return TableDomain(choices, identity, neighbors.__getitem__, features)
+
+
+def class_of(row, classes):
+    """What the toy domain says is one architecture."""
+    return 0 if classes and row < OPTIONS**2 else row
 
 
 def toy_values(seed=0):
@@ -78,13 +85,13 @@ def test_history_equals_a_plain_reference(classes, initial, answers, budget):
 
     first = {}
     for row in range(64):
-        first.setdefault(domain.identity[row], row)
+        first.setdefault(class_of(row, classes), row)
     bought, told, best = [], [], None
     expected = []
     for row in [*initial, *(answer[0] for answer in answers)]:
         if len(bought) == min(budget, len(first)):
             break
-        known = first[domain.identity[row]]
+        known = first[class_of(row, classes)]
         told.append((row, values[known]))
         if known not in bought:
             bought.append(known)
@@ -163,7 +170,7 @@ def test_bad_searchers_and_objectives_are_refused():
     with pytest.raises(ValueError, match="64 values"):
         domain.lookup(np.zeros(63))
     with pytest.raises(ValueError, match="64 rows needs features"):
-        Domain(domain.choices, domain.identity, domain.neighbors, np.zeros((63, 2)))
+        TableDomain(domain.choices(), np.arange(64), domain.neighbors, np.zeros((63, 2)))
 
 
 # many seeds
@@ -186,10 +193,10 @@ def test_progress_says_how_long(monkeypatch, capfd):
     domain = toy_domain()
     run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(base, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(base, "Progress", partial(Progress, every=-1.0))
     run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
     lines = capfd.readouterr().err
-    assert "seed 1: query 5/5  0 s left" in lines and "1/2 seeds" in lines and "2/2 seeds  0 s left" in lines
+    assert "search, seed 1: 5/5  done" in lines and "search, seeds: 1/2" in lines and "seeds: 2/2  done" in lines
 
 
 # what is read from histories
@@ -272,25 +279,25 @@ def test_simulated_random_search_agrees_with_the_exact_one(classes):
 
 
 def test_nasbench201_domain():
-    domain = nasbench201_domain("class")
+    domain = table_domain(NASBENCH201, "class")
     assert domain.size == 15_625 and len(domain.distinct) == 6_466 and domain.counted_by == "class"
     assert np.array_equal(domain.distinct, NASBENCH201.representatives())
-    assert np.array_equal(domain.neighbors(np.array([5, 7])), NASBENCH201.neighbor_rows([5, 7]))
-    strings = nasbench201_domain("string")
+    assert np.array_equal(domain.neighbors(7), NASBENCH201.neighbor_rows([7])[0])
+    strings = table_domain(NASBENCH201, "string")
     assert len(strings.distinct) == 15_625 and strings.counted_by == "string"
     with pytest.raises(ValueError, match="identity='cell'"):
-        nasbench201_domain("cell")
+        table_domain(NASBENCH201, "cell")
 
 
 def test_nasbench101_domain():
-    domain = nasbench101_domain()
-    assert domain.size == len(domain.distinct) == NASBENCH101.size and domain.choices.shape == (NASBENCH101.size, 26)
-    codes = domain.choices @ np.append(2 ** np.arange(21), 2**21 * 4 ** np.arange(5))
+    domain = table_domain(NASBENCH101)
+    assert domain.size == len(domain.distinct) == NASBENCH101.size and domain.choices().shape == (NASBENCH101.size, 26)
+    codes = domain.choices() @ np.append(2 ** np.arange(21), 2**21 * 4 ** np.arange(5))
     assert len(np.unique(codes)) == NASBENCH101.size  # no two cells are described alike
-    small = domain.choices[NASBENCH101.index(NASBENCH101.to_batch([ONE_POOLING]))[0]]
+    small = domain.choices()[NASBENCH101.index(NASBENCH101.to_batch([ONE_POOLING]))[0]]
     assert np.flatnonzero(small[:21]).tolist() == [0, 6] and small[21:].tolist() == [3, 0, 0, 0, 0]
-    assert np.array_equal(domain.neighbors(np.array([7]))[0], NASBENCH101.neighbor_rows([7])[0])
-    history = run(RegularisedEvolution(domain, 0), domain.lookup(domain.choices.sum(axis=1)), budget=60)
+    assert np.array_equal(domain.neighbors(7), NASBENCH101.neighbor_rows([7])[0])
+    history = run(RegularisedEvolution(domain, 0), domain.lookup(domain.choices().sum(axis=1)), budget=60)
     assert history["stopped"].iloc[0] == "budget spent" and history["row"].is_unique
 
 

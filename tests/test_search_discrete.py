@@ -1,14 +1,13 @@
 """Searches without a model: each against a plain account of its own rules."""
 
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from latentnas.search.base import Domain, run, run_many
+from latentnas.search.base import run, run_many
 from latentnas.search.discrete import (
     EvolutionConfig,
     LocalSearch,
@@ -17,7 +16,10 @@ from latentnas.search.discrete import (
     Reinforce,
     ReinforceConfig,
 )
+from latentnas.search.domains import TableDomain, table_domain
+from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
 from latentnas.search.history import curve
+from latentnas.spaces.nasbench101 import NASBENCH101
 from test_search_base import toy_domain, toy_values
 
 SEARCHERS = [
@@ -51,7 +53,7 @@ def test_the_seed_fixes_the_history(make, batch):
 def test_all_find_more_than_random_search(make):
     """On the number of agreements with a hidden architecture, where every change that helps is visible."""
     domain = toy_domain(classes=False)
-    values = (domain.choices == [2, 3, 1]).sum(axis=1).astype(float)
+    values = (domain.choices() == [2, 3, 1]).sum(axis=1).astype(float)
     ours, random = (
         run_many(partial(method, domain), domain.lookup(values), 25, range(40)) for method in (make, RandomSearch)
     )
@@ -81,14 +83,14 @@ def test_evolution_mutates_the_best_of_the_youngest():
     for step in range(5, 300):
         living = asked[step - 5 : step]
         parent = max(living, key=lambda row: values[row])
-        assert asked[step] in domain.neighbors(np.array([parent]))[0]
+        assert asked[step] in domain.neighbors(parent)
         champions_died |= values[parent] < max(values[asked[:step]])
     assert champions_died
 
 
 def test_evolution_selects_by_tournament():
     """Two of four, without replacement: the best is parent with chance 1/2, then 1/3, 1/6 and 0."""
-    still = replace(toy_domain(), neighbors=lambda rows: rows[:, None])  # the child is the parent
+    still = TableDomain(toy_domain().choices(), np.arange(64), lambda rows: rows[:, None])  # the child is the parent
     searcher = RegularisedEvolution(still, 0, EvolutionConfig(4, 2))
     searcher.tell(np.array([10, 20, 30, 40]), np.array([1.0, 4.0, 2.0, 3.0]))
     parents = Counter(searcher.ask(6000).tolist())
@@ -102,7 +104,7 @@ def test_evolution_mutates_to_every_neighbor():
     searcher = RegularisedEvolution(domain, 0, EvolutionConfig(1, 1))
     searcher.tell(np.array([33]), np.array([1.0]))
     children = Counter(searcher.ask(900).tolist())
-    assert set(children) == set(domain.neighbors(np.array([33]))[0])
+    assert set(children) == set(domain.neighbors(33))
     assert min(children.values()) > 60  # 100 expected, deviation 9.4
 
 
@@ -122,7 +124,7 @@ def test_local_search_takes_the_steepest_step_and_restarts_at_optima(batch):
     visited, restarts, moves = asked[0], 0, 0
     position = 1
     while position + 10 < len(asked):
-        neighbors, around = domain.neighbors(np.array([visited]))[0], asked[position : position + 9]
+        neighbors, around = domain.neighbors(visited), asked[position : position + 9]
         assert sorted(around) == sorted(neighbors)
         best = max(around, key=lambda row: values[row])
         position += 9
@@ -138,7 +140,35 @@ def test_local_search_starts_from_the_best_of_an_initial_design():
     initial = [5, 20, 60]
     history = run(LocalSearch(domain, 0), domain.lookup(values), 13, initial=initial)
     best = max([*initial, history.row[3]], key=lambda row: values[row])
-    assert set(history.row[4:]) <= set(domain.neighbors(np.array([best]))[0])
+    assert set(history.row[4:]) <= set(domain.neighbors(best))
+
+
+# rows without neighbours
+
+
+def lonely_domain():
+    """Six rows: 0 to 2 have no neighbours, 3 has two of them, 4 and 5 have each other and one of them."""
+    neighbors = [[], [], [], [0, 1], [5, 2], [4, 0]]
+    find = lambda rows: [np.array(neighbors[row], dtype=np.int64) for row in rows]
+    return TableDomain(np.arange(6)[:, None], np.arange(6), find, np.eye(6))
+
+
+@pytest.mark.parametrize("make", [*SEARCHERS[:3], partial(EnsembleSearch, config=EnsembleConfig(initial=2, steps=5))])
+def test_rows_with_few_or_no_neighbors_do_not_end_a_search(make):
+    domain = lonely_domain()
+    for seed in range(5):
+        history = run(make(domain, seed), domain.lookup(-np.arange(6.0)), 6)  # the best have no neighbours
+        assert sorted(history.row) == [0, 1, 2, 3, 4, 5] and set(history.stopped) == {"budget spent"}
+
+
+def test_the_smallest_cell_of_nasbench101_does_not_end_a_search():
+    """It has two vertices and no neighbours, and is itself one change away from three cells."""
+    domain = table_domain(NASBENCH101)
+    [smallest] = np.flatnonzero(NASBENCH101.cells().num_vertices == 2)
+    values = np.where(np.arange(domain.size) == smallest, 1.0, 0.0)
+    for make in (partial(RegularisedEvolution, config=EvolutionConfig(1, 1)), LocalSearch):
+        history = run(make(domain, 0), domain.lookup(values), 30, initial=[smallest])
+        assert len(history) == 30 and set(history.stopped) == {"budget spent"}
 
 
 # REINFORCE
@@ -147,7 +177,7 @@ def test_local_search_starts_from_the_best_of_an_initial_design():
 def uneven_domain():
     """Two decisions, with three and two options, the rows in no particular order."""
     choices = np.array([[2, 1], [0, 0], [1, 1], [0, 1], [2, 0], [1, 0]])
-    return Domain(choices, np.arange(6), neighbors=lambda rows: rows[:, None])
+    return TableDomain(choices, np.arange(6), lambda rows: rows[:, None])
 
 
 def test_reinforce_equals_autograd_and_adam():
@@ -159,7 +189,9 @@ def test_reinforce_equals_autograd_and_adam():
     for row in np.random.default_rng(0).integers(6, size=60):
         searcher.tell(np.array([row]), values[[row]])
         average, weight = 0.8 * average + 0.2 * values[row], 0.8 * weight + 0.2
-        log_probability = sum(torch.log_softmax(logit, 0)[choice] for logit, choice in zip(logits, domain.choices[row]))
+        log_probability = sum(
+            torch.log_softmax(logit, 0)[choice] for logit, choice in zip(logits, domain.choices()[row])
+        )
         optimizer.zero_grad()
         (-(values[row] - average / weight) * log_probability).backward()
         optimizer.step()
@@ -174,7 +206,7 @@ def test_reinforce_draws_from_its_policy():
     searcher.tell(np.array([0, 1, 0, 1, 0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0]))
     policy = searcher._policy()
     drawn = Counter(searcher.ask(12_000).tolist())
-    for row, (first, second) in enumerate(domain.choices):
+    for row, (first, second) in enumerate(domain.choices()):
         chance = policy[0, first] * policy[1, second]
         assert abs(drawn[row] / 12_000 - chance) < 4 * np.sqrt(chance / 12_000)
 
@@ -182,7 +214,7 @@ def test_reinforce_draws_from_its_policy():
 def test_reinforce_needs_all_combinations():
     domain = uneven_domain()
     with pytest.raises(ValueError, match="all 6 combinations .* 5 rows"):
-        Reinforce(Domain(domain.choices[:5], np.arange(5), domain.neighbors), 0)
+        Reinforce(TableDomain(domain.choices()[:5], np.arange(5), lambda rows: rows[:, None]), 0)
 
 
 def test_configurations_are_checked():

@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from latentnas.search.base import nasbench201_domain, run, run_many
+from latentnas.search.base import run, run_many
 from latentnas.search.discrete import RandomSearch
+from latentnas.search.domains import table_domain
 from latentnas.search.ensemble import Ensemble, EnsembleConfig, EnsembleSearch
 from latentnas.search.history import queries_to_optimum
+from latentnas.spaces.features import nasbench201_path_encoding
+from latentnas.spaces.nasbench201 import NASBENCH201
 from test_search_base import toy_domain, toy_values
 
-SMALL = EnsembleConfig(initial=6, hidden=8, steps=20, parents=3, strangers=5)
+SMALL = EnsembleConfig(initial=6, hidden=8, steps=20, parents=3, random_candidates=5)
 
 
 def network(ensemble, member):
@@ -45,17 +48,18 @@ def test_members_train_as_if_each_were_alone():
     assert ensemble(new).std(dim=0).min() > 1e-4
 
 
-def test_candidates_are_unknown_neighbors_and_strangers():
+def test_candidates_are_unknown_neighbors_and_random_candidates():
     domain, values = toy_domain(), toy_values()
-    searcher = EnsembleSearch(domain, 0, replace(SMALL, strangers=1))
+    searcher = EnsembleSearch(domain, 0, replace(SMALL, random_candidates=1))
     known = np.array([20, 21, 33, 50, 3])  # 3 is one of class 0
     searcher.tell(known, values[known])
-    near = {int(domain.representative[row]) for row in domain.neighbors(np.array([21, 33])).ravel()} - {0, *known}
+    around = np.concatenate([domain.neighbors(21), domain.neighbors(33)])
+    near = set(domain.representative(around).tolist()) - {0, *known}
     for _ in range(20):
         candidates = set(searcher._candidates(np.array([21, 33])).tolist())
         assert near <= candidates and len(candidates - near) <= 1
         assert candidates <= set(domain.distinct) - {0, *known}
-    wide = EnsembleSearch(domain, 0, replace(SMALL, strangers=100))
+    wide = EnsembleSearch(domain, 0, replace(SMALL, random_candidates=100))
     wide.tell(known, values[known])
     assert set(wide._candidates(np.array([21])).tolist()) == set(domain.distinct) - {0, *known}
 
@@ -64,11 +68,11 @@ def test_without_uncertainty_the_best_predictions_are_asked_for(monkeypatch):
     """Members that agree, and no shared error: the draw is the prediction."""
     domain = toy_domain(classes=False)
     truth = toy_values()
-    lookup = {row.tobytes(): value for row, value in zip(domain.one_hot.astype(np.float32), truth)}
+    lookup = {row.tobytes(): value for row, value in zip(domain.one_hot(np.arange(64)).astype(np.float32), truth)}
     monkeypatch.setattr(Ensemble, "fit", lambda self, x, y: None)
     predict = lambda self, x: torch.tensor([[lookup[row[-12:].numpy().tobytes()] for row in x]] * 5)
     monkeypatch.setattr(Ensemble, "__call__", predict)
-    searcher = EnsembleSearch(domain, 0, replace(SMALL, shared_error=0.0, strangers=64))
+    searcher = EnsembleSearch(domain, 0, replace(SMALL, shared_error=0.0, random_candidates=64))
     first = searcher.ask(6)
     searcher.tell(first, truth[first])
     unknown = np.setdiff1d(np.arange(64), first)
@@ -106,7 +110,7 @@ def test_an_initial_design_replaces_the_random_start():
 
 def test_the_optimum_of_nasbench201_is_found(nasbench201):
     """CIFAR-100, by class; random search needs thousands of queries."""
-    domain = nasbench201_domain("class")
+    domain = table_domain(NASBENCH201, "class", nasbench201_path_encoding)
     valid = nasbench201.table["cifar100/x-valid@200"].to_numpy()
     ours = run_many(partial(EnsembleSearch, domain), domain.lookup(valid), 100, range(5), batch=5)
     assert domain.optimum(valid).tolist() == [valid.argmax()] and round(valid.max(), 2) == 73.49
@@ -116,9 +120,7 @@ def test_the_optimum_of_nasbench201_is_found(nasbench201):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="this domain has none"):
-        EnsembleSearch(replace(toy_domain(), features=None), 0)
-    for name, value in [("members", 1), ("initial", 0), ("parents", 0), ("strangers", 0), ("shared_error", -1)]:
+    for name, value in [("members", 1), ("initial", 0), ("parents", 0), ("random_candidates", 0), ("shared_error", -1)]:
         with pytest.raises(ValueError, match=f"{name}={value}"):
             EnsembleConfig(**{name: value})
     with pytest.raises(ValueError, match="learning_rate=0"):

@@ -7,7 +7,7 @@ in percent. Letters: B graphs, N vertices, T node types, D latent, P decisions.
     check_space(MySpace())
     check_benchmark(MyTable())
     check_model(MyModel(config), MySpace().sample(20, seed=0))
-    check_searcher(MySearcher, domain)        # a domain of latentnas.search.base
+    check_searcher(MySearcher, domain)        # a domain of latentnas.search.domains
 """
 
 from __future__ import annotations
@@ -112,9 +112,10 @@ class GraphVAE(nn.Module):
 
 
 class Searcher(Protocol):
-    """A search method, built from a domain (see `latentnas.search.base`) and a seed. Rows are the domain's numbers
+    """A search method, built from a domain (see `latentnas.search.domains`) and a seed. Rows are the domain's numbers
     of architectures: `domain.graphs(rows)` are their graphs."""
 
+    domain: Any
     seed: int
 
     def ask(self, n: int) -> np.ndarray:
@@ -299,8 +300,9 @@ def check_searcher(make_searcher: Callable[..., Searcher], domain: Any, queries:
             rows = np.asarray(searcher.ask(wanted))
             if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu") or len(rows) > wanted:
                 _fail(name, f"ask({wanted}) gives {rows.dtype} of shape {list(rows.shape)}", "Return at most n rows")
-            if len(rows) and not 0 <= rows.min() <= rows.max() < domain.size:
-                _fail(name, f"ask gives row {rows.max()} of {domain.size}", "Propose rows of the domain only")
+            outside = rows[~domain.contains(rows)]
+            if len(outside):
+                _fail(name, f"ask gives row {outside[0]}, but rows are {domain.extent}", "Propose rows of the domain")
             if not len(rows):
                 break
             searcher.tell(rows, np.cos(rows.astype(np.float64)))

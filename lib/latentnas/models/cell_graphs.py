@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,11 +38,8 @@ class Layout(ABC):
     edge_features: int  # 0: none
     num_logits: int  # outputs of the decoder
 
-    def validated(self, batch: DagBatch, nonempty: bool = False) -> DagBatch:
-        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space, and
-        for none at all where they must be `nonempty`."""
-        if nonempty and not len(batch):
-            raise ValueError("The batch is empty, so there is no loss to take; give it at least one cell.")
+    def validated(self, batch: DagBatch) -> DagBatch:
+        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space."""
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])
@@ -65,10 +61,6 @@ class Layout(ABC):
     @abstractmethod
     def decode(self, logits: Tensor) -> DagBatch:
         """The most likely graphs."""
-
-    def rows(self, graphs: DagBatch) -> np.ndarray:
-        """Where decoded graphs stand in the list of the space, int64 `[B]`; -1 for what is no cell."""
-        return self.space.index(graphs)
 
     @abstractmethod
     def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
@@ -112,20 +104,11 @@ class EdgeCells(Layout):
 
     def _cells(self, operations: Tensor) -> DagBatch:
         """Cells of the operations on the six edges, int64 [B, 6]."""
-        one = _first_cell(operations.device)
-        types = one.types.repeat(len(operations), 1)
-        types[:, 1:-1] = operations + FIRST_OPERATION
-        return DagBatch(types, one.adjacency.repeat(len(types), 1, 1), one.num_vertices.repeat(len(types)))
+        return NASBENCH201.from_choices(operations.cpu().numpy()).to(operations.device)
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Operation of each of the six edges, int64 [B, 6]."""
         return batch.types[:, 1 : NASBENCH201.num_vertices - 1] - FIRST_OPERATION
-
-
-@cache
-def _first_cell(device: torch.device) -> DagBatch:
-    """One cell of NAS-Bench-201, wired like all others."""
-    return NASBENCH201.from_choices([[0] * len(CELL_EDGES)]).to(device)
 
 
 @cache
@@ -179,10 +162,6 @@ class NodeCells(Layout):
         decisions, source, count = _counted(drawn)
         types, edges = decisions.split([self.num_vertices, self.pairs.shape[1]], dim=1)
         return self._graphs(types, edges > 0), source, count
-
-    def rows(self, graphs: DagBatch) -> np.ndarray:
-        """As of every layout, after what is on no path from input to output is left out."""
-        return self.space.index(self.space.prune(graphs))
 
     def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
         """Graphs of types [B, 7] and of edges by pair, bool [B, 21]."""

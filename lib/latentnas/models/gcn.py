@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import require
 from latentnas.models.dagnn import GatedMessage
 from latentnas.models.ngae import NGAE, NGAEConfig
 
@@ -35,7 +34,8 @@ class GCNConfig(NGAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("levels",))
+        if self.levels < 1:
+            raise ValueError(f"levels={self.levels} must be at least 1.")
 
 
 class GCNEncoder(nn.Module):

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Generator, Tensor, nn
 
+from latentnas.interfaces import Searcher
 from latentnas.oneshot.images import ImageSets
 from latentnas.oneshot.shared_cells import SharedCells
 from latentnas.oneshot.training import (
@@ -31,7 +32,8 @@ from latentnas.oneshot.training import (
     shared_accuracy,
     train_supernet,
 )  # fmt: skip
-from latentnas.search.base import Domain, Searcher, run
+from latentnas.search.base import run
+from latentnas.search.domains import Domain
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
 CELLS_OF_A_QUERY = 50  # asked for at a time in the search after the training
@@ -185,19 +187,18 @@ class TopKEvolution:
         self.domain, self.seed, self.config = domain, seed, config
         self._random = np.random.default_rng(seed)
         self._known: dict[int, float] = {}
-        self._row_of = {tuple(choices): row for row, choices in enumerate(domain.choices.tolist())}
 
     def ask(self, n: int) -> np.ndarray:
         missing = self.config.population - len(self._known)
         if missing > 0:
             return self._random.integers(self.domain.size, size=min(n, missing))
         best = sorted(self._known, key=self._known.get, reverse=True)[: self.config.parents]
-        parents = self.domain.choices[self._random.choice(best, size=(2, n))]  # [2, n, edges]
+        parents = self.domain.choices(self._random.choice(best, size=(2, n)))  # [2, n, edges]
         chosen = np.where(self._random.random(parents[0].shape) < 0.5, *parents)
-        drawn = self._random.integers(0, self.domain.choices.max(axis=0) + 1, size=parents[0].shape)
+        drawn = self._random.integers(0, self.domain.options, size=parents[0].shape)
         mutated = np.where(self._random.random(drawn.shape) < self.config.mutation, drawn, parents[0])
         children = np.where((np.arange(n) % 2 == 0)[:, None], chosen, mutated)
-        return np.array([self._row_of[tuple(child)] for child in children.tolist()])
+        return self.domain.from_choices(children)
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         self._known |= zip(rows.tolist(), values.tolist())

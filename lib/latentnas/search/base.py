@@ -1,9 +1,8 @@
-"""Searching a table: one loop for every method.
+"""Searching a table or a space: one loop for every method.
 
-A table search works on rows. A ``Domain`` says which rows there are, which of them are the same architecture,
-and which are one change apart; a ``Searcher`` asks for rows and is told their values; :func:`run` stands
-between the two, counts, and writes the history. Validation labels go through the loop; test labels come in
-afterwards, with :mod:`latentnas.search.history`, and are never seen by a searcher.
+A searcher asks for rows of a domain (`latentnas.search.domains`) and is told their values; `run` stands between the
+two, counts, and writes the history. Validation labels go through the loop; test labels come in afterwards, with
+`latentnas.search.history`, and are never seen by a searcher.
 
 What counts as one query: the first use of the label of an architecture, for whatever purpose (an initial
 design and training data for a predictor count). Where rows are grouped into classes of the same function, a
@@ -13,137 +12,82 @@ again for a known architecture costs nothing and tells nothing new.
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
 
-from latentnas.spaces.features import nasbench201_path_encoding
-from latentnas.spaces.nasbench101 import NASBENCH101
-from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import Searcher
+from latentnas.progress import Progress
+from latentnas.search.domains import Domain, Objective
 
 REPEATS = 1000  # answers in a row without a new architecture after which a searcher counts as stuck
-SECONDS_BETWEEN_LINES = 10.0
-
-Objective = Callable[[np.ndarray], np.ndarray]  # rows [n] -> values [n], more is better
 
 
-@dataclass(frozen=True)
-class Domain:
-    """The architectures of a table, known by their rows 0 to size - 1.
+class ModelBasedSearch:
+    """What searchers share that learn from all values they were told; they begin with random architectures."""
 
-    Args:
-        choices: int64 ``[size, P]``, the P decisions that make each architecture, numbered from 0.
-        identity: int64 ``[size]``; rows with the same number are the same architecture.
-        neighbors: rows ``[B]`` -> rows ``[B, K]`` one change away; a list of B arrays where their numbers differ.
-        features: ``[size, F]``, what a predictor sees of each row; None where no searcher needs it.
-    """
-
-    choices: np.ndarray
-    identity: np.ndarray
-    neighbors: Callable[[np.ndarray], np.ndarray]
-    features: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("choices", "features"):
-            values = getattr(self, name)
-            if values is not None and (values.ndim != 2 or len(values) != self.size):
-                raise ValueError(
-                    f"A domain of {self.size} rows needs {name} of shape [{self.size}, ...], but they have "
-                    f"shape {list(values.shape)}. Give one entry for each row, in the order of the table."
-                )
-
-    @property
-    def size(self) -> int:
-        return len(self.identity)
-
-    @cached_property
-    def representative(self) -> np.ndarray:
-        """The first row of the same architecture, int64 ``[size]``."""
-        _, first, inverse = np.unique(self.identity, return_index=True, return_inverse=True)
-        return first[inverse]
-
-    @cached_property
-    def distinct(self) -> np.ndarray:
-        """The representatives in ascending order: one row for each architecture."""
-        return np.unique(self.representative)
-
-    @cached_property
-    def one_hot(self) -> np.ndarray:
-        """The choices as indicators, bool ``[size, P * options]``."""
-        options = np.arange(self.choices.max() + 1)
-        return (self.choices[:, :, None] == options).reshape(self.size, -1)
-
-    @property
-    def counted_by(self) -> str:
-        """What is one architecture: "string", every row; "class", some rows together."""
-        return "string" if len(self.distinct) == self.size else "class"
-
-    def lookup(self, values: Sequence[float]) -> Objective:
-        """The objective that reads a column of the table, one value for each row.
-
-        Raises:
-            ValueError: not one value for each row.
-        """
-        return _one_value_a_row(values, self.size).__getitem__
-
-    def optimum(self, values: Sequence[float]) -> np.ndarray:
-        """The rows of ``distinct`` with the largest value."""
-        values = _one_value_a_row(values, self.size)[self.distinct]
-        return self.distinct[values == np.nanmax(values)]
-
-
-def nasbench201_domain(identity: str) -> Domain:
-    """NAS-Bench-201 in the order of ``NASBENCH201.enumerate()``; the features are the path encoding.
-
-    Args:
-        identity: "class": the 6,466 classes of cells with the same function; "string": all 15,625 cells.
-    """
-    cells = NASBENCH201.enumerate()
-    if identity not in ("class", "string"):
-        raise ValueError(f'identity={identity!r} must be "class" or "string".')
-    return Domain(
-        choices=NASBENCH201.choices(cells),
-        identity=NASBENCH201.canonical(cells) if identity == "class" else np.arange(len(cells)),
-        neighbors=NASBENCH201.neighbor_rows(np.arange(len(cells))).__getitem__,
-        features=nasbench201_path_encoding(cells).numpy(),
-    )
-
-
-def nasbench101_domain() -> Domain:
-    """NAS-Bench-101 in the order of ``NASBENCH101.enumerate()``: each of the 423,624 cells is one architecture. No
-    features."""
-    return Domain(
-        choices=NASBENCH101.choices(NASBENCH101.enumerate()),
-        identity=np.arange(NASBENCH101.size),
-        neighbors=NASBENCH101.neighbor_rows,
-    )
-
-
-class Searcher(Protocol):
-    """A search method; it is constructed from a domain, a seed and its own configuration."""
-
-    domain: Domain
-    seed: int
+    def __init__(self, domain: Domain, seed: int, initial: int) -> None:
+        self.domain, self.seed, self._initial = domain, seed, initial
+        self._random = np.random.default_rng(seed)
+        self._values: dict[int, float] = {}  # by representative, in the order of tell
 
     def ask(self, n: int) -> np.ndarray:
-        """At most ``n`` rows, int64, to evaluate next; none when there is nothing left to propose."""
+        missing = self._initial - len(self._values)
+        if missing > 0:
+            return self._first(min(n, missing))
+        return self._propose(n, np.array(list(self._values)), np.array(list(self._values.values())))
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Values ``[n]`` of the rows ``[n]`` just asked for, known ones included, or of an initial design."""
+        self._values.update(zip(self.domain.representative(rows).tolist(), values.tolist(), strict=True))
+
+    def _first(self, n: int) -> np.ndarray:
+        """Random architectures to begin with."""
+        return self.domain.fresh(self._random, n, self._values)
+
+    def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """At most `n` unknown rows, given all that are known and their values."""
+        raise NotImplementedError
+
+
+class RoundSearch(ModelBasedSearch):
+    """What searchers share that think in rounds: first everything that a round led to is asked for.
+
+    Args:
+        patience: rounds in a row that may lead to nothing unknown before the search gives up.
+    """
+
+    def __init__(self, domain: Domain, seed: int, patience: int, initial: int = 0) -> None:
+        super().__init__(domain, seed, initial)
+        self._patience = patience
+        self._pending: list[int] = []
+
+    def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        for _ in range(self._patience):
+            self._pending = [row for row in self._pending if row not in self._values]
+            if self._pending:
+                break
+            self._pending = self._round(rows, values)
+        return np.array(self._pending[:n], dtype=np.int64)
+
+    def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
+        """The unknown rows that one round leads to, given all that are known and their values."""
+        raise NotImplementedError
+
+    def _unknown(self, graphs: DagBatch) -> list[int]:
+        """What decoded graphs are, in their order and each once, without what is no architecture or known."""
+        rows = self.domain.rows_of(graphs)
+        rows = self.domain.representative(rows[rows >= 0])
+        return [row for row in dict.fromkeys(rows.tolist()) if row not in self._values]
 
 
 def run(
     searcher: Searcher, objective: Objective, budget: int, batch: int = 1, initial: Iterable[int] | None = None
 ) -> pd.DataFrame:
-    """Search until ``budget`` architectures are known.
+    """Search until `budget` architectures are known.
 
     Args:
         objective: the only source of labels; called once for each new architecture.
@@ -151,10 +95,10 @@ def run(
         initial: rows whose labels are bought and told before the first question.
 
     Returns:
-        One row for each query: ``seed``, ``query`` (from 1), ``row`` (the representative), ``value``,
-        ``incumbent`` (the best value so far), ``incumbent_row`` (where it was first found), and two columns
-        that hold for the run as a whole: ``counted_by`` (what is one architecture: "class" or "string") and
-        ``stopped`` ("budget spent", "space exhausted" or "nothing new proposed": no answer or 1,000 in a row
+        One row for each query: `seed`, `query` (from 1), `row` (the representative), `value`,
+        `incumbent` (the best value so far), `incumbent_row` (where it was first found), and two columns
+        that hold for the run as a whole: `counted_by` (what is one architecture: "class" or "string") and
+        `stopped` ("budget spent", "space exhausted" or "nothing new proposed": no answer or 1,000 in a row
         that were all known).
 
     Raises:
@@ -167,7 +111,7 @@ def run(
     if initial is not None:
         rows = _checked_rows(searcher.domain, initial, "The initial design")
         searcher.tell(rows, labels.query(rows))
-    started = printed = time.monotonic()
+    progress = Progress(f"search, seed {searcher.seed}", len(labels.known) + labels.left, len(labels.known))
     repeats = 0
     while labels.left and repeats < REPEATS:
         before = labels.left
@@ -182,12 +126,7 @@ def run(
             break
         searcher.tell(rows, labels.query(rows))
         repeats = 0 if labels.left < before else repeats + 1
-        if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
-            printed = time.monotonic()
-            known = len(labels.rows)
-            left = (printed - started) / known * labels.left
-            line = f"search, seed {searcher.seed}: query {known}/{known + labels.left}  {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+        progress.update(len(labels.known))
     return labels.history(searcher.seed)
 
 
@@ -200,27 +139,23 @@ def run_many(
     batch: int = 1,
     initial: Iterable[int] | None = None,
 ) -> pd.DataFrame:
-    """The histories of :func:`run` for many seeds, one below the other in the order of ``seeds``.
+    """The histories of `run` for many seeds, one below the other in the order of `seeds`.
 
     Args:
-        make_searcher: seed -> a fresh searcher, such as ``partial(RandomSearch, domain)``.
+        make_searcher: seed -> a fresh searcher, such as `partial(RandomSearch, domain)`.
         jobs: processes. They pay for methods that take seconds a run. Every run computes on one thread, so
-            its history does not depend on ``jobs``.
+            its history does not depend on `jobs`.
     """
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
     initial = None if initial is None else list(initial)
     tasks = (joblib.delayed(_run_seed)(make_searcher, seed, objective, budget, batch, initial) for seed in seeds)
-    started = printed = time.monotonic()
-    histories = []
+    progress, histories = Progress("search, seeds", len(seeds)), []
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for history in joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks):
             histories.append(history)
-            if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
-                printed = time.monotonic()
-                left = (printed - started) / len(histories) * (len(seeds) - len(histories))
-                print(f"search: {len(histories)}/{len(seeds)} seeds  {left:.0f} s left", file=sys.stderr, flush=True)
+            progress.update(len(histories))
     return pd.concat(histories, ignore_index=True)
 
 
@@ -229,26 +164,25 @@ class _Labels:
 
     def __init__(self, domain: Domain, objective: Objective, budget: int) -> None:
         self.domain, self.objective, self.budget = domain, objective, budget
-        self.known = np.full(domain.size, np.nan)  # by representative
-        self.rows: list[int] = []
+        self.known: dict[int, float] = {}  # by representative
 
     @property
     def left(self) -> int:
         """How many architectures can still be bought."""
-        return min(self.budget, len(self.domain.distinct)) - len(self.rows)
+        return min(self.budget, self.domain.count) - len(self.known)
 
     def query(self, rows: np.ndarray) -> np.ndarray:
-        """Values ``[n]`` of rows ``[n]``; the unknown ones are bought."""
-        stands_for = self.domain.representative[rows]
-        unknown = stands_for[np.isnan(self.known[stands_for])]
-        if len(unknown):
-            self._buy(np.array(list(dict.fromkeys(unknown.tolist()))))
-        return self.known[stands_for]
+        """Values `[n]` of rows `[n]`; the unknown ones are bought."""
+        stands_for = self.domain.representative(rows).tolist()
+        unknown = dict.fromkeys(row for row in stands_for if row not in self.known)
+        if unknown:
+            self._buy(np.array(list(unknown)))
+        return np.array([self.known[row] for row in stands_for], dtype=np.float64)
 
     def _buy(self, rows: np.ndarray) -> None:
-        if len(self.rows) + len(rows) > self.budget:
+        if len(self.known) + len(rows) > self.budget:
             raise ValueError(
-                f"The budget is {self.budget} queries and {len(self.rows)} are spent, so the labels of "
+                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of "
                 f"{len(rows)} more architectures cannot be used. Raise the budget, or start from fewer."
             )
         values = np.asarray(self.objective(rows), dtype=np.float64)
@@ -260,19 +194,18 @@ class _Labels:
                 f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for "
                 "every row of its domain. Leave architectures without a label out of the domain."
             )
-        self.known[rows] = values
-        self.rows += rows.tolist()
+        self.known.update(zip(rows.tolist(), values.tolist(), strict=True))
 
     def history(self, seed: int) -> pd.DataFrame:
-        rows = np.array(self.rows, dtype=np.int64)
-        values = self.known[rows]
+        rows = np.array(list(self.known), dtype=np.int64)
+        values = np.array(list(self.known.values()), dtype=np.float64)
         incumbent = np.maximum.accumulate(values)
         improved = np.append(True, values[1:] > incumbent[:-1])[: len(rows)]
         if len(rows) == self.budget:
             stopped = "budget spent"
         else:
             stopped = "nothing new proposed" if self.left else "space exhausted"
-        return pd.DataFrame(
+        history = pd.DataFrame(
             {
                 "seed": seed,
                 "query": np.arange(1, len(rows) + 1),
@@ -284,6 +217,8 @@ class _Labels:
                 "stopped": stopped,
             }
         )
+        names = self.domain.names(rows)
+        return history if names is None else history.assign(arch=names)
 
 
 def _run_seed(
@@ -306,19 +241,8 @@ def _checked_rows(domain: Domain, rows: Iterable[int], source: str) -> np.ndarra
     rows = np.asarray(rows)
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
         raise ValueError(f"{source} must be rows as whole numbers [n], not {rows.dtype} of shape {list(rows.shape)}.")
-    if len(rows) and not 0 <= rows.min() <= rows.max() < domain.size:
-        raise ValueError(
-            f"{source} has row {rows.min() if rows.min() < 0 else rows.max()}, but the rows of this domain "
-            f"are 0 to {domain.size - 1}."
-        )
+    known = domain.contains(rows)
+    if not known.all():
+        wrong = rows[~known][0]
+        raise ValueError(f"{source} has row {wrong}, but the rows of this domain are {domain.extent}.")
     return rows.astype(np.int64)
-
-
-def _one_value_a_row(values: Sequence[float], size: int) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != (size,):
-        raise ValueError(
-            f"The domain has {size} rows, so it needs {size} values, but got shape {list(values.shape)}. "
-            "Pass the whole column of the table that the domain was made from."
-        )
-    return values

@@ -1,7 +1,12 @@
 """Searches that need no model: random search, regularised evolution, local search, REINFORCE.
 
-All of them move over the rows of a ``Domain`` and know nothing of what is behind them. Random sampling, the
-mean of the space, needs no search: it is n = 1 of ``latentnas.search.history.expected_random_search``.
+All of them move over the rows of a domain and know nothing of what is behind them. Random sampling, the mean of the
+space, needs no search: it is n = 1 of `latentnas.search.history.expected_random_search`. Papers:
+
+* regularised evolution: Real et al., AAAI 2019, https://arxiv.org/abs/1802.01548;
+* local search: White et al., UAI 2021, https://arxiv.org/abs/2005.02960;
+* REINFORCE: Williams, Machine Learning 8, 1992; as a baseline of NAS-Bench-201, Dong and Yang, ICLR 2020,
+  https://arxiv.org/abs/2001.00326.
 """
 
 from __future__ import annotations
@@ -9,11 +14,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 
 import numpy as np
+import torch
 
-from latentnas.search.base import Domain
+from latentnas.search.domains import Domain
 
 
 class RandomSearch:
@@ -21,12 +28,10 @@ class RandomSearch:
 
     def __init__(self, domain: Domain, seed: int) -> None:
         self.domain, self.seed = domain, seed
-        self._order = np.random.default_rng(seed).permutation(domain.distinct)
-        self._asked = 0
+        self._order = domain.shuffled(np.random.default_rng(seed))
 
     def ask(self, n: int) -> np.ndarray:
-        self._asked += n
-        return self._order[self._asked - n : self._asked]
+        return np.fromiter(islice(self._order, n), dtype=np.int64)
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         pass
@@ -48,10 +53,11 @@ class EvolutionConfig:
 
 
 class RegularisedEvolution:
-    """Aging evolution (Real et al., AAAI 2019, Algorithm 1).
+    """Aging evolution (Real et al., Algorithm 1).
 
     A population of random rows; each step draws a tournament from it, mutates its best member to one of the
-    neighbors, adds the child and removes the oldest member. Known children join like any other.
+    neighbours, adds the child and removes the oldest member. Known children join like any other. A parent without
+    neighbours is followed by a random row.
     """
 
     def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
@@ -62,7 +68,7 @@ class RegularisedEvolution:
     def ask(self, n: int) -> np.ndarray:
         missing = self.config.population - len(self._population)
         if missing:
-            return np.array([self._random.randrange(self.domain.size) for _ in range(min(n, missing))])
+            return np.array([self.domain.sample(self._random.randrange) for _ in range(min(n, missing))])
         return np.array([self._child() for _ in range(n)])
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
@@ -70,14 +76,15 @@ class RegularisedEvolution:
 
     def _child(self) -> int:
         _, parent = max(self._random.sample(self._population, self.config.tournament), key=itemgetter(0))
-        return self._random.choice(self.domain.neighbors(np.array([parent]))[0])
+        neighbors = self.domain.neighbors(parent)
+        return self._random.choice(neighbors) if len(neighbors) else self.domain.sample(self._random.randrange)
 
 
 class LocalSearch:
-    """Steepest ascent with restarts (White et al., UAI 2021).
+    """Steepest ascent with restarts (White et al.).
 
-    From a random row: evaluate all neighbors, move to the best of them if it is better, until none is; then
-    start again from another random row. Neighbors that are known cost nothing.
+    From a random row: evaluate all neighbours, move to the best of them if it is better, until none is; then
+    start again from another random row. Neighbours that are known cost nothing.
     """
 
     def __init__(self, domain: Domain, seed: int) -> None:
@@ -87,7 +94,7 @@ class LocalSearch:
         self._restart()
 
     def ask(self, n: int) -> np.ndarray:
-        if not self._pending:
+        while not self._pending:  # also after a move to a row without neighbours
             self._move()
         rows, self._pending = self._pending[:n], self._pending[n:]
         return np.array(rows)
@@ -98,16 +105,16 @@ class LocalSearch:
             self._best = (float(values[best]), int(rows[best]))
 
     def _move(self) -> None:
-        """All neighbors of where we stand are known: go to the best one, or start again."""
+        """All neighbours of where we stand are known: go to the best one, or start again."""
         if self._best[1] == self._here:
             self._restart()
         else:
             self._here = self._best[1]
-            self._pending = self._random.permutation(self.domain.neighbors(np.array([self._here]))[0]).tolist()
+            self._pending = self._random.permutation(self.domain.neighbors(self._here)).tolist()
 
     def _restart(self) -> None:
         self._here, self._best = -1, (-np.inf, -1)
-        self._pending = [int(self._random.integers(self.domain.size))]
+        self._pending = [self.domain.sample(self._random.integers)]
 
 
 @dataclass(frozen=True)
@@ -125,54 +132,42 @@ class ReinforceConfig:
 
 
 class Reinforce:
-    """Policy gradient (Williams, 1992) as in NAS-Bench-101 and NAS-Bench-201: no controller network.
+    """Policy gradient (Williams) as in NAS-Bench-201: no controller network.
 
     The policy is an independent categorical distribution for each decision, uniform at the start. Every value
     told moves the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
 
     Raises:
-        ValueError: not every combination of decisions is a row of the domain.
+        ValueError: not every combination of decisions is an architecture of the domain.
     """
 
     def __init__(self, domain: Domain, seed: int, config: ReinforceConfig = ReinforceConfig()) -> None:
         self.domain, self.seed, self.config = domain, seed, config
-        self._options = domain.choices.max(axis=0) + 1
-        self._place_values = np.cumprod(np.append(1, self._options[:0:-1]))[::-1]
-        codes = domain.choices @ self._place_values
-        if not np.array_equal(np.sort(codes), np.arange(self._options.prod())):
-            raise ValueError(
-                f"REINFORCE draws every decision by itself, so all {self._options.prod()} combinations must "
-                f"be rows of the domain, each once, but it has {domain.size} rows. Use another searcher for "
-                "such a space."
-            )
-        self._row_of = np.argsort(codes)
+        options = domain.options
+        domain.from_choices(np.random.default_rng(seed).integers(0, options, (100, len(options))))  # or ValueError
         self._random = np.random.default_rng(seed)
-        shape = (domain.choices.shape[1], self._options.max())
-        self._logits = np.where(np.arange(shape[1]) < self._options[:, None], 0.0, -np.inf)
-        self._first, self._second, self._steps = np.zeros(shape), np.zeros(shape), 0
-        self._average = 0.0
+        possible = torch.arange(int(options.max())) < torch.from_numpy(options)[:, None]
+        self._logits = torch.where(possible, 0.0, -torch.inf).double()  # [P, options]
+        self._optimizer = torch.optim.Adam([self._logits], lr=config.learning_rate, maximize=True)
+        self._average, self._told = 0.0, 0
 
     def ask(self, n: int) -> np.ndarray:
-        threshold = self._random.random((n, len(self._options), 1))
-        chosen = (self._policy().cumsum(axis=1)[:, :-1] < threshold).sum(axis=2)
-        return self._row_of[chosen @ self._place_values]
+        policy = self._policy()
+        threshold = self._random.random((n, len(policy), 1))
+        return self.domain.from_choices((policy.cumsum(axis=1)[:, :-1] < threshold).sum(axis=2))
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        for row, value in zip(rows, values.tolist()):
-            self._steps += 1
+        for choices, value in zip(self.domain.choices(rows), values.tolist(), strict=True):
+            self._told += 1
             self._average += (1 - self.config.momentum) * (value - self._average)
-            baseline = self._average / (1 - self.config.momentum**self._steps)
-            taken = self.domain.choices[row][:, None] == np.arange(self._logits.shape[1])
-            self._ascend((value - baseline) * (taken - self._policy()))
+            baseline = self._average / (1 - self.config.momentum**self._told)
+            policy = self._policy()
+            taken = choices[:, None] == np.arange(policy.shape[1])
+            self._logits.grad = torch.from_numpy((value - baseline) * (taken - policy))
+            self._optimizer.step()
 
     def _policy(self) -> np.ndarray:
-        """Probability of each option of each decision, ``[P, options]``."""
-        weights = np.exp(self._logits - self._logits.max(axis=1, keepdims=True))
+        """Probability of each option of each decision, `[P, options]`."""
+        logits = self._logits.numpy()
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return weights / weights.sum(axis=1, keepdims=True)
-
-    def _ascend(self, gradient: np.ndarray) -> None:
-        """One step of Adam (Kingma and Ba, 2015) with its usual decay rates."""
-        self._first += 0.1 * (gradient - self._first)
-        self._second += 0.001 * (gradient**2 - self._second)
-        first, second = self._first / (1 - 0.9**self._steps), self._second / (1 - 0.999**self._steps)
-        self._logits += self.config.learning_rate * first / (np.sqrt(second) + 1e-8)

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentnas.search.base import Domain
+from latentnas.search.base import ModelBasedSearch
+from latentnas.search.domains import Domain
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class EnsembleConfig:
     learning_rate: float = 0.01
     shared_error: float = 0.15  # deviation of what all members get wrong alike, in units of the targets
     parents: int = 10  # all unknown neighbors of that many best architectures are candidates
-    strangers: int = 200  # and so many unknown architectures from anywhere
+    random_candidates: int = 200  # and so many unknown architectures from anywhere
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -45,7 +46,7 @@ class EnsembleConfig:
             ("hidden", 1),
             ("steps", 1),
             ("parents", 1),
-            ("strangers", 1),
+            ("random_candidates", 1),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
@@ -56,51 +57,35 @@ class EnsembleConfig:
             )
 
 
-class EnsembleSearch:
-    """Thompson sampling with an ensemble; each call of ``ask`` trains once.
-
-    Raises:
-        ValueError: the domain has no features.
-    """
+class EnsembleSearch(ModelBasedSearch):
+    """Thompson sampling with an ensemble; each call of `ask` trains once."""
 
     def __init__(self, domain: Domain, seed: int, config: EnsembleConfig = EnsembleConfig()) -> None:
-        if domain.features is None:
-            raise ValueError(
-                "The ensemble predicts from features, but this domain has none. Make the domain with "
-                "features [size, F], such as the path encoding."
-            )
-        self.domain, self.seed, self.config = domain, seed, config
-        self._features = torch.from_numpy(np.hstack([domain.features, domain.one_hot]).astype(np.float32))
-        self._features = self._features[:, self._features.any(dim=0)]
-        self._random = np.random.default_rng(seed)
-        self._values: dict[int, float] = {}  # by representative
-        self._unknown = np.zeros(domain.size, dtype=bool)
-        self._unknown[domain.distinct] = True
+        super().__init__(domain, seed, config.initial)
+        self.config = config
+        background = domain.inputs(domain.background)
+        self._used = background.any(axis=0)  # the inputs that differ at all
+        self._background = torch.from_numpy(background[:, self._used])
 
-    def ask(self, n: int) -> np.ndarray:
-        missing = self.config.initial - len(self._values)
-        if missing > 0:
-            return self._random.permutation(np.flatnonzero(self._unknown))[: min(n, missing)]
-        rows, values = np.array(list(self._values)), np.array(list(self._values.values()))
+    def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         generator = torch.Generator().manual_seed(int(self._random.integers(2**63)))
-        ensemble = Ensemble(self._features, self.config, generator)
-        ensemble.fit(self._features[rows], torch.from_numpy(targets(values)))
+        ensemble = Ensemble(self._background, self.config, generator)
+        ensemble.fit(self._seen(rows), torch.from_numpy(targets(values)))
         candidates = self._candidates(rows[np.argsort(-values, kind="stable")[: self.config.parents]])
-        predicted = ensemble(self._features[candidates]).numpy()
+        if not len(candidates):
+            return candidates
+        predicted = ensemble(self._seen(candidates)).numpy()
         deviation = np.hypot(predicted.std(axis=0, ddof=1), self.config.shared_error)
         draw = self._random.normal(predicted.mean(axis=0), deviation)
         return candidates[np.argsort(-draw)[:n]]
 
     def _candidates(self, parents: np.ndarray) -> np.ndarray:
-        """Unknown architectures, each once: neighbors of the parents, and strangers."""
-        near = self.domain.representative[self.domain.neighbors(parents).ravel()]
-        far = self._random.permutation(np.flatnonzero(self._unknown))[: self.config.strangers]
-        return np.unique(np.concatenate([near[self._unknown[near]], far]))
+        """Unknown architectures, each once: neighbours of the parents, and some from anywhere."""
+        near = self.domain.nearby(parents.tolist(), self._values)
+        return np.union1d(near, self.domain.fresh(self._random, self.config.random_candidates, self._values))
 
-    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        rows = self.domain.representative[rows]
-        self._values.update(zip(rows.tolist(), values.tolist()))
-        self._unknown[rows] = False
+    def _seen(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.domain.inputs(rows)[:, self._used])
 
 
 def targets(values: np.ndarray) -> np.ndarray:
@@ -116,7 +101,7 @@ class Ensemble:
     """E networks F -> H -> H -> 1 with ReLU, independent of each other, in one batched product a layer.
 
     Args:
-        features: all that the networks may see, ``[size, F]``.
+        features: of all architectures that the networks may see, or of typical ones, `[size, F]`.
     """
 
     def __init__(self, features: Tensor, config: EnsembleConfig, generator: torch.Generator) -> None:
@@ -132,7 +117,7 @@ class Ensemble:
                 parameters.append(((2 * draw - 1) * length**-0.5).requires_grad_())
 
     def fit(self, x: Tensor, y: Tensor) -> None:
-        """Least squares of every member on ``x [n, F]`` and ``y [n]``."""
+        """Least squares of every member on `x [n, F]` and `y [n]`."""
         optimizer = torch.optim.Adam(self.weights + self.biases, lr=self.config.learning_rate)
         with torch.enable_grad():
             for _ in range(self.config.steps):
@@ -143,7 +128,7 @@ class Ensemble:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Predictions of all members ``[E, C]`` for ``x [C, F]``."""
+        """Predictions of all members `[E, C]` for `x [C, F]`."""
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:

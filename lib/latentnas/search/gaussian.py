@@ -9,6 +9,7 @@ is a candidate, so nothing is optimised but the hyper-parameters. Letters: n lab
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,11 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.special import erfcx, ndtr
 from torch import Tensor
 
-from latentnas.search.base import Domain
+from latentnas.search.base import ModelBasedSearch
+from latentnas.search.domains import Domain
 from latentnas.search.ensemble import targets
+
+NEAR = 10  # best architectures whose neighbours are candidates, in a domain that cannot be listed
 
 
 @dataclass(frozen=True)
@@ -35,45 +39,46 @@ class GaussianConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
 
 
-class GaussianSearch:
+class GaussianSearch(ModelBasedSearch):
     """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the
     mean had been observed at those before it ("kriging believer").
 
     Args:
-        inputs: what the process sees of each row, ``[size, F]``, best scaled to about the unit cube; the
-            one-hot choices where it is None.
+        inputs: rows -> what the process sees of each, `[n, F]`, best scaled to about the unit cube, such as
+            `domain.lookup(codes)`; the one-hot choices where it is None.
 
     Raises:
-        ValueError: not one finite row of inputs for each row of the domain.
+        ValueError: the inputs are not finite rows of numbers.
     """
 
     def __init__(
-        self, domain: Domain, seed: int, config: GaussianConfig = GaussianConfig(), inputs: np.ndarray | None = None
+        self,
+        domain: Domain,
+        seed: int,
+        config: GaussianConfig = GaussianConfig(),
+        inputs: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        self.domain, self.seed, self.config = domain, seed, config
-        inputs = domain.one_hot if inputs is None else inputs
-        if inputs.ndim != 2 or len(inputs) != domain.size or not np.isfinite(inputs).all():
+        super().__init__(domain, seed, config.initial)
+        self.config, self._inputs = config, inputs or domain.one_hot
+        seen = self._inputs(domain.background)
+        if seen.ndim != 2 or not np.isfinite(seen).all():
             raise ValueError(
-                f"A Gaussian process on this domain needs finite inputs of shape [{domain.size}, F], but they "
-                f"have shape {list(inputs.shape)}, or are NaN or infinite. Give one row for each of the domain."
+                f"A Gaussian process needs finite inputs of shape [n, F], but those of {len(domain.background)} rows "
+                f"have shape {list(seen.shape)}, or are NaN or infinite. Give one vector for each row."
             )
-        self._inputs = torch.tensor(inputs, dtype=torch.float64)  # a copy: joblib hands on read-only ones
-        self._random = np.random.default_rng(seed)
-        self._values: dict[int, float] = {}  # by representative
-        self._unknown = np.zeros(domain.size, dtype=bool)
-        self._unknown[domain.distinct] = True
         self._fitted = 0  # labels at the last fit
         self._hyperparameters: dict[str, Tensor] = {}
 
-    def ask(self, n: int) -> np.ndarray:
-        missing = self.config.initial - len(self._values)
-        if missing > 0:
-            return self._random.permutation(np.flatnonzero(self._unknown))[: min(n, missing)]
-        rows, candidates = list(self._values), np.flatnonzero(self._unknown)
-        labels = targets(np.array(list(self._values.values()))).astype(np.float64)
+    def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        best = rows[np.argsort(-values, kind="stable")[:NEAR]].tolist()
+        candidates = self.domain.candidates(self._random, self._values, best)
+        if not len(candidates):
+            return candidates
+        labels = targets(values).astype(np.float64)
         labels = (labels - labels.mean()) / (labels.std(ddof=1) or 1.0)
-        model = self._model(self._inputs[rows], torch.from_numpy(labels))
-        believer = Believer(model, self._inputs[rows], labels, self._inputs[candidates])
+        known, new = (torch.from_numpy(self._inputs(some).astype(np.float64)) for some in (rows, candidates))
+        model = self._model(known, torch.from_numpy(labels))
+        believer = Believer(model, known, labels, new)
         best, picked = labels.max(), []
         for _ in range(min(n, len(candidates))):
             gain = log_expected_improvement(believer.mean, believer.deviation, best)
@@ -82,11 +87,6 @@ class GaussianSearch:
             best = max(best, believer.mean[picked[-1]])
             believer.believe(picked[-1])
         return candidates[picked]
-
-    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        rows = self.domain.representative[rows]
-        self._values.update(zip(rows.tolist(), values.tolist()))
-        self._unknown[rows] = False
 
     def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
         """The model with hyper-parameters fitted to these labels or, between fits, to fewer of them."""
@@ -105,7 +105,7 @@ class GaussianSearch:
 
 
 class Believer:
-    """The posterior at candidates ``new [C, F]``, given labels ``y [n]`` at ``x [n, F]``, and what it becomes
+    """The posterior at candidates `new [C, F]`, given labels `y [n]` at `x [n, F]`, and what it becomes
     when its own mean is taken for observed: the mean stays, the variance shrinks.
 
     The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
@@ -127,12 +127,12 @@ class Believer:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Standard deviation ``[C]``."""
+        """Standard deviation `[C]`."""
         return self._variance.clamp(min=1e-12).sqrt().numpy()
 
     @torch.no_grad()
     def believe(self, place: int) -> None:
-        """Take the mean at candidate ``place`` for observed."""
+        """Take the mean at candidate `place` for observed."""
         prior = self._model.covar_module(self._new, self._new[[place]]).to_dense().squeeze(1)
         covariance = prior - self._weights @ self._cross[place] - self._columns @ self._columns[place]
         column = covariance / (covariance[place] + self._model.likelihood.noise).sqrt()

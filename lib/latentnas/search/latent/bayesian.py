@@ -1,5 +1,8 @@
 """Bayesian optimisation in the latent space, as D-VAE does it: sparse GP, expected improvement, batches.
 
+Zhang, Jiang, Cui, Garnett, Chen: D-VAE, NeurIPS 2019, https://arxiv.org/abs/1904.11088; expected improvement
+E[max(f - best, 0)] by its logarithm (Ament et al., NeurIPS 2023, https://arxiv.org/abs/2310.20708).
+
 Each round fits a sparse Gaussian process to all points so far and picks a batch greedily. A point is the best of
 many candidates, uniform in the box around the training means, refined by L-BFGS inside the box. The next one is
 chosen as if the GP's mean at the points already picked had been observed there ("kriging believer"): this leaves
@@ -10,13 +13,10 @@ mistake.) Letters: n labelled points, D latent dimensions, C candidates, P point
 
 from __future__ import annotations
 
-import sys
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pandas as pd
+import numpy as np
 import torch
 from botorch.acquisition import LogExpectedImprovement
 from botorch.generation import gen_candidates_scipy
@@ -26,15 +26,13 @@ from gpytorch.distributions import MultivariateNormal
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
+from latentnas.interfaces import GraphVAE
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
-from latentnas.models.ngae import NGAE
-from latentnas.spaces.enas import EnasSpace
+from latentnas.search.base import RoundSearch
+from latentnas.search.domains import Domain
 
 SHORTLIST = 20
 SMALLEST = 1e-6  # variance, as a share of that of the labels, that counts as none
-SECONDS_BETWEEN_LINES = 10.0
-
-Objective = Callable[[DagBatch], Tensor]  # graphs -> values [B], more is better
 
 
 @dataclass(frozen=True)
@@ -56,64 +54,86 @@ class BayesianConfig:
             raise ValueError(f"candidates={self.candidates} must be at least batch={self.batch}.")
 
 
-def bayesian_optimisation(
-    model: NGAE,
-    space: EnasSpace,
-    train_mu: Tensor,
-    labels: Tensor,
-    objective: Objective,
-    config: BayesianConfig = BayesianConfig(),
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Search with expected improvement.
+class BayesianSearch(RoundSearch):
+    """Expected improvement in the latent space.
 
     Args:
-        train_mu: latent means ``[n, D]`` of the *training* graphs. labels: their values ``[n]``.
-        objective: evaluates a batch of graphs of ``space``; the only source of new labels.
-
-    Returns:
-        One row an evaluated point: ``round`` (from 1), ``arch`` (None where nothing valid decoded), ``value``
-        (then the worst training label), ``incumbent`` (the best value that the search itself has found so far, NaN
-        before the first) and ``decodable``.
+        domain: whose space knows the graphs that the model decodes.
+        train_mu: latent means `[n, D]` of the *training* graphs. labels: their values `[n]`. They count as no query.
 
     Raises:
-        ValueError: shapes that do not fit, labels or objective values that are not finite.
-        RuntimeError: no point of the first round decoded to a valid architecture.
+        ValueError: shapes that do not fit, or labels that are not finite.
+        RuntimeError: (when asked) no point of the first round decoded to an architecture.
     """
 
-    def propose(z: Tensor, values: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
-        round_seed = int(torch.randint(2**31, (), generator=generator))
-        gp = SparseGP(config.gp).fit(z, values, seed=round_seed)
-        return choose_batch(gp, float(values.max()), _uniform(box, config.candidates, generator), box, config)
+    def __init__(
+        self,
+        domain: Domain,
+        seed: int,
+        model: GraphVAE,
+        train_mu: Tensor,
+        labels: Tensor,
+        config: BayesianConfig = BayesianConfig(),
+    ) -> None:
+        super().__init__(domain, seed, patience=config.rounds)
+        _check(model, train_mu, labels)
+        self.model, self.config = model, config
+        self._generator = torch.Generator().manual_seed(seed)
+        self._z, self._labels = train_mu.detach().double().cpu(), labels.double().cpu()  # of all points so far
+        self._box, self._worst = torch.stack([self._z.amin(dim=0), self._z.amax(dim=0)]), float(labels.min())
+        self._like = train_mu[:0]  # device and precision of the model's points
+        self._rounds = 0
+        self._points, self._decoded = self._z[:0], np.zeros(0, dtype=np.int64)  # of the last round; -1: no architecture
 
-    return _search(model, space, train_mu, labels, objective, config, seed, propose)
+    def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
+        if self._rounds == self.config.rounds:
+            return []
+        self._learn()
+        self._rounds += 1
+        self._points = self._choose()
+        points = self._points.to(self._like)
+        graphs, decodable = most_common(self.model, self.domain, points, self.config.trials, self._generator)
+        self._decoded = np.full(len(points), -1)
+        if decodable.any():
+            decoded = self.domain.rows_of(graphs[decodable])
+            self._decoded[decodable.numpy()] = self.domain.representative(decoded)
+        elif self._rounds == 1:
+            raise RuntimeError(
+                f"None of the {len(points)} points of the first round decoded to a valid architecture in "
+                f"{self.config.trials} trials each, so there is nothing to evaluate. Check that the model is trained "
+                "and that train_mu comes from this model's encoder."
+            )
+        return [row for row in dict.fromkeys(self._decoded.tolist()) if row >= 0 and row not in self._values]
+
+    def _learn(self) -> None:
+        """Take the last round's points for training points; what did not decode is as bad as the worst label."""
+        found = [self._values.get(row, self._worst) for row in self._decoded.tolist()]
+        self._z = torch.cat([self._z, self._points])
+        self._labels = torch.cat([self._labels, torch.tensor(found, dtype=torch.float64)])
+
+    def _choose(self) -> Tensor:
+        """The points of a round, `[batch, D]`."""
+        fit_seed = int(torch.randint(2**31, (), generator=self._generator))
+        gp = SparseGP(self.config.gp).fit(self._z, self._labels, seed=fit_seed)
+        candidates = _uniform(self._box, self.config.candidates, self._generator)
+        return choose_batch(gp, float(self._labels.max()), candidates, self._box, self.config)
 
 
-def random_in_box(
-    model: NGAE,
-    space: EnasSpace,
-    train_mu: Tensor,
-    labels: Tensor,
-    objective: Objective,
-    config: BayesianConfig = BayesianConfig(),
-    seed: int = 0,
-) -> pd.DataFrame:
-    """D-VAE's baseline: points drawn uniformly in the box; all else as in :func:`bayesian_optimisation`."""
+class RandomInBox(BayesianSearch):
+    """D-VAE's baseline: points drawn uniformly in the box; all else as in `BayesianSearch`."""
 
-    def propose(z: Tensor, values: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
-        return _uniform(box, config.batch, generator)
-
-    return _search(model, space, train_mu, labels, objective, config, seed, propose)
+    def _choose(self) -> Tensor:
+        return _uniform(self._box, self.config.batch, self._generator)
 
 
 def choose_batch(gp: SparseGP, best: float, candidates: Tensor, box: Tensor, config: BayesianConfig) -> Tensor:
-    """The points ``[batch, D]`` of one round.
+    """The points `[batch, D]` of one round.
 
     Believing lowers expected improvement everywhere, so only the candidates that were best before the first pick
-    are looked at again: ``SHORTLIST`` for each point.
+    are looked at again: `SHORTLIST` for each point.
 
     Args:
-        best: value to beat. candidates: ``[C, D]``, float64. box: lowest and highest corner ``[2, D]``.
+        best: value to beat. candidates: `[C, D]`, float64. box: lowest and highest corner `[2, D]`.
     """
     believer = _Believer(gp, best)
     candidates = candidates[_log_gain(believer, candidates).argsort(descending=True)[: SHORTLIST * config.batch]]
@@ -140,7 +160,7 @@ class _Believer(Model):
         self.picked: Tensor | None = None  # [P, D]
 
     def posterior(self, X: Tensor, **_: object) -> GPyTorchPosterior:
-        """Of the points ``[S, 1, D]``."""
+        """Of the points `[S, 1, D]`."""
         x = X.squeeze(1)
         mean, variance = self.gp.moments(x)
         if self.picked is not None:
@@ -151,7 +171,7 @@ class _Believer(Model):
 
     @torch.no_grad()
     def believe(self, point: Tensor) -> None:
-        """Add one point ``[1, D]``."""
+        """Add one point `[1, D]`."""
         self.best = max(self.best, self.gp.moments(point)[0].item())
         self.picked = point if self.picked is None else torch.cat([self.picked, point])
         covariance = self.gp.covariance(self.picked, self.picked)
@@ -161,43 +181,9 @@ class _Believer(Model):
 
 @torch.no_grad()
 def _log_gain(believer: _Believer, points: Tensor) -> Tensor:
-    """Logarithm of the expected improvement ``[S]`` at ``points [S, D]``."""
+    """Logarithm of the expected improvement `[S]` at `points [S, D]`."""
     gain = LogExpectedImprovement(believer, believer.best)
     return torch.cat([gain(rows.unsqueeze(1)) for rows in points.split(2048)])
-
-
-def _search(model, space, train_mu, labels, objective, config, seed, propose) -> pd.DataFrame:
-    """The loop of both searches; ``propose(z, values, box, generator)`` gives the points of a round."""
-    _check(model, train_mu, labels)
-    generator = torch.Generator().manual_seed(seed)
-    z, values = train_mu.detach().double().cpu(), labels.double().cpu()
-    box, worst = torch.stack([z.amin(dim=0), z.amax(dim=0)]), values.min()
-    rows = []
-    started = printed = time.monotonic()
-    for number in range(1, config.rounds + 1):
-        points = propose(z, values, box, generator)
-        graphs, decodable = _most_common(model, space, points.to(train_mu), config.trials, generator)
-        found = torch.full((len(points),), float(worst), dtype=torch.float64)
-        archs = [None] * len(points)
-        if decodable.any():
-            found[decodable] = _evaluate(objective, graphs[decodable])
-            for place, arch in zip(decodable.nonzero().flatten().tolist(), space.to_strings(graphs[decodable])):
-                archs[place] = arch
-        elif number == 1:
-            raise RuntimeError(
-                f"None of the {len(points)} points of the first round decoded to a valid architecture in "
-                f"{config.trials} trials each, so there is nothing to evaluate. Check that the model is trained and "
-                "that train_mu comes from this model's encoder."
-            )
-        z, values = torch.cat([z, points]), torch.cat([values, found])
-        rows += zip([number] * len(points), archs, found.tolist(), decodable.tolist())
-        if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
-            printed = time.monotonic()
-            left = (printed - started) / number * (config.rounds - number)
-            print(f"search: round {number}/{config.rounds}  {left:.0f} s left", file=sys.stderr, flush=True)
-    history = pd.DataFrame(rows, columns=["round", "arch", "value", "decodable"])
-    incumbent = history.value.where(history.decodable).cummax().ffill()
-    return history.assign(incumbent=incumbent)[["round", "arch", "value", "incumbent", "decodable"]]
 
 
 def _uniform(box: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -205,31 +191,20 @@ def _uniform(box: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return box[0] + draw * (box[1] - box[0])
 
 
-def _most_common(
-    model: NGAE, space: EnasSpace, points: Tensor, trials: int, generator: torch.Generator
+def most_common(
+    model: GraphVAE, domain: Domain, points: Tensor, trials: int, generator: torch.Generator
 ) -> tuple[DagBatch, Tensor]:
-    """The most common valid graph among ``trials`` decodes of each point, and where there is one, bool ``[B]``."""
+    """The most common architecture among `trials` decodes of each point, and where there is one, bool `[B]`."""
     noise = torch.Generator(points.device).manual_seed(int(torch.randint(2**31, (), generator=generator)))
     graphs, source, count = model.sample_decodes(points, trials, noise)
-    score = torch.where(space.contains(graphs), count, 0)
+    score = torch.where(domain.accepts(graphs), count, 0)
     order = score.argsort(descending=True, stable=True)
     order = order[source[order].argsort(stable=True)]  # by point, most common first
     first = torch.searchsorted(source[order], torch.arange(len(points), device=points.device))
     return graphs[order[first]].to("cpu"), (score[order[first]] > 0).cpu()
 
 
-def _evaluate(objective: Objective, graphs: DagBatch) -> Tensor:
-    values = torch.as_tensor(objective(graphs), dtype=torch.float64)
-    if values.shape != (len(graphs),) or not values.isfinite().all():
-        raise ValueError(
-            f"The objective must give one finite value for each of the {len(graphs)} graphs, but gave shape "
-            f"{tuple(values.shape)} with {int((~values.isfinite()).sum())} values that are NaN or infinite. A table "
-            "does not know every graph: use a judge that falls back on a prediction."
-        )
-    return values
-
-
-def _check(model: NGAE, train_mu: Tensor, labels: Tensor) -> None:
+def _check(model: GraphVAE, train_mu: Tensor, labels: Tensor) -> None:
     if train_mu.ndim != 2 or train_mu.shape[1] != model.config.latent or labels.shape != train_mu.shape[:1]:
         raise ValueError(
             f"The search needs train_mu [n, {model.config.latent}] and labels [n] of the training graphs, but got "

@@ -5,9 +5,9 @@ all labelled cells, the best of them step along its gradient, and what they deco
 labels count as queries, those of the design too. Letters: D latent size, S starts, M lengths of a step, E
 convex networks.
 
-``CRLSOSearchConfig()`` is the method as the paper means it. ``AS_RELEASED`` is what the authors' code does:
-it steps *down* the predicted accuracy; with the first 300 cells of the table as ``initial`` of
-``search.base.run`` in place of a random design, the whole published run. ``ENSEMBLE`` is our variant.
+`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` is what the authors' code does:
+it steps *down* the predicted accuracy; with the first 300 cells of the table as `initial` of
+`search.base.run` in place of a random design, the whole published run. `ENSEMBLE` is our variant.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
+from latentnas.interfaces import GraphVAE
 from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.heads import LabelScale
-from latentnas.search.base import Domain
+from latentnas.search.base import RoundSearch
+from latentnas.search.domains import Domain
 from latentnas.train import TrainConfig, train_model
 
 DIRECTIONS = {"ascent": 1.0, "descent": -1.0}
@@ -37,26 +40,34 @@ WIDER = 1.5  # factor on noise and trust radius after a round that led to nothin
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """An autoencoder and the codes of all cells of its space, in the order of rows.
+    """An autoencoder and the codes of all architectures of a table, in the order of rows; of a domain that is not
+    listed there are none, and those that a search needs are made on demand.
 
-    A code is mu divided by ``deviation``, its standard deviation over all cells: the weak KL term leaves a
+    A code is mu divided by `deviation`, its standard deviation over all architectures: the weak KL term leaves a
     spread that depends on how long was trained, and the lengths of steps should not.
     """
 
-    model: CRLSO
-    codes: Tensor  # [size, D]
+    model: GraphVAE
+    codes: Tensor | None  # [size, D]
     deviation: Tensor  # [D]
     pseudo_labels: Tensor | None = None  # of the cells it was trained on, where there were any
     seconds: float = 0.0  # that its trainings took, whenever that was
 
-    def rows(self, codes: Tensor) -> np.ndarray:
-        """Rows of the cells that codes ``[S, D]`` decode to, int64 ``[S]``; -1 for a graph that is no
-        cell."""
-        return self.model.layout.rows(self.model.decode(codes * self.deviation))
+    def graphs(self, codes: Tensor) -> DagBatch:
+        """The graphs that codes `[S, D]` decode to."""
+        return self.model.decode(codes * self.deviation)
+
+    def encode(self, graphs: DagBatch) -> Tensor:
+        """The codes `[B, D]` of graphs."""
+        return encode_all(self.model, graphs) / self.deviation
 
     def network(self) -> InputConvexNetwork:
-        """A copy of the autoencoder's convex network that reads codes. Raises ValueError when it has none."""
-        if not self.model.config.convexity_weight:
+        """A copy of the autoencoder's convex network that reads codes.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if not getattr(self.model.config, "convexity_weight", 0):
             raise ValueError(
                 "This autoencoder was trained without the convexity regulariser, so it has no convex network "
                 "to fine-tune. Search with more than one member (ENSEMBLE), or train with convexity_weight "
@@ -68,11 +79,15 @@ class LatentSpace:
         return network
 
 
-def embed(model: CRLSO, graphs: DagBatch) -> LatentSpace:
-    """The latent space of a trained model. ``graphs`` are all cells of the space in the order of rows."""
+def embed(model: GraphVAE, graphs: DagBatch, listed: bool = True) -> LatentSpace:
+    """The latent space of a trained model.
+
+    Args:
+        graphs: all architectures in the order of rows or, of a domain that is not `listed`, some typical ones.
+    """
     mu = encode_all(model, graphs).cpu()
     deviation = mu.std(dim=0)
-    return LatentSpace(model.cpu(), mu / deviation, deviation)
+    return LatentSpace(model.cpu(), mu / deviation if listed else None, deviation)
 
 
 def learn_latent_space(
@@ -90,7 +105,7 @@ def learn_latent_space(
     convexity regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded.
 
     Args:
-        rows, values: the labelled cells and their accuracies ``[n]``.
+        rows, values: the labelled cells and their accuracies `[n]`.
         graphs: all cells of the space in the order of rows.
         name: begins the names of the two runs' folders.
         shown: rows of the cells that the autoencoder is trained on; all of them in the paper.
@@ -168,19 +183,18 @@ ENSEMBLE = CRLSOSearchConfig(
 )
 
 
-def random_design(domain: Domain, seed: int) -> np.ndarray:
-    """All architectures of a domain, int64, in the order in which a search with this seed labels the first of
-    them."""
-    return np.random.default_rng(seed).permutation(domain.distinct)
+def random_design(domain: Domain, seed: int, n: int) -> np.ndarray:
+    """The `n` architectures, int64, that a search with this seed labels first."""
+    return np.fromiter(itertools.islice(domain.shuffled(np.random.default_rng(seed)), n), dtype=np.int64)
 
 
-class CRLSOSearch:
+class CRLSOSearch(RoundSearch):
     """The search on the rows of a domain; see the module's docstring.
 
     Args:
         learn: makes the latent spaces, one for all members or one for each, from the rows and values known
-            after the initial design, such as ``lambda *known: [learn_latent_space(*known, ...)]``; called once.
-            A space that was trained without labels is given by ``lambda *known: [space]``, and needs more than
+            after the initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once.
+            A space that was trained without labels is given by `lambda *known: [space]`, and needs more than
             one member.
     """
 
@@ -191,26 +205,16 @@ class CRLSOSearch:
         learn: Callable[[np.ndarray, np.ndarray], list[LatentSpace]],
         config: CRLSOSearchConfig = CRLSOSearchConfig(),
     ) -> None:
-        self.domain, self.seed, self.config = domain, seed, config
-        self._learn = learn
+        super().__init__(domain, seed, patience=1, initial=config.initial)
+        self.config, self._learn = config, learn
         self._spaces: list[LatentSpace] = []  # E, of each member
         self._generator = torch.Generator().manual_seed(seed)
-        self._design = iter(random_design(domain, seed).tolist())
-        self._values: dict[int, float] = {}  # by representative
-        self._pending: list[int] = []
+        self._design = domain.shuffled(np.random.default_rng(seed))
         self._radius, self._best = config.trust_radius, -math.inf
 
-    def ask(self, n: int) -> np.ndarray:
-        """Rows to evaluate next; after the design, each refit is followed by the ``proposals`` it led to.
-        Raises ValueError when the latent spaces do not belong to the domain or are not one for each member."""
-        missing = self.config.initial - len(self._values)
-        if missing > 0:
-            unknown = (row for row in self._design if row not in self._values)
-            return np.array(list(itertools.islice(unknown, min(n, missing))), dtype=np.int64)
-        self._pending = [row for row in self._pending if row not in self._values]
-        if not self._pending:
-            self._pending = self._propose()
-        return np.array(self._pending[:n], dtype=np.int64)
+    def _first(self, n: int) -> np.ndarray:
+        unknown = (row for row in self._design if row not in self._values)
+        return np.fromiter(itertools.islice(unknown, n), dtype=np.int64)
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         """Raises ValueError for values that are NaN or infinite."""
@@ -220,11 +224,10 @@ class CRLSOSearch:
                 f"The value of row {rows[~finite][0]} is {values[~finite][0]}; this search learns from "
                 "finite values only. Leave architectures without a label out of the domain."
             )
-        self._values.update(zip(self.domain.representative[rows].tolist(), values.tolist()))
+        super().tell(rows, values)
 
-    def _propose(self) -> list[int]:
+    def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
         """Unknown rows after one refit; none when even wide noise does not lead to any."""
-        rows, values = np.array(list(self._values)), np.array(list(self._values.values()))
         if not self._spaces:
             self._spaces = self._learned(rows, values)
         else:
@@ -250,12 +253,13 @@ class CRLSOSearch:
                 "one for each."
             )
         for space in spaces:
-            if len(space.codes) != self.domain.size:
+            count = None if space.codes is None else len(space.codes)
+            if count != self.domain.size:
                 raise ValueError(
-                    f"The latent space has codes of {len(space.codes)} cells, but the domain has "
-                    f"{self.domain.size} rows. Embed all cells of the domain, in the order of its rows."
+                    f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows. Embed "
+                    "all cells of the domain, in the order of its rows, or none of a domain that is not listed."
                 )
-        sizes = sorted({space.codes.shape[1] for space in spaces})
+        sizes = sorted({len(space.deviation) for space in spaces})
         if len(sizes) > 1:
             raise ValueError(
                 f"The latent spaces have different sizes ({', '.join(map(str, sizes))} dimensions), but the convex "
@@ -266,8 +270,11 @@ class CRLSOSearch:
         return spaces * (members // len(spaces))
 
     def _codes(self, rows: np.ndarray) -> Tensor:
-        """The codes of rows in the space of each member, ``[E, rows, D]``."""
-        return torch.stack([space.codes[rows] for space in self._spaces])
+        """The codes of rows in the space of each member, `[E, rows, D]`."""
+        return torch.stack([self._codes_in(space, rows) for space in self._spaces])
+
+    def _codes_in(self, space: LatentSpace, rows: np.ndarray) -> Tensor:
+        return space.encode(self.domain.graphs(rows)) if space.codes is None else space.codes[rows]
 
     def _refitted(self, rows: np.ndarray, values: Tensor) -> InputConvexNetwork:
         """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
@@ -292,13 +299,13 @@ class CRLSOSearch:
         networks of different members, each in its space."""
         copy, place = np.divmod(np.arange(self.config.starts * len(start)), len(start))  # [S]
         climber = (copy + place) % self.config.members
-        drawn = noise * torch.randn(len(place), self._spaces[0].codes.shape[1], generator=self._generator)
+        drawn = noise * torch.randn(len(place), len(self._spaces[0].deviation), generator=self._generator)
         ways = np.empty((len(place), self.config.max_steps), dtype=np.int64)
         for member in np.unique(climber):
             mine = climber == member
             ways[mine] = self._ways(network, member, start[place[mine]], drawn[torch.from_numpy(mine)])
         seen, found = self._values.keys() | set(taken), []
-        for way in np.where(ways >= 0, self.domain.representative[ways], -1).tolist():
+        for way in ways.tolist():
             first = next((row for row in way if row >= 0 and row not in seen), None)
             if first is not None:
                 found.append(first)
@@ -307,17 +314,19 @@ class CRLSOSearch:
 
     def _ways(self, network: InputConvexNetwork, member: int, start: np.ndarray, noise: Tensor) -> np.ndarray:
         """What steps of M lengths along a member's gradient, from the noisy codes of S rows, decode to: rows
-        ``[S, M]``, -1 for no cell."""
+        `[S, M]`, -1 for no cell."""
         space = self._spaces[member]
-        origin = space.codes[start]
+        origin = self._codes_in(space, start)
         noisy = (origin + noise).requires_grad_()
         with torch.enable_grad():
             [gradient] = torch.autograd.grad((1 - network(noisy)[member]).sum(), noisy)
-        uphill = DIRECTIONS[self.config.direction] * torch.nn.functional.normalize(gradient, dim=1)
+        uphill = DIRECTIONS[self.config.direction] * F.normalize(gradient, dim=1)
         lengths = self.config.step * torch.arange(1, self.config.max_steps + 1)[:, None]
         moves = (noisy.detach() - origin)[:, None] + lengths * uphill[:, None]  # [S, M, D]
         moves = moves * (self._radius / moves.norm(dim=2, keepdim=True)).clamp(max=1.0)
-        return space.rows((origin[:, None] + moves).flatten(0, 1)).reshape(moves.shape[:2])
+        rows = self.domain.rows_of(space.graphs((origin[:, None] + moves).flatten(0, 1)))
+        rows[rows >= 0] = self.domain.representative(rows[rows >= 0])
+        return rows.reshape(moves.shape[:2])
 
     @torch.no_grad()
     def _ranked(self, network: InputConvexNetwork, rows: list[int]) -> list[int]:
