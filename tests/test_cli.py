@@ -15,9 +15,11 @@ import time
 
 import pytest
 
-from companion import cli, paths, report
+from companion import cli, paths, profiles, report
 from companion.claims import Results
 from toy_project import FINISH, REPOSITORY, WORK, make_project, parameter_values, run_all, start_all, write_notebook
+
+pytestmark = pytest.mark.slow
 
 # ---------------------------------------------------------------- requests that cannot be carried out
 
@@ -366,7 +368,7 @@ def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
 def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     rows = report.readme_table().splitlines()[2:]
-    assert len(rows) == len(report.EXPERIMENTS)
+    assert len(rows) == len(profiles.notebook_names())
     for row in rows:
         *_, cpu, gpu, result, _ = row.split("|")
         assert (cpu.strip(), gpu.strip(), result.strip()) == ("", "", "")
@@ -389,9 +391,23 @@ def test_a_result_goes_by_its_full_id_where_its_last_part_is_not_enough():
         {"id": id, "ours": ours, "paper": None, "unit": "%"}
         for id, ours in (("a.enas.valid", 1.0), ("a.nb201.valid", 2.0), ("a.nb201.test", 3.0), ("b.valid", 4.0))
     ]
-    shown = report.Experiment("title", "", "05_svge", ("a.enas.valid", "a.nb201.valid", "a.nb201.test"))
-    assert report.outcome(shown, {"claims": claims}) == "a.enas.valid 1 %; a.nb201.valid 2 %; test 3 %"
-    assert report.outcome(shown, {"claims": claims[1:]}) == "valid 2 %; test 3 %"
+    assert report.outcome(["a.*.valid", "a.nb201.test"], claims) == "a.enas.valid 1 %; a.nb201.valid 2 %; test 3 %"
+    assert report.outcome(["a.*.valid", "a.nb201.test"], claims[1:]) == "valid 2 %; test 3 %"
+    assert report.outcome([], claims) == "4 numbers in the report"
+
+
+def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "PROFILES", tmp_path / "profiles.toml")
+    paths.PROFILES.write_text("[quick]\n")
+    write_notebook(tmp_path / "12_mine.ipynb", [])
+    content = json.loads((tmp_path / "12_mine.ipynb").read_text())
+    content["cells"].insert(0, {"cell_type": "markdown", "metadata": {}, "source": ["# 12 · My own\n", "text"]})
+    (tmp_path / "12_mine.ipynb").write_text(json.dumps(content))
+    assert "| My own |  | [12_mine](notebooks/12_mine.ipynb) |" in report.readme_table()
+    paths.PROFILES.write_text("[quick]\n[readme.13_other]\n")
+    with pytest.raises(report.profiles.UsageError, match="13_other"):
+        report.readme_table()
 
 
 def test_a_readme_without_markers_is_an_error():

@@ -202,7 +202,7 @@ def test_levels_are_the_steps_that_hold_all_values():
     "model",
     [
         NGAE(NGAEConfig(hidden=4, latent=LATENT, predictors="convex")),
-        CRLSO(CRLSOConfig(hidden=4, latent=LATENT, convex_hidden=8)),
+        CRLSO(CRLSOConfig(hidden=4, latent=LATENT)),
     ],
     ids=lambda model: type(model).__name__,
 )

@@ -13,6 +13,8 @@ from companion.profiles import UsageError, declared_parameters, parse_overrides,
 from companion.runner import NotebookFailed, execute, run_job
 from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

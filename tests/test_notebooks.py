@@ -14,6 +14,8 @@ from scipy.stats import kendalltau
 from companion import paths, profiles, runner
 from latentnas.models.family import FAMILY
 
+pytestmark = pytest.mark.slow
+
 PLAN = profiles.plan("smoke")
 WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04"], {"data_source": "public"})[1:]  # the first is notebook 02
 WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101

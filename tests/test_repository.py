@@ -7,6 +7,8 @@ import importlib.metadata
 import io
 import json
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -14,7 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
 
-from companion import paths, profiles, report
+from companion import notebooks, paths, profiles, report
+from companion.claims import load_results
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
@@ -55,6 +58,14 @@ def pins():
     return {plain(line) for line in (paths.ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
 
 
+@pytest.mark.xfail(strict=False, reason="until every file has come to rest")
+@pytest.mark.parametrize("rules", [["format", "--check"], ["check"]], ids=["format", "lint"])
+def test_every_python_file_has_one_format_and_follows_the_lint_rules(rules):
+    command = [sys.executable, "-m", "ruff", *rules, "--quiet", "lib", "tests"]
+    run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_the_package_has_one_version():
     import latentnas
 
@@ -78,10 +89,6 @@ def test_every_profile_fits_the_notebooks(profile):
     assert {job.notebook for job in profiles.plan(profile)} == {source.stem for source in SOURCES}
 
 
-def test_experiments_are_about_notebooks_that_exist():
-    assert {experiment.notebook for experiment in report.EXPERIMENTS} == {source.stem for source in SOURCES}
-
-
 def test_readme_shows_the_stored_results():
     readme = (paths.ROOT / "README.md").read_text()
     assert readme == report.with_table(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
@@ -95,10 +102,18 @@ def test_reports_show_the_stored_results(label):
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_an_executed_copy_is_of_this_source_and_carries_no_machine(path):
+def test_an_executed_copy_carries_no_machine(path):
     text = path.read_text()
     assert not re.search(r"(?<![\w.])/(home|root|tmp|Users|work)/", text)
     assert "papermill" not in json.loads(text)["metadata"]
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_executed_copy_is_of_the_source_that_its_results_name(path):
+    manifest = load_results(path.parent.name)[path.stem]["manifest"]
+    if "code" not in manifest:
+        pytest.skip("run before results recorded their source")
+    assert notebooks.code_cells_hash(path) == manifest["code"]["cells"], "copy and results are of different runs"
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")

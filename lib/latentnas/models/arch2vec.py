@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import full_precision, kl_divergence, reparameterize, require_nonempty, validated
+from latentnas.models.base import full_precision, require, sample_posterior, validated
 
 KL_REDUCTIONS = ("mean", "released")
 
@@ -43,15 +43,7 @@ class Arch2VecConfig:
     noise_scale: float = 1.0  # factor on the sampling noise in training
 
     def __post_init__(self) -> None:
-        if self.kl_reduction not in KL_REDUCTIONS:
-            raise ValueError(
-                f"kl_reduction={self.kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}."
-            )
-        if min(self.hidden, self.code, self.layers, self.num_vertices) < 1:
-            raise ValueError(
-                f"hidden={self.hidden}, code={self.code}, layers={self.layers} and "
-                f"num_vertices={self.num_vertices} must all be at least 1."
-            )
+        require(self, ("hidden", "code", "layers", "num_vertices"), {"kl_reduction": KL_REDUCTIONS})
 
     @property
     def latent(self) -> int:
@@ -126,24 +118,22 @@ class Arch2Vec(GraphVAE):
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The terms of the loss, unweighted: means over all B N T types, B N N edges and B N vertices (nats)."""
-        require_nonempty(batch)
         config = self.config
-        one_hot, neighbours = self._inputs(batch)
-        mu, logvar = (full_precision(values) for values in self._encode(one_hot, neighbours))
-        z = reparameterize(mu, logvar, config.noise_scale, generator)
+        one_hot, neighbours = self._inputs(batch, nonempty=True)
+        _, z, kl = sample_posterior(self._encode(one_hot, neighbours), config.noise_scale, generator)
         types, edges = (full_precision(logits) for logits in self._logits(z))
         terms = {
             "vertices": F.binary_cross_entropy_with_logits(types, one_hot.to(types.dtype)),
             "edges": F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype)),
-            "kl": kl_divergence(mu, logvar).mean() / config.num_vertices,
+            "kl": kl / config.num_vertices,
         }
         graphs = len(batch) if config.kl_reduction == "released" else 1
         kl = terms["kl"] / (config.num_vertices * graphs)
         return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
 
-    def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+    def _inputs(self, batch: DagBatch, nonempty: bool = False) -> tuple[Tensor, Tensor]:
         """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""
-        batch = validated(batch, self.config.num_vertices, self.config.num_types)
+        batch = validated(batch, self.config, nonempty)
         neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
         dtype = self.mu.weight.dtype
         return batch.one_hot(self.config.num_types).to(dtype), neighbours.to(dtype)

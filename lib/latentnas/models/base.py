@@ -6,6 +6,8 @@ https://arxiv.org/abs/1312.6114) with a weight on the KL term. Letters: B graphs
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,31 +16,49 @@ from latentnas.interfaces import Decodes, GraphVAE
 from latentnas.models.branches import Decoding, decode_in_chunks
 
 
-def validated(batch: DagBatch, num_vertices: int, num_types: int) -> DagBatch:
-    """The batch as a model of `num_vertices` positions reads it: checked, and padded or cut to that many.
+def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
+    """Check fields of a configuration.
 
     Raises:
-        ValueError: a graph has more vertices than the model, or a type that its space lacks.
+        ValueError: a number that is below 1, or a word that is none of its choices; the message names it.
     """
-    types, sizes = batch.types, batch.num_vertices
-    strange = batch.present & ((types < 0) | (types >= num_types))
-    if not (strange.any() | (sizes > num_vertices).any()):  # one wait for the device
-        return batch.pad_to(num_vertices)
-    if (sizes > num_vertices).any():
+    for name, allowed in (choices or {}).items():
+        if getattr(config, name) not in allowed:
+            raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(allowed)}.")
+    for name in positive:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)} must be at least 1.")
+
+
+def require_two_ends(config: Any) -> None:
+    """Raises ValueError for a model of graphs that cannot have both an input and an output."""
+    if config.num_vertices < 2:
+        raise ValueError(f"num_vertices={config.num_vertices} must be at least 2: an input and an output.")
+
+
+def validated(batch: DagBatch, config: Any, nonempty: bool = False) -> DagBatch:
+    """The batch as a model of `config.num_vertices` positions reads it: checked, and padded or cut to that many.
+
+    Raises:
+        ValueError: a graph has more vertices than the model, or a type that its space lacks; `nonempty` batch without
+            graphs: a mean over it is no number.
+    """
+    if nonempty and not len(batch):
+        raise ValueError("The batch is empty, so there is no loss to take; give it at least one graph.")
+    types, large = batch.types, batch.num_vertices > config.num_vertices
+    strange = batch.present & ((types < 0) | (types >= config.num_types))
+    if not (strange.any() | large.any()):  # one wait for the device
+        return batch.pad_to(config.num_vertices)
+    if large.any():
+        largest = int(batch.num_vertices.max())
         raise ValueError(
-            f"This model was built for graphs of at most {num_vertices} vertices, but the batch has one of "
-            f"{int(sizes.max())}; build the model with num_vertices={int(sizes.max())}."
+            f"This model was built for graphs of at most {config.num_vertices} vertices, but the batch has one of "
+            f"{largest}; build the model with num_vertices={largest}."
         )
     raise ValueError(
-        f"This model knows the node types 0 to {num_types - 1}, but the batch has a vertex of type "
+        f"This model knows the node types 0 to {config.num_types - 1}, but the batch has a vertex of type "
         f"{int(types[strange][0])}; give it graphs of its own space, or build it with that space's num_types."
     )
-
-
-def require_nonempty(batch: DagBatch) -> None:
-    """Raises ValueError for a batch without graphs: a mean over it is no number."""
-    if not len(batch):
-        raise ValueError("The batch is empty, so there is no loss to take; give it at least one graph.")
 
 
 def full_precision(value: Tensor) -> Tensor:
@@ -55,6 +75,14 @@ def reparameterize(mu: Tensor, logvar: Tensor, scale: float, generator: torch.Ge
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """From N(mu, exp(logvar)) to N(0, 1), summed over the D dimensions, `[B]` (nats)."""
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(dim=1)
+
+
+def sample_posterior(
+    posterior: tuple[Tensor, Tensor], scale: float, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """mu and a sample z, `[B, D]` in full precision, and the KL term averaged over the batch, of (mu, logvar)."""
+    mu, logvar = (full_precision(values) for values in posterior)
+    return mu, reparameterize(mu, logvar, scale, generator), kl_divergence(mu, logvar).mean()
 
 
 def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

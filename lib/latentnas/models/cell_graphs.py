@@ -38,8 +38,11 @@ class Layout(ABC):
     edge_features: int  # 0: none
     num_logits: int  # outputs of the decoder
 
-    def validated(self, batch: DagBatch) -> DagBatch:
-        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space."""
+    def validated(self, batch: DagBatch, nonempty: bool = False) -> DagBatch:
+        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space, and
+        for none at all where they must be `nonempty`."""
+        if nonempty and not len(batch):
+            raise ValueError("The batch is empty, so there is no loss to take; give it at least one cell.")
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])
@@ -104,11 +107,20 @@ class EdgeCells(Layout):
 
     def _cells(self, operations: Tensor) -> DagBatch:
         """Cells of the operations on the six edges, int64 [B, 6]."""
-        return NASBENCH201.from_choices(operations.cpu().numpy()).to(operations.device)
+        one = _first_cell(operations.device)
+        types = one.types.repeat(len(operations), 1)
+        types[:, 1:-1] = operations + FIRST_OPERATION
+        return DagBatch(types, one.adjacency.repeat(len(types), 1, 1), one.num_vertices.repeat(len(types)))
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Operation of each of the six edges, int64 [B, 6]."""
         return batch.types[:, 1 : NASBENCH201.num_vertices - 1] - FIRST_OPERATION
+
+
+@cache
+def _first_cell(device: torch.device) -> DagBatch:
+    """One cell of NAS-Bench-201, wired like all others."""
+    return NASBENCH201.from_choices([[0] * len(CELL_EDGES)]).to(device)
 
 
 @cache

@@ -21,25 +21,13 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import full_precision, kl_divergence, reparameterize, require_nonempty
+from latentnas.models.base import require, sample_posterior
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
 from latentnas.models.heads import LABEL_SCALES, LabelScale
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
-
-
-def _require_known(**fields: str) -> None:
-    for name, value in fields.items():
-        if value not in CHOICES[name]:
-            raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(CHOICES[name])}.")
-
-
-def _require_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size} must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -60,9 +48,7 @@ class CRLSOConfig:
     label_scale: str = "percent"  # what 1 - g predicts, see LabelScale
 
     def __post_init__(self) -> None:
-        _require_sizes(hidden=self.hidden, latent=self.latent, layers=self.layers)
-        _require_sizes(convex_hidden=self.convex_hidden, convex_layers=self.convex_layers)
-        _require_known(space=self.space, constraint=self.constraint, label_scale=self.label_scale)
+        require(self, ("hidden", "latent", "layers", "convex_hidden", "convex_layers"), CHOICES)
 
     @property
     def num_vertices(self) -> int:
@@ -195,14 +181,12 @@ class CRLSO(GraphVAE):
             performance: labels or pseudo-labels `[B]`; none without the regulariser.
             generator: source of the sampling noise.
         """
-        require_nonempty(batch)
-        batch = self.layout.validated(batch)
-        mu, logvar = (full_precision(values) for values in self._encode(batch))
-        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
+        batch = self.layout.validated(batch, nonempty=True)
+        _, z, kl = sample_posterior(self._encode(batch), self.config.noise_scale, generator)
         terms = self.layout.loss(self.decoder(z).float(), batch)
         total = sum(terms.values())
-        terms["kl"] = kl_divergence(mu, logvar).mean()
-        total = total + self.config.beta * terms["kl"]
+        terms["kl"] = kl
+        total = total + self.config.beta * kl
         if self.config.convexity_weight:
             read = z.detach() if self.config.detached else z
             terms["convexity"] = self.performance.loss(read, performance).mean()
@@ -220,8 +204,7 @@ class AccuracyPredictorConfig:
     label_scale: str = "percent"
 
     def __post_init__(self) -> None:
-        _require_sizes(hidden=self.hidden, layers=self.layers)
-        _require_known(space=self.space, label_scale=self.label_scale)
+        require(self, ("hidden", "layers"), {name: CHOICES[name] for name in ("space", "label_scale")})
 
 
 class AccuracyPredictor(nn.Module):

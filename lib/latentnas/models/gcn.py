@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
 from latentnas.graphs import DagBatch
+from latentnas.models.base import require
 from latentnas.models.dagnn import GatedMessage
 from latentnas.models.ngae import NGAE, NGAEConfig
 
@@ -34,8 +35,7 @@ class GCNConfig(NGAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.levels < 1:
-            raise ValueError(f"levels={self.levels} must be at least 1.")
+        require(self, ("levels",))
 
 
 class GCNEncoder(nn.Module):

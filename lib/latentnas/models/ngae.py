@@ -17,14 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import (
-    AutoregressiveVAE,
-    full_precision,
-    kl_divergence,
-    reparameterize,
-    require_nonempty,
-    validated,
-)
+from latentnas.models.base import AutoregressiveVAE, require, sample_posterior, validated
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.dagnn_decode import DagDecoding
@@ -53,10 +46,7 @@ class NGAEConfig:
     complexity_weight: float = 1.0  # of the squared error of f_comp
 
     def __post_init__(self) -> None:
-        if self.predictors not in PREDICTORS:
-            raise ValueError(f"predictors={self.predictors!r} is unknown; choose one of {', '.join(PREDICTORS)}.")
-        if min(self.hidden, self.latent) < 1:
-            raise ValueError(f"hidden={self.hidden} and latent={self.latent} must both be at least 1.")
+        require(self, ("hidden", "latent"), {"predictors": PREDICTORS})
 
 
 class NGAE(AutoregressiveVAE):
@@ -105,7 +95,7 @@ class NGAE(AutoregressiveVAE):
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(validated(batch, self.config.num_vertices, self.config.num_types))
+        return self.encoder(validated(batch, self.config))
 
     def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> DagDecoding:
         return DagDecoding(self.decoder, self.config, z, trials, generator)
@@ -123,13 +113,11 @@ class NGAE(AutoregressiveVAE):
             performance, complexity: labels `[B]`, accuracies in percent; needed unless `predictors="none"`.
             generator: source of the sampling noise.
         """
-        require_nonempty(batch)
-        batch = validated(batch, self.config.num_vertices, self.config.num_types)
-        mu, logvar = (full_precision(values) for values in self.encoder(batch))
-        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
+        batch = validated(batch, self.config, nonempty=True)
+        mu, z, kl = sample_posterior(self.encoder(batch), self.config.noise_scale, generator)
         vertices, edges = self.decoder.loss(z, batch)
-        terms = {"vertices": vertices.mean(), "edges": edges.mean(), "kl": kl_divergence(mu, logvar).mean()}
-        total = terms["vertices"] + terms["edges"] + self.config.beta * terms["kl"]
+        terms = {"vertices": vertices.mean(), "edges": edges.mean(), "kl": kl}
+        total = terms["vertices"] + terms["edges"] + self.config.beta * kl
         if self.config.predictors != "none":
             code = mu if self.config.predictors == "released" else z
             terms["performance"] = self.performance.loss(code, performance).mean()

@@ -192,25 +192,3 @@ def decode_greedy(model: NGAE, z: Tensor) -> Graph:
         for u in range(v - 1, -1, -1):
             decoding.decide(u, bool(torch.sigmoid(decoding.edge_logit(u)) > 0.5))
     return decoding.graph()
-
-
-def decode_probability(model: NGAE, graph: Graph, z: Tensor) -> Tensor:
-    """The probability that sampling from z decodes exactly this graph; 0 where the decoder cannot."""
-    decoding = Decoding(model, z)
-    log_probability = z.new_zeros(())
-    for v in range(1, model.config.num_vertices):
-        vertex_type = graph.types[v]
-        if v < model.config.num_vertices - 1:
-            log_probability = log_probability + F.log_softmax(decoding.type_logits(), dim=0)[vertex_type]
-        if vertex_type == model.config.output_type:
-            decoding.close()
-            same = decoding.graph() == Graph(graph.types, [sorted(sources) for sources in graph.predecessors])
-            return log_probability.exp() if same else z.new_zeros(())
-        if v == model.config.num_vertices - 1:
-            return z.new_zeros(())
-        decoding.add_vertex(vertex_type)
-        for u in range(v - 1, -1, -1):
-            edge = u in graph.predecessors[v]
-            log_probability = log_probability + F.logsigmoid(decoding.edge_logit(u) * (1 if edge else -1))
-            decoding.decide(u, edge)
-    raise AssertionError("a graph ends with its output vertex")

@@ -34,9 +34,9 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.base import (
     AutoregressiveVAE,
     full_precision,
-    kl_divergence,
-    reparameterize,
-    require_nonempty,
+    require,
+    require_two_ends,
+    sample_posterior,
     two_layers,
     validated,
 )
@@ -61,11 +61,8 @@ class SVAEConfig:
     released: bool = False  # True: the models of D-VAE's code, see the module's docstring
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.latent) < 1 or self.num_vertices < 2:
-            raise ValueError(
-                f"hidden={self.hidden} and latent={self.latent} must be at least 1, and "
-                f"num_vertices={self.num_vertices} at least 2: an input and an output."
-            )
+        require(self, ("hidden", "latent"))
+        require_two_ends(self)
 
 
 class EdgesAtOnce(nn.Module):
@@ -170,7 +167,7 @@ class SVAE(AutoregressiveVAE):
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self._encode(validated(batch, self.config.num_vertices, self.config.num_types))
+        return self._encode(validated(batch, self.config))
 
     def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         if not len(batch):
@@ -186,11 +183,8 @@ class SVAE(AutoregressiveVAE):
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The terms of the loss, unweighted and averaged over the batch (nats)."""
-        require_nonempty(batch)
-        config = self.config
-        batch = validated(batch, config.num_vertices, config.num_types)
-        mu, logvar = (full_precision(values) for values in self._encode(batch))
-        z = reparameterize(mu, logvar, config.noise_scale, generator)
+        config, batch = self.config, validated(batch, self.config, nonempty=True)
+        _, z, kl = sample_posterior(self._encode(batch), config.noise_scale, generator)
         rows = self._rows(batch)
         start, state = self._start(z)
         states, _ = self.writer(self._inputs(rows[:, :-1], start), state[None].to(rows.dtype))
@@ -204,12 +198,8 @@ class SVAE(AutoregressiveVAE):
         edges = F.binary_cross_entropy_with_logits(edges, wanted.to(edges.dtype), reduction="none")
         if not config.released:
             edges = edges * (torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None])
-        terms = {
-            "vertices": types / len(batch),
-            "edges": edges.sum() / len(batch),
-            "kl": kl_divergence(mu, logvar).mean(),
-        }
-        return {"total": terms["vertices"] + terms["edges"] + config.beta * terms["kl"]} | terms
+        terms = {"vertices": types / len(batch), "edges": edges.sum() / len(batch), "kl": kl}
+        return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
 
     def _rows(self, batch: DagBatch) -> Tensor:
         """One-hot type and edges from the vertices before, `[B, N, F]`; zeros, or released the input type, for

@@ -31,9 +31,9 @@ from latentnas.interfaces import Decodes
 from latentnas.models.base import (
     AutoregressiveVAE,
     full_precision,
-    kl_divergence,
-    reparameterize,
-    require_nonempty,
+    require,
+    require_two_ends,
+    sample_posterior,
     two_layers,
     validated,
 )
@@ -66,17 +66,10 @@ class SVGeConfig:
     performance_weight: float = 0.9  # of its squared error; what is left to 1 weighs the autoencoder's loss
 
     def __post_init__(self) -> None:
-        if self.kl_reduction not in KL_REDUCTIONS:
-            raise ValueError(
-                f"kl_reduction={self.kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}."
-            )
-        if self.num_vertices < 2:
-            raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
-        if min(self.hidden, self.latent, self.summary, *self.rounds_of_both) < 1 or self.hidden % 2:
-            raise ValueError(
-                f"hidden={self.hidden}, latent={self.latent}, summary={self.summary} and rounds={self.rounds} "
-                "must all be at least 1, and hidden an even number."
-            )
+        require(self, ("hidden", "latent", "summary"), {"kl_reduction": KL_REDUCTIONS})
+        require_two_ends(self)
+        if min(self.rounds_of_both) < 1 or self.hidden % 2:
+            raise ValueError(f"rounds={self.rounds} must be at least 1 and hidden={self.hidden} an even number.")
 
     @property
     def rounds_of_both(self) -> tuple[int, int]:
@@ -276,7 +269,7 @@ class SVGe(AutoregressiveVAE):
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(validated(batch, self.config.num_vertices, self.config.num_types))
+        return self.encoder(validated(batch, self.config))
 
     def write(self, z: Tensor, trials: int, generator: torch.Generator | None, backward: bool = False) -> Decodes:
         """As `sample_decodes`, but the graphs of one end alone, as the generator wrote them; the most likely ones
@@ -302,21 +295,15 @@ class SVGe(AutoregressiveVAE):
             performance: labels `[B]` in their own unit; needed with `predictor=True`.
             generator: source of the sampling noise.
         """
-        require_nonempty(batch)
-        batch = validated(batch, self.config.num_vertices, self.config.num_types)
-        mu, logvar = (full_precision(values) for values in self.encoder(batch))
-        z = reparameterize(mu, logvar, self.config.noise_scale, generator)
+        batch = validated(batch, self.config, nonempty=True)
+        mu, z, kl = sample_posterior(self.encoder(batch), self.config.noise_scale, generator)
         if self.config.two_sided:
             vertices, edges = self.generator.loss(z.repeat(2, 1), DagBatch.cat([batch, reverse(batch)]))
         else:
             vertices, edges = self.generator.loss(z, batch)
-        terms = {
-            "vertices": vertices.sum() / len(batch),
-            "edges": edges.sum() / len(batch),
-            "kl": kl_divergence(mu, logvar).mean(),
-        }
-        kl = terms["kl"] * (len(batch) if self.config.kl_reduction == "sum" else 1)
-        total = terms["vertices"] + terms["edges"] + self.config.beta * kl
+        terms = {"vertices": vertices.sum() / len(batch), "edges": edges.sum() / len(batch), "kl": kl}
+        weighed = kl * (len(batch) if self.config.kl_reduction == "sum" else 1)
+        total = terms["vertices"] + terms["edges"] + self.config.beta * weighed
         if self.config.predictor:
             terms["performance"] = self.performance.loss(mu, performance).mean()
             weight = self.config.performance_weight
