@@ -7,7 +7,9 @@ from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
+from latentnas.models.gcn import GCN, GCNConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -19,6 +21,9 @@ LABELS = {"performance": torch.linspace(70, 90, 12), "complexity": torch.linspac
 SMALL = {"num_types": 7, "hidden": 16, "latent": 8}
 MODELS = {  # class, configuration, space, labels
     **{name: (*configure(name, NASBENCH201, 16, 16, 8), NASBENCH201, ()) for name in FAMILY},
+    "S-VAE released": (SVAE, SVAEConfig(**SMALL, released=True), NASBENCH201, ()),
+    "GraphRNN released": (GraphRNN, SVAEConfig(**SMALL, released=True), NASBENCH201, ()),
+    "GCN released": (GCN, GCNConfig(**SMALL, released=True), NASBENCH201, ()),
     "NGAE": (NGAE, NGAEConfig(**SMALL), NASBENCH201, ("performance", "complexity")),
     "NGAE convex": (NGAE, NGAEConfig(**SMALL, predictors="convex"), NASBENCH201, ("performance", "complexity")),
     "SVGe with predictor": (SVGe, SVGeConfig(**SMALL, predictor=True), NASBENCH201, ("performance",)),

@@ -1,7 +1,7 @@
 """The contracts: every member of the library keeps them, and a class that does not is told what is wrong."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -169,6 +169,12 @@ def test_models_of_the_family_keep_their_contract(name, space):
     torch.manual_seed(0)
     model_class, config = configure(name, space, hidden=16, svge_hidden=16, latent=8)
     check_model(model_class(config), space.sample(12, seed=0))
+
+
+@pytest.mark.parametrize("name", ["S-VAE", "GraphRNN", "GCN"])
+def test_baselines_as_d_vae_released_them_keep_the_contract(name):
+    model_class, config = configure(name, NASBENCH101, hidden=16, svge_hidden=16, latent=8)
+    check_model(model_class(replace(config, released=True)), NASBENCH101.sample(12, seed=0))
 
 
 @pytest.mark.parametrize("predictors", ["paper", "released", "convex"])

@@ -222,9 +222,10 @@ def test_greedy_edges_of_graphrnn_are_decided_from_the_nearest_vertex_back():
 
 
 @both
-def test_trains_in_bf16(model_class, tmp_path):
+@pytest.mark.parametrize("released", [False, True])
+def test_trains_in_bf16(model_class, released, tmp_path):
     config = TrainConfig(epochs=3, batch_size=5, learning_rate=1e-2, precision="bf16")
-    history = fit(model_class(SMALL), random_dags(12), {}, config, tmp_path, device="cpu")
+    history = fit(model_class(replace(SMALL, released=released)), random_dags(12), {}, config, tmp_path, device="cpu")
     assert history["total"].iloc[-1] < history["total"].iloc[0]
 
 

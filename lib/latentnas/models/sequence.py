@@ -11,13 +11,13 @@ GRU, which decides them one after the other, from the nearest vertex back as D-V
 decisions. It is no autoencoder by itself; reader and starting state are S-VAE's.
 
 D-VAE's code, `released=True`, differs. S-VAE's writer is fed ReLU(A z) at every step and sees no row: the rows of a
-graph are independent given z. GraphRNN's is fed no row at first, not that of the input, and its edge GRU starts from
-s_v without the type of v and runs from vertex 0 upwards. In both, the reader ends with the padding, rows of the input
-type, which are learnt like true ones, and so are the edges that cannot be; the heads have H hidden units instead of
-2 H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A writer that
-sees what it has written is what GraphRNN's paper means, and a fair baseline for decoders that see it too, so it is
-the default. When GraphRNN
-writes, D-VAE also draws edges that cannot be and feeds them on; here they are left out, as in training.
+graph are independent given z. GraphRNN's starts from ReLU(A z) and is fed zeros first, not the row of the input, and
+its edge GRU starts from s_v without the type of v and runs from vertex 0 upwards. In both, the reader skips the row of
+the input and ends with the padding, rows of the input type; padding and the edges that cannot be are learnt like true
+ones; the heads have H hidden units instead of 2 H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A
+writer that sees what it has written is what GraphRNN's paper means, and a fair baseline for decoders that see it too,
+so it is the default. When GraphRNN writes, D-VAE also draws edges that cannot be and feeds them on; here they are left
+out, as in training.
 
 Letters: B graphs, M branches, N vertices, T node types, H hidden, D latent, F = T + N - 1 numbers in a row.
 """
@@ -115,7 +115,7 @@ class EdgesInTurn(nn.Module):
         hidden = self._start(states, types)
         steps = []
         for gates in self._gates(before).unbind(dim=2):
-            hidden = gru(self.cell, gates, hidden)
+            hidden = gru(self.cell, gates, hidden.to(gates.dtype))
             steps.append(hidden)
         return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
 
