@@ -12,8 +12,9 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas import evaluate
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
+from latentnas.models.family import FAMILY
 from latentnas.models.reference_dvae import gru, linear, two_layers
-from latentnas.models.svge import DGMG_CONFIG, SVGe, SVGeConfig
+from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.models.svge_decode import reverse, reverse_edges
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -244,7 +245,7 @@ def test_backward_graph_is_laid_on_the_output():
 
 
 def test_dgmg_is_one_sided():
-    model = make_model(replace(DGMG_CONFIG, num_types=5, num_vertices=7, hidden=8, latent=6))
+    model = make_model(SVGeConfig(**FAMILY["DGMG"].options, num_types=5, num_vertices=7, hidden=8, latent=6))
     z = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         forward, _, _ = model.write(z, 1, None)

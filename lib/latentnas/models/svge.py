@@ -6,10 +6,10 @@ from the output vertex with all edges reversed. Types come from the forward grap
 
     loss = forward + backward + beta * KL,   forward = sum over vertices v of CE(type v) + mean over u of BCE(u -> v)
 
-`DGMG_CONFIG` (Li et al., 2018, https://arxiv.org/abs/1803.03324), the one-sided form, writes the graph forward only,
-with messages in both directions. What this module does and the authors' code does not: the graph's summary meets the
-states of its own vertices, whatever else is in the batch. Graphs of up to N vertices may be mixed. No weight depends
-on N, so those of one model also fit a model of larger graphs.
+DGMG (Li et al., 2018, https://arxiv.org/abs/1803.03324) is the one-sided form: `two_sided=False` writes the graph
+forward only, and `reverse_messages=True` passes messages in both directions. What this module does and the authors'
+code does not: the graph's summary meets the states of its own vertices, whatever else is in the batch. Graphs of up to
+N vertices may be mixed. No weight depends on N, so those of one model also fit a model of larger graphs.
 
 Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight vertices that is faster, and a
 step of the generator adds a column where PyG would build new graphs. The tests hold it to PyG's message passing.
@@ -75,9 +75,6 @@ class SVGeConfig:
     def rounds_of_both(self) -> tuple[int, int]:
         """Rounds in the encoder, and at each step of the generator."""
         return self.rounds if isinstance(self.rounds, tuple) else (self.rounds, self.rounds)
-
-
-DGMG_CONFIG = SVGeConfig(two_sided=False, reverse_messages=True)
 
 
 class MessageRound(nn.Module):
