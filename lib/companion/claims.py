@@ -134,7 +134,7 @@ class Results:
         self.profile = self.parameters.pop("profile")
         self.data_source = self.parameters.pop("data_source")
         self.code = {"cells": notebooks.code_cells_hash(source), "library": notebooks.code_fingerprint(source)}
-        self.data_files = [Path(file) for file in data_files]
+        self.data_files = list(data_files)
         self.device = str(device)
         self.claims: dict[str, Claim] = {}
         self.frames: dict[str, dict] = {}
@@ -173,12 +173,9 @@ class Results:
             "parameters": self.parameters,
             "claims": [asdict(claim) for claim in self.claims.values()],
             "frames": self.frames,
-            "manifest": {"code": self.code}
-            | manifest(self.device, self.data_files)
-            | {"loaded_seconds": round(float(loaded_seconds), 1)},
+            "manifest": manifest(self) | {"loaded_seconds": round(float(loaded_seconds), 1)},
         }
-        with paths.atomic_write(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        paths.write_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         return self.path
 
 
@@ -206,35 +203,26 @@ def _read_results(path: Path) -> dict:
 # ---------------------------------------------------------------- the manifest
 
 
-def manifest(device: str, data_files: Iterable[Path]) -> dict:
-    """What the numbers do not need but a reader might: commit, versions, machine, data, cost."""
+def manifest(results: Results) -> dict:
+    """What the numbers do not need but a reader might: code, versions, machine, data, cost."""
+    times = Counter(file.name for file in results.data_files)  # a name that is not enough gets its folder in front
+    names = {f: f.name if times[f.name] == 1 else f"{f.parent.name}/{f.name}" for f in results.data_files}
     return {
+        "code": results.code,
         "git": git_state(),
         "versions": versions(),
-        "device": device_name(device),
+        "device": device_name(results.device),
         "cpu_cores": os.cpu_count(),
-        "data": {name: sha256(file) for name, file in _short_names(list(data_files)).items()},
+        "data": {name: sha256(file) for file, name in names.items()},
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": peak_memory(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _short_names(files: list[Path]) -> dict[str, Path]:
-    """The files by name, with the folder in front where several have the same name."""
-    times = Counter(file.name for file in files)
-    return {file.name if times[file.name] == 1 else f"{file.parent.name}/{file.name}": file for file in files}
-
-
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS_OF}
 
 
 def git_state() -> dict | None:

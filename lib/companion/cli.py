@@ -23,7 +23,7 @@ commands:
   run        (default) run the notebooks that are out of date, then renew the reports
   test       run the tests, two files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
-  bench      measure training and decoding speed against the reference
+  bench      measure the speed of training against the readable reference
 
 examples:
   ./run_all.sh                                  every notebook, profile quick
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["bench"]:
             from companion import speed  # imports torch
 
-            return speed.main(arguments[1:])
+            return speed.main()
         options = parser().parse_args(arguments)
         return figures(options) if options.command == "figures" else run(options)
     except UsageError as error:
@@ -209,8 +209,6 @@ def one_run_at_a_time() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                "Another run is writing to this folder. Wait until it has finished, or end it; then give the command "
-                "again."
-            ) from error
+            remedy = "Wait until it has finished, or end it; then give the command again."
+            raise UsageError(f"Another run is writing to this folder. {remedy}") from error
         yield

@@ -6,6 +6,7 @@ Notebooks themselves import this (through `companion.claims`), so it needs nothi
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,11 +43,9 @@ def cells_of(path: Path, kind: str = "code") -> list[dict]:
 
 def title_of(notebook: str) -> str:
     """The first heading of a notebook without its number: "# 02 · The latent space" -> "The latent space"."""
-    for cell in cells_of(source_of(notebook), "markdown"):
-        for line in cell["source"].splitlines():
-            if line.startswith("# "):
-                return line[2:].rpartition(" · ")[2].strip()
-    return notebook
+    text = "\n".join(cell["source"] for cell in cells_of(source_of(notebook), "markdown"))
+    heading = re.search(r"^# (?:\d+ · )?(.+)$", text, re.M)
+    return heading[1] if heading else notebook
 
 
 def parameters_cell(path: Path) -> str:

@@ -1,9 +1,8 @@
-"""Where the notebooks, their results and their figures lie. What the library itself reads and writes is in
-`latentnas.paths`.
-"""
+"""Where the notebooks, their results and their figures lie. What the library itself uses is in `latentnas.paths`."""
 
-from latentnas.paths import OUTPUT, ROOT
-from latentnas.paths import atomic_write as atomic_write
+from pathlib import Path
+
+from latentnas.paths import OUTPUT, ROOT, atomic_write
 
 NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
 PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds
@@ -13,3 +12,9 @@ FIGURES = OUTPUT / "figures"
 RESULTS = OUTPUT / "data" / "results"
 FAILED = OUTPUT / "data" / "failed"  # notebooks that stopped with an error, git-ignored
 STATE = OUTPUT / "data" / "state"  # what this machine has run, git-ignored
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file, or leave the old one."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -165,12 +165,8 @@ def read_profiles() -> dict[str, dict]:
     """profiles.toml as a dict, checked to be TOML."""
     try:
         return tomllib.loads(paths.PROFILES.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"There is no {paths.PROFILES.name} in {paths.NOTEBOOKS}. Restore it from the repository."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"notebooks/{paths.PROFILES.name} is not valid TOML: {error}.") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML: {error}.") from error
 
 
 def profile_names() -> list[str]:
@@ -221,20 +217,16 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     declared = parameters_of(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):
+        where = f"notebooks/profiles.toml: [{profile}.{table}]"
         for name, value in tables.get(table, {}).items():
-            if table == "training" and name not in declared and any(name in parameters_of(n) for n in notebook_names()):
-                continue
-            if name not in declared:
-                raise UsageError(
-                    f"notebooks/profiles.toml: [{profile}.{table}] sets '{name}', which notebook {notebook} does not "
-                    f"declare. It declares: {', '.join(declared)}."
-                )
-            try:
-                values[name] = declared[name].typed(value)
-            except TypeError as error:
-                raise UsageError(
-                    f"notebooks/profiles.toml: [{profile}.{table}] gives '{name}' a wrong value: {error}."
-                ) from error
+            if name in declared:
+                try:
+                    values[name] = declared[name].typed(value)
+                except TypeError as error:
+                    raise UsageError(f"{where} gives '{name}' a wrong value: {error}.") from error
+            elif table != "training" or not any(name in parameters_of(other) for other in notebook_names()):
+                known = f"notebook {notebook} does not declare. It declares: {', '.join(declared)}"
+                raise UsageError(f"{where} sets '{name}', which {known}.")
     return values | {"profile": profile}
 
 

@@ -35,8 +35,7 @@ def renew(labels: Iterable[str]) -> None:
 
 def write_if_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        with paths.atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        paths.write_text(path, text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,6 +6,7 @@ stdout, tables and figures.
 """
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -13,10 +14,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
+
+import psutil
 
 from companion import notebooks, paths, profiles
 from companion.profiles import Job
@@ -81,12 +83,11 @@ def library_path() -> str:
     return os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
 
 
-class LineWriter:
+class LineWriter(io.TextIOBase):
     """A text file for papermill that prints whole lines to stderr, each behind a prefix that names the notebook."""
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.rest = ""
+        self.prefix, self.rest = prefix, ""
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
@@ -94,17 +95,12 @@ class LineWriter:
             if line.strip():
                 print(self.prefix + line, file=sys.stderr, flush=True)
 
-    def flush(self) -> None:
-        pass  # a part of a line waits for its end
-
 
 def save_copy(run_copy: Path, target: Path, keep_stderr: bool = False) -> None:
     """Clean the notebook file `run_copy` and rename it to `target`."""
     notebook = json.loads(run_copy.read_text(encoding="utf-8"))
     clean(notebook, keep_stderr)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    with paths.atomic_write(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    paths.write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def clean(notebook: dict, keep_stderr: bool = False) -> None:
@@ -124,9 +120,7 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
 
 
 def without_folders(text: object) -> object:
-    """A string or list of strings with folders of this machine written relative to the project or as ~; anything else
-    as it is.
-    """
+    """A string or list of strings with folders of this machine relative to the project or as ~; others as they are."""
     if isinstance(text, list):
         return [without_folders(line) for line in text]
     if not isinstance(text, str):
@@ -161,8 +155,7 @@ def run_job(job: Job) -> float:
     check_results(job, started)
     failed_copy.unlink(missing_ok=True)
     seconds = time.time() - started
-    with paths.atomic_write(job.stamp) as temporary:
-        temporary.write_text(f"{seconds:.1f}\n", encoding="utf-8")
+    paths.write_text(job.stamp, f"{seconds:.1f}\n")
     return seconds
 
 
@@ -217,29 +210,22 @@ def unfinished(agenda: dict) -> list[tuple[str, str]]:
 
 
 def report_progress(words: str) -> None:
-    """Print a line about this notebook with how many are done and the time left; without an agenda (plain snakemake)
-    the words alone.
-    """
+    """Print a line about this notebook; in a run of the command line also how many are done and the time left."""
     if "LATENTNAS_AGENDA" in os.environ:
         agenda = json.loads(os.environ["LATENTNAS_AGENDA"])
-        waiting = unfinished(agenda)
+        waiting, total = unfinished(agenda), len(agenda["jobs"])
         left = f"{total_time(waiting)} left" if total_time(waiting) else ""
-        words += f" [{len(agenda['jobs']) - len(waiting)} of {len(agenda['jobs'])} done{left}]"
+        words += f" [{total - len(waiting)} of {total} done{left}]"
     print(words, file=sys.stderr, flush=True)
 
 
 def die_with(process_id: int) -> None:
-    """End this process (its kernel follows) when the process that started the run is gone: a killed run must not go on
-    writing.
-    """
+    """End this process (its kernel follows) when the one that started the run is gone: a killed run writes no more."""
 
     def watch() -> None:
-        while True:
-            try:
-                os.kill(process_id, 0)
-            except ProcessLookupError:
-                os._exit(1)
-            time.sleep(0.5)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(process_id).wait()
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -254,9 +240,6 @@ def main(arguments: list[str]) -> int:
         report_progress(f"{job.notebook} ({job.label}): done in {in_words(run_job(job))}")
     except NotebookFailed as error:
         print(f"\n{error}\n", file=sys.stderr, flush=True)
-        return 1
-    except Exception:
-        traceback.print_exc()
         return 1
     return 0
 
