@@ -50,7 +50,6 @@ class ModelBasedSearch:
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """At most `n` unknown rows, given all that are known and their values."""
-        raise NotImplementedError
 
 
 class RoundSearch(ModelBasedSearch):
@@ -75,7 +74,6 @@ class RoundSearch(ModelBasedSearch):
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
         """The unknown rows that one round leads to, given all that are known and their values."""
-        raise NotImplementedError
 
     def _unknown(self, graphs: DagBatch) -> list[int]:
         """What decoded graphs are, in their order and each once, without what is no architecture or known."""
@@ -113,9 +111,8 @@ def run(
         searcher.tell(rows, labels.query(rows))
     progress = Progress(f"search, seed {searcher.seed}", len(labels.known) + labels.left, len(labels.known))
     repeats = 0
-    while labels.left and repeats < REPEATS:
-        before = labels.left
-        asked = min(batch, before)
+    while (left := labels.left) and repeats < REPEATS:
+        asked = min(batch, left)
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
             raise ValueError(
@@ -125,7 +122,7 @@ def run(
         if not len(rows):
             break
         searcher.tell(rows, labels.query(rows))
-        repeats = 0 if labels.left < before else repeats + 1
+        repeats = 0 if labels.left < left else repeats + 1
         progress.update(len(labels.known))
     return labels.history(searcher.seed)
 

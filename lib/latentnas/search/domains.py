@@ -28,7 +28,7 @@ Draw = Callable[[int], int]  # a random whole number below its argument
 
 
 class Domain:
-    """What both kinds have in common; the methods that raise NotImplementedError are what each has of its own."""
+    """What both kinds have in common; the methods without a body are what each has of its own."""
 
     space: Space | None
     size: int | None  # rows, where they are known beforehand
@@ -40,11 +40,9 @@ class Domain:
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
         """Which whole numbers are rows of this domain, bool `[n]`."""
-        raise NotImplementedError
 
     def graphs(self, rows: np.ndarray) -> DagBatch:
         """The architectures themselves."""
-        raise NotImplementedError
 
     def rows_of(self, graphs: DagBatch) -> np.ndarray:
         """The rows of graphs such as a model decodes, int64 `[B]`; -1 for what is no architecture. What has no
@@ -57,7 +55,6 @@ class Domain:
 
     def representative(self, rows: np.ndarray) -> np.ndarray:
         """The row that stands for the same architecture, int64 `[n]`."""
-        raise NotImplementedError
 
     def neighbors(self, row: int) -> np.ndarray:
         """Rows one change away, int64; there may be none."""
@@ -67,7 +64,6 @@ class Domain:
 
     def choices(self, rows: np.ndarray) -> np.ndarray:
         """The decisions that make each architecture, numbered from 0, int64 `[n, P]`."""
-        raise NotImplementedError
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
         """The rows of decisions `[n, P]`, for searchers that make each of them by itself.
@@ -75,7 +71,6 @@ class Domain:
         Raises:
             ValueError: not every combination of decisions is an architecture.
         """
-        raise NotImplementedError
 
     def one_hot(self, rows: np.ndarray) -> np.ndarray:
         """The choices as indicators, bool `[n, P * options]`."""
@@ -83,19 +78,15 @@ class Domain:
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
         """What a predictor sees: the features, where the domain has any, and the one-hot choices, float32."""
-        raise NotImplementedError
 
     def sample(self, draw: Draw) -> int:
         """A row drawn uniformly."""
-        raise NotImplementedError
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
         """All architectures, each once, in random order; one row for each."""
-        raise NotImplementedError
 
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
         """At most `n` architectures that are not known, drawn uniformly without replacement."""
-        raise NotImplementedError
 
     def nearby(self, parents: Sequence[int], known: Collection[int]) -> np.ndarray:
         """The neighbours of some rows that are not known, in ascending order, none twice."""
@@ -106,11 +97,9 @@ class Domain:
     def candidates(self, random: np.random.Generator, known: Collection[int], best: Sequence[int]) -> np.ndarray:
         """What a model-based searcher ranks, in ascending order: of a table all unknown architectures, of a sampled
         domain unknown ones from anywhere and the neighbours of the best."""
-        raise NotImplementedError
 
     def names(self, rows: np.ndarray) -> list[str] | None:
         """Texts of the rows, where the rows mean nothing by themselves."""
-        raise NotImplementedError
 
     def objective(self, evaluate: Callable[[DagBatch], ArrayLike]) -> Objective:
         """The objective that evaluates graphs, such as `lambda graphs: benchmark.query(graphs)["valid"]`."""
@@ -130,10 +119,10 @@ class Domain:
         return prune(graphs) if prune else graphs
 
     def _find(self, graphs: DagBatch) -> np.ndarray:
-        raise NotImplementedError
+        """`rows_of` after pruning."""
 
     def _neighbors(self, row: int) -> np.ndarray:
-        raise NotImplementedError
+        """`neighbors` of a row that was not asked for before."""
 
 
 class TableDomain(Domain):

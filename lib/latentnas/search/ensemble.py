@@ -1,11 +1,11 @@
 """An ensemble of small networks that see features of the architectures, and Thompson sampling.
 
-The idea of BANANAS (White et al., AAAI 2021): after every batch of labels, train a handful of networks that
-see the path encoding, take the spread of their predictions for uncertainty, and choose by independent
-Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and the
+The idea of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858): after every batch of labels, train a
+handful of networks that see the path encoding, take the spread of their predictions for uncertainty, and choose by
+independent Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and the
 largest draws are asked for. Unlike there, the networks are two small layers each and all trained at once,
 they see the plain decisions beside the paths, and some architectures from anywhere in the domain are
-candidates too, so that the search can leave a neighborhood. Letters: n labels, F features, E members, H
+candidates too, so that the search can leave a neighbourhood. Letters: n labels, F features, E members, H
 hidden, C candidates.
 """
 
@@ -40,14 +40,8 @@ class EnsembleConfig:
     random_candidates: int = 200  # and so many unknown architectures from anywhere
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("initial", 1),
-            ("members", 2),
-            ("hidden", 1),
-            ("steps", 1),
-            ("parents", 1),
-            ("random_candidates", 1),
-        ):
+        for name in ("initial", "members", "hidden", "steps", "parents", "random_candidates"):
+            least = 2 if name == "members" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
         if not self.learning_rate > 0 or self.shared_error < 0:

@@ -1,23 +1,26 @@
-"""Bayesian optimisation of a table: a Gaussian process on the decisions, and expected improvement.
+"""Bayesian optimisation over discrete candidates: a Gaussian process on the decisions, and expected improvement.
 
-The model is BoTorch's standard one (Hvarfner et al., ICML 2024: a squared-exponential kernel with a
-lengthscale for each input, whose prior grows with their number) on the one-hot choices, or on whatever else
-is known of every architecture, such as its code in a latent space. Every unknown architecture of the domain
-is a candidate, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
+The model is BoTorch's standard one (Hvarfner et al., ICML 2024, https://arxiv.org/abs/2402.02229: a
+squared-exponential kernel with a lengthscale for each input, whose prior grows with their number) on the one-hot
+choices, or on whatever else is known of every architecture, such as its code in a latent space. The acquisition is
+log E[max(f - best, 0)] (Ament et al., NeurIPS 2023, https://arxiv.org/abs/2310.20708). It is computed for every
+candidate of the domain, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from botorch.acquisition import LogExpectedImprovement
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.models.model import Model
+from botorch.posteriors import GPyTorchPosterior
+from gpytorch.distributions import MultivariateNormal
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from scipy.special import erfcx, ndtr
 from torch import Tensor
 
 from latentnas.search.base import ModelBasedSearch
@@ -79,12 +82,11 @@ class GaussianSearch(ModelBasedSearch):
         known, new = (torch.from_numpy(self._inputs(some).astype(np.float64)) for some in (rows, candidates))
         model = self._model(known, torch.from_numpy(labels))
         believer = Believer(model, known, labels, new)
-        best, picked = labels.max(), []
+        picked: list[int] = []
         for _ in range(min(n, len(candidates))):
-            gain = log_expected_improvement(believer.mean, believer.deviation, best)
-            gain[picked] = -np.inf
+            gain = believer.log_gain()
+            gain[picked] = -torch.inf
             picked.append(int(gain.argmax()))
-            best = max(best, believer.mean[picked[-1]])
             believer.believe(picked[-1])
         return candidates[picked]
 
@@ -104,9 +106,27 @@ class GaussianSearch(ModelBasedSearch):
         return model.eval()
 
 
-class Believer:
-    """The posterior at candidates `new [C, F]`, given labels `y [n]` at `x [n, F]`, and what it becomes
-    when its own mean is taken for observed: the mean stays, the variance shrinks.
+class KrigingBeliever(Model):
+    """A process after its own mean was taken for observed at some points: the mean stays, the variance shrinks, the
+    value to beat rises. As a model of BoTorch, for points `[S, 1, F]`."""
+
+    num_outputs = 1
+    best: float  # value to beat
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance `[S]` at `x [S, F]`."""
+
+    def posterior(self, X: Tensor, **_: object) -> GPyTorchPosterior:
+        mean, variance = self.moments(X.squeeze(1))
+        return GPyTorchPosterior(MultivariateNormal(mean.unsqueeze(1), variance.view(-1, 1, 1)))
+
+    def gain(self) -> LogExpectedImprovement:
+        """The acquisition function."""
+        return LogExpectedImprovement(self, self.best)
+
+
+class Believer(KrigingBeliever):
+    """The posterior at candidates `new [C, F]`, always all of them, given labels `y [n]` at `x [n, F]`.
 
     The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
     posterior builds their joint covariance or repeats the labels for each of them.
@@ -114,41 +134,33 @@ class Believer:
 
     @torch.no_grad()
     def __init__(self, model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> None:
+        super().__init__()
+        self.best = float(y.max())
         of_labels = model.covar_module(x).to_dense()
         of_labels.diagonal().add_(model.likelihood.noise)
         precision = torch.cholesky_inverse(torch.linalg.cholesky(of_labels))
-        self._model, self._new = model, new
+        self.process, self._new = model, new
         self._cross = model.covar_module(new, x).to_dense()
         self._weights = self._cross @ precision  # [C, n]
         self._variance = model.covar_module(new, diag=True) - (self._weights * self._cross).sum(dim=1)
         self._columns = new.new_zeros(len(new), 0)  # one a believed point; its square is off the variance
         constant = model.mean_module.constant
-        self.mean = (constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))).numpy()
+        self.mean = constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))
 
-    @property
-    def deviation(self) -> np.ndarray:
-        """Standard deviation `[C]`."""
-        return self._variance.clamp(min=1e-12).sqrt().numpy()
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean, self._variance
+
+    @torch.no_grad()
+    def log_gain(self) -> Tensor:
+        """Logarithm of the expected improvement at all candidates, `[C]`."""
+        return self.gain()(self._new.unsqueeze(1))
 
     @torch.no_grad()
     def believe(self, place: int) -> None:
         """Take the mean at candidate `place` for observed."""
-        prior = self._model.covar_module(self._new, self._new[[place]]).to_dense().squeeze(1)
+        self.best = max(self.best, self.mean[place].item())
+        prior = self.process.covar_module(self._new, self._new[[place]]).to_dense().squeeze(1)
         covariance = prior - self._weights @ self._cross[place] - self._columns @ self._columns[place]
-        column = covariance / (covariance[place] + self._model.likelihood.noise).sqrt()
+        column = covariance / (covariance[place] + self.process.likelihood.noise).sqrt()
         self._columns = torch.cat([self._columns, column[:, None]], dim=1)
         self._variance = self._variance - column.square()
-
-
-def log_expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """Logarithm of E[max(f - best, 0)] for normal f.
-
-    With z = (mean - best) / deviation it is log(deviation (z Phi(z) + phi(z))). Below -1 the two terms nearly
-    cancel, so there the bracket is phi(z) (1 + z Phi(z) / phi(z)), the quotient by the scaled error function.
-    """
-    z = (mean - best) / deviation
-    low = np.minimum(z, -1.0)
-    far = -(low**2) / 2 + np.log1p(low * math.sqrt(math.pi / 2) * erfcx(-low / math.sqrt(2)))
-    high = np.maximum(z, -1.0)
-    near = np.log(high * math.sqrt(2 * math.pi) * ndtr(high) + np.exp(-(high**2) / 2))
-    return np.log(deviation) + np.where(z < -1, far, near) - math.log(2 * math.pi) / 2

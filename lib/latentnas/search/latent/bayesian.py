@@ -18,11 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from botorch.acquisition import LogExpectedImprovement
 from botorch.generation import gen_candidates_scipy
-from botorch.models.model import Model
-from botorch.posteriors import GPyTorchPosterior
-from gpytorch.distributions import MultivariateNormal
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
@@ -30,6 +26,7 @@ from latentnas.interfaces import GraphVAE
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.search.base import RoundSearch
 from latentnas.search.domains import Domain
+from latentnas.search.gaussian import KrigingBeliever
 
 SHORTLIST = 20
 SMALLEST = 1e-6  # variance, as a share of that of the labels, that counts as none
@@ -139,35 +136,30 @@ def choose_batch(gp: SparseGP, best: float, candidates: Tensor, box: Tensor, con
     candidates = candidates[_log_gain(believer, candidates).argsort(descending=True)[: SHORTLIST * config.batch]]
     for _ in range(config.batch):
         start = candidates[_log_gain(believer, candidates).argmax()].view(1, 1, -1)
-        gain = LogExpectedImprovement(believer, believer.best)
+        gain = believer.gain()
         with warnings.catch_warnings(record=True):  # BoTorch tells of a flat end or spent iterations: no matter
             point, _ = gen_candidates_scipy(start, gain, box[0], box[1], options={"maxiter": config.refinement})
         believer.believe(point.detach().view(1, -1))
     return believer.picked
 
 
-class _Believer(Model):
-    """The GP after believing its mean at the points picked so far, as a model of BoTorch.
+class _Believer(KrigingBeliever):
+    """The sparse GP after believing its mean at the points picked so far.
 
     With the picked points P and L L' = cov(P, P): variance(x) = cov(x, x) - |L^-1 cov(P, x)|^2.
     """
-
-    num_outputs = 1
 
     def __init__(self, gp: SparseGP, best: float) -> None:
         super().__init__()
         self.gp, self.best = gp, best
         self.picked: Tensor | None = None  # [P, D]
 
-    def posterior(self, X: Tensor, **_: object) -> GPyTorchPosterior:
-        """Of the points `[S, 1, D]`."""
-        x = X.squeeze(1)
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.gp.moments(x)
         if self.picked is not None:
             covariance = self.gp.covariance(self.picked, x)
             variance = variance - torch.linalg.solve_triangular(self.factor, covariance, upper=False).square().sum(0)
-        variance = variance.clamp(min=SMALLEST * self.gp.unit**2)
-        return GPyTorchPosterior(MultivariateNormal(mean.unsqueeze(1), variance.view(-1, 1, 1)))
+        return mean, variance.clamp(min=SMALLEST * self.gp.unit**2)
 
     @torch.no_grad()
     def believe(self, point: Tensor) -> None:
@@ -182,7 +174,7 @@ class _Believer(Model):
 @torch.no_grad()
 def _log_gain(believer: _Believer, points: Tensor) -> Tensor:
     """Logarithm of the expected improvement `[S]` at `points [S, D]`."""
-    gain = LogExpectedImprovement(believer, believer.best)
+    gain = believer.gain()
     return torch.cat([gain(rows.unsqueeze(1)) for rows in points.split(2048)])
 
 

@@ -1,4 +1,5 @@
-"""CR-LSO's search: gradient ascent of a concave accuracy in the latent space (Rao, Zhao, Liu, 2022).
+"""CR-LSO's search: gradient ascent of a concave accuracy in the latent space (Rao, Zhao, Liu, 2022,
+https://arxiv.org/abs/2211.05950).
 
 A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to
 all labelled cells, the best of them step along its gradient, and what they decode to is asked for next. All
