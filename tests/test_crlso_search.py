@@ -313,16 +313,17 @@ def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
         predictor_config=AccuracyPredictorConfig(hidden=16),
         config=CRLSOConfig(hidden=32, latent=16),
     )
-    search = lambda: CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config)
     config = replace(CRLSOSearchConfig(), initial=60, refit=REFIT)
     design = random_design(domain, 0, 60)
     space = learn(design, values[design])  # what the search will load
     assert space.seconds > 0 and np.corrcoef(space.pseudo_labels, values)[0, 1] > 0.5
-    history = run(search(), domain.lookup(values), 120)
+    history = run(CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config), domain.lookup(values), 120)
     assert len(history) == 120 and history.row.is_unique
     assert history.value[60:].mean() > history.value[:60].mean() + 8
     assert len(list(tmp_path.iterdir())) == 2
-    again = run(search(), domain.lookup(values), 120)  # from the checkpoints
+    again = run(
+        CRLSOSearch(domain, 0, lambda *known: [learn(*known)], config), domain.lookup(values), 120
+    )  # from the checkpoints
     assert again.equals(history)
 
 

@@ -149,7 +149,10 @@ def test_local_search_starts_from_the_best_of_an_initial_design():
 def lonely_domain():
     """Six rows: 0 to 2 have no neighbours, 3 has two of them, 4 and 5 have each other and one of them."""
     neighbors = [[], [], [], [0, 1], [5, 2], [4, 0]]
-    find = lambda rows: [np.array(neighbors[row], dtype=np.int64) for row in rows]
+
+    def find(rows):
+        return [np.array(neighbors[row], dtype=np.int64) for row in rows]
+
     return TableDomain(np.arange(6)[:, None], np.arange(6), find, np.eye(6))
 
 

@@ -296,9 +296,9 @@ class SampledDomain(Domain):
             graphs = self.space.from_choices(choices)
         except (AttributeError, ValueError) as error:
             raise ValueError(
-                "This searcher makes every decision by itself, so every combination must be an architecture: the space "
-                f"needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error}). Use another "
-                "searcher for such a space."
+                "This searcher makes every decision by itself, so every combination must be an architecture: the "
+                f"space needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error}). "
+                "Use another searcher for such a space."
             ) from None
         return self._meet(graphs)
 

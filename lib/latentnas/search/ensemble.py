@@ -2,11 +2,10 @@
 
 The idea of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858): after every batch of labels, train a
 handful of networks that see the path encoding, take the spread of their predictions for uncertainty, and choose by
-independent Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and the
-largest draws are asked for. Unlike there, the networks are two small layers each and all trained at once,
-they see the plain decisions beside the paths, and some architectures from anywhere in the domain are
-candidates too, so that the search can leave a neighbourhood. Letters: n labels, F features, E members, H
-hidden, C candidates.
+independent Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and
+the largest draws are asked for. Unlike there, the networks are two small layers each and all trained at once, they see
+the plain decisions beside the paths, and some architectures from anywhere in the domain are candidates too, so that
+the search can leave a neighbourhood. Letters: n labels, F features, E members, H hidden, C candidates.
 """
 
 from __future__ import annotations

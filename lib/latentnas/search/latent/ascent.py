@@ -1,7 +1,11 @@
 """Gradient ascent in the latent space of NGAE, its one-step relative NAO, and ranked prior samples.
 
-NGAE: Li et al., 2020, https://github.com/superlj666/NGAE; NAO: Luo et al., NeurIPS 2018, https://arxiv.org/abs/1808.07233. All ascend `f = f_perf - w * f_comp` (NGAE eq. 7, there with w = 1) with both predictions on the standardised
-scale. Letters: S starts, D latent dimensions.
+NGAE: Li et al., 2020, https://github.com/superlj666/NGAE; NAO: Luo et al., NeurIPS 2018,
+https://arxiv.org/abs/1808.07233. All ascend
+
+    f = f_perf - w * f_comp        (NGAE eq. 7, there with w = 1)
+
+with both predictions on the standardised scale. Letters: S starts, D latent dimensions.
 """
 
 from __future__ import annotations
