@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from latentnas import paths
-from latentnas.benchmarks.digits import TEST, VALID, load_digits_cells, load_from_scratch
+from latentnas import benchmarks, paths
+from latentnas.benchmarks.digits import CELL_FILE, EPOCHS, FLOPS, PARAMS, TEST, VALID, load_from_scratch
 from latentnas.benchmarks.download import DataError
-from latentnas.measure.tables import CELL_FILE, cell_groups, measure_again, score_cells
+from latentnas.measure import cells
+from latentnas.measure.tables import CELL_SCHEDULE, CELL_SKELETON, cell_groups, measure_again, score_cells
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -28,7 +30,7 @@ def write(table):
 
 def test_every_cell_has_the_measurement_of_its_class(table):
     write(table.sample(frac=1, random_state=0))  # in any order
-    benchmark = load_digits_cells()
+    benchmark = benchmarks.load("nasbench201", "bundled")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate())
     row = 12_345
     first = NASBENCH201.representatives()[classes[row]]
@@ -43,22 +45,31 @@ def test_optimum_and_query(table):
     table.loc[100, ["valid_0", "valid_1", "valid_2"]] = 99.0
     table.loc[200, ["test_0", "test_1", "test_2"]] = 99.0
     write(table)
-    benchmark = load_digits_cells()
-    best = benchmark.optimum()
-    assert best.loc["valid", "row"] == table["row"][100] and best.loc["valid", "valid"] == 99.0
-    assert best.loc["test", "row"] == table["row"][200] and best.loc["test", "test"] == 99.0
-    by_text = benchmark.query([best.loc["test", "arch"]])
-    assert by_text.equals(benchmark.query(np.int64(best.loc["test", "row"])))
-    with pytest.raises(ValueError, match="0 to 15,?624"):
-        benchmark.query(15_625)
-    with pytest.raises(ValueError, match="Not a NAS-Bench-201 architecture"):
-        benchmark.query("|conv~0|")
+    benchmark = benchmarks.load("nasbench201", "bundled")
+    assert benchmark.optimum(VALID) == table["row"][100] and benchmark.labels(VALID).max() == 99.0
+    assert benchmark.optimum(TEST) == table["row"][200] and benchmark.labels(TEST).max() == 99.0
+    found = benchmark.query(benchmark.batch[[table["row"][200], 0]])
+    assert found["row"].tolist() == [table["row"][200], 0] and found[TEST][0] == 99.0 and found["known"].all()
+    assert list(found) == ["row", "known", *benchmark.table] and benchmark.tasks["digits"][:2] == (VALID, TEST)
+    with pytest.raises(ValueError, match=f"no signal 'digits/train'; it has {VALID}, {TEST}.$"):
+        benchmark.labels("digits/train")
+    with pytest.raises(ValueError, match=f"no single runs of 'params'; it has those of {VALID}, {TEST}.$"):
+        benchmark.noise("params")
+
+
+def test_the_stated_network_is_the_one_that_is_trained(table):
+    write(table)
+    benchmark, operations = benchmarks.load("nasbench201", "bundled"), NASBENCH201.choices(NASBENCH201.enumerate())
+    assert CELL_SCHEDULE.epochs == EPOCHS
+    for column, cost in (("params", cells.params), ("flops", cells.flops)):
+        assert np.array_equal(benchmark.table[column], cost(torch.from_numpy(operations), CELL_SKELETON))
+    assert benchmark.table["params"].min() == PARAMS[0] and benchmark.table["flops"].min() == FLOPS[0]
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "BUNDLED", tmp_path)
     with pytest.raises(DataError, match="digits-nb201.csv.gz is missing"):
-        load_digits_cells()
+        benchmarks.load("nasbench201", "bundled")
 
 
 def test_damaged_tables_are_refused(table):
@@ -66,15 +77,13 @@ def test_damaged_tables_are_refused(table):
         (table.drop(index=5), f"row {table['row'][5]} not at all"),
         (pd.concat([table, table[7:8]]), f"row {table['row'][7]} more than once"),
         (table.replace({"row": {table["row"][9]: 15_625}}), f"row {table['row'][9]} not at all"),
-        (
-            table.assign(test_1=table["test_1"].where(table.index != 11)),
-            f"row {table['row'][11]} that is no percentage",
-        ),
-        (table.assign(valid_2=table["valid_2"].where(table.index != 13, 100.5)), f"row {table['row'][13]} that is no"),
+        (table.assign(test_1=table["test_1"].where(table.index != 11)), f"row {table['row'][11]} is nan"),
+        (table.assign(valid_2=table["valid_2"].where(table.index != 13, 100.5)), f"row {table['row'][13]} is 100.5"),
+        (table.drop(columns="test_2"), "has no column test_2"),
     ):
         write(damaged)
         with pytest.raises(DataError, match=message):
-            load_digits_cells()
+            benchmarks.load("nasbench201", "bundled")
 
 
 # the table that is shipped
@@ -82,7 +91,7 @@ def test_damaged_tables_are_refused(table):
 
 @pytest.fixture(scope="module")
 def shipped():
-    return load_digits_cells()
+    return benchmarks.load("nasbench201", "bundled")
 
 
 @pytest.fixture(scope="module")

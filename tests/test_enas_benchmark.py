@@ -1,15 +1,16 @@
 """The ENAS table: published check values, D-VAE's split, look-ups, and damaged files."""
 
 import random
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from latentnas import benchmarks, paths
+from latentnas.benchmarks.digits import SHARED_FILE
 from latentnas.benchmarks.download import DataError
-from latentnas.benchmarks.enas import load_enas, read_structures
+from latentnas.benchmarks.enas import read_structures
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
 
@@ -19,8 +20,8 @@ GOOD = "[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 
 def test_published_check_values(enas):
     accuracy = enas.accuracy.numpy()
     assert len(enas) == len(enas.batch) == len(accuracy) == 19_020 and accuracy.dtype == np.float64
-    assert accuracy.min() == 0.7020 and accuracy.max() == 0.7502
-    assert round(accuracy.mean(), 6) == 0.736297 and round(accuracy.std(), 6) == 0.006120
+    assert accuracy.min() == 70.20 and accuracy.max() == 75.02
+    assert round(accuracy.mean(), 4) == 73.6297 and round(accuracy.std(), 4) == 0.6120
     assert len(set(enas.batch.keys())) == 19_015
     assert ENAS.contains(enas.batch).all()
 
@@ -39,27 +40,32 @@ def test_split_is_dvaes(enas):
 def test_predicting_the_mean_and_leaked_graphs(enas):
     train, test = enas.split(seed=0)
     mean, std = enas.accuracy[train].mean(), enas.accuracy[train].std(correction=0)
-    assert round(float(mean), 6) == 0.736316 and round(float(std), 7) == 0.0061347
+    assert round(float(mean), 4) == 73.6316 and round(float(std), 5) == 0.61347
     error = (enas.accuracy[test] - mean).square().mean().sqrt() / std
     assert round(float(error), 3) == 0.976
     seen = set(enas.batch[train].keys())
-    assert sum(key in seen for key in enas.batch[test]) == 1
+    assert sum(key in seen for key in enas.batch[test].keys()) == 1
 
 
 def test_costs_cover_the_whole_table(enas):
     assert enas.complexity.max() == 1 and enas.complexity.min() > 0
     assert torch.allclose(enas.complexity * enas.complexity_scale, ENAS.complexity(enas.batch), rtol=1e-12)
-    assert torch.equal(enas.flops, ENAS.flops(enas.batch)) and torch.equal(enas.params, ENAS.params(enas.batch))
+    for column in ("flops", "params"):
+        assert np.array_equal(enas.table[column], getattr(ENAS, column)(enas.batch))
 
 
 def test_query_knows_the_table_and_only_the_table(enas):
     invalid = ENAS.sample(1, seed=0)
     invalid.adjacency[0, 2, 3] = False
     unknown = ENAS.sample(50, seed=5)
-    unknown = unknown[[key not in set(enas.batch.keys()) for key in unknown]]
+    table = set(enas.batch.keys())
+    unknown = unknown[[place for place, key in enumerate(unknown.keys()) if key not in table]]
     batch = type(unknown).cat([enas.batch[:100], unknown, invalid])
-    found = enas.query(batch)
-    assert found["known"].sum() == 100 and found["known"][:100].all()
+    plain, found = enas.query(batch), enas.query_any(batch)
+    assert list(plain) == ["row", "known", "accuracy", "flops", "params", "complexity"]
+    assert plain["known"].equals(found["known"]) and plain["row"][:100].tolist() == list(range(100))
+    assert plain[["accuracy", "flops", "params", "complexity"]][100:].isna().all(axis=None)
+    assert found["known"].sum() == 100 and found["known"][:100].all() and (found["row"][100:] == -1).all()
     assert np.array_equal(found["accuracy"][:100], enas.accuracy[:100])
     assert found["accuracy"][100:].isna().all()
     assert found["valid"].tolist() == [True] * (len(batch) - 1) + [False]
@@ -78,23 +84,40 @@ def test_query_by_skip_connections(enas):
     other_operations = enas.batch[:50]
     types = other_operations.types.clone()
     types[:, 1:7] = 2 + (types[:, 1:7] - 1) % 6
-    found = enas.query(DagBatch(types, other_operations.adjacency, other_operations.num_vertices))
+    found = enas.query_any(DagBatch(types, other_operations.adjacency, other_operations.num_vertices))
     assert np.array_equal(found["accuracy_by_skips"], enas.accuracy[:50]) and not found["known"].all()
     everything = ENAS.sample(1000, seed=0)
     everything.adjacency[0, 2, 3] = False
-    by_skips = enas.query(everything)["accuracy_by_skips"]
+    by_skips = enas.query_any(everything)["accuracy_by_skips"]
     assert np.isnan(by_skips[0]) and 0 < by_skips.notna().sum() < 999
 
 
-def test_other_data_sources_are_refused():
-    with pytest.raises(DataError, match="no data source 'private'.*'public' or 'bundled'"):
-        load_enas("private")
+def test_the_bundled_table_is_in_percent_too():
+    bundled = benchmarks.load("enas", "bundled")
+    assert len(bundled) == 19_020 and 60 < bundled.accuracy.mean() < 100 and not bundled.skips_decide
+    assert bundled.optimum("accuracy") == int(bundled.accuracy.argmax()) and bundled.source.name == "bundled"
+    assert [path.name for path in bundled.files()] == list(bundled.source.files) == [SHARED_FILE]
+    with pytest.raises(ValueError, match="no single runs of 'accuracy'; it has those of no signal"):
+        bundled.noise("accuracy")
 
 
-def test_loading_is_fast(enas):
-    start = time.perf_counter()
-    load_enas()
-    assert time.perf_counter() - start < 2  # 0.15 s on an idle core
+def test_damaged_bundled_tables_are_refused(tmp_path, monkeypatch):
+    table = pd.read_csv(paths.BUNDLED / SHARED_FILE)
+    monkeypatch.setattr(paths, "BUNDLED", tmp_path)
+    wrong = table.assign(valid=table["valid"].where(table.index != 7, 100.5))
+    for damaged, message in (
+        (wrong, r"no accuracy valid for 1 of 19,020 .* is 100.5"),
+        (table[:-1], "has 19,019 rows instead of 19,020"),
+        (table.drop(columns="arch"), "cannot be read: 'arch'"),
+        (table.assign(arch="[[1]]"), "cannot be read: Text 1 of 19020"),
+    ):
+        damaged.to_csv(tmp_path / SHARED_FILE, index=False)
+        with pytest.raises(DataError, match=message) as error:
+            benchmarks.load("enas", "bundled")
+        assert "\n" not in str(error.value)
+    (tmp_path / SHARED_FILE).write_bytes(b"no gzip")
+    with pytest.raises(DataError, match="missing or cannot be read"):
+        benchmarks.load("enas", "bundled")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +125,7 @@ def test_loading_is_fast(enas):
     [
         (GOOD.replace("[5, 0, 0]", "[5, 0, 3]"), "Line 2 of .*row 3, position 3, is 3"),
         (GOOD.replace(", 0.7302", ""), "Line 2 of .*is not an architecture and an accuracy"),
+        (GOOD.replace("0.7302", "73.02"), "Line 2 of .*a fraction such as 0.7302"),
         (GOOD.replace("0.7302", "high"), "Line 2 of .*is not an architecture and an accuracy"),
         ("", "Line 2 of .*is not an architecture"),
         (GOOD.replace("[1], ", ""), "Line 2 of .*5 rows"),
@@ -119,4 +143,4 @@ def test_read_structures(tmp_path):
     path = tmp_path / "structures.txt"
     path.write_text(f"{GOOD}\n{GOOD.replace('0.7302', '.75')}\n")
     batch, accuracy = read_structures(path)
-    assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [0.7302, 0.75]
+    assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [73.02, 75]

@@ -14,12 +14,13 @@ import pytest
 import torch
 from nas_201_api.api_utils import ArchResults, ResultsCount
 
-from latentnas import paths
+from latentnas import benchmarks, paths
 from latentnas.benchmarks import nasbench201_official as module
 from latentnas.benchmarks.download import DataError, DataUnreachable, fetch
-from latentnas.benchmarks.nasbench201 import require_same_source
-from latentnas.benchmarks.nasbench201_official import EVALUATIONS, load_nats_archive, load_official_pth
+from latentnas.benchmarks.nasbench201 import valid_column
+from latentnas.benchmarks.nasbench201_official import EVALUATIONS, load_archive, load_pth
 from latentnas.benchmarks.pickles import load_arrays
+from latentnas.interfaces import check_benchmark
 from latentnas.spaces.nasbench201 import NASBENCH201 as SPACE
 
 TEXTS = [
@@ -100,8 +101,8 @@ def real_archive() -> Path:
 
 def load(form: str, folder: Path, records: dict[int, dict], **options):
     if form == "pth":
-        return load_official_pth(write_pth(folder / "file.pth", records), **options)
-    return load_nats_archive(write_archive(folder / "archive", records), **options)
+        return load_pth(write_pth(folder / "file.pth", records), **options)
+    return load_archive(write_archive(folder / "archive", records), **options)
 
 
 # invented records
@@ -125,13 +126,12 @@ def test_every_value_is_found(tmp_path, form, flavour):
                     name = f"{training_set}/{evaluation}@{epochs}"
                     assert found[name] == pytest.approx(sum(values) / len(values), abs=1e-5), name
             assert found[f"{training_set}/train-seconds@200"] == 300
-        assert found["latency/recorded"] == 20
-    runs = loaded.runs("cifar100")[ROWS]  # ascending by seed, and no third one is invented
+    runs = loaded.runs(valid_column("cifar100"))[ROWS]  # ascending by seed, and no third one is invented
     expected = [[accuracy(i, "cifar100", "x-valid", 200, seed) for seed in seeds[i]] for i in seeds]
     assert np.allclose(runs[0], expected[0], atol=1e-5)
     assert np.allclose(runs[1, :2], expected[1], atol=1e-5) and np.isnan(runs[1, 2])
     assert np.allclose(runs[2, 0], expected[2], atol=1e-5) and np.isnan(runs[2, 1:]).all()
-    noise = loaded.noise("cifar100")[ROWS]
+    noise = loaded.noise(valid_column("cifar100"))[ROWS]
     assert np.allclose(noise[:2], [np.std(values, ddof=1) for values in expected[:2]], atol=1e-5)
     assert np.isnan(noise[2])
 
@@ -144,55 +144,64 @@ def test_scalars_written_by_numpy_1_are_read(tmp_path):
     written = (tmp_path / "old.pth").read_bytes()
     assert new_name in written
     (tmp_path / "old.pth").write_bytes(written.replace(new_name, old_name))
-    old = load_official_pth(tmp_path / "old.pth", allow_missing=True)
-    assert old.table.equals(load_official_pth(tmp_path / "new.pth", allow_missing=True).table)
+    old = load_pth(tmp_path / "old.pth", allow_missing=True)
+    assert old.table.equals(load_pth(tmp_path / "new.pth", allow_missing=True).table)
 
 
 @pytest.mark.parametrize("form", ["pth", "archive"])
 def test_a_partial_table_says_what_it_knows(tmp_path, form):
     loaded = load(form, tmp_path, {0: record(0), 2: record(2)}, allow_missing=True)
-    assert len(loaded) == 2 and np.flatnonzero(loaded.known).tolist() == sorted(ROWS[[0, 2]])
-    assert len(loaded.table) == 15_625 and loaded.table["cifar10/params"].notna().all()
-    signals = loaded.table.filter(regex="@|latency")
-    assert signals[loaded.known].notna().all().all() and signals[~loaded.known].isna().all().all()
+    assert np.flatnonzero(loaded.known).tolist() == sorted(ROWS[[0, 2]])
+    assert len(loaded) == len(loaded.batch) == 15_625 and loaded.table["cifar10/params"].notna().all()
+    measured = loaded.table.filter(regex="@")
+    assert measured[loaded.known].notna().all().all() and measured[~loaded.known].isna().all().all()
     assert (loaded.table["official_index"][~loaded.known] == -1).all()
-    for asked in (np.int64(ROWS[0]), ROWS[:1], [TEXTS[0]], int(ROWS[0])):  # numpy integers are integers
-        assert loaded.query(asked, "official_index").to_numpy().tolist() == [[0]]
-    with pytest.raises(ValueError, match=r"1 of 2 .* not in this partial table .*2 architectures.*none~2"):
-        loaded.query([TEXTS[0], TEXTS[1]])
-    assert loaded.optimum("cifar10")["arch"].tolist() == [TEXTS[2], TEXTS[2]]
+    found = loaded.query(SPACE.to_batch(TEXTS))
+    assert found["row"].tolist() == [ROWS[0], -1, ROWS[2]] and found["known"].tolist() == [True, False, True]
+    assert found["official_index"][[0, 2]].tolist() == [0, 2] and found.iloc[1, 2:].isna().all()
+    assert {loaded.optimum(signal) for signal in loaded.signals} == {ROWS[2]}
+    check_benchmark(loaded)
 
 
 @pytest.mark.parametrize("form", ["pth", "archive"])
 def test_a_partial_file_is_refused_unless_asked_for(tmp_path, form):
-    with pytest.raises(DataError, match="has 1 of the 15,625 architectures.*pass allow_missing=True"):
+    with pytest.raises(DataError, match="has 1 of the 15,625 architectures.*Get the whole file"):
         load(form, tmp_path, {1: record(1)})
 
 
-def test_training_times_and_latencies_may_be_absent(tmp_path):
+def test_training_times_may_be_absent(tmp_path):
     """The older file has no times in its 200-epoch records."""
     state = record(0)
     for run in state["200"]["all_results"].values():
-        run["train_times"] = run["latency"] = None
+        run["train_times"] = None
     found = load("pth", tmp_path, {0: state}, allow_missing=True).table.loc[ROWS[0]]
-    assert np.isnan(found["cifar100/train-seconds@200"]) and np.isnan(found["latency/recorded"])
+    assert np.isnan(found["cifar100/train-seconds@200"])
     assert found["cifar10/ori-test@200"] > 0
 
 
 # where a table comes from
 
 
-def test_sources_are_recorded_and_not_mixed(tmp_path, nasbench201):
-    records = {0: record(0)}
-    official = load("pth", tmp_path, records, allow_missing=True)
-    nats = load("archive", tmp_path, records, allow_missing=True)
-    other = load("archive", tmp_path, {0: record(0, sparse=True)}, allow_missing=True)
-    assert list(official.source.files) == ["file.pth"]
-    assert nats.source.files.keys() == {"archive (1 records)"} and any("NATS" in c for c in nats.source.citations)
-    require_same_source(official, load_official_pth(tmp_path / "file.pth", allow_missing=True))
-    for pair in ((official, nats), (official, nasbench201), (nats, nasbench201), (nats, other)):
-        with pytest.raises(DataError, match="must not be mixed"):
-            require_same_source(*pair)
+def test_sources_are_recorded(tmp_path):
+    official = load("pth", tmp_path, {0: record(0)}, allow_missing=True)
+    nats = load("archive", tmp_path, {0: record(0)}, allow_missing=True)
+    assert official.source.name == nats.source.name == "official" and official.files() == [tmp_path / "file.pth"]
+    assert nats.files() == [tmp_path / "archive/000000.pickle.pbz2"] and all(path.is_file() for path in nats.files())
+    assert any("NATS" in c for c in nats.source.citations) and official.source.citations != nats.source.citations
+
+
+def test_the_official_files_are_found_by_their_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    with pytest.raises(DataError, match='"official" needs NAS-Bench-201-v1_1.*Set LATENTNAS_NASBENCH201 to its path'):
+        benchmarks.load("nasbench201", "official")
+    monkeypatch.setenv(module.VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="There is no file .*nowhere, which LATENTNAS_NASBENCH201 names") as error:
+        benchmarks.load("nasbench201", "official")
+    assert "\n" not in str(error.value)
+    for path in (write_pth(tmp_path / "file.pth", {0: record(0)}), write_archive(tmp_path / "archive", {0: record(0)})):
+        monkeypatch.setenv(module.VARIABLE, str(path))
+        with pytest.raises(DataError, match="official has 1 of the 15,625 architectures"):
+            benchmarks.load("nasbench201", "official")
 
 
 @pytest.mark.parametrize("form", ["pth", "archive"])
@@ -202,31 +211,23 @@ def test_the_long_way_is_gone_once(tmp_path, form, monkeypatch):
         monkeypatch.setattr(module, reader, None)
     again = load(form, tmp_path, {0: record(0)}, allow_missing=True)
     assert again.table.equals(first.table) and again.source == first.source
-    assert np.array_equal(again.runs("cifar10"), first.runs("cifar10"), equal_nan=True)
+    assert np.array_equal(again.runs(valid_column("cifar10")), first.runs(valid_column("cifar10")), equal_nan=True)
     with pytest.raises(TypeError):  # other records are read anew
         load(form, tmp_path, {1: record(1)}, allow_missing=True)
-
-
-def test_checksum_of_an_official_file(tmp_path):
-    path = write_pth(tmp_path / "file.pth", {0: record(0)})
-    loaded = load_official_pth(path, allow_missing=True)
-    load_official_pth(path, sha256=loaded.source.files["file.pth"], allow_missing=True)
-    with pytest.raises(DataError, match=f"SHA-256 of .*file.pth should be {'0' * 64} but is"):
-        load_official_pth(path, sha256="0" * 64, allow_missing=True)
 
 
 def test_memory_is_stated_before_reading(tmp_path, monkeypatch, capsys):
     path = write_pth(tmp_path / "file.pth", {0: record(0)})
     monkeypatch.setattr(module, "WORTH_A_LINE", 0)
-    load_official_pth(path, allow_missing=True)
+    load_pth(path, allow_missing=True)
     assert "needs about 0 GB of memory" in capsys.readouterr().out
     available = type("Memory", (), {"available": path.stat().st_size * 6})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: available)
     path.write_bytes(path.read_bytes() + b"\0")  # another file, so nothing kept is used
-    with pytest.raises(DataError, match="needs about 0 GB of memory, and 0 GB are free.*load_nats_archive"):
-        load_official_pth(path, allow_missing=True)
+    with pytest.raises(DataError, match="needs about 0 GB of memory, and 0 GB are free.*LATENTNAS_NASBENCH201"):
+        load_pth(path, allow_missing=True)
     write_archive(tmp_path / "archive", {0: record(0)})
-    load_nats_archive(tmp_path / "archive", allow_missing=True)
+    load_archive(tmp_path / "archive", allow_missing=True)
     assert "1 records take about two minutes" in capsys.readouterr().out
 
 
@@ -234,17 +235,17 @@ def test_memory_is_stated_before_reading(tmp_path, monkeypatch, capsys):
 
 
 def test_real_records_agree_with_the_public_table(real_archive, nasbench201):
-    loaded = load_nats_archive(real_archive, allow_missing=True)
+    loaded = load_archive(real_archive, allow_missing=True)
     rows = np.flatnonzero(loaded.known)
-    assert len(loaded) == 3
+    assert len(rows) == 3
     shared = [name for name in loaded.table if name in nasbench201.table and "seconds" not in name]
     assert len(shared) == 23
-    assert loaded.query(rows, shared).equals(nasbench201.query(rows, shared))
+    assert loaded.table.loc[rows, shared].equals(nasbench201.table.loc[rows, shared])
     seconds = [name for name in loaded.table if name in nasbench201.table and "seconds" in name]
     assert len(seconds) == 3
-    assert np.allclose(loaded.query(rows, seconds), nasbench201.query(rows, seconds), rtol=1e-12)
+    assert np.allclose(loaded.table.loc[rows, seconds], nasbench201.table.loc[rows, seconds], rtol=1e-12)
     # the single runs of CIFAR-10 are of the same signal in both
-    assert np.array_equal(loaded.runs("cifar10")[rows], nasbench201.runs("cifar10")[rows])
+    assert np.array_equal(*(table.runs(valid_column("cifar10"))[rows] for table in (loaded, nasbench201)))
 
 
 def test_real_records_have_the_stated_cost_and_the_official_order(real_archive, nasbench201):
@@ -268,8 +269,8 @@ def test_real_records_through_the_package(real_archive, tmp_path):
         path = real_archive / f"{index:06d}.pickle.pbz2"
         with bz2.open(path) as file:
             records[index] = load_arrays(file, path)
-    through_package = load_official_pth(write_pth(tmp_path / "file.pth", records), allow_missing=True)
-    streamed = load_nats_archive(real_archive, allow_missing=True)
+    through_package = load_pth(write_pth(tmp_path / "file.pth", records), allow_missing=True)
+    streamed = load_archive(real_archive, allow_missing=True)
     assert through_package.table.equals(streamed.table)
 
 
@@ -288,10 +289,10 @@ def test_hostile_files_are_refused(tmp_path):
     target = tmp_path / "written"
     torch.save({"meta_archs": [], "arch2infos": Hostile(target), "evaluated_indexes": []}, tmp_path / "file.pth")
     with pytest.raises(DataError, match=r"file.pth is cut off or no official .*nothing but numbers"):
-        load_official_pth(tmp_path / "file.pth")
+        load_pth(tmp_path / "file.pth")
     write_archive(tmp_path / "archive", {0: record(0) | {"200": Hostile(target)}})
     with pytest.raises(DataError, match=r"000000.pickle.pbz2 asks for .*pathlib.*could run code"):
-        load_nats_archive(tmp_path / "archive")
+        load_archive(tmp_path / "archive")
     assert not target.exists()
 
 
@@ -301,20 +302,18 @@ def test_damaged_official_files_are_named(tmp_path):
     for damaged in (whole[: len(whole) // 2], whole[:-100], b"", b"<html>not found</html>", pickle.dumps([1, 2], 2)):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"file.pth is cut off or no official") as error:
-            load_official_pth(path, allow_missing=True)
+            load_pth(path, allow_missing=True)
         assert "\n" not in str(error.value)
     for foreign in ([1, 2], {"state_dict": {}}, {"meta_archs": [], "arch2infos": {0: {}}, "evaluated_indexes": [0]}):
         torch.save(foreign, path)
         with pytest.raises(DataError, match="file.pth is cut off or no official"):
-            load_official_pth(path, allow_missing=True)
+            load_pth(path, allow_missing=True)
     write_pth(path, {})
     with pytest.raises(DataError, match="has no records"):
-        load_official_pth(path, allow_missing=True)
+        load_pth(path, allow_missing=True)
     write_pth(path, {0: record(0)}, listed=[0, 2])
     with pytest.raises(DataError, match="lists architecture 2 but has no record"):
-        load_official_pth(path, allow_missing=True)
-    with pytest.raises(DataError, match="There is no official NAS-Bench-201 file .*nowhere.pth"):
-        load_official_pth(tmp_path / "nowhere.pth")
+        load_pth(path, allow_missing=True)
 
 
 def test_damaged_archives_are_named(tmp_path):
@@ -324,9 +323,9 @@ def test_damaged_archives_are_named(tmp_path):
     for damaged in (whole[: len(whole) // 2], b"", b"no archive", bz2.compress(b"no pickle")):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="000000.pickle.pbz2 is cut off or no pickle"):
-            load_nats_archive(folder, allow_missing=True)
+            load_archive(folder, allow_missing=True)
     with pytest.raises(DataError, match="nowhere has no records such as"):
-        load_nats_archive(tmp_path / "nowhere")
+        load_archive(tmp_path / "nowhere")
 
 
 def spoiled(change) -> dict:

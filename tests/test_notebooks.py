@@ -42,8 +42,8 @@ def test_notebook_runs_with_public_data(job, output, enas):
 def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
     check_run(job, output)
     ranked = pd.read_csv(output / "data/results" / job.label / job.notebook / "larger_cells.csv", index_col="method")
-    larger = np.flatnonzero(nasbench101.cells.num_vertices == 7)
-    accuracy, params = nasbench101.labels()[larger], nasbench101.cells.params[larger]
+    larger = np.flatnonzero(nasbench101.batch.num_vertices == 7)
+    accuracy, params = (nasbench101.table[column].to_numpy()[larger] for column in ("cifar10/test@108", "params"))
     assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
     assert {"SVGe, random labels", "SVGe, half chosen"} <= set(ranked.index)
 

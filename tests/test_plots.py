@@ -55,7 +55,7 @@ def tables():
         for e in (1, 2, 3)
     ]
     n = 60
-    points = {"x": rng.normal(size=n), "y": rng.normal(size=n), "accuracy": 0.73 + 0.01 * rng.random(n)}
+    points = {"x": rng.normal(size=n), "y": rng.normal(size=n), "accuracy": 73 + rng.random(n)}
     points |= {"split": ["train", "train", "test"] * 20, "model": ["NGAE"] * 30 + ["D-VAE"] * 30}
     true = rng.normal(size=n)
     predictions = {"true": true, "predicted": 0.9 * true, "split": ["train", "test"] * 30, "model": "NGAE"}
@@ -63,7 +63,7 @@ def tables():
         {"epoch": e, "rmse": 1 / e, "model": "NGAE", "seed": s, "mean_line": 0.976} for s in (0, 1) for e in (1, 2, 3)
     ]
     trajectories = [
-        {"start": i, "step": t, "performance": t, "complexity": -t, "judged": 0.74 if i else np.nan, "variant": variant}
+        {"start": i, "step": t, "performance": t, "complexity": -t, "judged": 74 if i else np.nan, "variant": variant}
         for variant in ("NGAE", "single step")
         for i in range(3)
         for t in range(3)
@@ -73,35 +73,35 @@ def tables():
             "method": method,
             "rank": rank,
             "arch": EVERY_SKIP,
-            "judged": 0.745,
+            "judged": 74.5,
             "table_accuracy": known,
             "flops": 3e8,
             "params": 2e6,
         }
-        for method, known in (("NGAE", 0.748), ("D-VAE + BO", np.nan))
+        for method, known in (("NGAE", 74.8), ("D-VAE + BO", np.nan))
         for rank in (1, 2, 3)
     ]
     front = {
-        "judged": [0.74, 0.75, 0.73],
+        "judged": [74, 75, 73],
         "flops": [1e8, 2e8, 3e8],
         "method": "NGAE",
         "source": ["judge", "judge", "table"],
     }
     truth = {
         "method": ["drawn uniformly"] * 3 + ["NGAE", "NAO"],
-        "shared": [0.8, 0.7, 0.8, 0.9, 0.9],
-        "from_scratch": 0.92,
+        "shared": [80, 70, 80, 90, 90],
+        "from_scratch": 92,
     }
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
         {"measure": measure, "cost": cost, "accuracy": value, "count": count}
         for measure in ("FLOPs", "complexity")
-        for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
+        for cost, value, count in ((1, 70, 3), (1, 80, 0), (2, 70, 1), (2, 80, 9))
     ]
     spaces = {
         "enas_accuracy": [
-            {"accuracy": [0.70, 0.71, 0.72], "count": [3, 0, 5]},
-            {"skips": [0, 1, 2], "count": [1, 5, 9], "low": 0.70, "median": 0.72, "high": 0.74},
+            {"accuracy": [70, 71, 72], "count": [3, 0, 5]},
+            {"skips": [0, 1, 2], "count": [1, 5, 9], "low": 70, "median": 72, "high": 74},
             [{"source": u, "target": v, "difference": (v - 2 * u) / 1000} for u, v in pairs],
         ],
         "enas_costs": [
@@ -117,7 +117,7 @@ def tables():
         "nb101_numberings": THREE_VERTICES,
     }
     spaces |= {
-        figure: [[{"label": label, "arch": arch, "accuracy": 0.74, "flops": 3e8, "params": 1e6} for label in "abc"]]
+        figure: [[{"label": label, "arch": arch, "accuracy": 74, "flops": 3e8, "params": 1e6} for label in "abc"]]
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
@@ -145,9 +145,9 @@ def crlso_tables():
             [{"network": name, "share": s, "below": s} for name in spaces for s in (0, 0.5, 1)],
         ],
         "level_sets": [
-            [{"space": name, "x": x, "y": y, "accuracy": 0.9 + x / 100} for name in spaces for x, y in grid],
+            [{"space": name, "x": x, "y": y, "accuracy": 90 + x} for name in spaces for x, y in grid],
             [
-                {"space": name, "x": x, "y": y, "predicted": 0.9 - (x * x + y * y) / 100}
+                {"space": name, "x": x, "y": y, "predicted": 90 - (x * x + y * y)}
                 for name in spaces
                 for x, y in grid
             ],
@@ -197,7 +197,7 @@ def one_shot_tables():
         for length in (1, 10, 100)
     ]
     again = [
-        {"group": g, "in_table": 0.93, "again": 0.92, "low": 0.91, "high": 0.925}
+        {"group": g, "in_table": 93, "again": 92, "low": 91, "high": 92.5}
         for g in ("highest", "E2NAS", "others", "largest")
     ]
     one_shot = {"cells_found": [found], "short_lists": [lists], "trained_again": [again]}
@@ -205,8 +205,8 @@ def one_shot_tables():
 
 
 def nasbench_tables():
-    sets, spread = ("CIFAR-10", "digits"), {"low": 0.8, "median": 0.9, "high": 0.92}
-    bins = [{"accuracy": a / 100, "count": c} for a, c in ((90, 0), (91, 7), (92, 2))]
+    sets, spread = ("CIFAR-10", "digits"), {"low": 80, "median": 90, "high": 92}
+    bins = [{"accuracy": a, "count": c} for a, c in ((90, 0), (91, 7), (92, 2))]
     named = [
         dict(dataset=name, signal=signal, **bin) for name in sets for signal in ("validation", "test") for bin in bins
     ]
@@ -225,13 +225,13 @@ def nasbench_tables():
         for o, p in (("none", -20), ("3×3", 20))
     ]
     levels = [
-        dict(dataset=name, flops=f * 1e6, count=9, best=0.8 + f / 100, **spread) for name in sets for f in (8, 4, 12)
+        dict(dataset=name, flops=f * 1e6, count=9, best=80 + f, **spread) for name in sets for f in (8, 4, 12)
     ]
     density = [
         {"cost": cost, "accuracy": value, "count": count}
-        for cost, value, count in ((1, 0.7, 3), (1, 0.8, 0), (2, 0.7, 1), (2, 0.8, 9))
+        for cost, value, count in ((1, 70, 3), (1, 80, 0), (2, 70, 1), (2, 80, 9))
     ]
-    alone = [{"shared": value, "from_scratch": 0.9} for value in (0.7, 0.8)]
+    alone = [{"shared": value, "from_scratch": 90} for value in (70, 80)]
     return {
         "bundled": [
             named[:6],
@@ -241,7 +241,7 @@ def nasbench_tables():
             effects[:4],
             alone,
         ],
-        "nb201_accuracy": [named, [{"dataset": name, "best": 0.925} for name in sets]],
+        "nb201_accuracy": [named, [{"dataset": name, "best": 92.5} for name in sets]],
         "nb201_noise": [
             [
                 {"dataset": name, "rank": rank, "low": 0.001, "median": 0.002, "high": 0.01}
@@ -258,7 +258,7 @@ def nasbench_tables():
             [{"kind": kind, "number": n, "count": 10**n} for kind in ("vertices", "edges") for n in (1, 2, 3)],
             [{"params": p, "count": 5} for p in (0.25, 0.5, 1, 2)],
         ],
-        "nb101_accuracy": [bins, density, [dict(vertices=n, count=9, best=0.93, **spread) for n in (2, 3)]],
+        "nb101_accuracy": [bins, density, [dict(vertices=n, count=9, best=93, **spread) for n in (2, 3)]],
     }
 
 
@@ -269,10 +269,10 @@ def search_tables():
             "signal": signal,
             "method": method,
             "query": q,
-            "mean": 0.9,
-            "low": 0.8,
-            "high": 0.92,
-            "best": 0.93,
+            "mean": 90,
+            "low": 80,
+            "high": 92,
+            "best": 93,
             "share": q / 50,
         }
         for name in ("CIFAR-10", "digits")
@@ -285,8 +285,8 @@ def search_tables():
 
 
 def extrapolation_tables():
-    methods, mean = ("SVGe", "params"), {"mean": 0.93, "low": 0.92, "high": 0.94, "best": 0.943, "average": 0.9}
-    bins = [(rank, level, 3 if rank < level else 0) for rank in (0.25, 0.75) for level in (0.87, 0.92)]
+    methods, mean = ("SVGe", "params"), {"mean": 93, "low": 92, "high": 94, "best": 94.3, "average": 90}
+    bins = [(rank, level, 3 if rank < level / 100 else 0) for rank in (0.25, 0.75) for level in (87, 92)]
     density = [{"method": m, "rank": r, "accuracy": a, "count": c} for m in methods for r, a, c in bins]
     unseen = [
         {"operation": operation, "cells": cells, "reader": reader, "seed": seed, "kendall": 0.5 - 0.1 * seed}
@@ -295,7 +295,7 @@ def extrapolation_tables():
         for reader in methods
         for seed in (0, 1)
     ]
-    deeper = [{"group": g, "predicted": 0.8, "measured": m} for g, m in (("drawn", 0.7), ("drawn", 0.8), ("top", 0.9))]
+    deeper = [{"group": g, "predicted": 80, "measured": m} for g, m in (("drawn", 70), ("drawn", 80), ("top", 90))]
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
     return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
 
@@ -495,7 +495,7 @@ def test_cells_name_what_their_accuracies_are():
     judged = [ax.get_title() for ax in ngae_top_cells(cells).axes]
     assert judged[0].startswith("judged 74.50 %, table 74.80 %\n")
     assert judged[3].startswith("judged 74.50 %, not in the table\n")
-    measured = [ax.get_title() for ax in ngae_top_cells(cells.assign(from_scratch=[0.9] + [np.nan] * 5)).axes]
+    measured = [ax.get_title() for ax in ngae_top_cells(cells.assign(from_scratch=[90] + [np.nan] * 5)).axes]
     assert measured[0].startswith("shared weights 74.50 %, from scratch 90.00 %\n")
     assert measured[1].startswith("shared weights 74.50 %\n")
 
@@ -506,6 +506,6 @@ def test_pareto_front():
 
 
 def test_cells_far_below_the_highest_are_left_out():
-    cells = pd.DataFrame({"group": "found", "in_table": [0.93, 0.91, 0.88], "again": 0.9, "low": 0.89, "high": 0.91})
+    cells = pd.DataFrame({"group": "found", "in_table": [93, 91, 88], "again": 90, "low": 89, "high": 91})
     marks, _line = one_shot_again(cells).axes[0].lines
     assert marks.get_xdata().tolist() == pytest.approx([93, 91])

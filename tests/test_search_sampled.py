@@ -105,12 +105,12 @@ def test_latent_searchers_keep_the_contract(makers, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_searcher_searches_enas_with_the_live_evaluator(makers, name):
-    from latentnas.benchmarks.enas import load_enas
+    from latentnas import benchmarks
     from latentnas.measure.judge import train_judge
 
-    judge = train_judge(load_enas("bundled"))
+    judge = train_judge(benchmarks.load("enas", "bundled"))
     domain = SampledDomain(ENAS, typical=50)
-    evaluate = domain.objective(lambda graphs: 100 * judge(graphs)["judged"])
+    evaluate = domain.objective(lambda graphs: judge(graphs)["judged"])
     history = run(makers[name](domain, 0), evaluate, budget=10)
     assert len(history) == 10 and history.value.between(5, 100).all()
 

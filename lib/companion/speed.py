@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from latentnas.benchmarks.enas import load_enas
+from latentnas import benchmarks
 from latentnas.models import reference_dvae
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.train import default_device
@@ -19,7 +19,7 @@ WARM_UP, STEPS = 3, 8
 
 
 def main() -> int:
-    device, batch = default_device(), load_enas().batch
+    device, batch = default_device(), benchmarks.load("enas", "public").batch
     torch.manual_seed(0)
     model = NGAE(NGAEConfig(hidden=HIDDEN, predictors="none"))
     print(f"hidden size {HIDDEN}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")

@@ -63,21 +63,21 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 def crlso_latent_map(points: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """A plane through each latent space: cells coloured by accuracy, lines of equal predicted accuracy.
 
-    Columns of `points`: space, x, y, accuracy (fraction). Of `levels`: space, x, y (a grid), predicted
-    (fraction, on the plane).
+    Columns of `points`: space, x, y, accuracy (percent). Of `levels`: space, x, y (a grid), predicted
+    (percent, on the plane).
     """
     points = rows_of(points, "space", "x", "y", "accuracy")
     levels = rows_of(levels, "space", "x", "y", "predicted")
     spaces = list(points.groupby("space", sort=False))
     figure, axes = new_figure(3.0, columns=len(spaces))
-    low, high = 100 * points.accuracy.quantile([0.1, 0.99])
+    low, high = points.accuracy.quantile([0.1, 0.99])
     for ax, (space, cloud) in zip(axes[0], spaces):
         cloud = cloud.sort_values("accuracy", kind="stable")  # good cells on top
         dots = ax.scatter(
-            cloud.x, cloud.y, c=100 * cloud.accuracy, s=2, cmap="viridis", vmin=low, vmax=high, linewidths=0,
+            cloud.x, cloud.y, c=cloud.accuracy, s=2, cmap="viridis", vmin=low, vmax=high, linewidths=0,
             rasterized=True,
         )  # fmt: skip
-        grid = 100 * levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
+        grid = levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
         heights = np.quantile(grid.to_numpy(), np.linspace(0.05, 0.98, LEVELS))
         if grid.to_numpy().std() > 0:
             look = {"colors": INK, "linewidths": 0.6, "linestyles": "solid"}
@@ -98,13 +98,11 @@ def crlso_ablations(ablations: pd.DataFrame) -> Figure:
     """What a search loses against the optimum, and how good its proposals are, when one thing is changed; a dot
     a run and the mean as a line.
 
-    Columns: group, variant, regret (fraction: best validation accuracy of the table less that found),
+    Columns: group, variant, regret (points: best validation accuracy of the table less that found),
     proposals (percent: mean accuracy of what the search chose). The first variant is the reference, drawn as a
     vertical line.
     """
-    ablations = rows_of(ablations, "group", "variant", "regret", "proposals").assign(
-        regret=lambda frame: 100 * frame.regret
-    )
+    ablations = rows_of(ablations, "group", "variant", "regret", "proposals")
     names = ablations.drop_duplicates("variant").reset_index()
     figure = plt.figure(figsize=(DOUBLE, 0.7 + 0.17 * len(names)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)

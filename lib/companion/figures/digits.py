@@ -27,7 +27,7 @@ def bundled_tables(
     seeds). Of `agreement`: share (the best so many per cent), spearman of two seeds, low, high. Of `levels`:
     flops (multiply-adds), low, median, high (5, 50 and 95 % quantiles of test accuracy), best. Of `effects`: edge,
     operation, places (mean rank in per cent of the cells that have it, less 50). Of `shared`: shared, from_scratch.
-    Accuracies are fractions.
+    Accuracies are percent.
     """
     histogram, noise = (
         rows_of(histogram, "signal", "accuracy", "count"),
@@ -40,14 +40,14 @@ def bundled_tables(
     counts, deviation, correlation, costs, table, trust = axes.flat
 
     for (signal, bins), colour in zip(histogram.groupby("signal", sort=False), (ORANGE, BLUE)):
-        edges = 100 * np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
+        edges = np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
         counts.stairs(bins["count"], edges, color=colour, label=signal, fill=signal == "validation", alpha=0.7)
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("classes a bin")
     counts.legend(loc="upper left")
 
-    deviation.plot(noise["rank"], 100 * noise["median"], color=BLUE)
-    deviation.fill_between(noise["rank"], 100 * noise.low, 100 * noise.high, color=BLUE, alpha=0.18, linewidth=0)
+    deviation.plot(noise["rank"], noise["median"], color=BLUE)
+    deviation.fill_between(noise["rank"], noise.low, noise.high, color=BLUE, alpha=0.18, linewidth=0)
     deviation.set_ylim(bottom=0)
     deviation.set_xlabel("classes by rank (%), best right")
     deviation.set_ylabel("st. dev. of seeds (points)")
@@ -64,13 +64,9 @@ def bundled_tables(
 
     levels = levels.sort_values("flops")
     thousands = levels.flops / 1e3
-    costs.vlines(
-        thousands, 100 * levels.low, 100 * levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %"
-    )
-    costs.plot(thousands, 100 * levels["median"], "o", color=BLUE, markersize=2.5, label="median")
-    costs.plot(
-        thousands, 100 * levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far"
-    )
+    costs.vlines(thousands, levels.low, levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
+    costs.plot(thousands, levels["median"], "o", color=BLUE, markersize=2.5, label="median")
+    costs.plot(thousands, levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
     costs.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     costs.set_xlabel("FLOPs (thousands)")
     costs.set_ylabel("test accuracy (%)")
@@ -83,7 +79,7 @@ def bundled_tables(
     table.set_ylabel("edge")
     table.set_xlabel("operation (places in a hundred)")
 
-    trust.plot(100 * shared.shared, 100 * shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
+    trust.plot(shared.shared, shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
     trust.set_xlabel("shared weights (%)")
     trust.set_ylabel("from scratch (%)")
     letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", "What FLOPs buy", "What operations do",

@@ -32,14 +32,14 @@ GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
 def one_shot_curves(curves: pd.DataFrame) -> Figure:
     """Left: what the cell that a search stands at is worth. Right: how many cells it has visited.
 
-    Columns: method, epoch, mean, low, high (true test accuracy, fractions), visited (different cells so far).
+    Columns: method, epoch, mean, low, high (true test accuracy, percent), visited (different cells so far).
     """
     curves = rows_of(curves, "method", "epoch", "mean", "low", "high", "visited")
     figure, axes = new_figure(2.6, columns=2)
     [[accuracy, visits]] = axes
     colours = colours_of(curves.method)
     for method, line in curves.groupby("method", sort=False):
-        _band(accuracy, line.assign(**(100 * line[["mean", "low", "high"]])), colours[method], method)
+        _band(accuracy, line, colours[method], method)
         visits.plot(line.epoch, line.visited, color=colours[method], label=method)
     accuracy.set_ylabel("true test accuracy (%)")
     visits.set_yscale("log")
@@ -59,7 +59,7 @@ def one_shot_found(found: pd.DataFrame) -> Figure:
     """How far the cells found lie below the best of the table: a dot a run, mean and 95 % interval.
 
     Columns: group, method, handed_in (up to four ways to choose at the end: drawn full, hollow, pale and half),
-    gap (fraction of test accuracy, a row a run), mean, low, high (of its method and way).
+    gap (points of test accuracy, a row a run), mean, low, high (of its method and way).
     """
     found = rows_of(found, "group", "method", "handed_in", "gap", "mean", "low", "high")
     names = found.drop_duplicates("method").reset_index()
@@ -71,14 +71,14 @@ def one_shot_found(found: pd.DataFrame) -> Figure:
         for way, runs in found[found.method == name.method].groupby("handed_in", sort=False):
             rank, colour = ways.index(way), colours[name.group]
             height, fill = place + 0.2 * rank, {"color": colour, **_filling(rank, colour)}
-            ax.plot(100 * runs.gap, np.full(len(runs), height), "o", alpha=0.45, markersize=3, **fill)
-            mean, low, high = 100 * runs[["mean", "low", "high"]].iloc[0]
+            ax.plot(runs.gap, np.full(len(runs), height), "o", alpha=0.45, markersize=3, **fill)
+            mean, low, high = runs[["mean", "low", "high"]].iloc[0]
             ax.plot([low, high], [height] * 2, color=colour, linewidth=1)
             ax.plot(mean, height, "D", markersize=4.5, **fill)
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.minorticks_off()
-    ax.set_xlim(-0.05, 115 * found.gap.max())
+    ax.set_xlim(-0.05, 1.15 * found.gap.max())
     ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
     ax.set_yticks(range(len(names)), names.method)
     for label, group in zip(ax.get_yticklabels(), names.group):
@@ -103,7 +103,7 @@ def one_shot_lists(lists: pd.DataFrame) -> Figure:
     length of the list, one panel a group; the band is the 95 % interval of E2NAS.
 
     Columns: group (searches, what E2NAS is changed to, or random for the dotted line of both panels), method,
-    length (cells), mean, low, high (fractions of test accuracy).
+    length (cells), mean, low, high (test accuracy, percent).
     """
     lists = rows_of(lists, "group", "method", "length", "mean", "low", "high")
     groups, lengths = [group for group in lists.group.unique() if group != "random"], lists.length.unique()
@@ -114,24 +114,17 @@ def one_shot_lists(lists: pd.DataFrame) -> Figure:
         for method, line in panel.groupby("method", sort=False):
             chance = line.group.iloc[0] == "random"
             ax.plot(
-                line.length,
-                100 * line["mean"],
-                ":" if chance else "o-",
-                color=colours[method],
-                markersize=3,
-                label=method,
+                line.length, line["mean"], ":" if chance else "o-", color=colours[method], markersize=3, label=method
             )
             if method == "E2NAS":
-                ax.fill_between(
-                    line.length, 100 * line.low, 100 * line.high, color=colours[method], alpha=0.15, linewidth=0
-                )
+                ax.fill_between(line.length, line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
         ax.set_xscale("log")
         ax.set_xticks(lengths, [f"{length}" for length in lengths])
         ax.set_xlabel("cells that are trained on their own")
         ax.set_yscale("symlog", linthresh=1)
         ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
         ax.minorticks_off()
-        ax.set_ylim(0, 300 * lists["mean"].max())  # room for the legend
+        ax.set_ylim(0, 3 * lists["mean"].max())  # room for the legend
         ax.legend(loc="upper right", ncols=2)
     axes[0, 0].set_ylabel("points below the best cell")
     letter(axes, groups)
@@ -145,18 +138,18 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     A mark a cell, and the 95 % interval of the mean over the new seeds; a cell on the dotted line has had neither
     good nor bad luck in the table. Cells more than three points below the highest are not drawn.
 
-    Columns: group (of up to four), in_table, again, low, high (fractions of test accuracy).
+    Columns: group (of up to four), in_table, again, low, high (test accuracy, percent).
     """
     cells = rows_of(cells, "group", "in_table", "again", "low", "high")
-    cells = cells[cells.in_table > cells.in_table.max() - 0.03]
+    cells = cells[cells.in_table > cells.in_table.max() - 3]
     figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
     ax = figure.subplots()
     styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
     for group, colour, marker in styles:
-        part = 100 * cells[cells.group == group][["in_table", "again", "low", "high"]]
+        part = cells[cells.group == group][["in_table", "again", "low", "high"]]
         ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.35, linewidth=0.7)
         ax.plot(part.in_table, part.again, marker, color=colour, markersize=8 if marker == "*" else 4, label=group)
-    ends = 100 * np.array([cells[["in_table", "low"]].min(axis=None), cells[["in_table", "high"]].max(axis=None)])
+    ends = np.array([cells[["in_table", "low"]].min(axis=None), cells[["in_table", "high"]].max(axis=None)])
     ax.plot(ends, ends, ":", color=GREY, linewidth=0.8)
     ax.set_xlabel("test accuracy in the table (%)")
     ax.set_ylabel("test accuracy when trained again (%)")

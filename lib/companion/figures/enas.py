@@ -13,9 +13,9 @@ from latentnas.plots.style import BLUE, letter, new_figure, rows_of, signed, sty
 def space_accuracy(histogram: pd.DataFrame, skips: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """What accuracies a table holds and how the skip connections move them.
 
-    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `skips`: skips
-    (their number), count, low, median, high (5, 50 and 95 % quantiles, fractions). Of `effects`: source,
-    target, difference (mean accuracy with the skip connection less that without, fraction).
+    Columns of `histogram`: accuracy (lower end of the bin, percent; equal widths), count. Of `skips`: skips
+    (their number), count, low, median, high (5, 50 and 95 % quantiles, percent). Of `effects`: source,
+    target, difference (mean accuracy with the skip connection less that without, points).
     """
     histogram = rows_of(histogram, "accuracy", "count")
     skips = rows_of(skips, "skips", "count", "low", "median", "high")
@@ -23,8 +23,8 @@ def space_accuracy(histogram: pd.DataFrame, skips: pd.DataFrame, effects: pd.Dat
     figure, axes = new_figure(2.3, columns=3)
     counts, numbers, single = axes[0]
 
-    width = 100 * histogram.accuracy.diff().min()
-    counts.bar(100 * histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    width = histogram.accuracy.diff().min()
+    counts.bar(histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("architectures")
 
@@ -34,7 +34,7 @@ def space_accuracy(histogram: pd.DataFrame, skips: pd.DataFrame, effects: pd.Dat
     numbers.set_ylabel("accuracy (%)")
     numbers.xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    grid = 100 * effects.pivot(index="source", columns="target", values="difference")
+    grid = effects.pivot(index="source", columns="target", values="difference")
     limit = np.nanmax(np.abs(grid))
     image = heat(single, grid, -limit, limit, "PuOr", signed)
     single.set_aspect("equal")
@@ -50,7 +50,7 @@ def space_costs(density: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """Accuracy against three measures of cost, as counts of architectures on a grid.
 
     Columns of `density`: measure, cost and accuracy (middles of the cells of a regular grid; cost in the unit
-    that is shown, accuracy a fraction), count. Of `correlations`: measure, label (of the axis), spearman.
+    that is shown, accuracy in percent), count. Of `correlations`: measure, label (of the axis), spearman.
     """
     density = rows_of(density, "measure", "cost", "accuracy", "count")
     correlations = rows_of(correlations, "measure", "label", "spearman")

@@ -25,7 +25,7 @@ from latentnas.plots.style import (
 )
 
 COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, INK)  # of rankings, in order of appearance
-LOWEST_SHOWN = 0.85  # accuracy; the few cells that hardly learn lie below
+LOWEST_SHOWN = 85  # percent; the few cells that hardly learn lie below
 
 
 @styled
@@ -33,7 +33,7 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Cells larger than any that was learned: true accuracy by the rank they were given, and that of the first k.
 
     Columns of `density`: method, rank (share of the cells ranked higher, middle of a bin, 0 to 1), accuracy (middle
-    of a bin, fraction), count. Of `curves`: method, k, mean, low, high (true accuracy of the first k, fractions,
+    of a bin, percent), count. Of `curves`: method, k, mean, low, high (true accuracy of the first k, percent,
     with the interval over seeds), best (of the k best cells), average (of all cells).
     """
     density = rows_of(density, "method", "rank", "accuracy", "count")
@@ -45,20 +45,20 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         of_method = density[density.method == method]
         counts = of_method.pivot(index="accuracy", columns="rank", values="count").fillna(0)
         image = ax.pcolormesh(
-            100 * counts.columns, 100 * counts.index, np.ma.masked_equal(counts, 0), cmap="viridis",
+            100 * counts.columns, counts.index, np.ma.masked_equal(counts, 0), cmap="viridis",
             norm=LogNorm(1, highest), rasterized=True,
         )  # fmt: skip
         ax.set_xlabel("ranked so high (% of cells above)")
-        ax.set_ylim(100 * LOWEST_SHOWN, None)
+        ax.set_ylim(LOWEST_SHOWN, None)
     axes[0, 0].set_ylabel("true accuracy (%)")
     figure.colorbar(image, ax=axes[0, : len(shown)], label="cells", location="right", aspect=30, pad=0.01)
     ax = axes[0, -1]
     for colour, (method, line) in zip(COLOURS, curves.groupby("method", sort=False)):
-        ax.plot(line.k, 100 * line["mean"], color=colour, label=method)
-        ax.fill_between(line.k, 100 * line.low, 100 * line.high, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(line.k, line["mean"], color=colour, label=method)
+        ax.fill_between(line.k, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
     one = curves[curves.method == curves.method.iloc[0]]
-    ax.plot(one.k, 100 * one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
-    ax.axhline(100 * one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
+    ax.plot(one.k, one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
+    ax.axhline(one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
     ax.set_xscale("log")
     ax.set_xlabel("first k of the ranking")
     ax.set_ylabel("their true accuracy (%)")
@@ -97,7 +97,7 @@ def unseen_operation(table: pd.DataFrame) -> Figure:
 def deeper_architectures(points: pd.DataFrame) -> Figure:
     """Left: predicted against measured accuracy of architectures deeper than those learned. Right: the measured ones.
 
-    Columns: group (in order of appearance), predicted, measured (fractions).
+    Columns: group (in order of appearance), predicted, measured (percent).
     """
     points = rows_of(points, "group", "predicted", "measured")
     groups = list(dict.fromkeys(points.group))
@@ -106,10 +106,10 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
     for place, (group, colour) in enumerate(zip(groups, COLOURS)):
         rows = points[points.group == group]
         dots = {"s": 9, "color": colour, "alpha": 0.7, "linewidths": 0}
-        scatter.scatter(100 * rows.predicted, 100 * rows.measured, label=group, **dots)
+        scatter.scatter(rows.predicted, rows.measured, label=group, **dots)
         spread = np.linspace(-0.25, 0.25, len(rows)) if len(rows) > 1 else [0]
-        strips.scatter(100 * rows.measured, place + np.array(spread), **dots)
-        strips.plot([100 * rows.measured.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
+        strips.scatter(rows.measured, place + np.array(spread), **dots)
+        strips.plot([rows.measured.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
     scatter.set_xlabel("predicted accuracy (%)")
     scatter.set_ylabel("measured accuracy (%)")
     strips.set_xlabel("measured accuracy (%); the line is the mean")

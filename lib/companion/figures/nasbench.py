@@ -60,13 +60,13 @@ def nb201_views(cells: pd.DataFrame) -> Figure:
 
 @styled
 def nb201_cells(cells: pd.DataFrame) -> Figure:
-    """A few cells of NAS-Bench-201, drawn. Columns: label, arch, accuracy (fraction), flops, params."""
+    """A few cells of NAS-Bench-201, drawn. Columns: label, arch, accuracy (percent), flops, params."""
     cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
     rows = -(-len(cells) // 3)
     figure, axes = new_figure(1.75 * rows, columns=3, rows=rows)
     for ax, cell in zip(axes.flat, cells.itertuples()):
         draw_edge_labelled(ax, *edge_labelled(cell.arch))
-        ax.set_title(f"{cell.label}: {100 * cell.accuracy:.2f} %\n{cost_words(cell)}", loc="center", fontsize=7)
+        ax.set_title(f"{cell.label}: {cell.accuracy:.2f} %\n{cost_words(cell)}", loc="center", fontsize=7)
     for ax in axes.flat[len(cells) :]:
         ax.axis("off")
     return figure
@@ -80,8 +80,8 @@ def edge_labelled(text: str) -> tuple[np.ndarray, Sequence[str]]:
 def nb201_accuracy(histogram: pd.DataFrame, optima: pd.DataFrame) -> Figure:
     """What accuracies the table holds, one panel a data set.
 
-    Columns of `histogram`: dataset, signal (such as "test"), accuracy (lower end of the bin, fraction; equal
-    widths), count. Of `optima`: dataset, best (highest test accuracy, fraction).
+    Columns of `histogram`: dataset, signal (such as "test"), accuracy (lower end of the bin, percent; equal
+    widths), count. Of `optima`: dataset, best (highest test accuracy, percent).
     """
     histogram = rows_of(histogram, "dataset", "signal", "accuracy", "count")
     optima = rows_of(optima, "dataset", "best")
@@ -89,12 +89,12 @@ def nb201_accuracy(histogram: pd.DataFrame, optima: pd.DataFrame) -> Figure:
     for ax, optimum in zip(axes[0], optima.itertuples()):
         panel = histogram[histogram.dataset == optimum.dataset]
         for (signal, bins), colour in zip(panel.groupby("signal", sort=False), (ORANGE, BLUE)):
-            edges = 100 * np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
+            edges = np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
             filled = signal == "validation"
             ax.stairs(bins["count"], edges, color=colour, linewidth=1, label=signal, fill=filled, alpha=0.7)
-        ax.axvline(100 * optimum.best, color=GREY, linewidth=0.8, linestyle=":")
+        ax.axvline(optimum.best, color=GREY, linewidth=0.8, linestyle=":")
         ax.annotate(
-            f"best test {100 * optimum.best:.2f}", (100 * optimum.best, 1), xycoords=("data", "axes fraction"),
+            f"best test {optimum.best:.2f}", (optimum.best, 1), xycoords=("data", "axes fraction"),
             xytext=(-3, 0), textcoords="offset points", ha="right", va="top", fontsize=7,
         )  # fmt: skip
         ax.set_yscale("log")
@@ -119,9 +119,9 @@ def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFram
     """How far the accuracies of one cell differ between trainings.
 
     Columns of `runs`: dataset, rank (per cent, 100 the best; middles of equal groups), low, median, high
-    (quartiles of the standard deviation between runs, fractions). Of `agreement`: dataset, share (the best so
+    (quartiles of the standard deviation between runs, points). Of `agreement`: dataset, share (the best so
     many per cent), spearman of two runs, low, high (95 % interval). Of `spread`: dataset, kind, deviation
-    (fraction).
+    (points).
     """
     runs = rows_of(runs, "dataset", "rank", "low", "median", "high")
     agreement = rows_of(agreement, "dataset", "share", "spearman", "low", "high")
@@ -132,10 +132,8 @@ def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFram
     kinds = list(spread.kind.unique())
     for number, (dataset, colour) in enumerate(colours.items()):
         groups = runs[runs.dataset == dataset]
-        deviation.plot(groups["rank"], 100 * groups["median"], color=colour, label=dataset)
-        deviation.fill_between(
-            groups["rank"], 100 * groups.low, 100 * groups.high, color=colour, alpha=0.15, linewidth=0
-        )
+        deviation.plot(groups["rank"], groups["median"], color=colour, label=dataset)
+        deviation.fill_between(groups["rank"], groups.low, groups.high, color=colour, alpha=0.15, linewidth=0)
         groups = agreement[agreement.dataset == dataset]
         errors = [groups.spearman - groups.low, groups.high - groups.spearman]
         correlation.errorbar(
@@ -144,7 +142,7 @@ def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFram
         )  # fmt: skip
         groups = spread[spread.dataset == dataset].set_index("kind").loc[kinds]
         heights = np.arange(len(kinds)) + 0.16 * (number - (len(colours) - 1) / 2)
-        compared.plot(100 * groups.deviation, heights, "o", color=colour, markersize=4)
+        compared.plot(groups.deviation, heights, "o", color=colour, markersize=4)
     deviation.set_yscale("log")
     plain_log_axis(deviation.yaxis, [0.05, 0.1, 0.2, 0.5, 1])
     deviation.set_ylim(0.05, 1.2)
@@ -227,7 +225,7 @@ def nb201_costs(levels: pd.DataFrame) -> Figure:
     """What accuracy a number of FLOPs buys, one panel a data set.
 
     Columns: dataset, flops (multiply-adds), count (of cells with exactly so many), low, median, high (5, 50
-    and 95 % quantiles of test accuracy), best (fractions).
+    and 95 % quantiles of test accuracy), best (percent).
     """
     levels = rows_of(levels, "dataset", "flops", "count", "low", "median", "high", "best")
     datasets = levels.dataset.unique()
@@ -235,11 +233,11 @@ def nb201_costs(levels: pd.DataFrame) -> Figure:
     for ax, dataset in zip(axes[0], datasets):
         part = levels[levels.dataset == dataset].sort_values("flops")
         flops = part.flops / 1e6
-        ax.vlines(flops, 100 * part.low, 100 * part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
-        ax.plot(flops, 100 * part["median"], "o", color=BLUE, markersize=2.5, label="median")
-        best = 100 * part.best.cummax()
+        ax.vlines(flops, part.low, part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
+        ax.plot(flops, part["median"], "o", color=BLUE, markersize=2.5, label="median")
+        best = part.best.cummax()
         ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
-        ax.set_ylim(100 * part["median"].quantile(0.05), 100 * part.best.max() + 0.5)
+        ax.set_ylim(part["median"].quantile(0.05), part.best.max() + 0.5)
         ax.set_xlabel("FLOPs (millions)")
     axes[0, 0].set_ylabel("test accuracy (%)")
     axes[0, 0].legend(loc="lower right")
@@ -290,17 +288,17 @@ def nb101_sizes(sizes: pd.DataFrame, params: pd.DataFrame) -> Figure:
 def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.DataFrame) -> Figure:
     """What accuracies the table of NAS-Bench-101 holds.
 
-    Columns of `histogram`: accuracy (lower end of the bin, fraction; equal widths), count. Of `density`: cost
-    (parameters, millions) and accuracy (fraction), middles of the cells of a grid, count. Of `vertices`:
-    vertices, count, low, median, high (5, 50 and 95 % quantiles), best (fractions).
+    Columns of `histogram`: accuracy (lower end of the bin, percent; equal widths), count. Of `density`: cost
+    (parameters, millions) and accuracy (percent), middles of the cells of a grid, count. Of `vertices`:
+    vertices, count, low, median, high (5, 50 and 95 % quantiles), best (percent).
     """
     histogram = rows_of(histogram, "accuracy", "count")
     density = rows_of(density, "cost", "accuracy", "count")
     vertices = rows_of(vertices, "vertices", "count", "low", "median", "high", "best")
     figure, axes = new_figure(2.4, columns=3, width_ratios=[1, 1.25, 1])
     counts, costs, sizes = axes[0]
-    width = 100 * histogram.accuracy.diff().min()
-    counts.bar(100 * histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    width = histogram.accuracy.diff().min()
+    counts.bar(histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
     counts.set_yscale("log")
     counts.set_xlabel("test accuracy (%)")
     counts.set_ylabel("cells a bin")
@@ -311,7 +309,7 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     costs.set_ylabel("test accuracy (%)")
     colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
     range_by(sizes, vertices, "vertices", BLUE)
-    sizes.plot(vertices.vertices, 100 * vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best")
+    sizes.plot(vertices.vertices, vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best")
     sizes.legend(loc="lower right")
     sizes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sizes.set_xlabel("number of vertices")

@@ -27,8 +27,8 @@ from latentnas.spaces.enas import ENAS
 def ngae_top_cells(cells: pd.DataFrame) -> Figure:
     """NGAE Fig. 5: the best three architectures of every method, drawn.
 
-    Columns: method, rank (1 to 3), arch (ENAS text), judged, table_accuracy (fractions; NaN where the
-    architecture is not in the table), flops (multiply-adds), params. With the column from_scratch (fraction, NaN
+    Columns: method, rank (1 to 3), arch (ENAS text), judged, table_accuracy (percent; NaN where the
+    architecture is not in the table), flops (multiply-adds), params. With the column from_scratch (percent, NaN
     where not trained), `judged` is an accuracy with shared weights, and the figure says so.
     """
     cells = rows_of(cells, "method", "rank", "arch", "judged", "table_accuracy", "flops", "params")
@@ -59,17 +59,17 @@ def scores_in_words(cell: NamedTuple) -> str:
     """The accuracies of a row of `ngae_top_cells`, each by its name."""
     if not hasattr(cell, "from_scratch"):
         labelled = pd.notna(cell.table_accuracy)
-        known = f"table {100 * cell.table_accuracy:.2f} %" if labelled else "not in the table"
-        return f"judged {100 * cell.judged:.2f} %, {known}"
-    trained = f", from scratch {100 * cell.from_scratch:.2f} %" if pd.notna(cell.from_scratch) else ""
-    return f"shared weights {100 * cell.judged:.2f} %{trained}"
+        known = f"table {cell.table_accuracy:.2f} %" if labelled else "not in the table"
+        return f"judged {cell.judged:.2f} %, {known}"
+    trained = f", from scratch {cell.from_scratch:.2f} %" if pd.notna(cell.from_scratch) else ""
+    return f"shared weights {cell.judged:.2f} %{trained}"
 
 
 @styled
 def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
     """What an accuracy with shared weights is worth: beside it, that of the same network trained from scratch.
 
-    Columns: method, shared, from_scratch (fractions). The method with most architectures is the background.
+    Columns: method, shared, from_scratch (percent). The method with most architectures is the background.
     """
     truth = rows_of(truth, "method", "shared", "from_scratch")
     figure, axes = new_figure(3.1, width=4.6)
@@ -78,16 +78,16 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
     methods = [method for method in dict.fromkeys(truth.method) if method != background]
     colours = colours_of(methods)
     rest = truth[truth.method == background]
-    ax.scatter(100 * rest.shared, 100 * rest.from_scratch, s=5, color=PALE, linewidths=0, label=background)
+    ax.scatter(rest.shared, rest.from_scratch, s=5, color=PALE, linewidths=0, label=background)
     for number, method in enumerate(methods):
         found = truth[truth.method == method]
         ax.scatter(
-            100 * found.shared, 100 * found.from_scratch, s=24, marker=MARKERS[number % len(MARKERS)],
+            found.shared, found.from_scratch, s=24, marker=MARKERS[number % len(MARKERS)],
             color=colours[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
         )  # fmt: skip
-    ax.axhline(100 * rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
+    ax.axhline(rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     ax.annotate(
-        "median of the grey", (0, 100 * rest.from_scratch.median()), xycoords=("axes fraction", "data"),
+        "median of the grey", (0, rest.from_scratch.median()), xycoords=("axes fraction", "data"),
         xytext=(2, 2), textcoords="offset points", fontsize=7, color=GREY,
     )  # fmt: skip
     ax.set_xlabel("accuracy with shared weights (%)")
@@ -103,7 +103,7 @@ BACKGROUND = 1000  # more architectures than any search finds: a whole table
 def accuracy_flops_front(points: pd.DataFrame) -> Figure:
     """Accuracy against cost of the architectures every method found, and the front no other point beats.
 
-    Columns: method, judged (accuracy, fraction), flops (multiply-adds), source (where the accuracy comes
+    Columns: method, judged (accuracy, percent), flops (multiply-adds), source (where the accuracy comes
     from, as "judge" or "table"). Accuracies of different sources do not compare, so the front is that of the
     source of most found architectures, named at the axis; its marks are filled, others open. A method with more
     than BACKGROUND points is background.
@@ -116,7 +116,7 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
     colours = colours_of(foreground)
     main_source = rows_of(points[points.method.isin(foreground)], "source").source.mode()[0]
     for (method, source), found in points.groupby(["method", "source"], sort=False):
-        flops, accuracy = found.flops / 1e6, 100 * found.judged
+        flops, accuracy = found.flops / 1e6, found.judged
         filled = source == main_source
         label = method if filled else f"{method} ({source})"
         if method not in foreground:
@@ -130,10 +130,10 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
             label=label, zorder=3,
         )  # fmt: skip
     judged_alike = points[points.source == main_source]
-    front = pareto_front(judged_alike.flops / 1e6, 100 * judged_alike.judged)
+    front = pareto_front(judged_alike.flops / 1e6, judged_alike.judged)
     ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label="Pareto front of these")
     lowest = judged_alike.groupby("method").judged.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
-    ax.set_ylim(bottom=100 * lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
+    ax.set_ylim(bottom=lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
     ax.set_xlabel("FLOPs (millions of multiply-adds)")
     ax.set_ylabel(f"accuracy (%; {main_source})")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)

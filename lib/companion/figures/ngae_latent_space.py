@@ -46,18 +46,18 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
 def ngae_latent_map(points: pd.DataFrame) -> Figure:
     """NGAE Fig. 3, right: the latent space in two dimensions, coloured by accuracy, one panel a model.
 
-    Columns: x, y (first two principal components of mu), accuracy (fraction), split ("train" or "test"),
+    Columns: x, y (first two principal components of mu), accuracy (percent), split ("train" or "test"),
     model.
     """
     points = rows_of(points, "x", "y", "accuracy", "split", "model")
     models = list(points.groupby("model", sort=False))
     figure, axes = new_figure(3.1, columns=len(models))
-    low, high = 100 * points.accuracy.quantile([0.02, 0.98])
+    low, high = points.accuracy.quantile([0.02, 0.98])
     for ax, (_, cloud) in zip(axes[0], models):
         for split, size, alpha in (("train", 1.5, 0.6), ("test", 4, 1.0)):
             part = cloud[cloud.split == split]
             dots = ax.scatter(
-                part.x, part.y, c=100 * part.accuracy, s=size, alpha=alpha, cmap="viridis", vmin=low, vmax=high,
+                part.x, part.y, c=part.accuracy, s=size, alpha=alpha, cmap="viridis", vmin=low, vmax=high,
                 linewidths=0, rasterized=True,
             )  # fmt: skip
             ax.plot([], [], "o", color=GREY, markersize=1.5 * size**0.5, markeredgewidth=0, label=split)

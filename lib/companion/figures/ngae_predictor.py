@@ -92,10 +92,9 @@ def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     """What ascent in the latent space does: median and middle half of all starts, by step.
 
     Columns: start, step, performance, complexity (predicted, standardised), judged (accuracy of the decoded
-    architecture by the independent judge, fraction, NaN where nothing valid was decoded), variant.
+    architecture by the independent judge, percent, NaN where nothing valid was decoded), variant.
     """
     trajectories = rows_of(trajectories, "start", "step", "performance", "complexity", "judged", "variant")
-    trajectories = trajectories.assign(judged=100 * trajectories.judged)
     figure, axes = new_figure(2.4, columns=3)
     colours = colours_of(trajectories.variant)
     for variant, walks in trajectories.groupby("variant", sort=False):

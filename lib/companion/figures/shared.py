@@ -25,9 +25,9 @@ def cost_words(cell: NamedTuple) -> str:
 
 @styled
 def space_cells(cells: pd.DataFrame, space: Space = ENAS) -> Figure:
-    """A few architectures, drawn. Columns: label, arch (text of the space), accuracy (fraction), flops, params."""
+    """A few architectures, drawn. Columns: label, arch (text of the space), accuracy (percent), flops, params."""
     cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
-    titles = [f"{cell.label}: {100 * cell.accuracy:.2f} %, {cost_words(cell)}" for cell in cells.itertuples()]
+    titles = [f"{cell.label}: {cell.accuracy:.2f} %, {cost_words(cell)}" for cell in cells.itertuples()]
     return cells_in_rows(space.to_batch(cells.arch.tolist()), space, titles)
 
 
@@ -76,17 +76,15 @@ def counts_on_grid(ax: Axes, cells: pd.DataFrame, top: float) -> QuadMesh:
     """How many architectures lie where, as colours. Columns: cost, accuracy (middles of a regular grid), count."""
     grid = cells.pivot(index="accuracy", columns="cost", values="count").sort_index()
     return ax.pcolormesh(
-        grid.columns, 100 * grid.index, grid.where(grid > 0), cmap="viridis", norm=LogNorm(1, top), shading="nearest",
+        grid.columns, grid.index, grid.where(grid > 0), cmap="viridis", norm=LogNorm(1, top), shading="nearest",
         rasterized=True,
     )  # fmt: skip
 
 
 def range_by(ax: Axes, groups: pd.DataFrame, x: str, colour: str, label: str = "median") -> None:
-    """Medians as a line with the range from 5 to 95 %. Columns: `x`, low, median, high (fractions)."""
-    ax.plot(groups[x], 100 * groups["median"], "o-", color=colour, markersize=3, label=label)
-    ax.fill_between(
-        groups[x], 100 * groups.low, 100 * groups.high, color=colour, alpha=0.18, linewidth=0, label="5 to 95 %"
-    )
+    """Medians as a line with the range from 5 to 95 %. Columns: `x`, low, median, high (percent)."""
+    ax.plot(groups[x], groups["median"], "o-", color=colour, markersize=3, label=label)
+    ax.fill_between(groups[x], groups.low, groups.high, color=colour, alpha=0.18, linewidth=0, label="5 to 95 %")
 
 
 def band(

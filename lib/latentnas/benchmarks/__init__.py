@@ -1,1 +1,52 @@
-"""Where labels come from: one module per table of measured architectures."""
+"""What architectures are worth: one module per table of measured accuracies, and one door to all of them.
+
+    table = benchmarks.load("nasbench201", "public")
+    table.query(batch)          # a DataFrame, one line a graph: `row`, `known`, accuracies in percent, costs
+    table.labels(signal)        # one accuracy for every row; `table.signals` are their names
+
+A new table is one new file here: a function `load(data_source)` that reads and checks the numbers and returns a
+`base.Table` with a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that
+searches select by first) and a `base.Source`. Put its name into `TABLES` below; a public file goes into
+`download.FILES` with its checksum. Refuse what is damaged with a `DataError` that names the file and the value.
+`latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in `tests/test_interfaces.py`
+keeps it so. `digits` is the shortest example; `enas` is that of a space too large to list, whose table has graphs of
+its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from latentnas.benchmarks.download import DataError
+
+if TYPE_CHECKING:
+    from latentnas.benchmarks.base import Table
+
+# name -> data source -> the module that loads it
+TABLES = {
+    "enas": {"public": "enas", "bundled": "enas"},
+    "nasbench101": {"public": "nasbench101", "official": "nasbench101_official"},
+    "nasbench201": {"public": "nasbench201", "official": "nasbench201_official", "bundled": "digits"},
+}
+
+
+def load(name: str, data_source: str) -> Table:
+    """A table by name and data source; "bundled" of `nasbench201` is `digits-nb201`.
+
+    Args:
+        data_source: "public": downloaded once and checked; "bundled": measured by this project and part of it;
+            "official": the benchmark's own file, at the path in `LATENTNAS_NASBENCH101` or `LATENTNAS_NASBENCH201`.
+
+    Raises:
+        DataError: there is no such table or source, or its files are missing, unreachable or not the right ones.
+    """
+    if name not in TABLES:
+        raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(TABLES)}.")
+    if data_source not in TABLES[name]:
+        raise DataError(
+            f"The table {name!r} has no data source {data_source!r}. Set data_source to one of "
+            f"{', '.join(map(repr, TABLES[name]))}."
+        )
+    module = importlib.import_module(f"latentnas.benchmarks.{TABLES[name][data_source]}")
+    return module.load(data_source)

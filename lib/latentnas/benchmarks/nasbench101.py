@@ -16,129 +16,52 @@ parameters counted from each graph must be those on file. All accuracies on file
 single-precision noise that would break ties; it is removed.
 """
 
+from __future__ import annotations
+
 import gzip
 import pickletools
 import zlib
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from latentnas.benchmarks.download import FILES, DataError, Source, fetch
-from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import whole_numbers
-from latentnas.spaces.nasbench101 import NASBENCH101, NasBench101Space
-from latentnas.spaces.nasbench101_cells import Cells
+from latentnas.benchmarks.base import Source, Table, Task, public_source, require_percent
+from latentnas.benchmarks.download import DataError, fetch
+from latentnas.spaces.nasbench101 import NASBENCH101
 
 TEST_IMAGES = 29_952  # of three runs, by which every accuracy on file is a whole number
-TEST_COLUMN = "cifar10/test@108"  # the signal to report
-VALID_COLUMN = "cifar10/valid@108"  # the signal to select by; only in the official file
+TEST = "cifar10/test@108"  # the signal to report
+VALID = "cifar10/valid@108"  # the signal to select by; only in the official file
 CITATION = (
     "Ying, Klein, Christiansen, Real, Murphy, Hutter. NAS-Bench-101: Towards Reproducible Neural "
     "Architecture Search. ICML 2019."
 )
+ADVICE = (
+    "The public files have test accuracy only. For validation accuracy get the official nasbench_only108.tfrecord, "
+    'set LATENTNAS_NASBENCH101 to its path and data_source to "official".'
+)
 
 
-@dataclass(frozen=True)
-class NasBench101Benchmark:
-    """The table, one row per cell in the order of `NASBENCH101.enumerate()`.
-
-    Columns of `table`: `hash` (MD5 graph hash), `params` and `flops` (of the network stated in
-    `spaces.nasbench101_network`), and what was measured: accuracies in percent.
-    """
-
-    space: NasBench101Space
-    cells: Cells
-    table: pd.DataFrame
-    source: Source
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    @cached_property
-    def batch(self) -> DagBatch:
-        """The graphs of all rows, 48 MB; `cells.batch(rows)` gives some of them."""
-        return self.cells.batch()
-
-    def rows(self, architectures: list[str] | ArrayLike | DagBatch) -> np.ndarray:
-        """Rows of cells given as texts, rows or graphs, int64 [B]; -1 for a graph that is no cell of the
-        space. Isomorphic graphs have the same row. Raises ValueError for a text that is no cell, and for a
-        row outside the table."""
-        if isinstance(architectures, DagBatch):
-            return self.space.index(architectures)
-        given = [architectures] if isinstance(architectures, str) else architectures
-        if len(np.atleast_1d(given)) and np.asarray(given).dtype.kind in "UO":
-            return self.space.index(self.space.to_batch(list(given)))
-        return whole_numbers(np.atleast_1d(given), "A row of the NAS-Bench-101 table", self.space.size)
-
-    def query(
-        self, architectures: list[str] | ArrayLike | DagBatch, columns: str | list[str] | None = None
-    ) -> pd.DataFrame:
-        """What is known about texts, rows or graphs, one line each in the order asked.
-
-        The first two columns are `row` (-1 where not known) and `known` (it is in the table); then those
-        asked for, all by default, NaN where not known. Raises ValueError like `rows`, and for a column that
-        this source does not have.
-        """
-        columns = [columns] if isinstance(columns, str) else list(self.table if columns is None else columns)
-        for column in columns:
-            self._require(column)
-        rows = self.rows(architectures)
-        frame = self.table[columns].reindex(rows).reset_index(drop=True)
-        frame.insert(0, "row", rows)
-        frame.insert(1, "known", rows >= 0)
-        return frame
-
-    def labels(self, column: str = TEST_COLUMN) -> np.ndarray:
-        """One column for all rows, [423624]. Raises ValueError for a column that this source does not
-        have."""
-        self._require(column)
-        return self.table[column].to_numpy()
-
-    def optimum(self, column: str = TEST_COLUMN) -> pd.Series:
-        """The row of the table with the highest value in a column; its name is the row number."""
-        return self.table.loc[int(np.argmax(self.labels(column)))]
-
-    def _require(self, column: str) -> None:
-        """Raise ValueError unless the table has a column of this name."""
-        if column in self.table:
-            return
-        hint = ""
-        if self.source.name == "public" and "valid" in str(column):
-            hint = (
-                " The public files have test accuracy only. For validation accuracy get the official "
-                "nasbench_only108.tfrecord and open it with nasbench101_official.load_official(path)."
-            )
-        raise ValueError(
-            f"The NAS-Bench-101 table from source {self.source.name!r} has no column {column!r}; it has "
-            f"{', '.join(self.table)}.{hint}"
-        )
-
-
-def load_nasbench101(data_source: str = "public") -> NasBench101Benchmark:
-    """The public table, downloaded when it is not here. The first call on a machine also enumerates all
-    cells, which takes a minute. Raises DataError; "public" is its only data source, and the official file has
-    a door of its own, `nasbench101_official.load_official`."""
-    if data_source != "public":
-        raise DataError(
-            f"The NAS-Bench-101 table has no data source {data_source!r}: it is made from public files and "
-            "not shipped with this project. Set data_source to 'public'."
-        )
+def load(data_source: str = "public") -> Table:
+    """The public table, downloaded when it is not here. The first call on a machine also enumerates all cells, which
+    takes a minute. Raises DataError."""
     names = ("nasbench101_accuracies", "nasbench101_params")
     rows, (accuracy,) = read_table(fetch(names[0]), ("accuracy",))
     rows_of_params, (millions, *_) = read_table(fetch(names[1]), ("params", "time=[s]", "time_pure=[s]"))
     accuracy = 100 * np.rint(accuracy * TEST_IMAGES) / TEST_IMAGES
-    benchmark = assemble(rows, {TEST_COLUMN: accuracy}, _public_source(names))
+    table = assemble(rows, {TEST: accuracy}, public_source(names, CITATION))
     check_params(rows_of_params, np.rint(1e6 * millions), "The public table")
-    return benchmark
+    return table
 
 
-def assemble(rows: np.ndarray, columns: dict[str, np.ndarray], source: Source) -> NasBench101Benchmark:
-    """A benchmark from values [423624] given in any order of rows. Raises DataError for rows that are
-    missing, given twice or outside the space, and for accuracies that are missing or no percentages."""
+def assemble(rows: np.ndarray, columns: dict[str, np.ndarray], source: Source) -> Table:
+    """A table with the columns `hash` (MD5 graph hash), `params` and `flops` (of the network stated in
+    `spaces.nasbench101_network`) and measured values `[423624]`, given in any order of rows.
+
+    Raises:
+        DataError: rows are missing, given twice or outside the space, or accuracies missing or no percentages.
+    """
     cells = NASBENCH101.cells()
     outside = rows[(rows < 0) | (rows >= len(cells))]
     if len(outside):
@@ -154,17 +77,14 @@ def assemble(rows: np.ndarray, columns: dict[str, np.ndarray], source: Source) -
             f"are missing and {len(repeated):,} given more than once; the first is row {first}, hash "
             f"{cells.hashes([first])[0]}. Get the whole file again."
         )
-    table = {"hash": cells.hashes(), "params": cells.params, "flops": cells.flops}
-    for name, values in columns.items():
-        table[name] = ordered = np.empty(len(cells))
-        ordered[rows] = values
-        wrong = np.flatnonzero(~((ordered >= 0) & (ordered <= 100))) if "seconds" not in name else []
-        if len(wrong):
-            raise DataError(
-                f"The {source.name} table has no accuracy {name} for {len(wrong):,} of {len(cells):,} "
-                f"cells: that of row {wrong[0]} is {ordered[wrong[0]]}. Get the whole file again."
-            )
-    return NasBench101Benchmark(NASBENCH101, cells, pd.DataFrame(table), source)
+    ordered = {name: values[np.argsort(rows)] for name, values in columns.items()}
+    accuracies = {name: values for name, values in ordered.items() if "seconds" not in name}
+    hashes = cells.hashes()
+    require_percent(accuracies, hashes, f"The {source.name} table")
+    table = pd.DataFrame({"hash": hashes, "params": cells.params, "flops": cells.flops} | ordered)
+    signals = tuple(sorted(accuracies, key=lambda name: (name != VALID, name != TEST)))
+    tasks = {"CIFAR-10": Task(VALID if VALID in accuracies else TEST, TEST, "nb101")}
+    return Table(NASBENCH101, table, signals, source, {}, tasks, ADVICE * (source.name == "public"))
 
 
 def check_params(rows: np.ndarray, params: np.ndarray, source: str) -> None:
@@ -202,13 +122,3 @@ def read_table(path: Path, columns: tuple[str, ...]) -> tuple[np.ndarray, np.nda
         )
     rows, values = np.frombuffer(blocks[0], dtype="<i8"), np.frombuffer(blocks[1], dtype="<f8")
     return rows, values.reshape(len(columns), len(rows))
-
-
-def _public_source(names: tuple[str, ...]) -> Source:
-    used = [FILES[name] for name in names]
-    return Source(
-        "public",
-        {file.name: file.sha256 for file in used},
-        tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
-        tuple(dict.fromkeys([CITATION, *(file.citation for file in used)])),
-    )

@@ -11,9 +11,11 @@ operations with commas between, and a protocol buffer in base64. Of its message 
 are used, of each repeated `EvaluationData` five; their numbers stand below. The last evaluation is the one
 after training.
 
-What is read is kept in `data/cache` under the file's checksum, so the minutes it takes are spent once. Tables
-made from it say `official` as their source and are never mixed with the public one.
+The environment variable `LATENTNAS_NASBENCH101` names the file. What is read is kept in `data/cache` under the file's
+checksum, so the minutes it takes are spent once.
 """
+
+from __future__ import annotations
 
 import base64
 import functools
@@ -28,11 +30,13 @@ import pandas as pd
 import pooch
 
 from latentnas import paths
-from latentnas.benchmarks.download import DataError, Source
-from latentnas.benchmarks.nasbench101 import CITATION, NasBench101Benchmark, assemble, check_params
+from latentnas.benchmarks.base import Source, Table, official_path
+from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.nasbench101 import CITATION, assemble, check_params
 from latentnas.progress import Progress
 from latentnas.spaces.nasbench101 import NASBENCH101
 
+VARIABLE = "LATENTNAS_NASBENCH101"
 LICENCE = "google-research/nasbench: Apache-2.0"
 CHUNK = 4096  # records whose checksums and graphs are looked at together
 MAX_RECORD = 65_536  # bytes: ample for one small graph and a few numbers
@@ -44,11 +48,14 @@ TRAINING_TIME, TRAIN, VALID, TEST = 2, 3, 4, 5
 COLUMNS = ("row", "epochs", "train", "valid", "test", "seconds", "params")  # of one run, as read
 
 
-def load_official(path: Path) -> NasBench101Benchmark:
+def load(data_source: str = "official") -> Table:
     """A table like the public one with, for each number of epochs E in the file, the means over runs
-    `cifar10/train@E`, `cifar10/valid@E`, `cifar10/test@E` (percent) and `cifar10/train-seconds@E`. Raises
-    DataError, also when a cell is missing."""
-    runs, source = read_runs(path)
+    `cifar10/train@E`, `cifar10/valid@E`, `cifar10/test@E` (percent) and `cifar10/train-seconds@E`.
+
+    Raises:
+        DataError: the path is not set or wrong, the file is damaged, or a cell is missing.
+    """
+    runs, source = read_runs(official_path(VARIABLE, "nasbench_only108.tfrecord or nasbench_full.tfrecord"))
     columns, rows = {}, np.unique(runs["row"])
     for epochs, group in runs.groupby("epochs"):
         means = group.groupby("row")[["train", "valid", "test", "seconds"]].mean().reindex(rows)
@@ -64,9 +71,8 @@ def read_runs(path: Path) -> tuple[pd.DataFrame, Source]:
     the accuracies `train`, `valid` and `test` after training in percent, and `seconds` of training. Raises
     DataError naming the record that is cut off, damaged or of another kind.
     """
-    path = Path(path)
     if not path.is_file():
-        raise DataError(f"There is no file {path}. Give the path of nasbench_only108.tfrecord.")
+        raise DataError(f"{path} is no file. Give the path of nasbench_only108.tfrecord.")
     digest = pooch.file_hash(str(path))
     cached = paths.CACHE / "converted" / f"nasbench101-official-{digest[:16]}.npz"
     if not cached.exists():
@@ -83,7 +89,7 @@ def read_runs(path: Path) -> tuple[pd.DataFrame, Source]:
         raise DataError(f"The converted file {cached} is damaged. Delete it and run again.") from error
     runs = runs.astype({"row": int, "epochs": int})
     runs.insert(2, "run", runs.groupby(["row", "epochs"]).cumcount())
-    return runs, Source("official", {path.name: digest}, (LICENCE,), (CITATION,))
+    return runs, Source("official", {path.name: digest}, (LICENCE,), (CITATION,), path.parent)
 
 
 def _read_chunks(path: Path) -> Iterator[np.ndarray]:

@@ -17,12 +17,13 @@ as the official file is, and agree with the three official records that are publ
   mean of `ori-test` minus the mean of `x-test`;
 * 12 epochs: one run, except `cifar10-valid/x-valid`, a mean over two;
 * seconds of training: those of the other data sets are 2 and 6.068 times those of `cifar10-valid`, for every
-  cell, so they say nothing new;
-* latency in milliseconds on 27 device settings.
+  cell, so they say nothing new.
 
 Parameters and FLOPs are computed from the cell (`NASBENCH201.params`): the recorded parameter counts in the
 file of single runs are wrong by one convolution for 150 cells.
 """
+
+from __future__ import annotations
 
 import hashlib
 import pickletools
@@ -34,15 +35,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 
 from latentnas import paths
-from latentnas.benchmarks.download import FILES, NASBENCH201_LATENCY, DataError, Source, fetch
+from latentnas.benchmarks.base import Source, Table, Task, public_source, require_percent
+from latentnas.benchmarks.download import DataError, fetch
 from latentnas.benchmarks.pickles import load_arrays
-from latentnas.spaces._checks import whole_numbers
-from latentnas.spaces.nasbench201 import NASBENCH201, NasBench201Space
+from latentnas.spaces.nasbench201 import NASBENCH201
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
+TITLES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "ImageNet16-120": "ImageNet16-120"}
 MAX_RUNS = 3
 CITATION = "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
 
@@ -59,11 +60,13 @@ _12_EPOCH_COLUMNS = (
     "ImageNet16-120/x-test@12", "ImageNet16-120/x-valid@12",
 )  # fmt: skip
 
-_FORMAT = 1  # of the converted table; raise it when its content changes
+_FORMAT = 2  # of the converted table; raise it when its content changes
 _PUBLIC_FILES = (
-    *(f"nasbench201_test_{dataset}" for dataset in DATASETS), "nasbench201_runs", "nasbench201_12_epochs",
-    "nasbench201_index", *(f"nasbench201_latency_{device}" for device in NASBENCH201_LATENCY),
-)  # fmt: skip
+    *(f"nasbench201_test_{dataset}" for dataset in DATASETS),
+    "nasbench201_runs",
+    "nasbench201_12_epochs",
+    "nasbench201_index",
+)
 
 
 def valid_column(dataset: str, epochs: int = 200) -> str:
@@ -77,73 +80,6 @@ def test_column(dataset: str, epochs: int = 200) -> str:
 
 
 @dataclass(frozen=True)
-class NasBench201Benchmark:
-    """The table, one row per architecture in the order of `NASBENCH201.enumerate()`.
-
-    Columns of `table`: `arch`, `class` (`NASBENCH201.canonical`), `official_index` (-1 where the source has
-    none), `<data set>/params`, `<data set>/flops`, `<training set>/<evaluation set>@<epochs>` (accuracy in
-    percent, mean over runs), `<training set>/train-seconds@200` (of the whole training) and
-    `latency/<device>` (milliseconds).
-    """
-
-    space: NasBench201Space
-    table: pd.DataFrame
-    known: np.ndarray  # bool [15625]; all True but for an official file that was loaded with allow_missing
-    run_columns: dict[str, str]  # data set -> the signal of which there are single runs
-    run_values: dict[str, np.ndarray]  # data set -> single runs, float64 [15625, 3], NaN for none
-    source: Source
-
-    def __len__(self) -> int:
-        return int(self.known.sum())
-
-    def rows(self, architectures: ArrayLike) -> np.ndarray:
-        """Rows of architectures, given as texts or as rows, int64 [B]. Raises ValueError when one is
-        malformed or not in this table."""
-        given = np.atleast_1d(np.asarray(architectures))
-        if given.dtype.kind in "UO":
-            rows = self.space.index(self.space.to_batch(given.tolist()))
-        else:
-            rows = whole_numbers(given, "A row of the NAS-Bench-201 table", self.space.size)
-        absent = rows[~self.known[rows]]
-        if len(absent):
-            raise ValueError(
-                f"{len(absent)} of {len(rows)} architectures are not in this partial table "
-                f"({self.source.name}, {len(self)} architectures), the first "
-                f"{self.table['arch'].iat[absent[0]]}. Ask only for rows where `known` is true."
-            )
-        return rows
-
-    def query(self, architectures: ArrayLike, columns: str | list[str] | None = None) -> pd.DataFrame:
-        """The columns (all by default) of architectures, one line each in the order asked, indexed by row.
-        Raises ValueError like `rows`, and for a column the source does not have."""
-        columns = [columns] if isinstance(columns, str) else list(self.table if columns is None else columns)
-        unknown = [column for column in columns if column not in self.table]
-        if unknown:
-            raise ValueError(
-                f"The NAS-Bench-201 table from {self.source.name} has no column {unknown[0]!r}. It has: "
-                f"{', '.join(self.table)}."
-            )
-        return self.table.loc[self.rows(architectures), columns]
-
-    def runs(self, dataset: str) -> np.ndarray:
-        """Accuracies of the single runs in percent, float64 [15625, 3], NaN past the last run of a cell. They
-        are runs of the signal `run_columns[dataset]`, in the order of the source; seeds are not kept."""
-        return self.run_values[_known_dataset(dataset)]
-
-    def noise(self, dataset: str) -> np.ndarray:
-        """Standard deviation (n - 1) of the runs of each cell in points, float64 [15625]; NaN for one run."""
-        return pd.DataFrame(self.runs(dataset)).std(axis=1).to_numpy()
-
-    def optimum(self, dataset: str) -> pd.DataFrame:
-        """The best known cells by validation and by test accuracy after 200 epochs: lines `valid` and `test`,
-        columns `row`, `arch`, `valid` and `test` (percent)."""
-        valid, test = valid_column(_known_dataset(dataset)), test_column(dataset)
-        best = self.table[[valid, test]].idxmax()
-        frame = self.table.loc[best, ["arch", valid, test]].reset_index(names="row")
-        return frame.set_axis(["row", "arch", "valid", "test"], axis=1).set_axis(["valid", "test"], axis=0)
-
-
-@dataclass(frozen=True)
 class Values:
     """What a source holds on A architectures, before it is put in the order of rows."""
 
@@ -152,34 +88,10 @@ class Values:
     runs: dict[str, np.ndarray]  # data set -> single runs, float64 [A, 3], NaN for none
 
 
-def require_same_source(*benchmarks: NasBench201Benchmark) -> None:
-    """Raise DataError unless all tables come from the same files: call it before comparing or joining any."""
-    sources = [benchmark.source for benchmark in benchmarks]
-    for other in sources[1:]:
-        if (other.name, other.files) != (sources[0].name, sources[0].files):
-            raise DataError(
-                f"These NAS-Bench-201 tables come from different sources, {sources[0].name} and "
-                f"{other.name} ({len(sources[0].files)} and {len(other.files)} files). Their accuracies "
-                "are means over different runs and must not be mixed: load all from one source."
-            )
-
-
-def load_nasbench201(data_source: str = "public") -> NasBench201Benchmark:
+def load(data_source: str = "public") -> Table:
     """The public table, downloaded and converted when it is not here yet. The converted table is kept in
-    `data/cache`, named by the checksums of its files. Raises DataError; "public" is its only data source, and
-    the official files have doors of their own in `nasbench201_official`."""
-    if data_source != "public":
-        raise DataError(
-            f"The NAS-Bench-201 table has no data source {data_source!r}: it is put together from public "
-            "files and not shipped with this project. Set data_source to 'public'."
-        )
-    used = [FILES[name] for name in _PUBLIC_FILES]
-    source = Source(
-        "public",
-        {file.name: file.sha256 for file in used},
-        tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
-        tuple(dict.fromkeys([CITATION, *(file.citation for file in used)])),
-    )
+    `data/cache`, named by the checksums of its files. Raises DataError."""
+    source = public_source(_PUBLIC_FILES, CITATION)
     return assemble(converted("public", source.files, _convert), PUBLIC_RUNS, source)
 
 
@@ -211,42 +123,49 @@ def converted_path(name: str, files: dict[str, str]) -> Path:
     return paths.CACHE / "converted" / f"nasbench201-{name}-{key[:16]}.npz"
 
 
-def assemble(
-    values: Values, run_columns: dict[str, str], source: Source, allow_missing: bool = False
-) -> NasBench201Benchmark:
-    """A benchmark from values in any order. Raises DataError for an architecture given twice, for accuracies
-    that are missing or no percentages, and, unless `allow_missing`, for architectures that are not given."""
+def assemble(values: Values, run_signals: dict[str, str], source: Source, allow_missing: bool = False) -> Table:
+    """A table from values in any order of architectures.
+
+    Columns: `arch`, `class` (`NASBENCH201.canonical`), `official_index` (-1 where the source has none), `<data
+    set>/params`, `<data set>/flops`, `<training set>/<evaluation set>@<epochs>` (accuracy in percent, mean over runs)
+    and `<training set>/train-seconds@200` (of the whole training). Single runs are in the order of the source.
+
+    Args:
+        run_signals: data set -> the signal that `values.runs` are runs of.
+        allow_missing: take values that lack architectures: their signals are NaN.
+
+    Raises:
+        DataError: an architecture is given twice or, unless `allow_missing`, not at all; an accuracy is missing or no
+            percentage.
+    """
     rows = NASBENCH201.index(NASBENCH201.from_choices(values.numbers))
-    known = np.zeros(NASBENCH201.size, dtype=bool)
-    known[rows] = True
+    times = np.bincount(rows, minlength=NASBENCH201.size)
     every = NASBENCH201.enumerate()
-    table = pd.DataFrame({"arch": NASBENCH201.to_strings(every)}).rename_axis("row")
-    if len(rows) != known.sum():
-        repeated = np.bincount(rows).argmax()
-        raise DataError(f"{source.name} has the architecture {table['arch'][repeated]} more than once.")
-    if not known.all() and not allow_missing:
+    table = pd.DataFrame({"arch": NASBENCH201.to_strings(every)})
+    if times.max() > 1:
+        raise DataError(f"{source.name} has the architecture {table['arch'][times.argmax()]} more than once.")
+    if times.min() == 0 and not allow_missing:
         raise DataError(
-            f"{source.name} has {known.sum():,} of the {len(known):,} architectures; the first that is "
-            f"missing is {table['arch'][np.argmin(known)]}. Get the whole file, or pass allow_missing=True "
-            "for a partial table."
+            f"{source.name} has {len(rows):,} of the {NASBENCH201.size:,} architectures; the first that is "
+            f"missing is {table['arch'][times.argmin()]}. Get the whole file."
         )
-    for name, column in values.columns.items():
-        if "@" in name and "train-seconds" not in name:
-            wrong = np.flatnonzero(~((column >= 0) & (column <= 100)))  # NaN is wrong too
-            if len(wrong):
-                raise DataError(
-                    f"{source.name} has no accuracy {name} for {len(wrong)} of {len(rows)} architectures: "
-                    f"that of {table['arch'][rows[wrong[0]]]} is {column[wrong[0]]}."
-                )
+    accuracies = {name: column for name, column in values.columns.items() if "@" in name and "seconds" not in name}
+    require_percent(accuracies, table["arch"].to_numpy()[rows], source.name)
     table["class"] = NASBENCH201.canonical(every)
     table["official_index"] = _spread(values.columns["official_index"], rows, -1).astype(np.int64)
     for dataset in DATASETS:
         table[f"{dataset}/params"] = NASBENCH201.params(every, dataset).numpy()
         table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset).numpy()
     measured = {name: _spread(v, rows, np.nan) for name, v in values.columns.items() if name not in table}
-    table = pd.concat([table, pd.DataFrame(measured).rename_axis("row")], axis=1)
-    runs = {dataset: _spread(runs, rows, np.nan) for dataset, runs in values.runs.items()}
-    return NasBench201Benchmark(NASBENCH201, table, known, run_columns, runs, source)
+    table = pd.concat([table, pd.DataFrame(measured)], axis=1)
+    runs = {run_signals[dataset]: _spread(runs, rows, np.nan) for dataset, runs in values.runs.items()}
+    tasks = {
+        title: Task(valid_column(name), test_column(name), f"nb201.{name.lower().partition('-')[0]}")
+        for title, name in TITLES.items()
+    }
+    pairs = [signal for task in tasks.values() for signal in (task.valid, task.test) if signal in accuracies]
+    signals = tuple(dict.fromkeys([*pairs, *accuracies]))
+    return Table(NASBENCH201, table, signals, source, runs, tasks)
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, missing: float) -> np.ndarray:
@@ -274,8 +193,6 @@ def _convert() -> Values:
     for dataset in DATASETS:
         trained_on = valid_column(dataset).partition("/")[0]
         columns[f"{trained_on}/train-seconds@200"] = seconds[dataset]
-    for device in NASBENCH201_LATENCY:
-        columns[f"latency/{device}"] = read_latency(fetch(f"nasbench201_latency_{device}"))
     runs = {dataset: values.round(5) for dataset, values in runs.items()}
     return Values(NASBENCH201.choices(NASBENCH201.to_batch(texts)), columns, runs)
 
@@ -329,17 +246,3 @@ def read_12_epochs(path: Path, texts: Iterable[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{path} does not hold six accuracies for each architecture in the official order.")
     values = np.frombuffer(blocks[0], dtype="<f8").reshape(6, NASBENCH201.size)
     return dict(zip(_12_EPOCH_COLUMNS, values, strict=True))
-
-
-def read_latency(path: Path) -> np.ndarray:
-    """Latencies in milliseconds, float64 [15625], in the official order. Raises DataError."""
-    values = np.array(torch.load(path, weights_only=True), dtype=np.float64)
-    if values.shape != (NASBENCH201.size,):
-        raise DataError(f"{path} has latencies of shape {list(values.shape)}, not one for each architecture.")
-    return values
-
-
-def _known_dataset(dataset: str) -> str:
-    if dataset not in DATASETS:
-        raise ValueError(f"NAS-Bench-201 has no data set {dataset!r}. The three are {', '.join(DATASETS)}.")
-    return dataset

@@ -1,19 +1,18 @@
-"""The official NAS-Bench-201 records, for whoever has them: the same kind of table as `load_nasbench201`.
+"""The official NAS-Bench-201 records, for whoever has them: the same kind of table as the public one.
 
-Two forms hold the same kind of record. The file of the NAS-Bench-201 paper, `NAS-Bench-201-v1_1-096897.pth`,
-is one pickle that must be in memory as a whole, which takes about 6.6 times its size on disk. The archive
-`NATS-tss-v1_0-3ffb9-simple` of NATS-Bench (Dong et al., TPAMI 2021) has one small file per architecture and
-is read one by one. It averages more runs, so the two are never mixed: each table says its source, and
-`nasbench201.require_same_source` refuses others. Both are read without running code from them, and the
+Two forms hold the same kind of record, and `LATENTNAS_NASBENCH201` names either. The file of the NAS-Bench-201 paper,
+`NAS-Bench-201-v1_1-096897.pth`, is one pickle that must be in memory as a whole, which takes about 6.6 times its size
+on disk. The archive `NATS-tss-v1_0-3ffb9-simple` of NATS-Bench (Dong et al., TPAMI 2021), unpacked, has one small file
+per architecture and is read one by one; it averages more runs. Both are read without running code from them, and the
 converted table is kept in `data/cache`, so the long way is gone once.
 
-The table has all signals of the records: also `cifar10-valid/ori-test`, and `ori-test` after 12 epochs.
-Single runs are validation accuracies. `latency/recorded` is the latency in milliseconds that the benchmark's
-authors measured.
+The table has all signals of the records: also `cifar10-valid/ori-test`, and `ori-test` after 12 epochs. Single runs
+are validation accuracies.
 """
 
+from __future__ import annotations
+
 import bz2
-import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,17 +22,9 @@ import pooch
 import psutil
 import torch
 
-from latentnas.benchmarks.download import DataError, Source
-from latentnas.benchmarks.nasbench201 import (
-    CITATION,
-    DATASETS,
-    MAX_RUNS,
-    NasBench201Benchmark,
-    Values,
-    assemble,
-    converted,
-    valid_column,
-)
+from latentnas.benchmarks.base import Source, Table, official_path
+from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, Values, assemble, converted, valid_column
 from latentnas.benchmarks.pickles import load_arrays
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -43,6 +34,7 @@ EVALUATIONS = {
     "cifar100": ("x-valid", "x-test", "ori-test"),
     "ImageNet16-120": ("x-valid", "x-test", "ori-test"),
 }
+VARIABLE = "LATENTNAS_NASBENCH201"
 SCHEDULES = ("12", "200")
 MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
 WORTH_A_LINE = 2**30  # bytes of an official source from which a reader should know that it takes long
@@ -68,55 +60,53 @@ _UNREADABLE = (
 Record = dict[str, dict]  # schedule -> the state of an `ArchResults` of the nas-bench-201 package
 
 
-def load_official_pth(path: str | Path, sha256: str | None = None, allow_missing: bool = False) -> NasBench201Benchmark:
+def load(data_source: str = "official") -> Table:
+    """The table of the file or folder that `LATENTNAS_NASBENCH201` names.
+
+    Raises:
+        DataError: the path is not set or wrong, or as `load_pth` and `load_archive`.
+    """
+    path = official_path(VARIABLE, "NAS-Bench-201-v1_1-096897.pth or the unpacked folder NATS-tss-v1_0-3ffb9-simple")
+    return load_archive(path) if path.is_dir() else load_pth(path)
+
+
+def load_pth(path: Path, allow_missing: bool = False) -> Table:
     """The table of an official `.pth` file, read through the nas-bench-201 package.
 
     Args:
-        sha256: the checksum the file must have; without it any file with the right content is taken.
-        allow_missing: take a file that lacks architectures: their values are NaN, and `known` says which
-            there are. Without it such a file is refused.
+        allow_missing: take a file that lacks architectures: their values are NaN. Without it such a file is refused.
 
     Raises:
-        DataError: the file is missing, cut off or another one, needs more memory than there is, or lacks
-            architectures or accuracies.
+        DataError: the file is cut off or another one, needs more memory than there is, or lacks architectures or
+            accuracies.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"There is no official NAS-Bench-201 file {path}. Give the path of the .pth file.")
-    found = pooch.file_hash(str(path))
-    if sha256 is not None and found != sha256:
-        raise DataError(f"The SHA-256 of {path} should be {sha256} but is {found}. Get the file again.")
-    source = Source("NAS-Bench-201 official file", {path.name: found}, ("NAS-Bench-201: MIT",), (CITATION,))
+    files = {path.name: pooch.file_hash(str(path))}
+    source = Source("official", files, ("NAS-Bench-201: MIT",), (CITATION,), path.parent)
     return _load("official", source, lambda: _pth_records(path), allow_missing)
 
 
-def load_nats_archive(folder: str | Path, allow_missing: bool = False) -> NasBench201Benchmark:
-    """The table of an unpacked NATS-Bench archive of the topology search space, read record by record.
-    `allow_missing` and errors are as in `load_official_pth`."""
-    folder = Path(folder)
+def load_archive(folder: Path, allow_missing: bool = False) -> Table:
+    """The table of an unpacked NATS-Bench archive of the topology search space, read record by record; see
+    `load_pth`."""
     files = sorted(folder.glob("[0-9]*.pickle.pbz2"))
     if not files:
         raise DataError(
             f"The folder {folder} has no records such as 000000.pickle.pbz2. Give the unpacked folder "
             "NATS-tss-v1_0-3ffb9-simple."
         )
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
     if sum(file.stat().st_size for file in files) > WORTH_A_LINE:
         print(f"{folder.name}: {len(files):,} records take about two minutes, unless they were read before.")
-    checksums = {f"{folder.name} ({len(files)} records)": digest.hexdigest()}
-    source = Source("NATS-Bench archive", checksums, ("NATS-Bench: MIT",), (CITATION, NATS_CITATION))
+    checksums = {file.name: pooch.file_hash(str(file)) for file in files}
+    source = Source("official", checksums, ("NATS-Bench: MIT",), (CITATION, NATS_CITATION), folder)
     return _load("nats", source, lambda: _archive_records(files), allow_missing)
 
 
 def _load(
     name: str, source: Source, records: Callable[[], Iterable[tuple[str, int, Record]]], allow_missing: bool
-) -> NasBench201Benchmark:
-    """The benchmark from its records, or from the kept table that was converted from the same records."""
+) -> Table:
+    """The table from its records, or from the kept one that was converted from the same records."""
     values = converted(name, source.files, lambda: _values(records()))
-    run_columns = {dataset: valid_column(dataset) for dataset in DATASETS}
-    return assemble(values, run_columns, source, allow_missing)
+    return assemble(values, {dataset: valid_column(dataset) for dataset in DATASETS}, source, allow_missing)
 
 
 def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
@@ -128,8 +118,8 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
     if size * MEMORY_PER_BYTE > available:
         raise DataError(
             f"Reading {needed}, and {available / 1e9:.0f} GB are free. Read it on a larger machine, whose "
-            "data/cache will then hold a small converted table, or use load_nats_archive, which needs "
-            "little memory."
+            f"data/cache will then hold a small converted table, or set {VARIABLE} to NATS-Bench's unpacked archive, which "
+            "needs little memory."
         )
     if size > WORTH_A_LINE:
         print(f"Reading {needed} and takes minutes. The converted table is kept.")
@@ -201,8 +191,6 @@ def _read(record: Record) -> tuple[str, dict[str, float], dict[str, list[float]]
                 columns[name] = round(float(np.mean([run["eval_acc1es"][last] for run in trained])), 5)
             if schedule == "200":
                 columns[f"{training_set}/train-seconds@200"] = _mean(_seconds(run) for run in trained)
-                if training_set == "cifar10-valid":
-                    columns["latency/recorded"] = 1000 * _mean(_latency(run) for run in trained)
     runs = {dataset: (accuracies[valid_column(dataset)] + [np.nan] * MAX_RUNS)[:MAX_RUNS] for dataset in DATASETS}
     return record["200"]["arch_str"], columns, runs
 
@@ -211,11 +199,6 @@ def _seconds(run: dict) -> float:
     """Seconds of the whole training; NaN where they were not recorded."""
     times = run["train_times"]
     return float(sum(times.values())) if times else np.nan
-
-
-def _latency(run: dict) -> float:
-    """Seconds of one forward pass; NaN where it was not recorded."""
-    return float(np.mean(run["latency"])) if run["latency"] else np.nan
 
 
 def _mean(values: Iterable[float]) -> float:

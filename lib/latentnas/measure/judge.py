@@ -13,7 +13,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold, cross_val_predict
 
-from latentnas.benchmarks.enas import EnasBenchmark
+from latentnas.benchmarks.enas import EnasTable
 from latentnas.graphs import DagBatch
 from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.tables import load_shared, score_shared
@@ -29,24 +29,24 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Judge:
-    """Accuracy of any ENAS architecture, by a model that shares nothing with the searches it judges.
+    """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it judges.
 
     Accuracy in the public table depends on the 15 skip flags alone. The judge looks it up where the table has
     the flags, and elsewhere predicts it from them: kernel ridge regression (radial basis functions on flags of
     +-1) over all 8,477 labelled sets of flags, test architectures included.
     """
 
-    benchmark: EnasBenchmark
+    benchmark: EnasTable
     signs: np.ndarray  # [K, 15] the labelled flags as +-1
     weights: np.ndarray  # [K] accuracy is the kernel with them
     mean: float
-    error: float  # root mean squared error on unseen flags (five-fold cross-validation), accuracy as a fraction
+    error: float  # root mean squared error on unseen flags (five-fold cross-validation), in points
     correlation: float  # Pearson, of the same cross-validation
 
     def __call__(self, batch: DagBatch) -> pandas.DataFrame:
-        """One row a graph, the columns of ``benchmark.query`` and ``judged`` (NaN where the graph is not an
+        """One row a graph, the columns of ``benchmark.query_any`` and ``judged`` (NaN where the graph is not an
         architecture) and ``looked_up`` (its flags are in the table: ``judged`` is a label, not a prediction)."""
-        frame = self.benchmark.query(batch)
+        frame = self.benchmark.query_any(batch)
         signs = 2.0 * self.benchmark.space.skips(batch.to("cpu")).numpy() - 1.0
         predicted = np.concatenate(
             [rbf_kernel(part, self.signs, gamma=GAMMA) @ self.weights + self.mean for part in _parts(signs)]
@@ -58,11 +58,11 @@ class Judge:
 
 @dataclass(frozen=True)
 class SharedWeightsJudge:
-    """Accuracy of any ENAS architecture with the shared weights that the bundled table was measured with: no
+    """Accuracy in percent of any ENAS architecture with the shared weights that the bundled table was measured with: no
     prediction, but the same measurement. About 30 ms for an architecture that is neither in the table nor was
     measured in an earlier call."""
 
-    benchmark: EnasBenchmark
+    benchmark: EnasTable
     network: MacroNetwork
     measured: dict[bytes, float] = field(default_factory=dict, repr=False)  # graph: accuracy, of earlier calls
     error: float = 0.0  # of a measurement against itself
@@ -71,18 +71,18 @@ class SharedWeightsJudge:
     def __call__(self, batch: DagBatch) -> pandas.DataFrame:
         """As :meth:`Judge.__call__`; every architecture counts as looked up."""
         batch = batch.to("cpu")
-        frame = self.benchmark.query(batch)
+        frame = self.benchmark.query_any(batch)
         keys, new = batch.keys(), (frame["valid"] & ~frame["known"]).to_numpy()
         rows = {keys[row]: row for row in np.flatnonzero(new).tolist() if keys[row] not in self.measured}
         if rows:
             scores = score_shared(self.network, batch[list(rows.values())])
-            self.measured.update(zip(rows, (scores / 100).tolist()))
+            self.measured.update(zip(rows, scores.tolist()))
         judged = frame["accuracy"].to_numpy(copy=True)
         judged[new] = [self.measured[key] for key, missing in zip(keys, new) if missing]
         return frame.assign(judged=judged, looked_up=frame["valid"])
 
 
-def train_judge(benchmark: EnasBenchmark, patterns: int | None = None) -> Judge | SharedWeightsJudge:
+def train_judge(benchmark: EnasTable, patterns: int | None = None) -> Judge | SharedWeightsJudge:
     """The judge of a table: of the bundled one, its shared weights; of the public one, a regression on all labelled
     sets of flags, or on the first ``patterns`` of them (for trying things out).
 
@@ -92,7 +92,7 @@ def train_judge(benchmark: EnasBenchmark, patterns: int | None = None) -> Judge 
         return SharedWeightsJudge(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)
     chosen = np.random.default_rng(0).permutation(len(flags))[:patterns]
-    name = f"judge-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
+    name = f"judge-percent-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
     path = CHECKPOINTS / name / "judge.safetensors"
     signs, accuracy = 2.0 * flags[chosen] - 1.0, benchmark.accuracy.numpy()[rows[chosen]]
     if not path.exists():

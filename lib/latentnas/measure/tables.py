@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 from safetensors.torch import load_file, save_file
 
 from latentnas import paths
+from latentnas.benchmarks.digits import ALONE_FILE, CELL_FILE, ENAS_ROWS, EPOCHS, SEEDS, SHARED_FILE
 from latentnas.graphs import DagBatch
 from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks, Skeleton
@@ -45,19 +46,17 @@ from latentnas.measure.train import (
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
-SEEDS = (0, 1, 2)
 SECONDS_BETWEEN_LINES = 10.0
 
-CELL_FILE = "digits-nb201.csv.gz"  # this and the following in data/bundled
 NETWORKS_AT_ONCE = 16
 CELL_SKELETON = Skeleton()
-CELL_SCHEDULE = Schedule()
+CELL_SCHEDULE = Schedule(epochs=EPOCHS)
 
-SHARED_FILE, ALONE_FILE, WEIGHTS_FILE = "digits-enas.csv.gz", "digits-enas-alone.csv", "digits-enas.safetensors"
-ARCHITECTURES, FROM_SCRATCH = 19_020, 300  # as many as D-VAE's table; the first 300 are also trained from scratch
+WEIGHTS_FILE = "digits-enas.safetensors"  # in data/bundled, as the tables
+FROM_SCRATCH = 300  # of the architectures with shared weights, the first, are also trained from scratch
 ALONE_SEEDS = (0,)
 MACRO_SKELETON = MacroSkeleton()
-MACRO_SCHEDULE = Schedule()
+MACRO_SCHEDULE = Schedule(epochs=EPOCHS)
 SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
 SHARED_AT_ONCE = 4  # architectures in one step of the shared training
 SHARED_COPIES = 2  # corrupted versions of the validation images that the shared weights are judged on
@@ -177,7 +176,7 @@ def measure_again(rows: ArrayLike, seeds: Iterable[int], jobs: int) -> pd.DataFr
 
 
 def measure_macros(jobs: int) -> Path:
-    """Train the shared weights, score `ARCHITECTURES` with them, train `FROM_SCRATCH` of these alone; write all three."""
+    """Train the shared weights, score `ENAS_ROWS` with them, train `FROM_SCRATCH` of these alone; write all three."""
     weights = paths.BUNDLED / WEIGHTS_FILE
     folder = _folder("digits-enas", MACRO_SKELETON, MACRO_SCHEDULE, SHARED_SCHEDULE, SHARED_AT_ONCE)
     if not (folder / WEIGHTS_FILE).exists():
@@ -188,7 +187,7 @@ def measure_macros(jobs: int) -> Path:
             save_file(network.state_dict(), temporary)
     with paths.atomic_write(weights) as temporary:
         temporary.write_bytes((folder / WEIGHTS_FILE).read_bytes())
-    rows = np.arange(ARCHITECTURES)
+    rows = np.arange(ENAS_ROWS)
     parts = [(folder / f"shared-{part[0]:05d}.csv", part) for part in np.array_split(rows, 120)]
     shared = _measure(_macro_part, parts, jobs).sort_values("row")
     _write(shared.set_index("arch")[["valid"]].round(3), SHARED_FILE)
@@ -209,7 +208,7 @@ def measure_deep() -> Path:
 
 def uniform_architectures() -> DagBatch:
     """The architectures of the table `digits-enas`."""
-    return ENAS.sample(ARCHITECTURES, seed=0)
+    return ENAS.sample(ENAS_ROWS, seed=0)
 
 
 def _cell_group(seed: int, rows: np.ndarray) -> pd.DataFrame:

@@ -15,7 +15,7 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
     """The best architecture so far against queries: means over runs with 95 % intervals.
 
     One row of panels for each signal, one column for each data set. Columns: dataset, signal ("validation" or
-    "test" accuracy of the incumbent), method, query, mean, low, high (fractions), best (fraction, the dotted
+    "test" accuracy of the incumbent), method, query, mean, low, high (percent), best (percent, the dotted
     line: what the best cell by validation has).
     """
     curves = rows_of(curves, "dataset", "signal", "method", "query", "mean", "low", "high", "best")
@@ -27,11 +27,9 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
             panel = curves[(curves.signal == signal) & (curves.dataset == dataset)]
             shown = panel[panel["query"] >= SHOWN_FROM]
             for method, line in shown.groupby("method", sort=False):
-                ax.plot(line["query"], 100 * line["mean"], color=colours[method], label=method)
-                ax.fill_between(
-                    line["query"], 100 * line.low, 100 * line.high, color=colours[method], alpha=0.15, linewidth=0
-                )
-            ax.axhline(100 * panel.best.iloc[0], color=GREY, linewidth=0.8, linestyle=":")
+                ax.plot(line["query"], line["mean"], color=colours[method], label=method)
+                ax.fill_between(line["query"], line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
+            ax.axhline(panel.best.iloc[0], color=GREY, linewidth=0.8, linestyle=":")
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
         row[0].set_ylabel(f"{signal} accuracy (%)")
     for ax in axes[-1]:

@@ -24,7 +24,9 @@ def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> n
     """
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
-        raise ValueError(f"{what} is a whole number from 0 to {np.max(limit) - 1}, but these are of type {values.dtype}.")
+        raise ValueError(
+            f"{what} is a whole number from 0 to {np.max(limit) - 1}, but these are of type {values.dtype}."
+        )
     limits = np.broadcast_to(limit, values.shape)
     outside = (values < 0) | (values >= limits)
     if outside.any():

@@ -1,0 +1,162 @@
+"""A table of measured architectures: graphs in, percent out.
+
+All tables are alike: one row per architecture, in the order of the space's rows; columns of accuracies in percent,
+the signals, beside others such as costs; and a source that says whose measurements these are. Tables of different
+sources average other runs, so a table has one source, and no function joins two. B graphs, R runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from latentnas.benchmarks.download import FILES, DataError, fetch
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import Space
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a table comes from."""
+
+    name: str  # "public", "bundled" or "official"
+    files: dict[str, str]  # name -> SHA-256; of public files, their names in `download.FILES`
+    licences: tuple[str, ...]
+    citations: tuple[str, ...]
+    folder: Path | None = None  # of files that are not public
+
+
+class Task(NamedTuple):
+    """One data set of a table: the signal to select by, the one to report, and its name in claims."""
+
+    valid: str
+    test: str
+    id: str
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One row per architecture in the order of `space.enumerate()`; keeps the contract `interfaces.Benchmark`."""
+
+    space: Space
+    table: pd.DataFrame  # index 0, 1, ...; NaN in the signals of a row that was not measured
+    signals: tuple[str, ...]  # columns with accuracies in percent; searches select by the first
+    source: Source
+    run_values: dict[str, np.ndarray] = field(default_factory=dict)  # signal -> single runs, float64 [rows, R]
+    tasks: dict[str, Task] = field(default_factory=dict)  # title of a data set -> its signals
+    advice: str = ""  # where to get a signal that this source lacks
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def batch(self) -> DagBatch:
+        """The graphs of all rows."""
+        return self.space.enumerate()
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Which rows were measured, bool `[rows]`; all of them but in a partial official file."""
+        return self.table[self.signals[0]].notna().to_numpy()
+
+    def index(self, batch: DagBatch) -> np.ndarray:
+        """The row of each graph, int64 `[B]`; -1 for one that is not in the space or was not measured."""
+        rows = self.space.index(batch)
+        return np.where((rows >= 0) & self.known[rows], rows, -1)
+
+    def query(self, batch: DagBatch) -> pd.DataFrame:
+        """What is known about graphs, one line each in the order asked: `row` (-1 where not known), `known`, and all
+        columns of the table, NaN where not known."""
+        rows = self.index(batch)
+        frame = self.table.reindex(rows).reset_index(drop=True)
+        frame.insert(0, "row", rows)
+        frame.insert(1, "known", rows >= 0)
+        return frame
+
+    def labels(self, signal: str) -> np.ndarray:
+        """Accuracies of all rows in percent, float64 `[rows]`, NaN where not known.
+
+        Raises:
+            ValueError: the table has no such signal.
+        """
+        if signal not in self.signals:
+            raise ValueError(
+                f"The {self.source.name} table of {self.space.name} has no signal {signal!r}; it has "
+                f"{', '.join(self.signals)}.{' ' * bool(self.advice)}{self.advice}"
+            )
+        return self.table[signal].to_numpy()
+
+    def optimum(self, signal: str) -> int:
+        """The row with the highest accuracy, the first of several."""
+        return int(np.nanargmax(self.labels(signal)))
+
+    def runs(self, signal: str) -> np.ndarray:
+        """Accuracies of the single runs in percent, float64 `[rows, R]`, NaN past the last run of a row.
+
+        Raises:
+            ValueError: the table has no single runs of this signal.
+        """
+        if signal not in self.run_values:
+            raise ValueError(
+                f"The {self.source.name} table of {self.space.name} has no single runs of {signal!r}; it has those of "
+                f"{', '.join(self.run_values) or 'no signal'}."
+            )
+        return self.run_values[signal]
+
+    def noise(self, signal: str) -> np.ndarray:
+        """Standard deviation (n - 1) of the runs of each row in points, float64 `[rows]`; NaN for one run."""
+        return pd.DataFrame(self.runs(signal)).std(axis=1).to_numpy()
+
+    def files(self) -> list[Path]:
+        """The files that the table was read from; public ones are fetched."""
+        if self.source.folder:
+            return [self.source.folder / name for name in self.source.files]
+        return [fetch(name) for name in self.source.files]
+
+
+def public_source(names: Iterable[str], *citations: str) -> Source:
+    """The source of a table made from these files of `download.FILES`, cited after other works."""
+    used = [FILES[name] for name in names]
+    return Source(
+        "public",
+        {file.name: file.sha256 for file in used},
+        tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
+        tuple(dict.fromkeys([*citations, *(file.citation for file in used)])),
+    )
+
+
+def official_path(variable: str, what: str) -> Path:
+    """The path that an environment variable gives.
+
+    Raises:
+        DataError: the variable is not set, or nothing is there.
+    """
+    path = Path(os.environ.get(variable, "")).expanduser()
+    if not os.environ.get(variable):
+        raise DataError(
+            f'data_source "official" needs {what}, which this project may not hand on. Set {variable} to its path, or '
+            'set data_source to "public".'
+        )
+    if not path.exists():
+        raise DataError(f"There is no file {path}, which {variable} names. Set {variable} to the path of {what}.")
+    return path
+
+
+def require_percent(columns: Mapping[str, ArrayLike] | pd.DataFrame, names: Sequence[str], where: str) -> None:
+    """Raise DataError unless all values are accuracies in percent; `names` are those of the rows."""
+    for column, values in columns.items():
+        values = np.asarray(values)
+        wrong = np.flatnonzero(~((values >= 0) & (values <= 100)))  # NaN is wrong too
+        if len(wrong):
+            raise DataError(
+                f"{where} has no accuracy {column} for {len(wrong):,} of {len(values):,} architectures: that of "
+                f"{np.asarray(names)[wrong[0]]} is {values[wrong[0]]}. Get the whole file again."
+            )
