@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from latentnas import evaluate, train
+from latentnas import benchmarks, evaluate, train
+from latentnas.benchmarks.base import Source, Table
 from latentnas.graphs import DagBatch, equal, to_networkx
-from latentnas.interfaces import GraphVAE, InterfaceError, check_model, check_searcher, check_space
+from latentnas.interfaces import GraphVAE, InterfaceError, check_benchmark, check_model, check_searcher, check_space
 from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
@@ -155,6 +157,77 @@ ONCE = Chains()
 def test_a_space_that_breaks_the_contract_is_told_where(space, message):
     with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
         check_space(space)
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+# benchmarks
+
+
+@pytest.mark.parametrize("name", ["enas", "nasbench201"])
+def test_bundled_tables_keep_their_contract(name):
+    check_benchmark(benchmarks.load(name, "bundled"))
+
+
+@pytest.mark.parametrize("name", ["enas", "nasbench101", "nasbench201"])
+def test_public_tables_keep_their_contract(request, name):
+    check_benchmark(request.getfixturevalue(name))
+
+
+def chain_table(**members):
+    """A table of chains with some members replaced, or taken away where they are None."""
+    columns = {"valid": np.linspace(50, 90, ONCE.size), "test": np.linspace(92, 45, ONCE.size)}
+    columns["valid"][5] = columns["test"][5] = np.nan  # not measured
+    table = Table(ONCE, pd.DataFrame(columns), ("valid", "test"), Source("a test", {}, (), ()))
+    if not members:
+        return table
+    plain = {
+        name: getattr(table, name) for name in ("space", "signals", "batch", "query", "labels", "optimum")
+    } | members
+    return type("Mine", (), {name: value for name, value in plain.items() if value is not None})()
+
+
+WHOLE = chain_table()
+
+
+def test_a_table_of_ones_own_keeps_the_contract():
+    check_benchmark(WHOLE)
+    found = WHOLE.query(ONCE.enumerate()[[4, 5, 13]])
+    assert found["row"].tolist() == [4, -1, 13] and found["known"].tolist() == [True, False, True]
+    assert WHOLE.optimum("valid") == 13 and WHOLE.optimum("test") == 0
+
+
+def changed(**columns):
+    """A query whose columns are changed."""
+    return staticmethod(lambda batch: WHOLE.query(batch).assign(**columns))
+
+
+def test_a_live_measurement_needs_no_rows():
+    check_benchmark(chain_table(batch=None, labels=None, optimum=None))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (chain_table(query=None), "it lacks query. Add .*Benchmark asks for: query is «One line a graph"),
+        (chain_table(signals=None, space=None), "it lacks space, signals"),
+        (chain_table(signals=("valid", "train")), "query of 31 graphs gives 31 lines, without train"),
+        (chain_table(query=staticmethod(lambda b: WHOLE.query(b)[:-1])), "gives 30 lines"),
+        (chain_table(query=staticmethod(lambda b: WHOLE.query(b).drop(columns="known"))), "without known"),
+        (chain_table(query=changed(known=True)), "query knows a graph that is not in the space"),
+        (chain_table(query=changed(test=50.0)), "not a percentage where known, or not NaN elsewhere"),
+        (chain_table(query=changed(test=lambda frame: frame.test + 10)), "not a percentage where known"),
+        (chain_table(query=changed(valid=lambda f: f.valid / 100, test=lambda f: f.test / 100)), "not fractions"),
+        (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s)[1:])), r"has shape \[13\].* 14 graphs"),
+        (chain_table(labels=staticmethod(lambda s: WHOLE.table)), r"labels\('valid'\) has shape \[14, 2\]"),
+        (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s)[::-1])), "is row 13, which is not the best"),
+        (chain_table(optimum=staticmethod(lambda s: 3)), r"optimum\('valid'\) is row 3, which is not the best"),
+        (chain_table(batch=WHOLE.batch[1:]), "but batch has 13 graphs"),
+        (chain_table(batch=WHOLE.batch[torch.arange(13, -1, -1)]), r"query and labels\('valid'\) differ"),
+    ],
+)  # fmt: skip
+def test_a_benchmark_that_breaks_the_contract_is_told_where(table, message):
+    with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
+        check_benchmark(table)
     assert "\n" not in str(error.value) and str(error.value).endswith(".")
 
 

@@ -6,7 +6,7 @@
 
 A new table is one new file here: a function `load(data_source)` that reads and checks the numbers and returns a
 `base.Table` with a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that
-searches select by first) and a `base.Source`. Put its name into `TABLES` below; a public file goes into
+searches select by first) and a `base.Source`. Put its name into `load` below; a public file goes into
 `download.FILES` with its checksum. Refuse what is damaged with a `DataError` that names the file and the value.
 `latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in `tests/test_interfaces.py`
 keeps it so. `digits` is the shortest example; `enas` is that of a space too large to list, whose table has graphs of
@@ -15,20 +15,12 @@ its own.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from latentnas.benchmarks.download import DataError
 
 if TYPE_CHECKING:
     from latentnas.benchmarks.base import Table
-
-# name -> data source -> the module that loads it
-TABLES = {
-    "enas": {"public": "enas", "bundled": "enas"},
-    "nasbench101": {"public": "nasbench101", "official": "nasbench101_official"},
-    "nasbench201": {"public": "nasbench201", "official": "nasbench201_official", "bundled": "digits"},
-}
 
 
 def load(name: str, data_source: str) -> Table:
@@ -41,12 +33,18 @@ def load(name: str, data_source: str) -> Table:
     Raises:
         DataError: there is no such table or source, or its files are missing, unreachable or not the right ones.
     """
-    if name not in TABLES:
-        raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(TABLES)}.")
-    if data_source not in TABLES[name]:
+    from latentnas.benchmarks import digits, enas, nasbench101, nasbench101_official, nasbench201, nasbench201_official
+
+    tables = {  # name -> data source -> the module that loads it
+        "enas": {"public": enas, "bundled": enas},
+        "nasbench101": {"public": nasbench101, "official": nasbench101_official},
+        "nasbench201": {"public": nasbench201, "official": nasbench201_official, "bundled": digits},
+    }
+    if name not in tables:
+        raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(tables)}.")
+    if data_source not in tables[name]:
         raise DataError(
             f"The table {name!r} has no data source {data_source!r}. Set data_source to one of "
-            f"{', '.join(map(repr, TABLES[name]))}."
+            f"{', '.join(map(repr, tables[name]))}."
         )
-    module = importlib.import_module(f"latentnas.benchmarks.{TABLES[name][data_source]}")
-    return module.load(data_source)
+    return tables[name][data_source].load(data_source)

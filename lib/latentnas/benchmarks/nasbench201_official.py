@@ -118,8 +118,8 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
     if size * MEMORY_PER_BYTE > available:
         raise DataError(
             f"Reading {needed}, and {available / 1e9:.0f} GB are free. Read it on a larger machine, whose "
-            f"data/cache will then hold a small converted table, or set {VARIABLE} to NATS-Bench's unpacked archive, which "
-            "needs little memory."
+            f"data/cache will then hold a small converted table, or set {VARIABLE} to the unpacked NATS-Bench archive: "
+            "it needs little memory."
         )
     if size > WORTH_A_LINE:
         print(f"Reading {needed} and takes minutes. The converted table is kept.")
