@@ -43,8 +43,8 @@ def test_predicting_the_mean_and_leaked_graphs(enas):
     assert round(float(mean), 4) == 73.6316 and round(float(std), 5) == 0.61347
     error = (enas.accuracy[test] - mean).square().mean().sqrt() / std
     assert round(float(error), 3) == 0.976
-    seen = set(enas.batch[train].keys())
-    assert sum(key in seen for key in enas.batch[test].keys()) == 1
+    seen, tested = set(enas.batch[train].keys()), enas.batch[test].keys()
+    assert sum(key in seen for key in tested) == 1
 
 
 def test_costs_cover_the_whole_table(enas):

@@ -301,6 +301,8 @@ def test_a_whole_official_file_becomes_a_table_with_validation_accuracy(write, m
     table = benchmarks.load("nasbench101", "official")
     assert table.signals == (VALID, TEST, "cifar10/train@108") and table.tasks["CIFAR-10"] == (VALID, TEST, "nb101")
     assert table.labels(VALID)[:4].tolist() == [90, 90, 91, 90] and table.source == SOURCE
+    assert np.array_equal(table.runs(VALID)[1:3], [[90, np.nan], [90, 92]], equal_nan=True)
+    assert table.noise(VALID)[2] == pytest.approx(2**0.5) and np.isnan(table.noise(TEST)[0])
     assert table.optimum(VALID) == 2 and set(table.table["cifar10/train-seconds@108"]) == {9.0}
     runs = runs[runs["row"] != 17]
     with pytest.raises(DataError, match="1 are missing .* row 17"):

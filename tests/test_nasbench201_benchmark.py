@@ -248,8 +248,8 @@ def test_conversion_is_repeatable_and_kept(nasbench201, fresh_cache, monkeypatch
 
 @pytest.mark.parametrize("damage", [lambda d: d[:1000], lambda d: b"", lambda d: b"no archive"])
 def test_damaged_copy_is_named(nasbench201, fresh_cache, damage):
-    kept = module.converted_path("public", nasbench201.source.files)
-    kept.parent.mkdir(parents=True)
+    benchmarks.load("nasbench201", "public")
+    [kept] = fresh_cache.iterdir()
     kept.write_bytes(damage(b"PK\3\4" + bytes(5000)))
     with pytest.raises(DataError, match=f"{kept.name} is damaged. Delete it"):
         benchmarks.load("nasbench201", "public")

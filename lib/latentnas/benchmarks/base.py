@@ -7,8 +7,10 @@ sources average other runs, so a table has one source, and no function joins two
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from latentnas import paths
 from latentnas.benchmarks.download import FILES, DataError, fetch
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Space
@@ -148,6 +151,27 @@ def official_path(variable: str, what: str) -> Path:
     if not path.exists():
         raise DataError(f"There is no file {path}, which {variable} names. Set {variable} to the path of {what}.")
     return path
+
+
+def converted(name: str, key: str, convert: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that `convert` makes, from `data/cache` where it made them before.
+
+    Args:
+        name: of the kept file. key: of what they are made from; other files have another.
+
+    Raises:
+        DataError: the kept file is damaged.
+    """
+    kept = paths.CACHE / "converted" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    if not kept.exists():
+        arrays = convert()
+        with paths.atomic_write(kept) as temporary:
+            np.savez_compressed(temporary, **arrays)
+    try:
+        with np.load(kept, allow_pickle=False) as stored:
+            return dict(stored)
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"The converted file {kept} is damaged. Delete it and run again.") from error
 
 
 def require_percent(columns: Mapping[str, ArrayLike] | pd.DataFrame, names: Sequence[str], where: str) -> None:

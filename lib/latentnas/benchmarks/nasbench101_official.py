@@ -21,16 +21,15 @@ import base64
 import functools
 import json
 import struct
-import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pooch
 
-from latentnas import paths
-from latentnas.benchmarks.base import Source, Table, official_path
+from latentnas.benchmarks.base import Source, Table, converted, official_path
 from latentnas.benchmarks.download import DataError
 from latentnas.benchmarks.nasbench101 import CITATION, assemble, check_params
 from latentnas.progress import Progress
@@ -50,18 +49,22 @@ COLUMNS = ("row", "epochs", "train", "valid", "test", "seconds", "params")  # of
 
 def load(data_source: str = "official") -> Table:
     """A table like the public one with, for each number of epochs E in the file, the means over runs
-    `cifar10/train@E`, `cifar10/valid@E`, `cifar10/test@E` (percent) and `cifar10/train-seconds@E`.
+    `cifar10/train@E`, `cifar10/valid@E`, `cifar10/test@E` (percent) and `cifar10/train-seconds@E`, and the single runs
+    of validation and test accuracy.
 
     Raises:
         DataError: the path is not set or wrong, the file is damaged, or a cell is missing.
     """
     runs, source = read_runs(official_path(VARIABLE, "nasbench_only108.tfrecord or nasbench_full.tfrecord"))
-    columns, rows = {}, np.unique(runs["row"])
+    columns, single, rows = {}, {}, np.unique(runs["row"])
     for epochs, group in runs.groupby("epochs"):
         means = group.groupby("row")[["train", "valid", "test", "seconds"]].mean().reindex(rows)
         for name, values in means.items():
             columns[f"cifar10/{'train-seconds' if name == 'seconds' else name}@{epochs}"] = values.to_numpy()
-    return assemble(rows, columns, source)
+        for name in ("valid", "test"):
+            wide = group.pivot(index="row", columns="run", values=name).reindex(rows)
+            single[f"cifar10/{name}@{epochs}"] = wide.to_numpy()
+    return replace(assemble(rows, columns, source), run_values=single)  # of all rows, in ascending order
 
 
 def read_runs(path: Path) -> tuple[pd.DataFrame, Source]:
@@ -74,19 +77,16 @@ def read_runs(path: Path) -> tuple[pd.DataFrame, Source]:
     if not path.is_file():
         raise DataError(f"{path} is no file. Give the path of nasbench_only108.tfrecord.")
     digest = pooch.file_hash(str(path))
-    cached = paths.CACHE / "converted" / f"nasbench101-official-{digest[:16]}.npz"
-    if not cached.exists():
+
+    def read() -> dict[str, np.ndarray]:
         values = np.concatenate([np.empty((0, len(COLUMNS))), *_read_chunks(path)])
         if not len(values):
             raise DataError(f"{path} has no records. Give the path of nasbench_only108.tfrecord.")
         check_params(values[:, 0].astype(int), values[:, COLUMNS.index("params")], str(path))
-        with paths.atomic_write(cached) as temporary:
-            np.savez_compressed(temporary, values=values)
-    try:
-        with np.load(cached, allow_pickle=False) as stored:
-            runs = pd.DataFrame(stored["values"], columns=COLUMNS).drop(columns="params")
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"The converted file {cached} is damaged. Delete it and run again.") from error
+        return {"values": values}
+
+    values = converted("nasbench101-official", digest, read)["values"]
+    runs = pd.DataFrame(values, columns=COLUMNS).drop(columns="params")
     runs = runs.astype({"row": int, "epochs": int})
     runs.insert(2, "run", runs.groupby(["row", "epochs"]).cumcount())
     return runs, Source("official", {path.name: digest}, (LICENCE,), (CITATION,), path.parent)

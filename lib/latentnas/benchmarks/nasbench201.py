@@ -25,9 +25,7 @@ file of single runs are wrong by one convolution for 150 cells.
 
 from __future__ import annotations
 
-import hashlib
 import pickletools
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +34,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from latentnas import paths
-from latentnas.benchmarks.base import Source, Table, Task, public_source, require_percent
+from latentnas.benchmarks.base import Source, Table, Task, converted, public_source, require_percent
 from latentnas.benchmarks.download import DataError, fetch
 from latentnas.benchmarks.pickles import load_arrays
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -60,7 +57,7 @@ _12_EPOCH_COLUMNS = (
     "ImageNet16-120/x-test@12", "ImageNet16-120/x-valid@12",
 )  # fmt: skip
 
-_FORMAT = 2  # of the converted table; raise it when its content changes
+_FORMAT = 3  # of the converted table; raise it when its content changes
 _PUBLIC_FILES = (
     *(f"nasbench201_test_{dataset}" for dataset in DATASETS),
     "nasbench201_runs",
@@ -92,35 +89,24 @@ def load(data_source: str = "public") -> Table:
     """The public table, downloaded and converted when it is not here yet. The converted table is kept in
     `data/cache`, named by the checksums of its files. Raises DataError."""
     source = public_source(_PUBLIC_FILES, CITATION)
-    return assemble(converted("public", source.files, _convert), PUBLIC_RUNS, source)
+    return assemble(kept("public", source.files, _convert), PUBLIC_RUNS, source)
 
 
-def converted(name: str, files: dict[str, str], convert: Callable[[], Values]) -> Values:
-    """What `convert` returns, from `data/cache` when files with the same checksums were converted before.
-    Raises DataError when the kept copy is damaged."""
-    kept = converted_path(name, files)
-    if not kept.exists():
+def kept(name: str, files: dict[str, str], convert: Callable[[], Values]) -> Values:
+    """What `convert` returns, from `data/cache` when files with the same checksums were converted before. Raises
+    DataError when the kept copy is damaged."""
+
+    def arrays() -> dict[str, np.ndarray]:
         values = convert()
-        with paths.atomic_write(kept) as temporary:
-            np.savez_compressed(
-                temporary,
-                numbers=values.numbers,
-                names=list(values.columns),
-                columns=list(values.columns.values()),
-                runs=list(values.runs.values()),
-            )
-    try:
-        with np.load(kept, allow_pickle=False) as stored:
-            columns = dict(zip(stored["names"].tolist(), stored["columns"], strict=True))
-            return Values(stored["numbers"], columns, dict(zip(DATASETS, stored["runs"], strict=True)))
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"The converted table {kept} is damaged. Delete it and run again.") from error
+        columns = {f"column {name}": column for name, column in values.columns.items()}
+        return {"numbers": values.numbers} | columns | {f"runs {name}": runs for name, runs in values.runs.items()}
 
-
-def converted_path(name: str, files: dict[str, str]) -> Path:
-    """Where the table converted from files with these checksums is kept."""
-    key = hashlib.sha256(str([_FORMAT, *files.values()]).encode()).hexdigest()
-    return paths.CACHE / "converted" / f"nasbench201-{name}-{key[:16]}.npz"
+    stored = converted(f"nasbench201-{name}", str([_FORMAT, *files.values()]), arrays)
+    columns, runs = (
+        {name.removeprefix(kind): values for name, values in stored.items() if name.startswith(kind)}
+        for kind in ("column ", "runs ")
+    )
+    return Values(stored["numbers"], columns, runs)
 
 
 def assemble(values: Values, run_signals: dict[str, str], source: Source, allow_missing: bool = False) -> Table:

@@ -24,7 +24,7 @@ import torch
 
 from latentnas.benchmarks.base import Source, Table, official_path
 from latentnas.benchmarks.download import DataError
-from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, Values, assemble, converted, valid_column
+from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, Values, assemble, kept, valid_column
 from latentnas.benchmarks.pickles import load_arrays
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -105,7 +105,7 @@ def _load(
     name: str, source: Source, records: Callable[[], Iterable[tuple[str, int, Record]]], allow_missing: bool
 ) -> Table:
     """The table from its records, or from the kept one that was converted from the same records."""
-    values = converted(name, source.files, lambda: _values(records()))
+    values = kept(name, source.files, lambda: _values(records()))
     return assemble(values, {dataset: valid_column(dataset) for dataset in DATASETS}, source, allow_missing)
 
 
