@@ -115,7 +115,7 @@ def test_disconnected_cells_only_guess(shipped):
 
 
 def test_a_group_of_rows_comes_out_again(shipped):
-    """On the same kind of machine it is the same to the last bit; elsewhere no farther than seeds are from each other."""
+    """On the same kind of machine to the last bit; elsewhere no farther than seeds are from each other."""
     _, rows = cell_groups()[0]
     again = score_cells(NASBENCH201.enumerate()[rows], seed=1)
     for part, column in (("valid", VALID), ("test", TEST)):
