@@ -1,13 +1,17 @@
 """Many cell networks side by side against one plain network each; the digits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from latentnas.measure import cells, digits
-from latentnas.measure.cells import CellNetworks, Skeleton
+from latentnas.benchmarks.digits import FLOPS, PARAMS
+from latentnas.measure import digits
+from latentnas.measure.cells import CellNetworks, GroupedConvolution
+from latentnas.measure.layers import CONV1, CONV3, Skeleton
 from latentnas.measure.train import Schedule, accuracy, train_side_by_side
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
@@ -74,7 +78,7 @@ def copy_weights(plain, networks, member):
 
     def cell(target, source):
         for layer, edge, operation in zip(target.layers, source.edges, target.operations):
-            if operation in (cells.CONV1, cells.CONV3):
+            if operation in (CONV1, CONV3):
                 place = edge.members[operation].tolist().index(member)
                 convolution(layer, edge.convolutions[str(operation)], place)
 
@@ -106,7 +110,7 @@ def test_each_network_equals_a_plain_one(member):
 
 def test_a_network_does_not_feel_the_others():
     data = digits.load(0.5)
-    small = digits.Digits(digits.Images(data.train.images[:128], data.train.labels[:128]), data.valid, data.test)
+    small = replace(data, train=digits.Images(data.train.images[:128], data.train.labels[:128]))
     schedule = Schedule(epochs=2)
     together = CellNetworks(OPERATIONS, [1, 2, 3, 4], SKELETON)
     alone = CellNetworks(OPERATIONS[2:3], [3], SKELETON)
@@ -144,27 +148,28 @@ def test_the_parts_of_the_digits_are_apart_and_repeatable():
 def test_corruption_shifts_by_one_pixel_at_most_and_adds_noise_of_the_asked_size():
     images = torch.zeros(4000, 1, 8, 8)
     images[:, 0, 3, 5] = 100.0
-    shifted = digits.corrupt(images, 0.0, torch.Generator().manual_seed(0))
+    shifted = digits.corrupt(images, torch.Generator().manual_seed(0), 0.0)
     places = shifted.flatten(1).argmax(1)
     assert set(places.tolist()) == {8 * row + column for row in (2, 3, 4) for column in (4, 5, 6)}
     assert torch.equal(shifted.flatten(1).sum(1), torch.full((4000,), 100.0))
-    noisy = digits.corrupt(torch.zeros(4000, 1, 8, 8), 0.7, torch.Generator().manual_seed(0))
+    noisy = digits.corrupt(torch.zeros(4000, 1, 8, 8), torch.Generator().manual_seed(0), 0.7)
     assert noisy.std().item() == pytest.approx(0.7, abs=0.01)
 
 
 @pytest.mark.parametrize("member", range(len(OPERATIONS)))
-def test_params_and_flops_are_those_of_the_network(member):
+def test_params_and_flops_of_the_table_are_those_of_the_network(member):
     operations = OPERATIONS[member : member + 1]
     network = CellNetworks(operations, [0], Skeleton())
-    assert cells.params(operations, Skeleton()).item() == sum(weights.numel() for weights in network.parameters())
+    counts = (1, int((operations == CONV1).sum()), int((operations == CONV3).sum()))
+    assert np.dot(counts, PARAMS) == sum(weights.numel() for weights in network.parameters())
     counted = []
 
     def count(module, inputs, output):
         counted.append(module.weight[0].numel() * output.numel())  # a multiply-add a weight, output and pixel
 
     for module in network.modules():
-        if isinstance(module, cells.Convolution):
+        if isinstance(module, GroupedConvolution):
             module.register_forward_hook(count)
     with torch.no_grad():
         network(torch.zeros(1, 1, 8, 8))
-    assert cells.flops(operations, Skeleton()).item() == sum(counted) + network.classifier.numel()
+    assert np.dot(counts, FLOPS) == sum(counted) + network.classifier.numel()

@@ -200,10 +200,7 @@ def test_levels_are_the_steps_that_hold_all_values():
 
 @pytest.mark.parametrize(
     "model",
-    [
-        NGAE(NGAEConfig(hidden=4, latent=LATENT, predictors="convex")),
-        CRLSO(CRLSOConfig(hidden=4, latent=LATENT)),
-    ],
+    [NGAE(NGAEConfig(hidden=4, latent=LATENT, predictors="convex")), CRLSO(CRLSOConfig(hidden=4, latent=LATENT))],
     ids=lambda model: type(model).__name__,
 )
 def test_project_reaches_networks_inside_a_model_and_leaves_the_free_weights(model):

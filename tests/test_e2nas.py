@@ -9,7 +9,8 @@ import scipy.stats
 import torch
 import torch.nn.functional as functional
 
-from latentnas.measure.digits import Images
+from latentnas.measure import digits
+from latentnas.measure.digits import Images, ImageSets
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.oneshot.e2nas import (
     SMALLEST_SPREAD,
@@ -21,7 +22,6 @@ from latentnas.oneshot.e2nas import (
     generalised_normal_log_density,
     kernel_log_density,
 )  # fmt: skip
-from latentnas.oneshot.images import ImageSets, digit_images
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import learned
 from latentnas.oneshot.training import SupernetSchedule, train_supernet
@@ -43,7 +43,7 @@ def space():
 
 @pytest.fixture(scope="module")
 def data():
-    whole = digit_images(copies=1)
+    whole = digits.load(0.5, copies=1)
     train, valid = (Images(part.images[:32], part.labels[:32]) for part in (whole.train, whole.valid))
     return ImageSets(train, valid, whole.test, whole.augment)
 

@@ -1,4 +1,4 @@
-"""Generative metrics against counting one by one, and the judge against the table."""
+"""Generative metrics against counting one by one."""
 
 from itertools import pairwise
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from latentnas.benchmarks.base import Source
-from latentnas.benchmarks.enas import assemble
 from latentnas.evaluate import (
     GPProbe,
     distance_correlation,
@@ -18,9 +16,6 @@ from latentnas.evaluate import (
     smoothness,
 )
 from latentnas.graphs import DagBatch
-from latentnas.measure.judge import SharedWeightsJudge, train_judge
-from latentnas.measure.macro import MacroNetwork, MacroSkeleton
-from latentnas.measure.tables import score_shared
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.spaces.enas import ENAS
 
@@ -154,76 +149,6 @@ def test_metrics_of_an_untrained_model():
     assert first == again and 0 <= first["published"] < 50
     shares = prior_quality(model, ENAS, batch, points=20)
     assert all(0 <= value <= 100 for value in shares.values())
-
-
-@pytest.fixture(scope="module")
-def judge(enas, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentnas.measure.judge.CHECKPOINTS", tmp_path_factory.mktemp("judge"))
-        yield train_judge(enas, patterns=1500)
-
-
-def test_judge_looks_labels_up_where_it_can(enas, judge):
-    frame = judge(enas.batch[:200])
-    assert frame["looked_up"].all() and np.allclose(frame["judged"], enas.accuracy[:200])
-
-
-def test_judge_states_its_error_on_unseen_flags(enas, judge):
-    assert 0.1 < judge.error < 0.5 * enas.accuracy.std() and 0.9 < judge.correlation < 1
-    signs = 2.0 * enas.space.skips(enas.batch).numpy() - 1.0
-    known = {row.tobytes() for row in judge.signs}
-    unseen = np.array([row.tobytes() not in known for row in signs]).nonzero()[0][:2000]
-    with pytest.MonkeyPatch.context() as patch:  # a table without these flags: the judge has to predict
-        query = type(enas).query_any
-        hidden = {"accuracy_by_skips": np.nan, "accuracy": np.nan, "known": False}
-        patch.setattr(type(enas), "query_any", lambda self, batch: query(self, batch).assign(**hidden))
-        predicted = judge(enas.batch[unseen])
-    assert not predicted["looked_up"].any()
-    measured = np.sqrt(np.mean((predicted["judged"] - enas.accuracy[unseen].numpy()) ** 2))
-    assert measured == pytest.approx(judge.error, rel=0.25)
-
-
-def test_judge_does_not_score_what_is_no_architecture(judge):
-    batch = ENAS.sample(3, seed=0)
-    batch.adjacency[1, 3, 4] = False
-    assert np.isnan(judge(batch)["judged"]).tolist() == [False, True, False]
-
-
-def test_second_call_loads_the_judge(enas, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr("latentnas.measure.judge.CHECKPOINTS", tmp_path)
-    first = train_judge(enas, patterns=300)
-    monkeypatch.setattr("latentnas.measure.judge._train", lambda *_: pytest.fail("trained again"))
-    second = train_judge(enas, patterns=300)
-    assert np.array_equal(first.weights, second.weights) and first.error == second.error
-
-
-@pytest.fixture
-def shared_judge():
-    """Untrained shared weights, and a table of 20 architectures that they were not measured with."""
-    batch = ENAS.sample(20, seed=0)
-    benchmark = assemble(batch, np.linspace(80, 90, 20), Source("bundled", {}, (), ()))
-    return SharedWeightsJudge(benchmark, MacroNetwork(0, MacroSkeleton(channels=2)))
-
-
-def test_shared_weights_judge_measures_what_the_table_lacks(shared_judge):
-    known, new = shared_judge.benchmark.batch[:3], ENAS.sample(4, seed=1)
-    invalid = ENAS.sample(1, seed=2)
-    invalid.adjacency[0, 2, 3] = False
-    frame = shared_judge(DagBatch.cat([new, known, invalid, new[[0]]]))
-    alone = [score_shared(shared_judge.network, new[[row]]).item() for row in range(4)]
-    expected = alone + shared_judge.benchmark.accuracy[:3].tolist() + [np.nan] + alone[:1]
-    assert np.allclose(frame["judged"], expected, equal_nan=True)
-    assert frame["looked_up"].tolist() == [True] * 7 + [False, True]
-
-
-def test_shared_weights_judge_measures_once(shared_judge, monkeypatch):
-    asked = []
-    measure = lambda network, batch: asked.append(len(batch)) or score_shared(network, batch)
-    monkeypatch.setattr("latentnas.measure.judge.score_shared", measure)
-    new = ENAS.sample(4, seed=1)
-    first, second = shared_judge(new[[0, 1, 1]]), shared_judge(new[[1, 2, 0]])
-    assert asked == [2, 1] and second["judged"][0] == first["judged"][1] == first["judged"][2]
-    assert len(shared_judge(new[:0])) == 0 and asked == [2, 1]
 
 
 def labelled_points(count=60, seed=0):

@@ -105,7 +105,6 @@ def test_gradients_of_the_moments(fitted):
 
 def test_the_matrix_of_all_points_is_never_built(data, monkeypatch):
     """BoTorch switches GPyTorch's low-rank algebra off when it is imported: 2 GB and minutes a step on ENAS."""
-    import botorch
     from torch.distributions import MultivariateNormal
 
     def dense(*_):

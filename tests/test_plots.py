@@ -81,17 +81,8 @@ def tables():
         for method, known in (("NGAE", 74.8), ("D-VAE + BO", np.nan))
         for rank in (1, 2, 3)
     ]
-    front = {
-        "judged": [74, 75, 73],
-        "flops": [1e8, 2e8, 3e8],
-        "method": "NGAE",
-        "source": ["judge", "judge", "table"],
-    }
-    truth = {
-        "method": ["drawn uniformly"] * 3 + ["NGAE", "NAO"],
-        "shared": [80, 70, 80, 90, 90],
-        "from_scratch": 92,
-    }
+    front = {"judged": [74, 75, 73], "flops": [1e8, 2e8, 3e8], "method": "NGAE", "source": ["judge", "judge", "table"]}
+    truth = {"method": ["drawn uniformly"] * 3 + ["NGAE", "NAO"], "shared": [80, 70, 80, 90, 90], "from_scratch": 92}
     pairs = [(u, v) for v in range(2, 7) for u in range(v - 1)]
     density = [
         {"measure": measure, "cost": cost, "accuracy": value, "count": count}
@@ -146,11 +137,7 @@ def crlso_tables():
         ],
         "level_sets": [
             [{"space": name, "x": x, "y": y, "accuracy": 90 + x} for name in spaces for x, y in grid],
-            [
-                {"space": name, "x": x, "y": y, "predicted": 90 - (x * x + y * y)}
-                for name in spaces
-                for x, y in grid
-            ],
+            [{"space": name, "x": x, "y": y, "predicted": 90 - (x * x + y * y)} for name in spaces for x, y in grid],
         ],
         "ablations": [
             [
@@ -224,9 +211,7 @@ def nasbench_tables():
         for e in ("0 → 1", "1 → 2")
         for o, p in (("none", -20), ("3×3", 20))
     ]
-    levels = [
-        dict(dataset=name, flops=f * 1e6, count=9, best=80 + f, **spread) for name in sets for f in (8, 4, 12)
-    ]
+    levels = [dict(dataset=name, flops=f * 1e6, count=9, best=80 + f, **spread) for name in sets for f in (8, 4, 12)]
     density = [
         {"cost": cost, "accuracy": value, "count": count}
         for cost, value, count in ((1, 70, 3), (1, 80, 0), (2, 70, 1), (2, 80, 9))

@@ -105,8 +105,9 @@ def test_latent_searchers_keep_the_contract(makers, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_searcher_searches_enas_with_the_live_evaluator(makers, name):
-    from latentnas import benchmarks
     from latentnas.measure.judge import train_judge
+
+    from latentnas import benchmarks
 
     judge = train_judge(benchmarks.load("enas", "bundled"))
     domain = SampledDomain(ENAS, typical=50)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas import checkpoint
-from latentnas.measure import cells
-from latentnas.measure.cells import CellNetworks, Skeleton
+from latentnas.measure.cells import CellNetworks
+from latentnas.measure.layers import CONV3, NONE, Skeleton
 from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
-from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])
 SKELETON = SharedSkeleton(channels=4, cells=2)
@@ -94,7 +94,7 @@ def plain_mixture(network, batch, factors):
 
     def run(cell, image):
         nodes = [image, 0, 0, 0]
-        for (u, v), edge, factor in zip(cells.EDGES, cell.edges, factors):
+        for (u, v), edge, factor in zip(CELL_EDGES, cell.edges, factors):
             results = [
                 torch.zeros_like(image),
                 nodes[u],
@@ -124,7 +124,7 @@ def test_factors_weigh_every_operation():
     slow = torch.autograd.grad(expected.square().sum(), sources)
     for first, second in zip(fast, slow):
         torch.testing.assert_close(first, second)
-    assert fast[0][:, cells.CONV3].abs().min() > 0 and fast[0][:, cells.NONE].abs().max() == 0
+    assert fast[0][:, CONV3].abs().min() > 0 and fast[0][:, NONE].abs().max() == 0
 
 
 def test_a_factor_of_zero_is_not_computed_and_gets_no_gradient():

@@ -9,10 +9,12 @@ anew in each epoch; validation and test images a fixed number of times, which ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.nn.functional as functional
+import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -23,7 +25,7 @@ COPIES = 10  # corrupted versions of every validation and test image
 
 @dataclass(frozen=True)
 class Images:
-    """Images ``[n, 1, 8, 8]`` in float32, standardised, and their classes ``[n]`` in int64."""
+    """Images `[n, channels, H, W]` in float32, standardised, and their classes `[n]` in int64."""
 
     images: Tensor
     labels: Tensor
@@ -33,16 +35,20 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Digits:
-    """The three parts of the data. ``train`` is clean: use :func:`corrupt` on each batch."""
+class ImageSets:
+    """Images that train weights, that judge architectures during a search, and that judge what it found.
+
+    `augment` makes of a batch of training images what a network is to see; the others are seen as they are.
+    """
 
     train: Images
     valid: Images
     test: Images
+    augment: Callable[[Tensor, torch.Generator], Tensor]
 
 
-def load(noise: float, copies: int = COPIES) -> Digits:
-    """The split of seed 0, with ``copies`` corrupted versions of every validation and test image.
+def load(noise: float, copies: int = COPIES) -> ImageSets:
+    """The split of seed 0, with `copies` corrupted versions of every validation and test image.
 
     Args:
         noise: standard deviation of the noise, in standard deviations of the grey levels.
@@ -57,16 +63,16 @@ def load(noise: float, copies: int = COPIES) -> Digits:
     held_out = []
     for seed, part in enumerate(parts[1:], start=1):
         generator = torch.Generator().manual_seed(seed)
-        versions = [corrupt(part.images, noise, generator) for _ in range(copies)]
+        versions = [corrupt(part.images, generator, noise) for _ in range(copies)]
         held_out.append(Images(torch.cat(versions), part.labels.repeat(copies)))
-    return Digits(parts[0], *held_out)
+    return ImageSets(parts[0], *held_out, augment=partial(corrupt, noise=noise))
 
 
-def corrupt(images: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Each image shifted by -1, 0 or 1 pixel along both axes, plus normal noise; ``[n, 1, 8, 8]``."""
+def corrupt(images: Tensor, generator: torch.Generator, noise: float) -> Tensor:
+    """Each image shifted by -1, 0 or 1 pixel along both axes, plus normal noise; `[n, 1, 8, 8]`."""
     count, _, height, width = images.shape
     background = images.amin()
-    padded = functional.pad(images, (1, 1, 1, 1), value=float(background))
+    padded = F.pad(images, (1, 1, 1, 1), value=float(background))
     row = torch.randint(3, (count, 1), generator=generator) + torch.arange(height)
     column = torch.randint(3, (count, 1), generator=generator) + torch.arange(width)
     image = torch.arange(count)[:, None, None]

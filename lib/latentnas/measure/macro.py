@@ -1,6 +1,6 @@
 """Networks of the ENAS macro space (Pham et al., ICML 2018) with weights that they can share.
 
-The network is the one stated in ``spaces/enas.py``, smaller and on smaller images: layer l merges the vertices
+The network is the one stated in `spaces/enas.py`, smaller and on smaller images: layer l merges the vertices
 that it reads with a 1x1 convolution, then applies its operation; half way the resolution is halved by average
 pooling; global average pooling and a linear layer end it. All weights of every operation on every layer exist
 once. Given one architecture, the module is that network alone; given several, they share the weights, each
@@ -14,11 +14,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as functional
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.measure.cells import average_pool
+from latentnas.measure.layers import average_pool, halve
 from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
 
 KERNELS = (3, 3, 5, 5, 1, 1)  # of each operation's convolution; pooling follows a 1x1 convolution
@@ -39,7 +39,7 @@ class MacroSkeleton:
 class Normalised(nn.Module):
     """A convolution and the normalisation behind it, for A architectures that share its weights.
 
-    Each architecture's images are normalised by their own statistics: ``[B, A, C, H, W]`` -> the same.
+    Each architecture's images are normalised by their own statistics: `[B, A, C, H, W]` -> the same.
     """
 
     def __init__(self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, separable=False) -> None:
@@ -56,16 +56,16 @@ class Normalised(nn.Module):
         mapped = images.flatten(0, 1)
         if self.depthwise is not None:
             size = self.depthwise.shape[-1]
-            mapped = functional.conv2d(mapped, self.depthwise, padding=size // 2, groups=len(self.depthwise))
-        mapped = functional.conv2d(mapped, self.pointwise, padding=self.pointwise.shape[-1] // 2)
+            mapped = F.conv2d(mapped, self.depthwise, padding=size // 2, groups=len(self.depthwise))
+        mapped = F.conv2d(mapped, self.pointwise, padding=self.pointwise.shape[-1] // 2)
         mapped = mapped.unflatten(0, (-1, architectures)).flatten(1, 2)
         weight, bias = self.weight.repeat(architectures), self.bias.repeat(architectures)
-        mapped = functional.batch_norm(mapped, None, None, weight, bias, training=True)
+        mapped = F.batch_norm(mapped, None, None, weight, bias, training=True)
         return mapped.unflatten(1, (architectures, -1))
 
 
 class Operation(nn.Module):
-    """One of the six operations, number ``number``: ``[B, A, C, H, W]`` -> the same."""
+    """One of the six operations, number `number`: `[B, A, C, H, W]` -> the same."""
 
     def __init__(self, generator: torch.Generator, channels: int, number: int) -> None:
         super().__init__()
@@ -73,19 +73,16 @@ class Operation(nn.Module):
         self.convolution = Normalised(generator, channels, channels, KERNELS[number], SEPARABLE[number])
 
     def forward(self, images: Tensor) -> Tensor:
-        mapped = self.convolution(functional.relu(images))
+        mapped = self.convolution(F.relu(images))
         if self.number not in (AVERAGE_POOL, MAX_POOL):
             return mapped
         flat = mapped.flatten(0, 1)
-        if self.number == MAX_POOL:
-            flat = functional.max_pool2d(flat, 3, 1, 1)
-        else:
-            flat = average_pool(flat)
+        flat = F.max_pool2d(flat, 3, 1, 1) if self.number == MAX_POOL else average_pool(flat)
         return flat.unflatten(0, mapped.shape[:2])
 
 
 class MacroNetwork(nn.Module):
-    """All weights of all architectures of so many layers, six in the space, initialised from ``seed``."""
+    """All weights of all architectures of so many layers, six in the space, initialised from `seed`."""
 
     def __init__(self, seed: int, skeleton: MacroSkeleton, layers: int = NUM_LAYERS) -> None:
         super().__init__()
@@ -107,15 +104,16 @@ class MacroNetwork(nn.Module):
             self.classifier.bias.zero_()
 
     def forward(self, images: Tensor, architectures: DagBatch) -> Tensor:
-        """Logits ``[A, B, classes]`` of A architectures.
+        """Logits `[A, B, classes]` of A architectures.
 
         Args:
-            images: ``[B, A, image_channels, H, W]``, each architecture's own; A may be 1 for all the same.
+            images: `[B, A, image_channels, H, W]`, each architecture's own; A may be 1 for all the same.
             architectures: A graphs of the ENAS space, or of its rules with as many layers as the network.
 
         Raises:
             ValueError: graphs of another number of layers.
         """
+        architectures = architectures.to(images.device)
         if (architectures.num_vertices != self.layers + 2).any():
             raise ValueError(
                 f"This network has {self.layers} layers, so it takes graphs of {self.layers + 2} vertices, but got "
@@ -128,13 +126,13 @@ class MacroNetwork(nn.Module):
             chosen = architectures.types[:, layer] - FIRST_OPERATION
             vertices.append(_apply(self.operations[layer - 1], chosen, hidden))
             if layer == self.skeleton.reduce_after:
-                vertices = [_halve(vertex) for vertex in vertices]
-        pooled = functional.relu(vertices[-1]).mean(dim=(3, 4))  # [B, A, C]
+                vertices = [halve(vertex) for vertex in vertices]
+        pooled = F.relu(vertices[-1]).mean(dim=(3, 4))  # [B, A, C]
         return self.classifier(pooled).transpose(0, 1)
 
     def _merge(self, vertices: list[Tensor], reads: Tensor) -> Tensor:
-        """What a layer gets: its only input as it is, or a 1x1 convolution of the several that ``reads [A,
-        vertices]`` names."""
+        """What a layer gets: its only input as it is, or a 1x1 convolution of the several that `reads [A,
+        vertices]` names."""
         several = reads.sum(dim=1) > 1
         if not several.any():
             return vertices[-1]
@@ -148,12 +146,12 @@ class MacroNetwork(nn.Module):
 
 
 def _apply(operations: nn.ModuleList, chosen: Tensor, hidden: Tensor) -> Tensor:
-    """Operation ``chosen[a]`` on the images of architecture a."""
+    """Operation `chosen[a]` on the images of architecture a."""
     return _by_group(chosen, hidden, [lambda part, _, operation=operation: operation(part) for operation in operations])
 
 
 def _by_group(group: Tensor, hidden: Tensor, functions: list) -> Tensor:
-    """``functions[group[a]](hidden[:, a], a)`` for all architectures, those of a group at once."""
+    """`functions[group[a]](hidden[:, a], a)` for all architectures, those of a group at once."""
     rows = [(group == number).nonzero().flatten() for number in range(len(functions))]
     parts = [
         function(hidden if len(chosen) == len(group) else hidden.index_select(1, chosen), chosen)
@@ -163,10 +161,6 @@ def _by_group(group: Tensor, hidden: Tensor, functions: list) -> Tensor:
     if len(parts) == 1:
         return parts[0]
     return torch.cat(parts, dim=1).index_select(1, torch.cat(rows).argsort())
-
-
-def _halve(vertex: Tensor) -> Tensor:
-    return functional.avg_pool2d(vertex.flatten(0, 1), 2).unflatten(0, vertex.shape[:2])
 
 
 def _weights(generator: torch.Generator, outputs: int, inputs: int, kernel: int) -> nn.Parameter:

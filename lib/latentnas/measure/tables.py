@@ -33,7 +33,8 @@ from latentnas import paths
 from latentnas.benchmarks.digits import ALONE_FILE, CELL_FILE, ENAS_ROWS, EPOCHS, SEEDS, SHARED_FILE
 from latentnas.graphs import DagBatch
 from latentnas.measure import digits
-from latentnas.measure.cells import CellNetworks, Skeleton
+from latentnas.measure.cells import CellNetworks
+from latentnas.measure.layers import Skeleton
 from latentnas.measure.macro import MacroNetwork, MacroSkeleton
 from latentnas.measure.train import (
     Schedule,
@@ -43,17 +44,16 @@ from latentnas.measure.train import (
     train_shared,
     train_side_by_side,
 )  # fmt: skip
+from latentnas.progress import Progress
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
-
-SECONDS_BETWEEN_LINES = 10.0
 
 NETWORKS_AT_ONCE = 16
 CELL_SKELETON = Skeleton()
 CELL_SCHEDULE = Schedule(epochs=EPOCHS)
 
 WEIGHTS_FILE = "digits-enas.safetensors"  # in data/bundled, as the tables
-FROM_SCRATCH = 300  # of the architectures with shared weights, the first, are also trained from scratch
+FROM_SCRATCH = 300  # the first architectures of digits-enas are also trained from scratch
 ALONE_SEEDS = (0,)
 MACRO_SKELETON = MacroSkeleton()
 MACRO_SCHEDULE = Schedule(epochs=EPOCHS)
@@ -71,7 +71,7 @@ def score_cells(cells: DagBatch, seed: int) -> pd.DataFrame:
         seed: of the weights, together with the cell's row, and of the batches.
 
     Returns:
-        One row a cell: ``valid`` and ``test`` accuracy in percent, ``seconds``: its share of the processor time.
+        One row a cell: `valid` and `test` accuracy in percent, `seconds`: its share of the processor time.
     """
     data = digits.load(CELL_SCHEDULE.noise)
     seeds = (NASBENCH201.index(cells) + seed * NASBENCH201.size).tolist()
@@ -84,8 +84,8 @@ def score_cells(cells: DagBatch, seed: int) -> pd.DataFrame:
 
 
 def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
-    """Train one ENAS architecture (a batch of one graph), of any number of layers, from scratch on the digits: ``valid``
-    and ``test`` accuracy in percent."""
+    """Train one ENAS architecture (a batch of one graph), of any number of layers, from scratch on the digits: `valid`
+    and `test` accuracy in percent."""
     data = digits.load(MACRO_SCHEDULE.noise)
     network = MacroNetwork(seed, MACRO_SKELETON, architecture.max_vertices - 2)
     train_alone(network, architecture, data, MACRO_SCHEDULE, seed)
@@ -108,12 +108,12 @@ def load_deep_shared() -> MacroNetwork:
 
 
 def score_shared(network: MacroNetwork, architectures: DagBatch) -> np.ndarray:
-    """Validation accuracy in percent of A architectures with shared weights, float64 ``[A]``."""
+    """Validation accuracy in percent of A architectures with shared weights, float64 `[A]`."""
     return shared_accuracy(network, architectures, digits.load(SHARED_SCHEDULE.noise, SHARED_COPIES).valid).numpy()
 
 
 def measure_cells(jobs: int) -> Path:
-    """Train what is missing of all classes of cells, ``jobs`` groups at a time, and write the bundled table: one line
+    """Train what is missing of all classes of cells, `jobs` groups at a time, and write the bundled table: one line
     a class (its first row), one column a seed."""
     folder = _folder("digits-nb201", CELL_SKELETON, CELL_SCHEDULE, NETWORKS_AT_ONCE)
     tasks = [(folder / f"{seed}-{rows[0]:05d}.csv", seed, rows) for seed, rows in cell_groups()]
@@ -150,15 +150,15 @@ def reproduce_cell(row: int) -> pd.DataFrame:
 
 
 def measure_again(rows: ArrayLike, seeds: Iterable[int], jobs: int) -> pd.DataFrame:
-    """Train cells with further seeds, ``jobs`` groups at a time; groups that were trained before are read from files.
+    """Train cells with further seeds, `jobs` groups at a time; groups that were trained before are read from files.
 
     Args:
         rows: of the table `digits-nb201`; a cell stands for its class, whose first row is trained, as in the table.
         seeds: none that the table has.
 
     Returns:
-        One line a class and seed: ``row`` (the first of the class), ``seed``, ``valid`` and ``test`` accuracy in percent,
-        ``seconds``.
+        One line a class and seed: `row` (the first of the class), `seed`, `valid` and `test` accuracy in percent,
+        `seconds`.
 
     Raises:
         ValueError: a seed is one of the table's own.
@@ -234,18 +234,14 @@ def _folder(name: str, *settings) -> Path:
 
 
 def _measure(work: Callable[..., pd.DataFrame], tasks: Iterable[tuple], jobs: int) -> pd.DataFrame:
-    """Do the tasks (file, arguments of ``work``) whose file is not there yet; the tables in all files, together."""
+    """Do the tasks (file, arguments of `work`) whose file is not there yet; the tables in all files, together."""
     tasks = list(tasks)
     missing = [(work, *task) for task in tasks if not task[0].exists()]
     print(f"{len(tasks) - len(missing)} of {len(tasks)} parts were measured before", file=sys.stderr, flush=True)
-    started = printed = time.monotonic()
+    progress = Progress("parts measured", len(missing))
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for count, _ in enumerate(pool.imap_unordered(_do, missing), start=1):
-            now = time.monotonic()
-            if now - printed > SECONDS_BETWEEN_LINES:
-                left = (now - started) / count * (len(missing) - count)
-                print(f"{count}/{len(missing)} parts, {left / 60:.0f} min left", file=sys.stderr, flush=True)
-                printed = now
+            progress.update(count)
     return pd.concat([pd.read_csv(task[0]) for task in tasks], ignore_index=True)
 
 

@@ -10,8 +10,8 @@ learn from training images and z from validation images, and two terms are added
 * Complementation: a step of the weights also trains the cell before and the complement of the present one, so
   that operations that are not in use now are not forgotten.
 
-``variant="as_intended"`` lets both terms have their gradients. In the released code they have none, because
-they enter the losses as plain numbers; ``variant="as_released"`` is that: what is left are the factors before
+`variant="as_intended"` lets both terms have their gradients. In the released code they have none, because
+they enter the losses as plain numbers; `variant="as_released"` is that: what is left are the factors before
 the losses, (1 - eta) and (1 - lambda). Terms without a gradient are not computed.
 
 The decoder. The authors train a D-VAE and then fit a small network to its decoder, because D-VAE draws one
@@ -25,7 +25,7 @@ What the terms need to do what they are for, where the sources leave it open (no
 * Logits are divided by their standard deviation over all cells. The decoder is so sure of its cells that the
   softmax would have no gradient.
 * All operations of an edge are computed when z learns, not only the one in use: that one's factor is mere
-  amplitude, which normalisation takes out again, and ``none`` has no gradient at all.
+  amplitude, which normalisation takes out again, and `none` has no gradient at all.
 * Both terms' gradients have length 1 before they are weighed. The density's is tens of times longer, and
   would rule almost to the end.
 * z stays in the ball that holds all codes. Outside, the density falls for ever and the decoded cell stays.
@@ -41,7 +41,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+import torch.nn.functional as F
 from scipy.special import gammaln
 from torch import Generator, Tensor
 
@@ -81,7 +81,7 @@ class E2nasConfig(LearningConfig):
 
 
 class E2nas(LearnedCells):
-    """The search's state: the latent point, the archive, the cell before. ``one_shot.learned`` runs the search.
+    """The search's state: the latent point, the archive, the cell before. `one_shot.learned` runs the search.
 
     Args:
         space: of NAS-Bench-201 cells, in the order of rows; see :func:`cell_space`.
@@ -101,7 +101,7 @@ class E2nas(LearnedCells):
         self.radius = space.codes.norm(dim=1).max()
         with torch.no_grad():
             self.temperature = space.model.decoder(space.codes * space.deviation).std()
-        # The archive: the newest point is the last, the first ``archive - remembered`` are not yet filled.
+        # The archive: the newest point is the last, the first `archive - remembered` are not yet filled.
         self.register_buffer("points", torch.zeros(config.archive, size, dtype=start.dtype))
         self.register_buffer("residuals", torch.zeros(config.archive, dtype=start.dtype))
         self.register_buffer("remembered", torch.tensor(0))
@@ -112,7 +112,7 @@ class E2nas(LearnedCells):
         return super().description() | {"space": hashlib.sha256(codes).hexdigest()[:12]}
 
     def decode(self, z: Tensor) -> Tensor:
-        """Logits of the operations ``[6, 5]`` at ``z [D]``, of variance 1 over all cells."""
+        """Logits of the operations `[6, 5]` at `z [D]`, of variance 1 over all cells."""
         logits = self.space.model.decoder(z * self.space.deviation).view(len(CELL_EDGES), NUM_OPERATIONS)
         return logits / self.temperature
 
@@ -139,7 +139,7 @@ class E2nas(LearnedCells):
             return (1 - eta) * own
         [away] = torch.autograd.grad(sum(self.log_densities(self.variable).values()) / 3, [self.variable])
         if self.config.balanced:
-            own, away = functional.normalize(own, dim=0), functional.normalize(away, dim=0)
+            own, away = F.normalize(own, dim=0), F.normalize(away, dim=0)
         return (1 - eta) * own + eta * away
 
     def exploration_weight(self, done: float) -> float:
@@ -147,12 +147,12 @@ class E2nas(LearnedCells):
         return 1 / (1 + math.exp(self.config.steepness * (2 * done - 1)))
 
     def log_densities(self, z: Tensor) -> dict[str, Tensor]:
-        """The three terms of the log density at ``z [D]``, each with its gradient; NaN before the first step.
+        """The three terms of the log density at `z [D]`, each with its gradient; NaN before the first step.
 
-        ``decoder``: how much the decoder contracts the space, minus the sum of the logs of the six singular
+        `decoder`: how much the decoder contracts the space, minus the sum of the logs of the six singular
         values of the Jacobian of the chosen logits. (The released code adds that sum; in the density of a
-        variable that went through a function, it is subtracted.) ``latent``: of generalised normals fitted to
-        the archive, the mean over dimensions. ``residual``: of the archive's reconstruction residuals; a sum
+        variable that went through a function, it is subtracted.) `latent`: of generalised normals fitted to
+        the archive, the mean over dimensions. `residual`: of the archive's reconstruction residuals; a sum
         of normal kernels in place of the released histogram, which is flat between its steps.
         """
         first = self.config.archive - self.remembered
@@ -163,7 +163,7 @@ class E2nas(LearnedCells):
         }
 
     def log_volume(self, z: Tensor) -> Tensor:
-        """Log of the product of the singular values of the Jacobian ``[6, D]`` of the largest logits at z."""
+        """Log of the product of the singular values of the Jacobian `[6, D]` of the largest logits at z."""
         chosen = self.decode(z.detach()).argmax(dim=1, keepdim=True)
         jacobian = torch.func.jacrev(lambda point: self.decode(point).gather(1, chosen)[:, 0])(z)
         return torch.logdet(jacobian @ jacobian.t()) / 2
@@ -194,16 +194,16 @@ class E2nas(LearnedCells):
 
 
 def complement(cell: Tensor, previous: Tensor, generator: Generator) -> Tensor:
-    """The cell ``[6]`` with another operation, drawn uniformly, on each edge that has not changed."""
+    """The cell `[6]` with another operation, drawn uniformly, on each edge that has not changed."""
     other = (cell + torch.randint(1, NUM_OPERATIONS, cell.shape, generator=generator)) % NUM_OPERATIONS
     return torch.where(cell == previous, other, cell)
 
 
 def fit_generalised_normal(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, scale and shape ``[D]`` of the generalised normal with the moments of ``points [n, D]``.
+    """Mean, scale and shape `[D]` of the generalised normal with the moments of `points [n, D]`.
 
     The shape is the one whose ratio of squared mean absolute deviation to variance is that of the points
-    (Mallat, 1989), within ``SHAPES``: below 1, the gradient of the density would be infinite at the mean.
+    (Mallat, 1989), within `SHAPES`: below 1, the gradient of the density would be infinite at the mean.
     """
     mean = points.mean(dim=0)
     deviation = (points - mean).abs()
@@ -216,12 +216,12 @@ def fit_generalised_normal(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def generalised_normal_log_density(z: Tensor, mean: Tensor, scale: Tensor, shape: Tensor) -> Tensor:
-    """Of each of D coordinates by itself, ``[D]``."""
+    """Of each of D coordinates by itself, `[D]`."""
     return (shape / (2 * scale)).log() - torch.lgamma(1 / shape) - ((z - mean).abs() / scale) ** shape
 
 
 def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
-    """Log density at a number of the mean of normal kernels on ``samples [n]``, of Scott's width."""
+    """Log density at a number of the mean of normal kernels on `samples [n]`, of Scott's width."""
     spread = samples.std(correction=0).clamp(min=SMALLEST_SPREAD)
     width = spread * len(samples) ** -0.2
     exponents = -((value - samples) / width).square() / 2

@@ -1,4 +1,4 @@
-"""The images that weight-sharing searches train on: scikit-learn's digits, and CIFAR-10 from its archive.
+"""CIFAR-10 for weight-sharing searches, from its archive; the digits are in `latentnas.measure.digits`.
 
 CIFAR-10 (Krizhevsky, 2009) is read from its official binary archive, a `.tar.gz` with five files of training
 images and one of test images. An image is a record of 3,073 bytes: the class, then 32 x 32 values of red, of
@@ -8,47 +8,23 @@ green and of blue, row by row. Where the archive is and its checksum are given b
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pooch
 import requests
 import torch
-import torch.nn.functional as functional
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from latentnas import paths
 from latentnas.benchmarks.download import TIMEOUT, DataError, DataUnreachable
-from latentnas.measure import digits
-from latentnas.measure.digits import Images
+from latentnas.measure.digits import Images, ImageSets
 
 RECORD = 1 + 3 * 32 * 32  # bytes
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILE = "test_batch.bin"
 BORDER = 4  # pixels around a training image, from which a window of its size is cut
-
-
-@dataclass(frozen=True)
-class ImageSets:
-    """Images that train weights, that judge architectures during a search, and that judge what it found.
-
-    Images are standardised, ``[n, channels, H, W]`` in float32. ``augment`` makes of a batch of training
-    images what a network is to see; the others are seen as they are.
-    """
-
-    train: Images
-    valid: Images
-    test: Images
-    augment: Callable[[Tensor, Generator], Tensor]
-
-
-def digit_images(noise: float = 0.5, copies: int = 2) -> ImageSets:
-    """The digits with the noise of the bundled benchmarks, held-out images in ``copies`` versions."""
-    data = digits.load(noise, copies)
-    return ImageSets(data.train, data.valid, data.test, partial(_corrupt, noise=noise))
 
 
 def cifar10_images(archive: str | Path, checksum: str, seed: int = 0) -> ImageSets:
@@ -75,7 +51,7 @@ def cifar10_images(archive: str | Path, checksum: str, seed: int = 0) -> ImageSe
 
 
 def read_cifar10(path: Path) -> tuple[Images, Images]:
-    """The training and the test images of an archive, uint8 ``[n, 3, 32, 32]``, in its order.
+    """The training and the test images of an archive, uint8 `[n, 3, 32, 32]`, in its order.
 
     Raises:
         DataError: the file is no `.tar.gz`, lacks one of the six files, or one is not in CIFAR-10's format.
@@ -107,7 +83,7 @@ def read_cifar10(path: Path) -> tuple[Images, Images]:
 def crop_and_flip(images: Tensor, generator: Generator) -> Tensor:
     """Each image shifted by up to four pixels along both axes, zeros moving in, and half of them mirrored."""
     count, _, height, width = images.shape
-    padded = functional.pad(images, (BORDER,) * 4)
+    padded = F.pad(images, (BORDER,) * 4)
     row = torch.randint(2 * BORDER + 1, (count, 1), generator=generator) + torch.arange(height)
     column = torch.randint(2 * BORDER + 1, (count, 1), generator=generator) + torch.arange(width)
     mirrored = torch.rand(count, 1, generator=generator) < 0.5
@@ -115,10 +91,6 @@ def crop_and_flip(images: Tensor, generator: Generator) -> Tensor:
     image = torch.arange(count)[:, None, None]
     windows = padded.permute(0, 2, 3, 1)[image, row[:, :, None], column[:, None, :]]  # [n, H, W, channels]
     return windows.permute(0, 3, 1, 2).contiguous()
-
-
-def _corrupt(images: Tensor, generator: Generator, noise: float) -> Tensor:
-    return digits.corrupt(images, noise, generator)
 
 
 def _located(archive: str, checksum: str) -> Path:
@@ -162,7 +134,7 @@ def _download(url: str, checksum: str, path: Path) -> None:
 
 
 def _records(content: bytes, name: str, path: Path) -> np.ndarray:
-    """The images of one file, uint8 ``[n, 3073]``."""
+    """The images of one file, uint8 `[n, 3073]`."""
     if not content or len(content) % RECORD:
         raise DataError(
             f"{name} in {path} has {len(content):,} bytes, which is no multiple of {RECORD:,}, the size of "

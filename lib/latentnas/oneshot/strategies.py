@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as functional
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from latentnas.interfaces import Searcher
-from latentnas.oneshot.images import ImageSets
+from latentnas.measure.digits import ImageSets
 from latentnas.oneshot.shared_cells import SharedCells
 from latentnas.oneshot.training import (
     Observer,
@@ -71,7 +71,7 @@ class UniformCells(Strategy):
             )
         self.last = torch.randint(NUM_OPERATIONS, self.last.shape, generator=generator)
         logits = network(images.unflatten(0, (-1, len(self.last))), self.last)
-        return functional.cross_entropy(logits.transpose(0, 1).flatten(0, 1), labels)
+        return F.cross_entropy(logits.transpose(0, 1).flatten(0, 1), labels)
 
     def current(self) -> Tensor:
         return self.last[0]
@@ -101,7 +101,7 @@ class LearnedCells(Strategy):
         )
 
     def factors(self, done: float, generator: Generator) -> Tensor:
-        """Differentiable factors of the operations, ``[6, 5]``."""
+        """Differentiable factors of the operations, `[6, 5]`."""
         raise NotImplementedError
 
     def gradient(self, loss: Tensor, done: float) -> Tensor:
@@ -121,7 +121,7 @@ class LearnedCells(Strategy):
 
 
 class Darts(LearnedCells):
-    """Every edge computes the sum of all operations, weighted by the softmax of their logits ``[6, 5]``."""
+    """Every edge computes the sum of all operations, weighted by the softmax of their logits `[6, 5]`."""
 
     def __init__(self, seed: int, config: LearningConfig = LearningConfig()) -> None:
         generator = Generator().manual_seed(seed)
@@ -158,7 +158,7 @@ class Gdas(Darts):
 def straight_through(logits: Tensor) -> Tensor:
     """The largest of each row as one-hot, with the gradient of the softmax; the zeros are exact."""
     soft = logits.softmax(dim=-1)
-    hard = functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(soft.dtype)
+    hard = F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(soft.dtype)
     return (hard - soft).detach() + soft
 
 
@@ -214,13 +214,13 @@ def scored(
     cells: int = 1000,
     observe: Observer | None = None,
 ) -> Found:
-    """A training with cells drawn uniformly, then the best by shared accuracy of ``cells`` that a searcher asks
-    for: with ``RandomSearch`` random search with parameter sharing, with ``TopKEvolution`` SPOS.
+    """A training with cells drawn uniformly, then the best by shared accuracy of `cells` that a searcher asks
+    for: with `RandomSearch` random search with parameter sharing, with `TopKEvolution` SPOS.
 
     The training does not depend on the searcher: a second one finds it in the file.
 
     Args:
-        searcher: of the rows of ``NASBENCH201.enumerate()``. The other arguments are those of ``train_supernet``.
+        searcher: of the rows of `NASBENCH201.enumerate()`. The other arguments are those of `train_supernet`.
     """
     strategy = UniformCells()
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)

@@ -1,6 +1,6 @@
 """Training of shared weights in one loop for every one-shot method, with checkpoints and resume.
 
-A ``Strategy`` says with which cells each step trains the weights, and may learn from validation images
+A `Strategy` says with which cells each step trains the weights, and may learn from validation images
 between the steps. Shared accuracy is that on validation images with shared weights; test images are never
 seen. Letters: B images, A cells.
 """
@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,19 +18,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as functional
-from safetensors import safe_open
-from safetensors.torch import save_file
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from latentnas.measure.digits import Images
-from latentnas.oneshot.images import ImageSets
+from latentnas import checkpoint
+from latentnas.code import version_of
+from latentnas.measure.digits import Images, ImageSets
+from latentnas.measure.train import is_right, sum_over_images
 from latentnas.oneshot.shared_cells import SharedCells
-from latentnas.paths import atomic_write
+from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 IMAGES_AT_ONCE = 1000  # in evaluation; shared weights are normalised over so many images
-SECONDS_BETWEEN_LINES = 10.0
+CELLS_AT_ONCE = 1  # in evaluation; several side by side are slower on a CPU
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
@@ -39,7 +38,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 class SupernetSchedule:
     """How shared weights are trained: SGD with Nesterov momentum, the rate falling along a cosine.
 
-    The defaults are for the digits; ``PUBLISHED_SCHEDULE`` is that of E2NAS on CIFAR-10.
+    The defaults are for the digits; `PUBLISHED_SCHEDULE` is that of E2NAS on CIFAR-10.
     """
 
     epochs: int = 150
@@ -59,10 +58,10 @@ PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)
 
 
 class Strategy(nn.Module):
-    """Which cells train the shared weights. Subclasses have a ``config``, a dataclass, and keep what changes
+    """Which cells train the shared weights. Subclasses have a `config`, a dataclass, and keep what changes
     in parameters and buffers, on the CPU; the network's device does not matter to them.
 
-    In its methods ``images`` are ``[B, channels, H, W]``, ``labels`` ``[B]``, and ``done`` is the share of
+    In its methods `images` are `[B, channels, H, W]`, `labels` `[B]`, and `done` is the share of
     all steps that lie behind, 0 to 1.
 
     Args:
@@ -73,7 +72,7 @@ class Strategy(nn.Module):
 
     def __init__(self, at_once: int = 1) -> None:
         super().__init__()
-        # The cells that the last step visited, set by ``loss``; of each cell the epoch that last did, or 0.
+        # The cells that the last step visited, set by `loss`; of each cell the epoch that last did, or 0.
         self.register_buffer("last", torch.zeros(at_once, len(CELL_EDGES), dtype=torch.int64))
         self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
@@ -87,7 +86,7 @@ class Strategy(nn.Module):
         raise NotImplementedError
 
     def current(self) -> Tensor:
-        """The cell that the strategy stands for now, int64 ``[6]``."""
+        """The cell that the strategy stands for now, int64 `[6]`."""
         raise NotImplementedError
 
     def description(self) -> dict:
@@ -99,8 +98,8 @@ Observer = Callable[[SharedCells, int], dict[str, float]]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over all images of ``[A, B, classes]``, each cell's with the same labels ``[B]``."""
-    return functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
+    """Mean over all images of `[A, B, classes]`, each cell's with the same labels `[B]`."""
+    return F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
 
 
 def train_supernet(
@@ -122,8 +121,8 @@ def train_supernet(
             numbers it returns by name become columns. It must leave the network as it is.
 
     Returns:
-        One row an epoch: ``epoch``, ``train_loss``, the strategy's current cell as ``row`` and ``arch``, its
-        ``shared_accuracy`` in percent, how many different cells were ``visited`` so far, ``seconds`` (without
+        One row an epoch: `epoch`, `train_loss`, the strategy's current cell as `row` and `arch`, its
+        `shared_accuracy` in percent, how many different cells were `visited` so far, `seconds` (without
         those of the observer), and what the observer saw.
 
     Raises:
@@ -139,11 +138,13 @@ def train_supernet(
         nesterov=True,
         weight_decay=schedule.weight_decay,
     )
-    state = _State(network, strategy, optimizer, _description(network, strategy, data, schedule, seed), path)
-    history = state.load()
-    first, saved_epoch = len(history), len(history)
-    started = printed = saved = time.monotonic()
-    for epoch in range(first, schedule.epochs):
+    description = _description(network, strategy, data, schedule, seed)
+    modules = {"network": network, "strategy": strategy}
+    optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
+    history = checkpoint.load(path, description, modules, optimizers) if path.exists() else []
+    saved_epoch, saved = len(history), time.monotonic()
+    progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
+    for epoch in range(len(history), schedule.epochs):
         begun = time.monotonic()
         try:
             loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
@@ -159,49 +160,34 @@ def train_supernet(
             history[-1] |= observe(network, epoch + 1)
         last = epoch + 1 == schedule.epochs
         if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            state.save(history)
+            checkpoint.save(path, description, modules, optimizers, history)
             saved, saved_epoch = time.monotonic(), epoch + 1
-        if time.monotonic() - printed > SECONDS_BETWEEN_LINES:
-            printed = time.monotonic()
-            left = (printed - started) / (epoch + 1 - first) * (schedule.epochs - epoch - 1)
-            line = f"{type(strategy).__name__}: epoch {epoch + 1}/{schedule.epochs}  {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+        progress.update(epoch + 1)
     return pd.DataFrame(history)
 
 
 def checkpoint_file(
     folder: Path, network: SharedCells, strategy: Strategy, data: ImageSets, schedule: SupernetSchedule, seed: int
 ) -> Path:
-    """A path for ``train_supernet`` that no other training has: named after all that tells them apart."""
+    """A path for `train_supernet` that no other training has: named after all that tells them apart."""
     description = _description(network, strategy, data, schedule, seed)
-    key = hashlib.sha256(description.encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{type(strategy).__name__}-{key}.safetensors"
 
 
 def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
-    """Percent of images that each of A cells ``[A, 6]`` gets right with shared weights, float64 ``[A]``."""
-    return 100 * _mean_over_images(network, cells, part, lambda logits, labels: logits.argmax(dim=-1) == labels)
+    """Percent of images that each of A cells `[A, 6]` gets right with shared weights, float64 `[A]`."""
+    return 100 * (sum_over_images(network, cells, part, is_right, IMAGES_AT_ONCE, CELLS_AT_ONCE) / len(part))
 
 
 def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
-    """Mean cross-entropy of each of A cells ``[A, 6]`` with shared weights, in nats, float64 ``[A]``. It tells cells
+    """Mean cross-entropy of each of A cells `[A, 6]` with shared weights, in nats, float64 `[A]`. It tells cells
     apart that get equally many images right."""
-    return _mean_over_images(
-        network, cells, part, lambda logits, labels: functional.cross_entropy(logits[0], labels, reduction="none")[None]
-    )
 
+    def losses(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits[0], labels, reduction="none")[None]
 
-@torch.no_grad()
-def _mean_over_images(network: SharedCells, cells: Tensor, part: Images, score: Callable) -> Tensor:
-    """The mean over images of ``score(logits [1, B, classes], labels [B]) -> [1, B]``, float64 ``[A]``."""
-    sums = []
-    for cell in cells.split(1):  # several side by side are slower on a CPU
-        total = 0
-        for images, labels in zip(part.images.split(IMAGES_AT_ONCE), part.labels.split(IMAGES_AT_ONCE)):
-            images, labels = _moved(images, labels, network)
-            total = total + score(network(images[:, None], cell), labels).double().sum(dim=1)
-        sums.append(total.cpu())
-    return torch.cat(sums) / len(part)
+    return sum_over_images(network, cells, part, losses, IMAGES_AT_ONCE, CELLS_AT_ONCE) / len(part)
 
 
 def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:
@@ -231,13 +217,14 @@ def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSched
     optimizer.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-    _require_finite("loss of the shared weights", loss.item(), place)
-    _require_finite("gradient of the shared weights", norm.item(), place)
+    value, norm = torch.stack([loss.detach(), norm]).tolist()  # the step's one wait for the device
+    _require_finite("loss of the shared weights", value, place)
+    _require_finite("gradient of the shared weights", norm, place)
     height = (1 + math.cos(math.pi * done)) / 2
     for group in optimizer.param_groups:
         group["lr"] = schedule.last_learning_rate + height * (schedule.learning_rate - schedule.last_learning_rate)
     optimizer.step()
-    return loss.item()
+    return value
 
 
 def _require_finite(what: str, value: float, place: str) -> None:
@@ -270,70 +257,13 @@ def _check_sizes(data: ImageSets, schedule: SupernetSchedule) -> None:
             )
 
 
-def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> str:
+def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> dict:
     """What a checkpoint belongs to."""
-    parts = {
+    return {
         "skeleton": dataclasses.asdict(network.config),
         "strategy": strategy.description(),
         "schedule": dataclasses.asdict(schedule),
         "images": [len(data.train), len(data.valid)],
         "seed": seed,
+        "code": version_of(type(strategy), __name__),
     }
-    return json.dumps(parts, sort_keys=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """All that a training needs to go on, in one file."""
-
-    network: SharedCells
-    strategy: Strategy
-    optimizer: torch.optim.Optimizer
-    description: str
-    path: Path
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "strategy": self.strategy}
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        learner = self.strategy.optimizer
-        return {"weights": self.optimizer} | ({} if learner is None else {"learner": learner})
-
-    def save(self, history: list[dict]) -> None:
-        tensors = {
-            f"{name}.{key}": value.contiguous()
-            for name, module in self._modules().items()
-            for key, value in module.state_dict().items()
-        }
-        for name, optimizer in self._optimizers().items():
-            for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"{name}.{index}.{key}": value for key, value in values.items() if value is not None}
-        with atomic_write(self.path) as temporary:
-            metadata = {"run": self.description, "history": json.dumps(history)}
-            save_file(tensors, temporary, metadata=metadata)
-
-    def load(self) -> list[dict]:
-        """The history so far, none without a file. Raises ValueError for a file of another training."""
-        if not self.path.exists():
-            return []
-        with safe_open(self.path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dictionary)
-        if metadata.get("run") != self.description:
-            raise ValueError(
-                f"The checkpoint {self.path} belongs to another training. It holds {metadata.get('run')}, "
-                f"but {self.description} was asked for. Delete it to train anew, or name another file."
-            )
-        for name, module in self._modules().items():
-            module.load_state_dict(_below(name, tensors))
-        for name, optimizer in self._optimizers().items():
-            values: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(name, tensors).items():
-                index, _, field = key.partition(".")
-                values.setdefault(int(index), {})[field] = value
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
-        return json.loads(metadata["history"])
-
-
-def _below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

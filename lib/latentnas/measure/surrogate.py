@@ -1,4 +1,4 @@
-"""Independent judges of ENAS architectures that are not in a table."""
+"""What ENAS architectures are worth that are not in a table: a measurement where that can be had, else a surrogate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas
+import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.kernel_ridge import KernelRidge
@@ -20,19 +20,16 @@ from latentnas.measure.tables import load_shared, score_shared
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.stats import pearson, rmse
 
-GAMMA, ALPHA = (
-    0.03,
-    0.01,
-)  # the best of five pairs tried with the folds that give `error`, which is a little optimistic for it
+GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that give `error`: a little optimistic for it
 FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it judges.
+class SkipSurrogate:
+    """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it is used on.
 
-    Accuracy in the public table depends on the 15 skip flags alone. The judge looks it up where the table has
-    the flags, and elsewhere predicts it from them: kernel ridge regression (radial basis functions on flags of
+    Accuracy in the public table depends on the 15 skip flags alone. It is looked up where the table has
+    the flags, and elsewhere predicted from them: kernel ridge regression (radial basis functions on flags of
     +-1) over all 8,477 labelled sets of flags, test architectures included.
     """
 
@@ -43,9 +40,9 @@ class Judge:
     error: float  # root mean squared error on unseen flags (five-fold cross-validation), in points
     correlation: float  # Pearson, of the same cross-validation
 
-    def __call__(self, batch: DagBatch) -> pandas.DataFrame:
-        """One row a graph, the columns of ``benchmark.query_any`` and ``judged`` (NaN where the graph is not an
-        architecture) and ``looked_up`` (its flags are in the table: ``judged`` is a label, not a prediction)."""
+    def query(self, batch: DagBatch) -> pd.DataFrame:
+        """One row a graph, the columns of `benchmark.query_any` and `judged` (NaN where the graph is not an
+        architecture) and `looked_up` (its flags are in the table: `judged` is a label, not a prediction)."""
         frame = self.benchmark.query_any(batch)
         signs = 2.0 * self.benchmark.space.skips(batch.to("cpu")).numpy() - 1.0
         predicted = np.concatenate(
@@ -57,8 +54,8 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class SharedWeightsJudge:
-    """Accuracy in percent of any ENAS architecture with the shared weights that the bundled table was measured with: no
+class LiveEvaluator:
+    """Accuracy in percent of any ENAS architecture with the shared weights of the bundled table: no
     prediction, but the same measurement. About 30 ms for an architecture that is neither in the table nor was
     measured in an earlier call."""
 
@@ -68,8 +65,8 @@ class SharedWeightsJudge:
     error: float = 0.0  # of a measurement against itself
     correlation: float = 1.0
 
-    def __call__(self, batch: DagBatch) -> pandas.DataFrame:
-        """As :meth:`Judge.__call__`; every architecture counts as looked up."""
+    def query(self, batch: DagBatch) -> pd.DataFrame:
+        """As `SkipSurrogate.query`; every architecture counts as looked up."""
         batch = batch.to("cpu")
         frame = self.benchmark.query_any(batch)
         keys, new = batch.keys(), (frame["valid"] & ~frame["known"]).to_numpy()
@@ -82,25 +79,25 @@ class SharedWeightsJudge:
         return frame.assign(judged=judged, looked_up=frame["valid"])
 
 
-def train_judge(benchmark: EnasTable, patterns: int | None = None) -> Judge | SharedWeightsJudge:
-    """The judge of a table: of the bundled one, its shared weights; of the public one, a regression on all labelled
-    sets of flags, or on the first ``patterns`` of them (for trying things out).
+def evaluator_of(benchmark: EnasTable, patterns: int | None = None) -> SkipSurrogate | LiveEvaluator:
+    """What evaluates architectures beyond a table: of the bundled one, its shared weights; of the public one, a
+    regression on all labelled sets of flags, or on the first `patterns` of them (for trying things out).
 
     The regression is kept among the checkpoints; the first call takes about a minute on two cores.
     """
     if benchmark.source.name == "bundled":
-        return SharedWeightsJudge(benchmark, load_shared())
+        return LiveEvaluator(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)
     chosen = np.random.default_rng(0).permutation(len(flags))[:patterns]
-    name = f"judge-percent-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
-    path = CHECKPOINTS / name / "judge.safetensors"
+    name = f"surrogate-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
+    path = CHECKPOINTS / name / "surrogate.safetensors"
     signs, accuracy = 2.0 * flags[chosen] - 1.0, benchmark.accuracy.numpy()[rows[chosen]]
     if not path.exists():
-        print(f"judge: training on {len(chosen)} sets of skip flags, about a minute", file=sys.stderr, flush=True)
+        print(f"surrogate: training on {len(chosen)} sets of skip flags, about a minute", file=sys.stderr, flush=True)
         _train(signs, accuracy, path)
     with safe_open(path, framework="numpy") as file:
         error, correlation = file.get_tensor("quality").tolist()
-        return Judge(benchmark, signs, file.get_tensor("weights"), accuracy.mean(), error, correlation)
+        return SkipSurrogate(benchmark, signs, file.get_tensor("weights"), accuracy.mean(), error, correlation)
 
 
 def _train(signs: np.ndarray, accuracy: np.ndarray, path) -> None:
