@@ -79,7 +79,7 @@ def copy_weights(plain, networks, member):
     def cell(target, source):
         for layer, edge, operation in zip(target.layers, source.edges, target.operations):
             if operation in (CONV1, CONV3):
-                place = edge.members[operation].tolist().index(member)
+                place = getattr(edge, f"members_{operation}").tolist().index(member)
                 convolution(layer, edge.convolutions[str(operation)], place)
 
     convolution(plain.stem, networks.stem, member)

@@ -55,8 +55,14 @@ def test_optimum_and_query(table):
         benchmark.noise("params")
 
 
-def test_the_stated_schedule_is_the_one_that_is_run():
+def test_the_stated_network_is_the_one_that_is_trained(table):
+    write(table)
+    benchmark = benchmarks.load("nasbench201", "bundled")
     assert CELL_SCHEDULE.epochs == EPOCHS
+    [row] = NASBENCH201.index(NASBENCH201.from_choices([[3, 0, 4, 1, 2, 3]]))  # one 1x1, two 3x3 convolutions
+    for column, (fixed, conv1x1, conv3x3) in (("params", PARAMS), ("flops", FLOPS)):
+        assert benchmark.table[column][row] == fixed + conv1x1 + 2 * conv3x3
+        assert benchmark.table[column].min() == fixed  # a test of measure.cells holds these to the network
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):

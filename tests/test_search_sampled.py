@@ -105,13 +105,12 @@ def test_latent_searchers_keep_the_contract(makers, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_searcher_searches_enas_with_the_live_evaluator(makers, name):
-    from latentnas.measure.judge import train_judge
+    from latentnas.benchmarks.enas import load_enas
+    from latentnas.measure.surrogate import evaluator_of
 
-    from latentnas import benchmarks
-
-    judge = train_judge(benchmarks.load("enas", "bundled"))
+    evaluator = evaluator_of(load_enas("bundled"))
     domain = SampledDomain(ENAS, typical=50)
-    evaluate = domain.objective(lambda graphs: judge(graphs)["judged"])
+    evaluate = domain.objective(lambda graphs: evaluator.query(graphs)["judged"])
     history = run(makers[name](domain, 0), evaluate, budget=10)
     assert len(history) == 10 and history.value.between(5, 100).all()
 

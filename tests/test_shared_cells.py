@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 from latentnas import checkpoint
 from latentnas.measure.cells import CellNetworks
 from latentnas.measure.layers import CONV3, NONE, Skeleton
-from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedSkeleton
+from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedEdge, SharedSkeleton
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])
@@ -132,7 +132,7 @@ def test_a_factor_of_zero_is_not_computed_and_gets_no_gradient():
     factors = functional.one_hot(OPERATIONS[3], 5).double().requires_grad_()
     computed = []
     for module in network.modules():
-        if type(module).__name__ == "Edge":
+        if isinstance(module, SharedEdge):
             module.apply_operation = lambda number, node, inner=module.apply_operation: (
                 computed.append(number) or inner(number, node)
             )
