@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from latentnas import benchmarks, paths
-from latentnas.benchmarks.digits import CELL_FILE, EPOCHS, TEST, VALID, load_from_scratch
+from latentnas.benchmarks.digits import CELL_FILE, EPOCHS, FLOPS, PARAMS, TEST, VALID, load_from_scratch
 from latentnas.benchmarks.download import DataError
 from latentnas.measure.tables import CELL_SCHEDULE, cell_groups, measure_again, score_cells
 from latentnas.spaces.enas import ENAS

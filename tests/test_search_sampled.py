@@ -105,10 +105,10 @@ def test_latent_searchers_keep_the_contract(makers, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_searcher_searches_enas_with_the_live_evaluator(makers, name):
-    from latentnas.benchmarks.enas import load_enas
+    from latentnas import benchmarks
     from latentnas.measure.surrogate import evaluator_of
 
-    evaluator = evaluator_of(load_enas("bundled"))
+    evaluator = evaluator_of(benchmarks.load("enas", "bundled"))
     domain = SampledDomain(ENAS, typical=50)
     evaluate = domain.objective(lambda graphs: evaluator.query(graphs)["judged"])
     history = run(makers[name](domain, 0), evaluate, budget=10)
