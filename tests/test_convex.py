@@ -175,7 +175,7 @@ def starts(count=200):
 
 def test_ascent_of_a_concave_function_ends_at_its_one_maximum_in_the_box():
     for peak in ((0.5, -0.3), (0.5, 7.0)):  # the second lies outside
-        ends, values = ascend(lambda z: -(z - torch.tensor(peak)).abs().sum(dim=1), starts(), *BOX)
+        ends, values = ascend(lambda z, top=torch.tensor(peak): -(z - top).abs().sum(dim=1), starts(), *BOX)
         highest = torch.tensor(peak).clamp(*BOX)
         torch.testing.assert_close(ends, highest.expand(200, 2), atol=0.01, rtol=0)
         assert values.max() == pytest.approx(-(highest - torch.tensor(peak)).abs().sum().item(), abs=0.01)

@@ -1,8 +1,16 @@
-"""Every model on a pretended accelerator: nothing on another device than the rest, and the numbers of the CPU."""
+"""Models and supernets on a pretended accelerator: nothing on another device than the rest, and the CPU's numbers."""
+
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
+from latentnas.measure import digits
+from latentnas.measure.cells import CellNetworks
+from latentnas.measure.layers import Skeleton
+from latentnas.measure.macro import MacroNetwork, MacroSkeleton
+from latentnas.measure.train import Schedule, accuracy, shared_accuracy, train_alone, train_shared, train_side_by_side
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
@@ -11,6 +19,10 @@ from latentnas.models.gcn import GCN, GCNConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
+from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
+from latentnas.oneshot.strategies import Darts, Gdas, UniformCells
+from latentnas.oneshot.training import SupernetSchedule, train_supernet
+from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
@@ -131,3 +143,47 @@ def test_the_pretended_device_refuses_what_an_accelerator_refuses():
         assert there.sum().item() == 3 and len(there.nonzero()) == 2 and len(there[there > 1]) == 1
         assert WAITS.total() == 3
     assert torch.rand(3, generator=torch.Generator()).shape == (3,)
+
+
+def smaller(data, count=96):
+    """So many images of each part."""
+    parts = {name: getattr(data, name) for name in ("train", "valid", "test")}
+    return replace(
+        data, **{name: digits.Images(part.images[:count], part.labels[:count]) for name, part in parts.items()}
+    )
+
+
+def test_networks_of_cells_train_side_by_side_on_the_device():
+    operations = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1]])
+    data, schedule = smaller(digits.load(0.5, copies=1)), Schedule(epochs=1)
+    here, there = (CellNetworks(operations, [0, 1, 2], Skeleton(channels=2)) for _ in range(2))
+    train_side_by_side(here, data, schedule, seed=0)
+    with pretended_device() as device:
+        train_side_by_side(there.to(device), data, schedule, seed=0)
+        assert accuracy(there, data.valid).tolist() == accuracy(here, data.valid).tolist()
+        logits = there(data.test.images.to(device)).cpu()
+    torch.testing.assert_close(logits, here(data.test.images), rtol=1e-3, atol=1e-4)
+
+
+def test_the_macro_network_trains_and_is_measured_on_the_device():
+    data, schedule = smaller(digits.load(0.5, copies=1)), Schedule(epochs=1)
+    architectures, scores = ENAS.sample(3, seed=0), []
+    for place in (nullcontext("cpu"), pretended_device()):
+        with place as device:
+            network = MacroNetwork(0, MacroSkeleton(channels=2)).to(device)
+            train_shared(network, 4, data, schedule, seed=0)
+            train_alone(network, architectures[:1], data, schedule, seed=0)
+            scores.append(shared_accuracy(network, architectures, data.valid).tolist())
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("strategy", [lambda: UniformCells(), lambda: Darts(0), lambda: Gdas(0)])
+def test_shared_cells_train_on_the_device(strategy, tmp_path):
+    data, schedule = smaller(digits.load(0.5, copies=1)), SupernetSchedule(epochs=1, batch_size=32)
+    skeleton, losses = SharedSkeleton(channels=2), []
+    for name in ("cpu", "device"):
+        with pretended_device() if name == "device" else nullcontext("cpu") as device:
+            network = SharedCells(skeleton, 0).to(device)
+            history = train_supernet(network, strategy(), data, schedule, 0, tmp_path / f"{name}.safetensors")
+            losses.append(history["train_loss"].tolist())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

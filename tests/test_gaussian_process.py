@@ -24,7 +24,10 @@ def fitted(data):
 
 def exact(gp, x, y, new):
     """Mean and covariance of the exact GP with the sparse one's kernel, noise and mean."""
-    kernel = lambda a, b: gp._kernel(a.double(), b.double()).to_dense() * gp.unit**2
+
+    def kernel(a, b):
+        return gp._kernel(a.double(), b.double()).to_dense() * gp.unit**2
+
     mean = gp.mean_value + gp.unit * gp._constant
     noisy = kernel(x, x) + gp.noise * gp.unit**2 * torch.eye(len(x))
     return (

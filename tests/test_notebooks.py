@@ -49,7 +49,7 @@ def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
 
 
 def check_optimisers(folder):
-    """The two rows of a model have the same weights and batches to begin with, and only the optimiser makes them two."""
+    """The two rows of a model begin with the same weights and batches: only the optimiser makes them two."""
     losses = pd.read_csv(folder / "last_epoch.csv").set_index(["space", "seed", "model"])["vertices"].unstack()
     models = [name for name in losses if f"{name}, Muon" in losses]
     assert len(models) == len(FAMILY)

@@ -57,7 +57,6 @@ def test_no_circle_between_files():
     assert_no_circle({name: {o for o in found if not is_inside(name, o)} for name, found in IMPORTS.items()})
 
 
-@pytest.mark.xfail(strict=False, reason="benchmarks still take names and seeds from measure")
 def test_no_circle_between_folders_of_the_library():
     graph = {room(name): set() for name in MODULES if room(name)}
     for name, imported in IMPORTS.items():
@@ -75,11 +74,11 @@ def lines(package, without="-"):
     )
 
 
-@pytest.mark.xfail(strict=False, reason="on its way there")
+@pytest.mark.xfail(strict=True, reason="not reached yet")
 def test_the_library_is_small():
     assert lines("latentnas") <= 10_000
 
 
-@pytest.mark.xfail(strict=False, reason="on its way there")
+@pytest.mark.xfail(strict=True, reason="not reached yet")
 def test_the_machinery_is_small():
     assert lines("companion", without="figures") <= 1_300

@@ -1,4 +1,4 @@
-"""What evaluates ENAS architectures beyond a table: the surrogate against the table, the live evaluator against itself."""
+"""Beyond the ENAS tables: the surrogate against a table, the live evaluator against measuring one by one."""
 
 import numpy as np
 import pytest

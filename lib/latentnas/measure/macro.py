@@ -117,7 +117,7 @@ class MacroNetwork(nn.Module):
         if (architectures.num_vertices != self.layers + 2).any():
             raise ValueError(
                 f"This network has {self.layers} layers, so it takes graphs of {self.layers + 2} vertices, but got "
-                f"graphs of {sorted(set(architectures.num_vertices.tolist()))}. Build one with MacroNetwork(..., layers)."
+                f"graphs of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers."
             )
         stem = self.stem(images)
         vertices = [stem.expand(-1, len(architectures), -1, -1, -1)]

@@ -134,7 +134,7 @@ def cell_groups() -> list[tuple[int, np.ndarray]]:
 
 
 def reproduce_cell(row: int) -> pd.DataFrame:
-    """Train the class of a cell again, in its group, for every seed: what the bundled table has beside what comes out."""
+    """Train the class of a cell again, in its group, for every seed: the bundled table beside what comes out."""
     representatives = NASBENCH201.representatives()
     row = representatives[NASBENCH201.canonical(NASBENCH201.enumerate()[[row]])[0]]
     stored = pd.read_csv(paths.BUNDLED / CELL_FILE, index_col="row").loc[row]
