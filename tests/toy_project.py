@@ -12,7 +12,7 @@ from companion import paths, profiles
 
 REPOSITORY = paths.ROOT
 MODULES = {  # that the command line and the toy notebooks need
-    "latentnas": ("__init__", "code", "paths"),
+    "latentnas": ("__init__", "code", "paths", "progress"),
     "companion": ("__init__", "__main__", "claims", "cli", "notebooks", "paths", "profiles", "report", "runner"),
 }
 OWN_MODULES = {

@@ -35,7 +35,6 @@ import psutil
 from companion import notebooks, paths
 
 # packages that numbers depend on
-# packages that numbers depend on
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
 CLAIM_ID = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?")

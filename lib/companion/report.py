@@ -6,7 +6,7 @@ from pathlib import Path
 
 from companion import notebooks, paths, profiles
 from companion.claims import load_results
-from companion.runner import in_words
+from latentnas.progress import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
 PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, the most telling first; never smoke

@@ -22,6 +22,7 @@ import psutil
 
 from companion import notebooks, paths, profiles
 from companion.profiles import Job
+from latentnas.progress import in_words
 
 
 class NotebookFailed(Exception):
@@ -183,14 +184,6 @@ def expected_seconds(label: str, notebook: str) -> float | None:
             text = (paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8")
             return json.loads(text)["manifest"]["wall_seconds"]
     return None
-
-
-def in_words(seconds: float) -> str:
-    """'40 s', '3 min', '2 h 5 min'."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
