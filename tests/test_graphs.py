@@ -54,6 +54,14 @@ def test_equal_keys_mean_equal_graphs():
     assert same.any() and same.tolist() == [keys[i] == keys[j] for i, j in zip(first.tolist(), second.tolist())]
 
 
+@pytest.mark.parametrize("kind", ["types", "adjacency", "num_vertices"])
+def test_tensors_of_another_kind_are_refused(kind):
+    batch = graphs_of_any_size(3)
+    tensors = {name: getattr(batch, name) for name in ("types", "adjacency", "num_vertices")}
+    with pytest.raises(ValueError, match="types in int64, adjacency in bool and num_vertices in int64.*Convert them"):
+        DagBatch(**tensors | {kind: tensors[kind].int()})
+
+
 def test_too_little_room_is_refused():
     with pytest.raises(ValueError, match="up to 7 vertices do not fit into 6 positions"):
         graphs_of_any_size().pad_to(6)

@@ -235,6 +235,36 @@ def test_the_folder_and_the_checkpoint_know_the_code(data, tmp_path, sources):
             fit(new_model(data), *data, run, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "words"),
+    [
+        ("performance", torch.rand(12)[:, None], "torch.float32 of shape \\[12, 1\\], but 12 graphs need"),
+        ("performance", torch.rand(40), "shape \\[40\\]"),
+        ("performance", torch.arange(12), "torch.int64.*convert whole numbers"),
+        ("complexity", np.ones(12), "labels 'complexity' are ndarray"),
+    ],
+)
+def test_labels_that_do_not_fit_the_graphs_are_refused_before_training(name, labels, words, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    batch, config = ENAS.sample(12, seed=0), NGAEConfig(hidden=8, latent=4)
+    targets = {"performance": torch.rand(12), "complexity": torch.rand(12)} | {name: labels}
+    with pytest.raises(ValueError, match=words):
+        train_model("toy", NGAE, config, batch, targets, TRAINING)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_batch_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    with pytest.raises(ValueError, match="no graphs to train on"):
+        train_model("toy", NGAE, NGAEConfig(predictors="none"), ENAS.sample(0, seed=0), {}, TRAINING)
+
+
+def test_the_folder_does_not_depend_on_padding():
+    model, batch = NGAE(NGAEConfig(hidden=8, latent=4, predictors="none")), ENAS.sample(5, seed=0)
+    folders = {run_directory("toy", model, graphs, {}, TRAINING) for graphs in (batch, batch.pad_to(11))}
+    assert len(folders) == 1 and run_directory("toy", model, batch[:4], {}, TRAINING) not in folders
+
+
 def test_the_code_of_a_class_of_ones_own_counts(tmp_path, monkeypatch):
     written = (
         "from latentnas.models.base import kl_divergence\n"
@@ -256,6 +286,43 @@ def test_the_code_of_a_class_of_ones_own_counts(tmp_path, monkeypatch):
     assert version(written.replace("return 1", "return 1 + 1")) != before
     assert version(written.replace("(2, 3)", "(3, 2)")) != before
     assert code.version_of(type("Typed", (), {"__module__": "__main__"})) != before
+
+
+TYPED = """
+WEIGHT = 2.0
+def helper(x):
+    return x + WEIGHT
+class Base:
+    def base(self):
+        return 1
+class Typed(Base):
+    BETA = 1.0
+    def loss(self, x):
+        return helper(x) * 2.0
+    @property
+    def size(self):
+        return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("* 2.0", "* 9.0"),
+        ("BETA = 1.0", "BETA = 9.0"),
+        ("x + WEIGHT", "x - WEIGHT"),
+        ("WEIGHT = 2.0", "WEIGHT = 3.0"),
+        ("return 1", "return 2"),
+        ("return 3", "return 4"),
+    ],
+)
+def test_every_change_of_a_class_typed_into_a_notebook_counts(old, new):
+    def version(text):
+        module = types.ModuleType("__main__")  # without a file: nothing but what is compiled
+        exec(text, module.__dict__)
+        return code.version_of(module.Typed)
+
+    assert version(TYPED) == version(TYPED) != version(TYPED.replace(old, new))
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):

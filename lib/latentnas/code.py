@@ -7,11 +7,12 @@ of a line does not count as a change. Imports by a computed name (`importlib`) a
 import ast
 import hashlib
 import inspect
-import textwrap
+import sys
+import sysconfig
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 
 LIBRARY = Path(__file__).resolve().parents[1]
 PACKAGES = ("latentnas", "companion")
@@ -44,20 +45,41 @@ def version_of(cls: type, *modules: str) -> str:
     """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides.
 
     For a class of this project that is the closure of its module. For one that is written elsewhere, such as in a
-    notebook, it is its own source with that of its bases there and the closures of the modules of this project that
-    its methods name; functions of the notebook that it calls are not seen.
+    notebook, it is what its methods compile to, its attributes, and the same of the functions, classes and plain
+    values outside of installed packages that they name.
     """
-    names, sources = set(modules), []
-    for base in cls.__mro__:
-        if _file(base.__module__) is not None:
-            names |= set(module_closure(base.__module__))
-        elif base.__module__ == cls.__module__:
-            methods = [method for method in vars(base).values() if isinstance(method, FunctionType)]
-            used = [method.__globals__.get(name) for method in methods for name in method.__code__.co_names]
-            known = [getattr(value, "__module__", None) or getattr(value, "__name__", "") for value in used]
-            names |= set(module_closure(*known))
-            sources.append(_source(base, methods))
-    return hashlib.sha256("\n".join([fingerprint(names), *sources]).encode()).hexdigest()[:16]
+    names, parts = set(modules), []
+    seen: set[int] = set()
+
+    def visit(name: str, value: object) -> None:
+        value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
+        value = inspect.unwrap(value) if isinstance(value, FunctionType) else value
+        module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+        if _file(module) is not None:
+            names.update(module_closure(module))
+        elif isinstance(value, FunctionType | type | ModuleType):
+            if id(value) in seen or _is_installed(module):
+                return
+            seen.add(id(value))
+            if isinstance(value, FunctionType):
+                parts.append(
+                    f"{name} {_compiled(value.__code__, value.__doc__)} {value.__defaults__!r} {value.__kwdefaults__!r}"
+                )
+                for used in _names(value.__code__):
+                    if used in value.__globals__:
+                        visit(used, value.__globals__[used])
+            elif isinstance(value, type):
+                for base in value.__bases__:
+                    visit(base.__name__, base)
+                for key in sorted(vars(value).keys() - {"__module__", "__doc__", "__dict__", "__weakref__"}):
+                    visit(f"{name}.{key}", vars(value)[key])
+            else:
+                parts.append(_without_words(ast.parse(inspect.getsource(value))))
+        elif isinstance(value, bool | int | float | complex | str | bytes | tuple | frozenset | list | dict | None):
+            parts.append(f"{name} = {value!r}")
+
+    visit(cls.__name__, cls)
+    return hashlib.sha256("\n".join([fingerprint(names), *parts]).encode()).hexdigest()[:16]
 
 
 def imported_modules(tree: ast.AST, package: str = "") -> set[str]:
@@ -97,15 +119,26 @@ def _code_hash(name: str) -> str:
     return hashlib.sha256(_without_words(_parsed(name)).encode()).hexdigest()
 
 
-def _source(cls: type, methods: list[FunctionType]) -> str:
-    """What a class does, as text; of one typed into an interpreter that keeps no source, the bytes of its methods."""
-    for things in ([cls], methods):  # Python 3.11 finds no class of a notebook, but its methods
-        try:
-            texts = [textwrap.dedent(inspect.getsource(thing)) for thing in things]
-        except (OSError, TypeError):
-            continue
-        return "\n".join(_without_words(ast.parse(text)) for text in texts)
-    return " ".join(method.__code__.co_code.hex() for method in methods)
+def _is_installed(module: str) -> bool:
+    """Whether a module is built in, of the standard library or of an installed package."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    roots = [sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return module != "__main__" and (file is None or any(Path(file).is_relative_to(root) for root in roots))
+
+
+def _compiled(code: CodeType, docstring: str | None = None) -> str:
+    """What a function does, as text: its instructions and constants, those of inner functions too."""
+    constants = [
+        _compiled(const) if isinstance(const, CodeType) else repr(const)
+        for const in code.co_consts
+        if const is None or const != docstring
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _names(code: CodeType) -> list[str]:
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return [*code.co_names, *(name for part in inner for name in _names(part))]
 
 
 def _without_words(tree: ast.Module) -> str:

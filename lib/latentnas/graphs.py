@@ -43,6 +43,12 @@ class DagBatch:
                 f"{(graphs, vertices, vertices)} and num_vertices of shape {(graphs,)}, but they have "
                 f"{tuple(self.adjacency.shape)} and {tuple(self.num_vertices.shape)}."
             )
+        found = (self.types.dtype, self.adjacency.dtype, self.num_vertices.dtype)
+        if found != (torch.int64, torch.bool, torch.int64):  # hashes and comparisons would go wrong silently
+            raise ValueError(
+                "A DagBatch has types in int64, adjacency in bool and num_vertices in int64, but these are "
+                f"{found[0]}, {found[1]} and {found[2]}. Convert them with .long(), .bool() and .long()."
+            )
 
     def __len__(self) -> int:
         return self.types.shape[0]

@@ -198,9 +198,13 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
     """
     name = _members(benchmark, Benchmark)
     batch = DagBatch.cat([benchmark.space.sample(30, seed), _nowhere(benchmark.space)])
+    if not isinstance(benchmark.signals, tuple) or not benchmark.signals:
+        _fail(name, f"signals is {benchmark.signals!r}", 'Name its accuracies in a tuple, such as ("valid", "test")')
     frame = benchmark.query(batch)
+    if not isinstance(frame, pd.DataFrame):
+        _fail(name, f"query gives {type(frame).__name__}", "Return a pandas DataFrame, one line for each graph")
     missing = [column for column in ("known", *benchmark.signals) if column not in frame]
-    if not isinstance(frame, pd.DataFrame) or len(frame) != len(batch) or missing:
+    if len(frame) != len(batch) or missing:
         _fail(
             name,
             f"query of {len(batch)} graphs gives {len(frame)} lines, without {', '.join(missing) or 'gaps'}",

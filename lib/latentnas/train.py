@@ -138,6 +138,7 @@ def train_model(
         start: a trained run whose weights this one begins with (fine-tuning). What its model lacks, such as a
             predictor, begins at random; what the new model lacks is an error of PyTorch.
     """
+    _check_labels(batch, targets)
     torch.manual_seed(config.seed)
     model = model_class(model_config)
     if start is not None:
@@ -146,6 +147,22 @@ def train_model(
     directory = run_directory(name, model, batch, targets, config, start)
     history = fit(model, batch, targets, config, directory, device)
     return Run(model.eval(), history, directory)
+
+
+def _check_labels(batch: DagBatch, targets: dict[str, Tensor]) -> None:
+    """Raise ValueError unless there are graphs, and for each name one floating-point label for each of them."""
+    if not len(batch):
+        raise ValueError("There are no graphs to train on: the batch is empty. Give at least one.")
+    for name, values in targets.items():
+        if not isinstance(values, Tensor) or not values.is_floating_point() or values.shape != (len(batch),):
+            found = (
+                f"{values.dtype} of shape {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            )
+            raise ValueError(
+                f"The labels '{name}' are {found}, but {len(batch)} graphs need a floating-point tensor of shape "
+                f"[{len(batch)}], one label for each. Select the labels with the same rows as the graphs, and convert "
+                "whole numbers with .float()."
+            )
 
 
 def run_directory(
@@ -160,7 +177,8 @@ def run_directory(
     digest = hashlib.sha256(json.dumps(_description(model, config), sort_keys=True).encode())
     if start is not None:
         digest.update(start.directory.name.encode())
-    for key, tensor in {"types": batch.types, "adjacency": batch.adjacency, **targets}.items():
+    digest.update(b"|".join(batch.keys()))  # whatever the padding
+    for key, tensor in targets.items():
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return CHECKPOINTS / f"{name}-{digest.hexdigest()[:12]}"

@@ -360,8 +360,14 @@ def table_domain(
         features: graphs -> `[B, F]`, what a predictor sees beside the choices.
 
     Raises:
-        ValueError: another identity, or a space that knows no classes.
+        ValueError: another identity, a space that knows no classes, or one that cannot be listed.
     """
+    missing = [name for name in ("enumerate", "index", "neighbor_rows") if not hasattr(space, name)]
+    if missing:
+        raise ValueError(
+            f"The space {space.name} cannot be searched as a table: it lacks {', '.join(missing)}. Add what "
+            "latentnas.spaces.nasbench201 has under these names, or search it with SampledDomain."
+        )
     canonical = getattr(space, "canonical", None)
     if identity not in ("class", "string") or (identity == "class" and canonical is None):
         known = '"class" or "string"' if canonical else f'"string": {space.name} has no canonical(batch) -> classes'

@@ -4,7 +4,7 @@ A new space is one new file here: a class with the members of `latentnas.interfa
 in the module's docstring what the graphs look like, what the text looks like and which network costs what. Number the
 vertices in topological order, from the input (type `input_type`) to the output (`output_type`), and look at
 `batch.num_vertices`, not at the width of the tensors: batches may be padded. `enas` is the shortest example of a space
-that is too large to list. One that can be listed also has `enumerate()` and `index(batch)`, as `nasbench201`; then a
-table of it can be searched by rows. `latentnas.interfaces.check_space(MySpace())` says what is still missing, and a
-line in `tests/test_interfaces.py` keeps it so.
+that is too large to list. One that can be listed also has `enumerate()` and `index(batch)`, as `nasbench201`; with
+`neighbor_rows(rows)`, its neighbours by rows, a table of it can be searched. `latentnas.interfaces.check_space(
+MySpace())` says what is still missing, and a line in `tests/test_interfaces.py` keeps it so.
 """
