@@ -196,6 +196,13 @@ def test_a_table_of_ones_own_keeps_the_contract():
     assert WHOLE.optimum("valid") == 13 and WHOLE.optimum("test") == 0
 
 
+def test_a_table_with_other_rows_or_columns_is_refused():
+    shifted = WHOLE.table.set_axis(range(1, 15), axis=0)
+    for options, words in (({"table": shifted}, "its index is another one"), ({"signals": ("best",)}, "signals best")):
+        with pytest.raises(ValueError, match=words):
+            replace(WHOLE, **options)
+
+
 def changed(**columns):
     """A query whose columns are changed."""
     return staticmethod(lambda batch: WHOLE.query(batch).assign(**columns))
@@ -217,6 +224,10 @@ def test_a_live_measurement_needs_no_rows():
         (chain_table(query=changed(test=50.0)), "not a percentage where known, or not NaN elsewhere"),
         (chain_table(query=changed(test=lambda frame: frame.test + 10)), "not a percentage where known"),
         (chain_table(query=changed(valid=lambda f: f.valid / 100, test=lambda f: f.test / 100)), "not fractions"),
+        (chain_table(query=changed(test=lambda f: f.test / 100)), "'test' are at most.*not fractions"),
+        (chain_table(query=lambda self, batch: None), "query gives NoneType"),
+        (chain_table(query=changed(valid=lambda f: f.valid + np.random.rand(len(f)))), "in another order"),
+        (chain_table(signals="valid"), "signals is 'valid'"),
         (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s)[1:])), r"has shape \[13\].* 14 graphs"),
         (chain_table(labels=staticmethod(lambda s: WHOLE.table)), r"labels\('valid'\) has shape \[14, 2\]"),
         (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s)[::-1])), "is row 13, which is not the best"),

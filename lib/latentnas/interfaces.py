@@ -216,8 +216,17 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
     values = frame[list(benchmark.signals)].to_numpy(dtype=np.float64)
     if not np.isnan(values[~known]).all() or not ((values[known] >= 0) & (values[known] <= 100)).all():
         _fail(name, "a signal is not a percentage where known, or not NaN elsewhere", "Give accuracies from 0 to 100")
-    if known.any() and values[known].max() <= 1:
-        _fail(name, f"the accuracies are at most {values[known].max():.3g}", "Accuracies are percent, not fractions")
+    for signal, column in zip(benchmark.signals, values[known].T):
+        if len(column) and column.max() <= 1:
+            _fail(name, f"the accuracies of '{signal}' are at most {column.max():.3g}", "Give percent, not fractions")
+    backwards = range(len(batch) - 1, -1, -1)
+    again = benchmark.query(batch[backwards])[list(benchmark.signals)].to_numpy(dtype=np.float64)[backwards]
+    if not np.array_equal(again, values, equal_nan=True):
+        _fail(
+            name,
+            "query gives other values for the same graphs in another order",
+            "Answer in the order asked, and the same graph always alike",
+        )
     if hasattr(benchmark, "labels"):
         for signal in benchmark.signals:
             labels = np.asarray(benchmark.labels(signal))

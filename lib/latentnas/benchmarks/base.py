@@ -57,6 +57,19 @@ class Table:
     tasks: dict[str, Task] = field(default_factory=dict)  # title of a data set -> its signals
     advice: str = ""  # where to get a signal that this source lacks
 
+    def __post_init__(self) -> None:
+        absent = [signal for signal in self.signals if signal not in self.table]
+        if absent or not self.signals:
+            raise ValueError(
+                f"A table of {self.space.name} names the signals {', '.join(self.signals) or 'none'}, but its columns "
+                f"are {', '.join(map(str, self.table))}. Name at least one, and only columns that are there."
+            )
+        if not self.table.index.equals(pd.RangeIndex(len(self.table))):
+            raise ValueError(
+                f"A table of {self.space.name} has one row per architecture, numbered from 0 in the order of the "
+                "space's rows, but its index is another one. Sort it so, and call reset_index(drop=True)."
+            )
+
     def __len__(self) -> int:
         return len(self.table)
 
