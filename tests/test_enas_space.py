@@ -138,7 +138,7 @@ def make_batch(graphs: list[tuple[list[int], list[tuple[int, int]]]]) -> DagBatc
         types[index, : len(kinds)] = torch.tensor(kinds, dtype=torch.long)
         for u, v in edges:
             adjacency[index, u, v] = True
-    return DagBatch(types, adjacency, torch.tensor([len(kinds) for kinds, _ in graphs]))
+    return DagBatch(types, adjacency, torch.tensor([len(kinds) for kinds, _ in graphs], dtype=torch.int64))
 
 
 BACKBONE = [(i, i + 1) for i in range(7)]

@@ -107,3 +107,7 @@ def test_cycles_and_graphs_that_are_too_large_are_refused():
         from_networkx([graph], 3)
     with pytest.raises(ValueError, match="at most 1 vertices"):
         from_networkx([to_networkx(graphs_of_any_size(1), 0)], 1)
+
+
+def test_no_graphs_are_a_batch_too():
+    assert len(from_networkx([], 3)) == 0 and len(DagBatch.cat([from_networkx([], 3), graphs_of_any_size(2)])) == 2

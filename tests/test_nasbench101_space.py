@@ -43,7 +43,7 @@ def make_batch(graphs, positions=8) -> DagBatch:
         types[index, : len(kinds)] = torch.tensor(kinds, dtype=torch.long)
         for u, v in edges:
             adjacency[index, u, v] = True
-    return DagBatch(types, adjacency, torch.tensor([len(kinds) for kinds, _ in graphs]))
+    return DagBatch(types, adjacency, torch.tensor([len(kinds) for kinds, _ in graphs], dtype=torch.int64))
 
 
 @st.composite

@@ -195,7 +195,8 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
             types[index, place] = graph.nodes[vertex]["type"]
         for source, target in graph.edges:
             adjacency[index, order[source], order[target]] = True
-    return DagBatch(types, adjacency, torch.tensor([graph.number_of_nodes() for graph in graphs]))
+    counts = [graph.number_of_nodes() for graph in graphs]
+    return DagBatch(types, adjacency, torch.tensor(counts, dtype=torch.int64))
 
 
 def to_pyg(batch: DagBatch) -> Batch:
