@@ -141,6 +141,8 @@ def test_training_learns_and_a_second_call_loads(data, tmp_path, monkeypatch):
     assert second.directory == first.directory and second.history.equals(first.history)
     assert second.seconds == first.seconds > 0
     assert same(first.model.state_dict(), second.model.state_dict())
+    with pytest.raises(ValueError, match="after epoch 1 of .* were not kept, only those after 2, "):
+        second.at_epoch(1)
     early = second.at_epoch(2).state_dict()
     assert not torch.equal(early["encoder.mu.weight"], first.model.state_dict()["encoder.mu.weight"])
 

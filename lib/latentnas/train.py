@@ -114,8 +114,15 @@ class Run:
         """The model as it was after an epoch named in `TrainConfig.keep`, in place of the trained one.
 
         Raises:
-            CheckpointError: the weights of this epoch were not kept, or their file is damaged.
+            ValueError: the weights of this epoch were not kept.
+            CheckpointError: their file is damaged.
         """
+        if not _weights_file(self.directory, epoch).exists():
+            kept = sorted(int(path.stem.removeprefix("epoch-")) for path in self.directory.glob("epoch-*"))
+            raise ValueError(
+                f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after "
+                f"{', '.join(map(str, kept)) or 'none'}. Name the epoch in TrainConfig.keep and train again."
+            )
         checkpoint.load(_weights_file(self.directory, epoch), _description(self.model), {"model": self.model})
         return self.model
 
