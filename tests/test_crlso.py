@@ -157,8 +157,8 @@ def test_every_vertex_of_no_type_is_left_out_wherever_it_stands():
 def test_loss_is_the_equation(space):
     batch, labels = CELLS[space], torch.linspace(60, 94, 30)
     model = make(space, noise_scale=0.0, convexity_weight=3.0)
-    model.calibrate(labels)
-    terms = model.loss(batch, labels)
+    model.calibrate(performance=labels)
+    terms = model.loss(batch, performance=labels)
     mu, logvar = model.encode(batch)
     logits = model.decoder(mu)
     if space == "nasbench201":
@@ -194,8 +194,8 @@ def test_a_detached_regulariser_teaches_the_network_and_not_the_encoder():
     batch, labels = CELLS["nasbench201"], torch.linspace(60, 94, 30)
     for detached in (False, True):
         model = make("nasbench201", detached=detached)
-        model.calibrate(labels)
-        model.loss(batch, labels)["convexity"].backward()
+        model.calibrate(performance=labels)
+        model.loss(batch, performance=labels)["convexity"].backward()
         assert all(weight.grad.abs().sum() > 0 for weight in model.performance.parameters())
         reached = [weight.grad is not None for weight in model.encoder.parameters()]
         assert any(reached) != detached
@@ -258,7 +258,7 @@ def test_training_reconstructs_and_keeps_the_network_convex(tmp_path):
     batch = NASBENCH201.enumerate()[::41]  # 382 cells
     labels = 60 + 5.0 * (batch.types == 5).sum(1)  # five points for each 3x3 convolution
     model = make("nasbench201", hidden=48, latent=16)
-    model.calibrate(labels)
+    model.calibrate(performance=labels)
     config = dataclasses.replace(QUICK, epochs=100)
     history = train.fit(model, batch, {"performance": labels}, config, tmp_path / "run", device="cpu")
     model.eval()

@@ -45,9 +45,8 @@ class ToySpace:
         self.decoded = []
         self.start = latent_network or InputConvexNetwork(3, generator=torch.Generator().manual_seed(0))
         self.model = torch.nn.Module()
-        self.model.performance = torch.nn.Module()
-        self.model.performance.scale = LabelScale("standardised")
-        self.model.performance.scale.calibrate(torch.tensor([-16.0, -5.0]))  # of values_near, about
+        self.model.performance = LabelScale("standardised")
+        self.model.performance.calibrate(torch.tensor([-16.0, -5.0]))  # of values_near, about
 
     def graphs(self, codes):
         self.decoded.append(codes)

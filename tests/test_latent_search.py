@@ -29,7 +29,7 @@ class BackboneModel(torch.nn.Module):
 @pytest.fixture
 def model():
     model = make_model(ENAS_SHAPE, predictors="paper").eval()
-    model.calibrate(ACCURACY, torch.tensor([0.2, 0.4, 0.6, 0.9]))
+    model.calibrate(performance=ACCURACY, complexity=torch.tensor([0.2, 0.4, 0.6, 0.9]))
     return BackboneModel(model)
 
 

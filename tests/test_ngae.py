@@ -15,8 +15,8 @@ def test_predictor_terms_are_the_equation():
     torch.manual_seed(0)
     batch, complexity = ENAS.sample(40, seed=1), torch.rand(40)
     model = NGAE(NGAEConfig(hidden=12, latent=5, noise_scale=0.0, performance_weight=4.0, complexity_weight=0.5))
-    model.calibrate(LABELS, complexity)
-    terms = model.loss(batch, LABELS, complexity)
+    model.calibrate(performance=LABELS, complexity=complexity)
+    terms = model.loss(batch, performance=LABELS, complexity=complexity)
     mu, logvar = model.encode(batch)
 
     squared = {}
@@ -53,10 +53,9 @@ def test_released_predictor_reads_mu_and_the_papers_reads_z():
     for predictors, expected in (("released", True), ("paper", False)):
         torch.manual_seed(0)
         model = NGAE(NGAEConfig(hidden=12, latent=5, predictors=predictors, noise_scale=1.0))
-        model.calibrate(LABELS, LABELS)
-        first, second = (
-            model.loss(batch, LABELS, LABELS, generator=torch.Generator().manual_seed(s))["performance"] for s in (1, 2)
-        )
+        labels = {"performance": LABELS, "complexity": LABELS}
+        model.calibrate(**labels)
+        first, second = (model.loss(batch, torch.Generator().manual_seed(s), **labels)["performance"] for s in (1, 2))
         assert bool(first == second) == expected
 
 

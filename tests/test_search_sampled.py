@@ -48,7 +48,7 @@ def makers():
     torch.manual_seed(0)
     model = NGAE(NGAEConfig(**ENAS_SHAPE, latent=4, hidden=8, predictors="paper")).eval()
     labels = count_skips(TRAIN)
-    model.calibrate(labels.float(), ENAS.complexity(TRAIN).float())
+    model.calibrate(performance=labels.float(), complexity=ENAS.complexity(TRAIN).float())
     with torch.no_grad():  # an untrained decoder writes the same graph everywhere
         for weights in model.parameters():
             weights.mul_(4)

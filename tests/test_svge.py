@@ -182,19 +182,18 @@ def test_positions_past_the_end_change_nothing():
     torch.testing.assert_close(narrow.loss(cut)["total"], narrow.loss(short)["total"])
 
 
-def test_kl_weights():
+def test_the_kl_term_is_weighted():
     batch = random_dags(12)
-    mean, released = make_model(SMALL).loss(batch), make_model(replace(SMALL, kl_reduction="sum")).loss(batch)
-    reconstruction = mean["vertices"] + mean["edges"]
-    torch.testing.assert_close(mean["total"], reconstruction + 0.005 * mean["kl"])
-    torch.testing.assert_close(released["total"], reconstruction + 0.005 * 12 * mean["kl"])
+    for beta in (0.005, 0.5):
+        terms = make_model(replace(SMALL, beta=beta)).loss(batch)
+        torch.testing.assert_close(terms["total"], terms["vertices"] + terms["edges"] + beta * terms["kl"])
 
 
 def test_predictor_reads_mu_and_is_weighed_against_the_rest():
     batch, labels = random_dags(12), torch.linspace(80, 94, 12)
     model = make_model(replace(SMALL, latent=16, predictor=True, noise_scale=1.0))
-    model.calibrate(labels)
-    terms = model.loss(batch, labels, generator=torch.Generator().manual_seed(0))
+    model.calibrate(performance=labels)
+    terms = model.loss(batch, performance=labels, generator=torch.Generator().manual_seed(0))
     standard = (labels - labels.mean()) / labels.std(correction=0)
     mu = model.encode(batch)[0]
     widths = [layer.out_features for layer in model.performance.layers if isinstance(layer, torch.nn.Linear)]
@@ -365,13 +364,7 @@ def test_empty_batches():
 
 
 @pytest.mark.parametrize(
-    "fields, word",
-    [
-        ({"kl_reduction": "none"}, "kl_reduction"),
-        ({"hidden": 7}, "hidden"),
-        ({"num_vertices": 1}, "2"),
-        ({"rounds": (2, 0)}, "rounds"),
-    ],
+    "fields, word", [({"hidden": 7}, "hidden"), ({"num_vertices": 1}, "2"), ({"rounds": (2, 0)}, "rounds")]
 )
 def test_wrong_configuration_is_named(fields, word):
     with pytest.raises(ValueError, match=word):

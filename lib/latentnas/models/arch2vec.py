@@ -3,7 +3,9 @@
 Encoder: GIN layers on the undirected graph, and a mean and a log-deviation for every vertex.
 Decoder: types from each vertex's code, edges from the inner products of two codes.
 
-    loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / N,   all three averaged, KL over the vertices
+    loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / (B N),   all three averaged, KL over the vertices
+
+As in the authors' code, KL counts for less with more graphs in a batch.
 
 `mu`, `logvar` and `z` hold the codes of a graph's vertices side by side, `[B, N * C]`. Vertices are rows of
 dense `[B, N, H]` tensors: every graph is padded to N, and absent vertices are part of what the model learns. Vertices
@@ -21,9 +23,7 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import full_precision, require, sample_posterior, validated
-
-KL_REDUCTIONS = ("mean", "released")
+from latentnas.models.base import full_precision, require, require_nonempty, sample_posterior, validated
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,10 @@ class Arch2VecConfig:
     layers: int = 4  # GIN layers
     dropout: float = 0.3  # on the codes, before the decoder
     beta: float = 1.0  # weight of the KL term
-    # "mean": KL of a vertex / N, averaged over all; "released": / (B N), as the authors' code, so less with more graphs
-    kl_reduction: str = "mean"
     noise_scale: float = 1.0  # factor on the sampling noise in training
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "code", "layers", "num_vertices"), {"kl_reduction": KL_REDUCTIONS})
+        require(self, ("hidden", "code", "layers", "num_vertices"))
 
     @property
     def latent(self) -> int:
@@ -52,7 +50,7 @@ class Arch2VecConfig:
 
 
 class GINLayer(nn.Module):
-    """`h_v <- ReLU(BatchNorm(MLP((1 + eps) h_v + sum over neighbours u of h_u)))` with learnt eps (Xu et al., 2019,
+    """`h_v <- ReLU(BatchNorm(MLP((1 + eps) h_v + sum over neighbours u of h_u)))`, eps is learnt (Xu et al., 2019,
     https://arxiv.org/abs/1810.00826)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -69,10 +67,7 @@ class GINLayer(nn.Module):
 
 
 class Arch2Vec(GraphVAE):
-    """The variational autoencoder; the loss is the module's. In training, batch normalisation sees the whole batch.
-
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, N * C]`.
-    """
+    """The variational autoencoder; the loss is the module's. In training, batch normalisation sees the whole batch."""
 
     def __init__(self, config: Arch2VecConfig) -> None:
         super().__init__()
@@ -84,7 +79,6 @@ class Arch2Vec(GraphVAE):
         self.types = nn.Linear(config.code, config.num_types)
 
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
         return self._encode(*self._inputs(batch))
 
     def _encode(self, states: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,18 +102,14 @@ class Arch2Vec(GraphVAE):
         return DagBatch(types.where(present, NO_VERTEX), adjacency, last + 1)
 
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """`trials` decodes of every z: all the same, as this decoder draws nothing.
-
-        Returns:
-            The graph of each z, its row of z, and `trials`.
-        """
+        """All decodes of a z are the same, as this decoder draws nothing."""
         rows = torch.arange(len(z), device=z.device)
         return self.decode(z), rows, torch.full_like(rows, trials)
 
-    def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The terms of the loss, unweighted: means over all B N T types, B N N edges and B N vertices (nats)."""
-        config = self.config
-        one_hot, neighbours = self._inputs(batch, nonempty=True)
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
+        """The terms are means over all B N T types, B N N edges and B N vertices (nats)."""
+        require_nonempty(batch)
+        config, (one_hot, neighbours) = self.config, self._inputs(batch)
         _, z, kl = sample_posterior(self._encode(one_hot, neighbours), config.noise_scale, generator)
         types, edges = (full_precision(logits) for logits in self._logits(z))
         terms = {
@@ -127,13 +117,12 @@ class Arch2Vec(GraphVAE):
             "edges": F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype)),
             "kl": kl / config.num_vertices,
         }
-        graphs = len(batch) if config.kl_reduction == "released" else 1
-        kl = terms["kl"] / (config.num_vertices * graphs)
+        kl = terms["kl"] / (config.num_vertices * len(batch))
         return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
 
-    def _inputs(self, batch: DagBatch, nonempty: bool = False) -> tuple[Tensor, Tensor]:
+    def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""
-        batch = validated(batch, self.config, nonempty)
+        batch = validated(batch, self.config)
         neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
         dtype = self.mu.weight.dtype
         return batch.one_hot(self.config.num_types).to(dtype), neighbours.to(dtype)

@@ -1,4 +1,4 @@
-"""What the variational autoencoders share: checks of their input, noise, KL term, decoding.
+"""What the variational autoencoders share: checks of their input, noise, KL term, loss, decoding.
 
 The loss of all of them is the negative evidence lower bound of Kingma and Welling (2014,
 https://arxiv.org/abs/1312.6114) with a weight on the KL term. Letters: B graphs, N vertices, T node types, D latent.
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.branches import Decoding, decode_in_chunks
+from latentnas.models.branches import Decoding, at_once, decode_in_chunks
+from latentnas.models.heads import Head
 
 
 def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -36,15 +37,18 @@ def require_two_ends(config: Any) -> None:
         raise ValueError(f"num_vertices={config.num_vertices} must be at least 2: an input and an output.")
 
 
-def validated(batch: DagBatch, config: Any, nonempty: bool = False) -> DagBatch:
+def require_nonempty(batch: DagBatch) -> None:
+    """Raises ValueError for a batch without graphs: a mean over it is no number."""
+    if not len(batch):
+        raise ValueError("The batch is empty, so there is no loss to take; give it at least one graph.")
+
+
+def validated(batch: DagBatch, config: Any) -> DagBatch:
     """The batch as a model of `config.num_vertices` positions reads it: checked, and padded or cut to that many.
 
     Raises:
-        ValueError: a graph has more vertices than the model, or a type that its space lacks; `nonempty` batch without
-            graphs: a mean over it is no number.
+        ValueError: a graph has more vertices than the model, or a type that its space lacks.
     """
-    if nonempty and not len(batch):
-        raise ValueError("The batch is empty, so there is no loss to take; give it at least one graph.")
     types, large = batch.types, batch.num_vertices > config.num_vertices
     strange = batch.present & ((types < 0) | (types >= config.num_types))
     if not (strange.any() | large.any()):  # one wait for the device
@@ -90,34 +94,64 @@ def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-class AutoregressiveVAE(GraphVAE):
+class BaseVAE(GraphVAE):
+    """A subclass has an `encoder` or its own `_encode`, and `_reconstruction`. Each `Head` among its members learns
+    the labels of that member's name."""
+
+    def heads(self) -> dict[str, Head]:
+        return {name: member for name, member in self.named_children() if isinstance(member, Head)}
+
+    def calibrate(self, **labels: Tensor) -> None:
+        for name, head in self.heads().items():
+            head.calibrate(labels[name])
+
+    def project(self) -> None:
+        for head in self.heads().values():
+            head.project()
+
+    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        return self._encode(self._validated(batch))
+
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
+        return self._bound(batch, generator)[0]
+
+    def _bound(self, batch: DagBatch, generator: torch.Generator | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The terms of the loss, unweighted, as far as they need no labels (nats a graph); mu and z `[B, D]`."""
+        require_nonempty(batch)
+        batch = self._validated(batch)
+        mu, z, kl = sample_posterior(self._encode(batch), self.config.noise_scale, generator)
+        terms = self._reconstruction(z, batch)
+        total = sum(terms.values()) + self.config.beta * kl
+        return {"total": total} | terms | {"kl": kl}, mu, z
+
+    def _validated(self, batch: DagBatch) -> DagBatch:
+        return validated(batch, self.config)
+
+    def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
+        return self.encoder(batch)
+
+    def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        """Terms of the loss, averaged over the graphs that z stands for."""
+        raise NotImplementedError
+
+
+class AutoregressiveVAE(BaseVAE):
     """An autoencoder that writes a graph decision by decision; `_decoding` of a subclass says how.
 
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
+    A graph that has N vertices and no output among them ends there; it is in no space, so it counts as invalid.
     """
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
-        """The graph of each z, every decision the most likely one.
-
-        A graph that has N vertices and no output among them ends there; it is in no space, so it counts as
-        invalid.
-        """
         return self._sample(z, 1, None)[0]
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """`trials` independent random decodes of every z, equal ones counted together.
-
-        Returns:
-            The distinct graphs of each z, in the order of z; the row of z each came from; how often it came, both
-            int64. The counts of one z sum to `trials`.
-        """
         return self._sample(z, trials, generator)
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """As `sample_decodes`; without a generator every decision is the most likely one."""
-        return decode_in_chunks(lambda rows: self._decoding(rows, trials, generator).run(), z, trials)
+        return decode_in_chunks(lambda rows: self._decoding(rows, trials, generator).run(), z, at_once(trials))
 
     def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decoding:
         """A run of the decoder over z."""

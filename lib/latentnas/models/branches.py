@@ -79,7 +79,6 @@ class Decoding:
         raise NotImplementedError
 
     def run(self) -> Decodes:
-        """The distinct graphs of each z, in the order of z; the row of z each came from; how often it came."""
         finished = []
         for v in range(1, self.num_vertices):
             self._choose_types(v)
@@ -93,10 +92,9 @@ class Decoding:
             self.branches = self.branches.take(~ends)
             if self.closing and len(self.branches.count):
                 self.choose_edges(v)
-        graphs = DagBatch.cat(graphs for graphs, _, _ in finished)
-        source, count = (torch.cat([part[place] for part in finished]) for place in (1, 2))
-        order = source.argsort(stable=True)
-        return graphs[order], source[order], count[order].long()
+        graphs, source, count = zip(*finished)
+        order = torch.cat(source).argsort(stable=True)
+        return DagBatch.cat(graphs)[order], torch.cat(source)[order], torch.cat(count)[order].long()
 
     def _choose_types(self, v: int) -> None:
         if self.closing and v == self.num_vertices - 1:
@@ -125,15 +123,16 @@ class Decoding:
         self.branches.count, self.branches.adjacency[:, :v, v] = count, edges
 
 
-def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, trials: int) -> Decodes:
-    """What `write` decodes from z `[B, D]`, given as many rows at once as `trials` decodes of each allow."""
-    together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
-    parts = [write(rows) for rows in z.split(together)]
-    return (
-        DagBatch.cat(graphs for graphs, _, _ in parts),
-        torch.cat([source + part * together for part, (_, source, _) in enumerate(parts)]),
-        torch.cat([count for _, _, count in parts]),
-    )
+def at_once(trials: int) -> int:
+    """How many latent points are decoded together when each is decoded `trials` times."""
+    return min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
+
+
+def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, together: int) -> Decodes:
+    """What `write` decodes from z `[B, D]`, given so many rows at once."""
+    graphs, source, count = zip(*(write(rows) for rows in z.split(together)))
+    source = [rows + part * together for part, rows in enumerate(source)]
+    return DagBatch.cat(graphs), torch.cat(source), torch.cat(count)
 
 
 def binomial_split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -38,11 +38,8 @@ class Layout(ABC):
     edge_features: int  # 0: none
     num_logits: int  # outputs of the decoder
 
-    def validated(self, batch: DagBatch, nonempty: bool = False) -> DagBatch:
-        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space, and
-        for none at all where they must be `nonempty`."""
-        if nonempty and not len(batch):
-            raise ValueError("The batch is empty, so there is no loss to take; give it at least one cell.")
+    def validated(self, batch: DagBatch) -> DagBatch:
+        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space."""
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])

@@ -117,12 +117,7 @@ class InputConvexNetwork(nn.Module):
 
 
 class ConvexPredictor(Head):
-    """The predicted accuracy 1 - g(z), concave in z, on the scale of `label_scale`; g has one member.
-
-    Its loss is the convexity regulariser: with z from an encoder that is trained too.
-
-    Shapes: `[B, D] -> [B]`.
-    """
+    """The predicted accuracy 1 - g(z), concave in z; g has one member. Its loss is the convexity regulariser."""
 
     def __init__(self, network: InputConvexNetwork, label_scale: str = "standardised") -> None:
         super().__init__(label_scale)
@@ -130,6 +125,9 @@ class ConvexPredictor(Head):
 
     def forward(self, z: Tensor) -> Tensor:
         return 1 - full_precision(self.network(z)[0])
+
+    def project(self) -> None:
+        self.network.project()
 
 
 @dataclass(frozen=True)

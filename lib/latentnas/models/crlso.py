@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
-from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import require, sample_posterior
+from latentnas.interfaces import Decodes
+from latentnas.models.base import BaseVAE, require
+from latentnas.models.branches import decode_in_chunks
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
 from latentnas.models.heads import LABEL_SCALES, LabelScale
@@ -104,22 +105,18 @@ class CellEncoder(nn.Module):
         return states.view(self.layout.num_vertices, len(batch), -1)
 
 
-class Residual(nn.Module):
+class Residual(nn.Sequential):
     """x + a two-layer network of x."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, width))
+        super().__init__(nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        return x + super().forward(x)
 
 
-class CRLSO(GraphVAE):
-    """The autoencoder with the convexity regulariser; the loss is the module's.
-
-    Shapes: B cells; `mu`, `logvar` and `z` are `[B, D]`.
-    """
+class CRLSO(BaseVAE):
+    """The autoencoder with the convexity regulariser, whose labels or pseudo-labels are `performance`."""
 
     def __init__(self, config: CRLSOConfig) -> None:
         super().__init__()
@@ -139,59 +136,31 @@ class CRLSO(GraphVAE):
             network = InputConvexNetwork(config.latent, config.convex_hidden, config.convex_layers, config.constraint)
             self.performance = ConvexPredictor(network, config.label_scale)
 
-    def calibrate(self, performance: Tensor | None = None) -> None:
-        """Check the training labels `[B]` and fix their scale; without the regulariser there are none."""
-        if self.config.convexity_weight:
-            self.performance.calibrate(performance)
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> DagBatch:
+        return self.layout.decode(self.decoder(z))
 
-    def project(self) -> None:
-        """Keep g convex."""
-        if self.config.convexity_weight:
-            self.performance.network.project()
+    @torch.no_grad()
+    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        together = max(1, DECODES_AT_ONCE // trials)
+        return decode_in_chunks(lambda rows: self.layout.sample(self.decoder(rows), trials, generator), z, together)
 
-    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar. Raises ValueError for graphs of a space the model was not built for."""
-        return self._encode(self.layout.validated(batch))
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
+        terms, _, z = self._bound(batch, generator)
+        for name, head in self.heads().items():
+            terms["convexity"] = head.loss(z.detach() if self.config.detached else z, labels[name]).mean()
+            terms["total"] = terms["total"] + self.config.convexity_weight * terms["convexity"]
+        return terms
+
+    def _validated(self, batch: DagBatch) -> DagBatch:
+        return self.layout.validated(batch)
 
     def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         cell = self.encoder(batch).sum(dim=0)
         return self.mu(cell), self.logvar(cell)
 
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> DagBatch:
-        """The cell of each z, every decision the most likely one."""
-        return self.layout.decode(self.decoder(z))
-
-    @torch.no_grad()
-    def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """`trials` random decodes of every z: the graphs in the order of z, the row of z each came from,
-        and how often it came (int64)."""
-        together = max(1, DECODES_AT_ONCE // trials)
-        parts = [self.layout.sample(self.decoder(rows), trials, generator) for rows in z.split(together)]
-        source = [source + number * together for number, (_, source, _) in enumerate(parts)]
-        graphs, counts = (([part[place] for part in parts]) for place in (0, 2))
-        return DagBatch.cat(graphs), torch.cat(source), torch.cat(counts)
-
-    def loss(
-        self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """The terms of the loss, unweighted and averaged over the batch (nats, squares on the label scale).
-
-        Args:
-            performance: labels or pseudo-labels `[B]`; none without the regulariser.
-            generator: source of the sampling noise.
-        """
-        batch = self.layout.validated(batch, nonempty=True)
-        _, z, kl = sample_posterior(self._encode(batch), self.config.noise_scale, generator)
-        terms = self.layout.loss(self.decoder(z).float(), batch)
-        total = sum(terms.values())
-        terms["kl"] = kl
-        total = total + self.config.beta * kl
-        if self.config.convexity_weight:
-            read = z.detach() if self.config.detached else z
-            terms["convexity"] = self.performance.loss(read, performance).mean()
-            total = total + self.config.convexity_weight * terms["convexity"]
-        return {"total": total} | terms
+    def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        return self.layout.loss(self.decoder(z).float(), batch)
 
 
 @dataclass(frozen=True)
@@ -208,21 +177,20 @@ class AccuracyPredictorConfig:
 
 
 class AccuracyPredictor(nn.Module):
-    """Accuracy of cells from a few labels: rounds of NodeConv, the states of all vertices side by side, and
-    three hidden layers. `train.fit` trains it like any model here."""
+    """Accuracy of cells from a few labels: rounds of NodeConv, the states of all vertices side by side, three hidden
+    layers. `train.fit` trains it like any model here."""
 
     def __init__(self, config: AccuracyPredictorConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = CellEncoder(config.space, config.hidden, config.layers)
-        layers: list[nn.Module] = [nn.Linear(self.encoder.layout.num_vertices * config.hidden, config.hidden)]
-        for _ in range(3):
-            layers += [nn.Linear(config.hidden, config.hidden), nn.LeakyReLU()]
-        self.head = nn.Sequential(*layers, nn.Linear(config.hidden, 1))
+        hidden = config.hidden
+        layers = (layer for _ in range(3) for layer in (nn.Linear(hidden, hidden), nn.LeakyReLU()))
+        first = nn.Linear(self.encoder.layout.num_vertices * hidden, hidden)
+        self.head = nn.Sequential(first, *layers, nn.Linear(hidden, 1))
         self.scale = LabelScale(config.label_scale)
 
     def calibrate(self, performance: Tensor) -> None:
-        """Check the training labels `[B]` and fix their scale; see `LabelScale.calibrate`."""
         self.scale.calibrate(performance)
 
     def forward(self, batch: DagBatch) -> Tensor:

@@ -14,24 +14,24 @@ computes each distinct state once and scores all decisions of a batch together; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.models.base import two_layers
 
 
 class GatedMessage(nn.Module):
     """Message of vertex u: `sigmoid(gate m_u) * (mapper m_u)` with `m_u = [h_u ; onehot(u)]` (D-VAE eq. 3-4)."""
 
-    def __init__(self, hidden: int, num_vertices: int) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.gate = nn.Linear(hidden + num_vertices, hidden)
-        self.mapper = nn.Linear(hidden + num_vertices, hidden, bias=False)
+        self.gate = nn.Linear(config.hidden + config.num_vertices, config.hidden)
+        self.mapper = nn.Linear(config.hidden + config.num_vertices, config.hidden, bias=False)
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Both maps as one product: weight `[2H, H]` and a bias for every vertex id `[N, 2H]`."""
@@ -98,24 +98,18 @@ def propagate(
 
 
 class DagEncoder(nn.Module):
-    """Bidirectional asynchronous encoder to the mean and log-variance of the latent code.
+    """Bidirectional asynchronous encoder to the mean and log-variance of the latent code, both `[B, D]`."""
 
-    Args:
-        num_types: T. num_vertices: N. hidden: H. latent: D.
-    """
-
-    def __init__(self, num_types: int, num_vertices: int, hidden: int, latent: int) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.forward_cell = nn.GRUCell(num_types, hidden)
-        self.backward_cell = nn.GRUCell(num_types, hidden)
-        self.forward_message = GatedMessage(hidden, num_vertices)
-        self.backward_message = GatedMessage(hidden, num_vertices)
-        self.merge = nn.Linear(2 * hidden, hidden)
-        self.mu = nn.Linear(hidden, latent)
-        self.logvar = nn.Linear(hidden, latent)
+        self.forward_cell = nn.GRUCell(config.num_types, config.hidden)
+        self.backward_cell = nn.GRUCell(config.num_types, config.hidden)
+        self.forward_message, self.backward_message = GatedMessage(config), GatedMessage(config)
+        self.merge = nn.Linear(2 * config.hidden, config.hidden)
+        self.mu = nn.Linear(config.hidden, config.latent)
+        self.logvar = nn.Linear(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar, both `[B, D]`."""
         forward, _ = propagate(self.forward_cell, self.forward_message, batch.types, batch.adjacency)
         backward, _ = propagate(self.backward_cell, self.backward_message, batch.types, batch.adjacency, reverse=True)
         rows = torch.arange(len(batch), device=forward.device)
@@ -127,30 +121,18 @@ class DagDecoder(nn.Module):
     """Autoregressive decoder: one vertex after the other, each followed by its edges from the nearest vertex back.
 
     Args:
-        num_types: T. num_vertices: N. hidden: H. latent: D.
-        input_type: type of vertex 0, and the target that stands for "no vertex" past the end of a graph.
-        output_type: generating it ends a graph.
+        config: its `input_type` is that of vertex 0, and the target that stands for "no vertex" past a graph's end.
         messages: the gated message to use, shared with the forward encoder.
     """
 
-    def __init__(
-        self,
-        num_types: int,
-        num_vertices: int,
-        hidden: int,
-        latent: int,
-        input_type: int,
-        output_type: int,
-        messages: GatedMessage,
-    ) -> None:
+    def __init__(self, config: Any, messages: GatedMessage) -> None:
         super().__init__()
-        self.num_types, self.num_vertices = num_types, num_vertices
-        self.input_type, self.output_type = input_type, output_type
-        self.initial = nn.Linear(latent, hidden)
-        self.cell = nn.GRUCell(num_types, hidden)
+        self.config, hidden = config, config.hidden
+        self.initial = nn.Linear(config.latent, hidden)
+        self.cell = nn.GRUCell(config.num_types, hidden)
         self.message = messages
-        self.vertex_head = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types))
-        self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
+        self.vertex_head = two_layers(hidden, 2 * hidden, config.num_types)
+        self.edge_head = two_layers(2 * hidden, 4 * hidden, 1)
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the types and of the edges under teacher forcing, both `[B]` (nats)."""
@@ -159,45 +141,41 @@ class DagDecoder(nn.Module):
 
     def _vertex_loss(self, states: Tensor, batch: DagBatch) -> Tensor:
         """Cross-entropy of the type of every vertex v >= 1, read off the state of the last vertex there is."""
-        positions = torch.arange(self.num_vertices - 1, device=states.device)
+        positions = torch.arange(batch.max_vertices - 1, device=states.device)
         last = torch.minimum(positions, batch.num_vertices[:, None] - 1)  # [B, N-1]
         logits = self.vertex_head(states.gather(1, last[..., None].expand(-1, -1, states.shape[2])))
         targets = batch.types[:, 1:]
-        targets = targets.where(targets != NO_VERTEX, torch.full_like(targets, self.input_type))
-        return (
-            F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-            .view_as(targets)
-            .sum(dim=1)
-        )
+        targets = targets.where(targets != NO_VERTEX, self.config.input_type)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        return loss.view_as(targets).sum(dim=1)
 
     def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
         """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
-        hidden = states.shape[2]
-        plan = DecisionPlan.from_batch(batch)
-        # A vertex without predecessors yet has one state per type.
-        every_type = torch.eye(self.num_types, dtype=states.dtype, device=states.device)
-        empty = gru(
-            self.cell, F.linear(every_type, self.cell.weight_ih, self.cell.bias_ih), states.new_zeros(1, hidden)
-        )
+        plan, num_types = DecisionPlan.from_batch(batch), self.config.num_types
+        empty = self.empty_states(states)
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
         partial = gru(self.cell, type_gates(self.cell, plan.partial_types), received)
 
         # The first layer of the edge head is the sum of a source's part and a target state's part.
-        weight = self.edge_head[0].weight
-        from_source = F.linear(states[:, :-1].flip(1), weight[:, :hidden], self.edge_head[0].bias)  # [B, N-1, 4H]
-        from_target = F.linear(torch.cat([empty, states[:, 2:].flatten(0, 1), partial]), weight[:, hidden:])
-        from_empty, from_others = from_target.tensor_split([self.num_types])
-        by_type = F.one_hot(batch.types[:, 1:].clamp(min=0), self.num_types).to(from_empty.dtype) @ from_empty
+        first, _, output = self.edge_head
+        for_source, for_target = first.weight.chunk(2, dim=1)
+        from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
+        from_target = F.linear(torch.cat([empty, states[:, 2:].flatten(0, 1), partial]), for_target)
+        from_empty, from_others = from_target.tensor_split([num_types])
+        by_type = F.one_hot(batch.types[:, 1:].clamp(min=0), num_types).to(from_empty.dtype) @ from_empty
         table = torch.cat([by_type.flatten(0, 1), from_others])
-        output = self.edge_head[2]
         logits = _EdgeLogits.apply(from_source, table, output.weight[0].to(table.dtype), plan.row, plan.first)
         logits = logits.float() + output.bias
         loss = F.binary_cross_entropy_with_logits(logits, plan.edges.float(), reduction="none")
         return (loss * (batch.types[:, plan.target] != NO_VERTEX)).sum(dim=1)
 
+    def empty_states(self, like: Tensor) -> Tensor:
+        """Of a vertex without predecessors yet, one for each type, `[T, H]`."""
+        every_type = torch.arange(self.config.num_types, device=like.device)
+        return gru(self.cell, type_gates(self.cell, every_type), like.new_zeros(1, self.config.hidden))
 
-@dataclass(frozen=True)
-class DecisionPlan:
+
+class DecisionPlan(NamedTuple):
     """Which state each of the P = N (N - 1) / 2 edge decisions of a graph is taken from, under teacher forcing.
 
     A decision's target is in one of three states: *empty* before its first edge, *final* after its last,
@@ -225,28 +203,17 @@ class DecisionPlan:
         is_partial = edges & (taken + 1 < total)
         partial_rows = is_partial.flatten().nonzero().squeeze(1)
 
-        position = torch.arange(len(source), device=device)
         is_first = torch.ones_like(edges)  # of its state: it is its target's first decision or follows a "yes"
         is_first[:, 1:] = edges[:, :-1] | (source[1:] == target[1:] - 1)
-        first = torch.where(is_first, position, 0).cummax(dim=1).values
+        first = torch.where(is_first, torch.arange(len(source), device=device), 0).cummax(dim=1).values
         partial_row = (is_partial.flatten().cumsum(0) - 1).view_as(edges).gather(1, (first - 1).clamp(min=0))
         graph = torch.arange(graphs, device=device)[:, None]
-        row = torch.where(
-            taken == 0,
-            graph * (vertices - 1) + target - 1,
-            graphs * (vertices - 1)
-            + torch.where(taken == total, graph * (vertices - 2) + target - 2, graphs * (vertices - 2) + partial_row),
-        )
+        later = torch.where(taken == total, graph * (vertices - 2) + target - 2, graphs * (vertices - 2) + partial_row)
+        row = torch.where(taken == 0, graph * (vertices - 1) + target - 1, graphs * (vertices - 1) + later)
         reached = torch.arange(vertices - 1, device=device) >= source[:, None]  # [P, N-1]
-        return DecisionPlan(
-            target=target,
-            edges=edges,
-            predecessors=batch.adjacency[:, :-1, target].transpose(1, 2) & reached,
-            partial_rows=partial_rows,
-            partial_types=batch.types[:, target].flatten()[partial_rows],
-            row=row,
-            first=first,
-        )
+        predecessors = batch.adjacency[:, :-1, target].transpose(1, 2) & reached
+        types = batch.types[:, target].flatten()[partial_rows]
+        return DecisionPlan(target, edges, predecessors, partial_rows, types, row, first)
 
 
 class _EdgeLogits(torch.autograd.Function):

@@ -33,8 +33,7 @@ class DagDecoding(Decoding):
         }
         self.target_weight = decoder.edge_head[0].weight[:, hidden:]
         # A new vertex has no predecessors yet: one state per type, and one half of the edge head's first layer.
-        every_type = torch.arange(decoder.num_types, device=z.device)
-        self.new_state = gru(cell, type_gates(cell, every_type), z.new_zeros(1, hidden))  # [T, H]
+        self.new_state = decoder.empty_states(z)  # [T, H]
         self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
         self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
         self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer

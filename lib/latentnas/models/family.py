@@ -38,7 +38,7 @@ FAMILY = {
     "D-VAE": ModelSpec(NGAE, NGAEConfig, "hidden", 2e-3, {"predictors": "none"}),
     "DGMG": ModelSpec(SVGe, SVGeConfig, "svge_hidden", 5e-3, {"two_sided": False, "reverse_messages": True}),
     "SVGe": ModelSpec(SVGe, SVGeConfig, "svge_hidden", 5e-3),
-    "arch2vec": ModelSpec(Arch2Vec, Arch2VecConfig, "own", 5e-3, {"kl_reduction": "released"}),
+    "arch2vec": ModelSpec(Arch2Vec, Arch2VecConfig, "own", 5e-3),
 }
 
 

@@ -53,31 +53,25 @@ class GCNEncoder(nn.Module):
         graphs, vertices = batch.types.shape
         graph, u, v = batch.adjacency.nonzero(as_tuple=True)
         loops = torch.arange(graphs * vertices, device=graph.device)
-        source, target = torch.cat([vertices * graph + u, loops]), torch.cat([vertices * graph + v, loops])
+        source, target = (torch.cat([vertices * graph + end, loops]) for end in (u, v))
         states = batch.one_hot(self.num_types).flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]
-        by_arrivals, by_departures = (
+        by_indegree, by_outdegree = (
             (batch.adjacency.sum(dim) + 1).flatten().to(states.dtype) ** -0.5 for dim in (1, 2)
         )
-        weight = by_arrivals[source]
-        if self.released:  # but not of the vertex itself
-            weight = torch.cat([by_departures[source[: len(graph)]], by_arrivals])
-        weight = weight * by_arrivals[target]
-        for level in self.levels:
-            states = level(states, torch.stack([source, target]), weight).relu()
-        summed = batch.present
+        summed, weight = batch.present, by_indegree[source]
         if self.released:
             position = torch.arange(vertices, device=graph.device)
             summed = (position > 0) & (position < batch.num_vertices[:, None] - 1)
+            weight = torch.cat([by_outdegree[source[: len(graph)]], by_indegree])  # but not of the vertex itself
+        weight = weight * by_indegree[target]
+        for level in self.levels:
+            states = level(states, torch.stack([source, target]), weight).relu()
         total = (states.view(graphs, vertices, states.shape[1]) * summed[..., None]).sum(dim=1)
         return self.mu(total), self.logvar(total)
 
 
 class GCN(NGAE):
-    """The variational graph autoencoder with `GCNEncoder`. Its decoder has a message of its own.
-
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
-    """
+    """The variational graph autoencoder with `GCNEncoder`. Its decoder has a message of its own."""
 
     def make_encoder(self) -> tuple[nn.Module, GatedMessage]:
-        """The encoder, and the decoder's own message."""
-        return GCNEncoder(self.config), GatedMessage(self.config.hidden, self.config.num_vertices)
+        return GCNEncoder(self.config), GatedMessage(self.config)

@@ -1,4 +1,4 @@
-"""Regression heads on the latent code: what they learn from labels, and NGAE's two predictors.
+"""Regression heads on the latent code: what they learn from labels, and NGAE's predictors.
 
 Every head learns labels on a scale fixed before training, and returns predictions to the unit of the labels.
 Letters: B graphs, D latent.
@@ -22,15 +22,15 @@ class LabelScale(nn.Module):
     architectures that hardly learn do not press the good ones together; "none": the label itself.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, label_scale: str) -> None:
         super().__init__()
-        if kind not in LABEL_SCALES:
-            raise ValueError(f"label_scale={kind!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
-        self.kind = kind
-        self.lowest = -2.0 if kind == "upper" else -math.inf
+        if label_scale not in LABEL_SCALES:
+            raise ValueError(f"label_scale={label_scale!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
+        self.label_scale = label_scale
+        self.lowest = -2.0 if label_scale == "upper" else -math.inf
         # the label that becomes 0, and how much more becomes 1
         self.register_buffer("zero", torch.tensor(0.0))
-        self.register_buffer("unit", torch.tensor(100.0 if kind == "percent" else 1.0))
+        self.register_buffer("unit", torch.tensor(100.0 if label_scale == "percent" else 1.0))
 
     def calibrate(self, labels: Tensor) -> None:
         """Check the training labels `[B]` and take their scale.
@@ -45,14 +45,14 @@ class LabelScale(nn.Module):
                 f"{int((~finite).sum())} of {len(labels)} labels are NaN or infinite. A predictor learns "
                 "from finite labels, at least one: leave out the architectures without a label."
             )
-        if self.kind == "percent" and labels.max() <= 1:
+        if self.label_scale == "percent" and labels.max() <= 1:
             raise ValueError(
                 f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give them in "
                 'percent, or choose another label_scale, such as "standardised".'
             )
-        if self.kind in ("percent", "none"):
+        if self.label_scale in ("percent", "none"):
             return
-        if self.kind == "standardised":
+        if self.label_scale == "standardised":
             zero, unit = labels.mean(), labels.std(correction=0)
         else:
             zero = labels.quantile(0.5)
@@ -74,32 +74,15 @@ class LabelScale(nn.Module):
         return values * self.unit + self.zero
 
 
-class Head(nn.Module):
-    """A property of an architecture from its latent code, `[B, D] -> [B]`, on the scale of its labels.
-
-    Args:
-        label_scale: see `LabelScale`.
-    """
-
-    def __init__(self, label_scale: str) -> None:
-        super().__init__()
-        self.scale = LabelScale(label_scale)
-
-    def calibrate(self, labels: Tensor) -> None:
-        """Take the scale of the training labels `[B]`; see `LabelScale.calibrate` for what is refused."""
-        self.scale.calibrate(labels)
-
-    def standardise(self, labels: Tensor) -> Tensor:
-        """Labels in their own unit on the scale of the predictions."""
-        return self.scale.standardise(labels)
-
-    def unstandardise(self, values: Tensor) -> Tensor:
-        """Predictions in the unit of the labels."""
-        return self.scale.unstandardise(values)
+class Head(LabelScale):
+    """A property of an architecture from its latent code, `[B, D] -> [B]`, on the scale of its labels."""
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """Squared error on the scale of the labels, `[B]`."""
         return (self(z) - self.standardise(labels)).square()
+
+    def project(self) -> None:
+        """Move the weights back to where they are allowed to be."""
 
 
 class Predictor(Head):
@@ -108,9 +91,6 @@ class Predictor(Head):
     The sigmoid spans the range of the training labels with a tenth of it to spare on either side. `released=True`
     is the authors' code: one hidden layer, and the sigmoid is the label itself, an accuracy as a fraction
     (`label_scale="percent"`) or a complexity (`"none"`).
-
-    Args:
-        latent: D. hidden: units of each hidden layer. label_scale: of the released head.
     """
 
     def __init__(self, latent: int, hidden: int, released: bool = False, label_scale: str = "none") -> None:

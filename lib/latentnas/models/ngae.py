@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import AutoregressiveVAE, require, sample_posterior, validated
+from latentnas.models.base import AutoregressiveVAE, require
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
 from latentnas.models.dagnn_decode import DagDecoding
@@ -50,24 +50,13 @@ class NGAEConfig:
 
 
 class NGAE(AutoregressiveVAE):
-    """The variational graph autoencoder of `NGAEConfig`; with `predictors="none"` D-VAE.
-
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
-    """
+    """The variational graph autoencoder of `NGAEConfig`; its loss learns from `performance` and `complexity`."""
 
     def __init__(self, config: NGAEConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder, messages = self.make_encoder()
-        self.decoder = DagDecoder(
-            config.num_types,
-            config.num_vertices,
-            config.hidden,
-            config.latent,
-            config.input_type,
-            config.output_type,
-            messages,
-        )
+        self.decoder = DagDecoder(config, messages)
         released = config.predictors == "released"
         if config.predictors != "none":
             if config.predictors == "convex":
@@ -78,50 +67,20 @@ class NGAE(AutoregressiveVAE):
 
     def make_encoder(self) -> tuple[nn.Module, GatedMessage]:
         """The encoder, and the message that the decoder passes on: the encoder's own, as in D-VAE."""
-        config = self.config
-        encoder = DagEncoder(config.num_types, config.num_vertices, config.hidden, config.latent)
+        encoder = DagEncoder(self.config)
         return encoder, encoder.forward_message
 
-    def calibrate(self, performance: Tensor | None = None, complexity: Tensor | None = None) -> None:
-        """Fix the scale of the predictors from the training labels `[B]`; D-VAE needs none."""
-        if self.config.predictors != "none":
-            self.performance.calibrate(performance)
-            self.complexity.calibrate(complexity)
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
+        terms, mu, z = self._bound(batch, generator)
+        code = mu if self.config.predictors == "released" else z
+        for name, head in self.heads().items():
+            terms[name] = head.loss(code, labels[name]).mean()
+            terms["total"] = terms["total"] + getattr(self.config, f"{name}_weight") * terms[name]
+        return terms
 
-    def project(self) -> None:
-        """Keep f_perf concave where it is the convex network's."""
-        if self.config.predictors == "convex":
-            self.performance.network.project()
-
-    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(validated(batch, self.config))
+    def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        vertices, edges = self.decoder.loss(z, batch)
+        return {"vertices": vertices.mean(), "edges": edges.mean()}
 
     def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> DagDecoding:
         return DagDecoding(self.decoder, self.config, z, trials, generator)
-
-    def loss(
-        self,
-        batch: DagBatch,
-        performance: Tensor | None = None,
-        complexity: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor]:
-        """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
-
-        Args:
-            performance, complexity: labels `[B]`, accuracies in percent; needed unless `predictors="none"`.
-            generator: source of the sampling noise.
-        """
-        batch = validated(batch, self.config, nonempty=True)
-        mu, z, kl = sample_posterior(self.encoder(batch), self.config.noise_scale, generator)
-        vertices, edges = self.decoder.loss(z, batch)
-        terms = {"vertices": vertices.mean(), "edges": edges.mean(), "kl": kl}
-        total = terms["vertices"] + terms["edges"] + self.config.beta * kl
-        if self.config.predictors != "none":
-            code = mu if self.config.predictors == "released" else z
-            terms["performance"] = self.performance.loss(code, performance).mean()
-            terms["complexity"] = self.complexity.loss(code, complexity).mean()
-            total = total + self.config.performance_weight * terms["performance"]
-            total = total + self.config.complexity_weight * terms["complexity"]
-        return {"total": total} | terms

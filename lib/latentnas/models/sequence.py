@@ -31,15 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.base import (
-    AutoregressiveVAE,
-    full_precision,
-    require,
-    require_two_ends,
-    sample_posterior,
-    two_layers,
-    validated,
-)
+from latentnas.models.base import AutoregressiveVAE, full_precision, require, require_two_ends, two_layers
 from latentnas.models.branches import Decoding, split
 from latentnas.models.dagnn import gru, type_gates
 
@@ -75,12 +67,8 @@ class EdgesAtOnce(nn.Module):
         self.head = two_layers(inputs, width, config.num_vertices - 1)
 
     def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """`[B, N-1, N-1]`, source u of target v in row v - 1; those with u >= v mean nothing.
-
-        Args:
-            states: `[B, N-1, H]` of the writer. types: one-hot `[B, N-1, T]`. edges: the true ones,
-                `[B, N-1, N-1]`; not needed here.
-        """
+        """`[B, N-1, N-1]`, source u of target v in row v - 1; those with u >= v mean nothing. From the writer's states
+        `[B, N-1, H]`, one-hot types `[B, N-1, T]` and, not here, the true edges `[B, N-1, N-1]`."""
         return self.head(states if self.released else torch.cat([states, types], dim=-1))
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
@@ -120,7 +108,6 @@ class EdgesInTurn(nn.Module):
         return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
-        """As of `EdgesAtOnce`, one decision after the other."""
         count = decoding.branches.count
         row = torch.arange(len(count), device=count.device)
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
@@ -145,10 +132,7 @@ class EdgesInTurn(nn.Module):
 
 
 class SVAE(AutoregressiveVAE):
-    """The variational autoencoder of rows; the equations are the module's.
-
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
-    """
+    """The variational autoencoder of rows; the equations are the module's."""
 
     edges_class: type[EdgesAtOnce | EdgesInTurn] = EdgesAtOnce
 
@@ -165,27 +149,19 @@ class SVAE(AutoregressiveVAE):
         self.type_head = two_layers(hidden, hidden if config.released else 2 * hidden, config.num_types)
         self.edges = self.edges_class(config)
 
-    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self._encode(validated(batch, self.config))
-
     def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        if not len(batch):
-            nothing = self.mu.weight.new_zeros(0, self.config.latent)
-            return nothing, nothing
         rows = self._rows(batch)
-        if self.config.released:
+        if not len(batch):  # the GRU refuses a batch of none
+            last = rows.new_zeros(0, self.config.hidden)
+        elif self.config.released:
             last = self.reader(rows[:, 1:])[0][:, -1]
         else:
             states, _ = self.reader(rows)
             last = states[torch.arange(len(batch), device=states.device), batch.num_vertices - 1]
         return self.mu(last), self.logvar(last)
 
-    def loss(self, batch: DagBatch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The terms of the loss, unweighted and averaged over the batch (nats)."""
-        config, batch = self.config, validated(batch, self.config, nonempty=True)
-        _, z, kl = sample_posterior(self._encode(batch), config.noise_scale, generator)
-        rows = self._rows(batch)
+    def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        config, rows = self.config, self._rows(batch)
         start, state = self._start(z)
         states, _ = self.writer(self._inputs(rows[:, :-1], start), state[None].to(rows.dtype))
         targets = batch.types[:, 1:]
@@ -198,8 +174,7 @@ class SVAE(AutoregressiveVAE):
         edges = F.binary_cross_entropy_with_logits(edges, wanted.to(edges.dtype), reduction="none")
         if not config.released:
             edges = edges * (torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None])
-        terms = {"vertices": types / len(batch), "edges": edges.sum() / len(batch), "kl": kl}
-        return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
+        return {"vertices": types / len(batch), "edges": edges.sum() / len(batch)}
 
     def _rows(self, batch: DagBatch) -> Tensor:
         """One-hot type and edges from the vertices before, `[B, N, F]`; zeros, or released the input type, for

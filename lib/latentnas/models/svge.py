@@ -11,10 +11,8 @@ forward only, and `reverse_messages=True` passes messages in both directions. Wh
 code does not: the graph's summary meets the states of its own vertices, whatever else is in the batch. Graphs of up to
 N vertices may be mixed. No weight depends on N, so those of one model also fit a model of larger graphs.
 
-Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight vertices that is faster, and a
-step of the generator adds a column where PyG would build new graphs. The tests hold it to PyG's message passing.
-Letters: B graphs, M sequences (2B in training), N vertices, T node types, H hidden, G size of a graph's
-summary, D latent.
+Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight vertices that is faster. Letters: B
+graphs, M sequences (2B in training), N vertices, T node types, H hidden, G size of a graph's summary, D latent.
 """
 
 from __future__ import annotations
@@ -28,21 +26,11 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import (
-    AutoregressiveVAE,
-    full_precision,
-    require,
-    require_two_ends,
-    sample_posterior,
-    two_layers,
-    validated,
-)
-from latentnas.models.branches import decode_in_chunks
+from latentnas.models.base import AutoregressiveVAE, full_precision, require, require_two_ends, two_layers
+from latentnas.models.branches import at_once, decode_in_chunks
 from latentnas.models.dagnn import gru
 from latentnas.models.heads import Head
 from latentnas.models.svge_decode import SequenceDecoding, merge, reverse
-
-KL_REDUCTIONS = ("mean", "sum")
 
 
 @dataclass(frozen=True)
@@ -59,14 +47,13 @@ class SVGeConfig:
     rounds: int | tuple[int, int] = 2  # of message passing: of both, or (encoder, each step of the generator)
     two_sided: bool = True  # False: forward only, as DGMG
     reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
-    beta: float = 0.005  # weight of the KL term
-    kl_reduction: str = "mean"  # over the batch; "sum": the authors' code, where beta grows with the batch
+    beta: float = 0.005  # weight of the KL term; in the authors' code it grows with the batch
     noise_scale: float = 0.01  # factor on the sampling noise in training
     predictor: bool = False  # True: SVGe_acc, accuracy predicted from mu and trained together with the rest
     performance_weight: float = 0.9  # of its squared error; what is left to 1 weighs the autoencoder's loss
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "latent", "summary"), {"kl_reduction": KL_REDUCTIONS})
+        require(self, ("hidden", "latent", "summary"))
         require_two_ends(self)
         if min(self.rounds_of_both) < 1 or self.hidden % 2:
             raise ValueError(f"rounds={self.rounds} must be at least 1 and hidden={self.hidden} an even number.")
@@ -129,10 +116,9 @@ class SVGeEncoder(nn.Module):
     def __init__(self, config: SVGeConfig) -> None:
         super().__init__()
         self.types = nn.Embedding(config.num_types, config.hidden)
-        half = config.hidden // 2
-        rounds, _ = config.rounds_of_both
-        self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in range(rounds))
-        self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in range(rounds))
+        half, rounds = config.hidden // 2, range(config.rounds_of_both[0])
+        self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in rounds)
+        self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in rounds)
         self.mu = ReadOut(config.hidden, config.latent)
         self.logvar = ReadOut(config.hidden, config.latent)
 
@@ -158,8 +144,8 @@ class GraphGenerator(nn.Module):
         super().__init__()
         hidden, condition = config.hidden, config.summary + config.latent
         self.types = nn.Embedding(config.num_types, hidden)
-        _, rounds = config.rounds_of_both
-        self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in range(rounds))
+        rounds = range(config.rounds_of_both[1])
+        self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in rounds)
         self.summary = ReadOut(hidden, config.summary)
         self.summary_for_vertex = ReadOut(hidden, config.summary)
         self.type_head = two_layers(condition, hidden, config.num_types)
@@ -168,8 +154,7 @@ class GraphGenerator(nn.Module):
 
     def first_states(self, types: Tensor, z: Tensor) -> Tensor:
         """States `[M, 1, H]` of graphs that consist of vertex 0, of the given types `[M]`."""
-        nothing = z.new_zeros(len(z), self.summary.mapper.out_features)
-        return self.new_states(types, nothing, z)[:, None]
+        return self.new_states(types, z.new_zeros(len(z), self.summary.mapper.out_features), z)[:, None]
 
     def new_states(self, types: Tensor, summary: Tensor, z: Tensor) -> Tensor:
         """First states `[M, H]` of new vertices; `summary` is that of `summary_for_vertex`."""
@@ -198,22 +183,21 @@ class GraphGenerator(nn.Module):
 
         Vertex 0 is given, all others are learnt with the true graph before them.
         """
-        vertices, device = batch.max_vertices, z.device
+        vertices = batch.max_vertices
         types = batch.types.clamp(min=0)  # absent vertices follow the present ones, which never see them
         states = self.first_states(types[:, 0], z)
         sources, new_states, summaries = [], [], []
         for v in range(1, vertices):
-            states = self.propagate(states, batch.adjacency[:, :v, :v])
-            sources.append(states)
-            summaries.append(self.summary(states))
-            new_states.append(self.new_states(types[:, v], self.summary_for_vertex(states), z))
-            states = torch.cat([states, new_states[-1][:, None].to(states.dtype)], dim=1)
+            sources.append(self.propagate(states, batch.adjacency[:, :v, :v]))
+            summaries.append(self.summary(sources[-1]))
+            new_states.append(self.new_states(types[:, v], self.summary_for_vertex(sources[-1]), z))
+            states = torch.cat([sources[-1], new_states[-1][:, None].to(sources[-1].dtype)], dim=1)
         new, summary = torch.stack(new_states, dim=1), torch.stack(summaries, dim=1)
         condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
         logits = full_precision(self.type_head(condition)).flatten(0, 1)
         type_loss = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
 
-        target, source = torch.tril_indices(vertices, vertices, -1, device=device)
+        target, source = torch.tril_indices(vertices, vertices, -1, device=z.device)
         logits = full_precision(self.edge_logits(torch.cat(sources, dim=1), new, summary, z, target - 1))
         edges = batch.adjacency[:, source, target].to(logits.dtype)
         edge_loss = F.binary_cross_entropy_with_logits(logits, edges, reduction="none")
@@ -222,17 +206,12 @@ class GraphGenerator(nn.Module):
 
 
 class PerformanceHead(Head):
-    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale.
-
-    Shapes: `[B, D] -> [B]`.
-    """
+    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale."""
 
     def __init__(self, latent: int) -> None:
         super().__init__("standardised")
         widths = [max(latent // divisor, 1) for divisor in (1, 2, 4, 8)]
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        layers = (layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU()))
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -240,10 +219,7 @@ class PerformanceHead(Head):
 
 
 class SVGe(AutoregressiveVAE):
-    """The variational graph autoencoder; the loss is the module's.
-
-    Shapes: B graphs of up to N vertices; `mu`, `logvar` and `z` are `[B, D]`.
-    """
+    """The variational graph autoencoder; with `predictor=True` its loss learns from `performance`."""
 
     def __init__(self, config: SVGeConfig) -> None:
         super().__init__()
@@ -253,20 +229,11 @@ class SVGe(AutoregressiveVAE):
         if config.predictor:
             self.performance = PerformanceHead(config.latent)
 
-    def calibrate(self, performance: Tensor | None = None) -> None:
-        """Fix the scale of the predictor from the training labels `[B]`; without a predictor there are none."""
-        if self.config.predictor:
-            self.performance.calibrate(performance)
-
     def for_graphs_of(self, num_vertices: int) -> SVGe:
         """A copy with the same weights, on their device and in evaluation mode, for graphs of up to `num_vertices`."""
         copy = SVGe(replace(self.config, num_vertices=num_vertices)).to(self.encoder.types.weight)
         copy.load_state_dict(self.state_dict())
         return copy.eval()
-
-    def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """mu and logvar. Raises ValueError for graphs that are too large and for unknown types."""
-        return self.encoder(validated(batch, self.config))
 
     def write(self, z: Tensor, trials: int, generator: torch.Generator | None, backward: bool = False) -> Decodes:
         """As `sample_decodes`, but the graphs of one end alone, as the generator wrote them; the most likely ones
@@ -274,35 +241,26 @@ class SVGe(AutoregressiveVAE):
         ends = {"input_type": self.config.output_type, "output_type": self.config.input_type} if backward else {}
         config = replace(self.config, **ends)
         return decode_in_chunks(
-            lambda rows: SequenceDecoding(self.generator, config, rows, trials, generator).run(), z, trials
+            lambda rows: SequenceDecoding(self.generator, config, rows, trials, generator).run(), z, at_once(trials)
         )
+
+    def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
+        terms, mu, _ = self._bound(batch, generator)
+        weight = self.config.performance_weight
+        for name, head in self.heads().items():
+            terms[name] = head.loss(mu, labels[name]).mean()
+            terms["total"] = (1 - weight) * terms["total"] + weight * terms[name]
+        return terms
+
+    def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
+        graphs = len(batch)
+        if self.config.two_sided:
+            z, batch = z.repeat(2, 1), DagBatch.cat([batch, reverse(batch)])
+        vertices, edges = self.generator.loss(z, batch)
+        return {"vertices": vertices.sum() / graphs, "edges": edges.sum() / graphs}
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         forward = self.write(z, trials, generator)
         if not self.config.two_sided:
             return forward
         return merge(forward, self.write(z, trials, generator, backward=True), trials, generator)
-
-    def loss(
-        self, batch: DagBatch, performance: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """The terms of the loss, unweighted and averaged over the batch (nats, squared standard deviations).
-
-        Args:
-            performance: labels `[B]` in their own unit; needed with `predictor=True`.
-            generator: source of the sampling noise.
-        """
-        batch = validated(batch, self.config, nonempty=True)
-        mu, z, kl = sample_posterior(self.encoder(batch), self.config.noise_scale, generator)
-        if self.config.two_sided:
-            vertices, edges = self.generator.loss(z.repeat(2, 1), DagBatch.cat([batch, reverse(batch)]))
-        else:
-            vertices, edges = self.generator.loss(z, batch)
-        terms = {"vertices": vertices.sum() / len(batch), "edges": edges.sum() / len(batch), "kl": kl}
-        weighed = kl * (len(batch) if self.config.kl_reduction == "sum" else 1)
-        total = terms["vertices"] + terms["edges"] + self.config.beta * weighed
-        if self.config.predictor:
-            terms["performance"] = self.performance.loss(mu, performance).mean()
-            weight = self.config.performance_weight
-            total = (1 - weight) * total + weight * terms["performance"]
-        return {"total": total} | terms

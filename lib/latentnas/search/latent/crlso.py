@@ -281,7 +281,7 @@ class CRLSOSearch(RoundSearch):
         """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
         codes = self._codes(rows)
         if self.config.members == 1:
-            network, scale = self._network, self._spaces[0].model.performance.scale
+            network, scale = self._network, self._spaces[0].model.performance
         else:
             network = InputConvexNetwork(
                 codes.shape[2],
