@@ -1,18 +1,21 @@
-# One rule per notebook: what it reads, what it leaves, how it is run. `./run_all.sh` starts this; so can
-# `snakemake` itself, for example with an executor:
-#     snakemake --executor slurm --jobs 8 --config profile=paper
+# Two kinds of jobs: the trainings that a notebook lists, in shares that run side by side, and the notebook itself,
+# which finds them done. `./run_all.sh` starts this; so can `snakemake` itself, for example on a cluster:
+#     snakemake --workflow-profile profiles/slurm --config profile=paper
 # Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; companion.profiles checks them.
 import os
 import shlex
 import sys
 from collections import Counter
 
-from companion import notebooks, paths, profiles
+from companion import gpus, notebooks, paths, profiles, report, runner
 
 ONLY = config.get("only", [])
 OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(config.get("profile", "quick"), ONLY, OVERRIDES)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
+CORES = workflow.cores or 2             # None where a cluster's executor runs the jobs
+THREADS = max(1, CORES // len(JOBS))    # of a notebook
+GPU = int(config.get("gpu", bool(gpus.visible_gpus())))     # of each job
 
 
 def relative(path):
@@ -20,30 +23,76 @@ def relative(path):
     return os.path.relpath(path, paths.OUTPUT)
 
 
-def run_command(job):
-    return shlex.join([sys.executable, "-m", "companion.runner", job.to_json()])
+def command(module, job, *more):
+    """A function, because the braces of a plain string would be wildcards."""
+    return lambda wildcards: shlex.join([sys.executable, "-m", f"companion.{module}", job.to_json(), *more, *wildcards])
+
+
+def resource(job, name):
+    return lambda wildcards, attempt: runner.resources(job, attempt)[name]
+
+
+def trained(label, notebook):
+    """The stamp of all trainings of a notebook."""
+    return relative(profiles.stamp_path(label, f"{notebook}.trainings"))
+
+
+LISTED = {(job.label, job.notebook) for job in JOBS if notebooks.tagged_cells(job.source, notebooks.TRAININGS)}
 
 
 workdir: str(paths.OUTPUT)
+
+
+scattergather:
+    trainings=CORES     # --set-scatter trainings=32
+
+
+localrules: all
+
+
+onsuccess:
+    if "LATENTNAS_PARENT" not in os.environ:    # else the command line renews the report
+        report.renew(sorted({job.label for job in JOBS}))
 
 
 rule all:
     input: [relative(job.stamp) for job in JOBS]
 
 
-# A stamp marks that this machine ran the notebook to its end. It is the only output that Snakemake knows of:
-# Snakemake deletes the outputs of a job that fails, and stored results and executed copies must outlive it.
+# A stamp marks that this machine ran the job to its end. Stamps are the only outputs that Snakemake knows of: it
+# deletes the outputs of a job that fails, and stored results, executed copies and checkpoints must outlive it.
 for job in JOBS:
+    priority, params = WAITED_FOR[job.notebook], {"parameters": job.parameters, "code": notebooks.code_fingerprint(job.source)}
+    if (job.label, job.notebook) in LISTED:
+        share = profiles.stamp_path(job.label, f"{job.notebook}.trainings-{{scatteritem}}")
+
+        rule:
+            name: f"{job.notebook}_trainings"
+            priority: 2 + priority
+            input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
+            output: temp(touch(relative(share)))
+            params: **params, command=command("trainings", job)
+            threads: 1
+            resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
+            shell: "{params.command}"
+
+        rule:
+            name: f"{job.notebook}_trained"
+            localrule: True
+            input: gather.trainings(relative(share))
+            output: touch(trained(job.label, job.notebook))
+            params: **params
+
     rule:
         name: job.notebook
-        priority: WAITED_FOR[job.notebook]
+        priority: priority
         input:
             source=relative(job.source),
-            needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs],
+            trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
+            needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],
         output:
             stamp=relative(job.stamp),
-        params:
-            parameters=job.parameters,      # another value: another run
-            code=notebooks.code_fingerprint(job.source),    # of the modules it imports, blind to docstrings
-            command=lambda wildcards, job=job: run_command(job),    # a function's braces are not wildcards
+        params: **params, command=command("runner", job)
+        threads: THREADS
+        resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
         shell: "{params.command}"

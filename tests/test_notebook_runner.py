@@ -276,5 +276,5 @@ def test_a_kernel_that_dies_is_reported(project):
     write_notebook(project / "notebooks/00_first.ipynb", ["import os\nos._exit(3)"])
     job = plan("quick", ["00"])[0]
     with pytest.raises(NotebookFailed, match="died"):
-        execute(job.source, job.parameters, job.executed, project / "failed.ipynb")
+        execute(job.source, job.parameters, job.executed, project / "failed.ipynb", project / "run.log")
     assert not job.executed.exists()

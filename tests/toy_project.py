@@ -13,7 +13,19 @@ from companion import paths, profiles
 REPOSITORY = paths.ROOT
 MODULES = {  # that the command line and the toy notebooks need
     "latentnas": ("__init__", "code", "paths", "progress"),
-    "companion": ("__init__", "__main__", "claims", "cli", "notebooks", "paths", "profiles", "report", "runner"),
+    "companion": (
+        "__init__",
+        "__main__",
+        "claims",
+        "cli",
+        "gpus",
+        "notebooks",
+        "paths",
+        "profiles",
+        "report",
+        "runner",
+        "trainings",
+    ),
 }
 OWN_MODULES = {
     "companion/figures/__init__.py": "",
@@ -50,11 +62,11 @@ def code_cell(source, number, tags=()):
     }
 
 
-def write_notebook(path, cells, parameters=PARAMETERS):
-    """A notebook file of code cells, the parameters cell first; none if `parameters` is None."""
+def write_notebook(path, cells, parameters=PARAMETERS, tags=None):
+    """A notebook file of code cells, the parameters cell first; none if `parameters` is None. `tags` by cell number."""
     first = [] if parameters is None else [code_cell(parameters, 0, ["parameters"])]
     content = {
-        "cells": first + [code_cell(source, number) for number, source in enumerate(cells, 1)],
+        "cells": first + [code_cell(source, n, (tags or {}).get(n, ())) for n, source in enumerate(cells, 1)],
         "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
         "nbformat": 4,
         "nbformat_minor": 5,

@@ -157,7 +157,7 @@ def snakemake_arguments(profile: str, options: argparse.Namespace) -> list[str]:
     """
     config = {"profile": profile, "only": options.only, "overrides": options.parameters}
     files = ["--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.OUTPUT)]
-    reasons = ["--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input"]
+    reasons = ["--rerun-incomplete", "--rerun-triggers", "mtime", "params"]
     settings = ["--config", *(f"{name}={json.dumps(value)}" for name, value in config.items())]
     return [*files, *reasons, "--nolock", "--cores", str(options.jobs), *settings]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from companion import paths
 from latentnas import code
 
-PARAMETERS, INJECTED = "parameters", "injected-parameters"  # tags of cells; papermill adds the second
+PARAMETERS, INJECTED, TRAININGS = "parameters", "injected-parameters", "trainings"  # tags; papermill adds the second
 
 
 class UsageError(Exception):
@@ -54,13 +54,19 @@ def parameters_cell(path: Path) -> str:
     Raises:
         UsageError: There is none, or more than one.
     """
-    tagged = [cell["source"] for cell in cells_of(path) if PARAMETERS in cell.get("metadata", {}).get("tags", [])]
+    tagged = tagged_cells(path, PARAMETERS)
     if len(tagged) != 1:
         raise UsageError(
             f"{path.name} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. "
             "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
         )
-    return tagged[0]
+    return tagged[0][1]
+
+
+def tagged_cells(path: Path, tag: str) -> list[tuple[int, str]]:
+    """Number, as Jupyter counts code cells, and source of those with a tag."""
+    cells = enumerate(own_code_cells(path), 1)
+    return [(number, cell["source"]) for number, cell in cells if tag in cell.get("metadata", {}).get("tags", [])]
 
 
 def parameter_names(path: Path) -> list[str]:

@@ -14,13 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest import mock
 
 import psutil
 
-from companion import notebooks, paths, profiles
+from companion import gpus, notebooks, paths, profiles
 from companion.profiles import Job
 from latentnas.progress import in_words
 
@@ -29,7 +29,7 @@ class NotebookFailed(Exception):
     """A cell raised; the message names the notebook, the cell, the exception and the saved copy."""
 
 
-def execute(source: Path, parameters: dict, target: Path, failed_copy: Path) -> None:
+def execute(source: Path, parameters: dict, target: Path, failed_copy: Path, log: Path) -> None:
     """Run a notebook from the repository root and put its cleaned copy at `target`, only if every cell succeeded.
 
     Raises:
@@ -49,7 +49,7 @@ def execute(source: Path, parameters: dict, target: Path, failed_copy: Path) -> 
                 extra_arguments=["--log-level=CRITICAL"],  # no remarks of the kernel about its own start and end
                 cwd=paths.ROOT,
                 progress_bar=False,
-                stderr_file=LineWriter(f"    {source.stem[:2]} | "),
+                stderr_file=LineWriter(source.stem, log),
             )
         except papermill.PapermillExecutionError as error:
             save_copy(run_copy, failed_copy, keep_stderr=True)
@@ -85,16 +85,19 @@ def library_path() -> str:
 
 
 class LineWriter(io.TextIOBase):
-    """A text file for papermill that prints whole lines to stderr, each behind a prefix that names the notebook."""
+    """A text file that prints whole lines to stderr, behind the number of the notebook, and keeps them in a log."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix, self.rest = prefix, ""
+    def __init__(self, notebook: str, log: Path) -> None:
+        self.prefix, self.rest, self.terminal = f"    {notebook[:2]} | ", "", sys.stderr
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with this process
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
         for line in lines:
             if line.strip():
-                print(self.prefix + line, file=sys.stderr, flush=True)
+                print(self.prefix + line, file=self.terminal, flush=True)
+                print(line, file=self.log)
 
 
 def save_copy(run_copy: Path, target: Path, keep_stderr: bool = False) -> None:
@@ -147,17 +150,19 @@ def shown(path: Path) -> Path:
 # ---------------------------------------------------------------- one job of a plan
 
 
-def run_job(job: Job) -> float:
-    """Run a job: executed copy and results in place, then the stamp. Returns the seconds it took."""
+def run_job(job: Job) -> None:
+    """Run a job: executed copy and results in place, then the stamp."""
     started = time.time()
+    report_progress(f"{job.notebook} ({job.label}): running")
+    gpus.take_gpu()
     job.stamp.unlink(missing_ok=True)
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
-    execute(job.source, job.parameters, job.executed, failed_copy)
+    execute(job.source, job.parameters, job.executed, failed_copy, job.stamp.with_suffix(".log"))
     check_results(job, started)
     failed_copy.unlink(missing_ok=True)
     seconds = time.time() - started
     paths.write_text(job.stamp, f"{seconds:.1f}\n")
-    return seconds
+    report_progress(f"{job.notebook} ({job.label}): done in {in_words(seconds)}")
 
 
 def check_results(job: Job, started: float) -> None:
@@ -177,13 +182,30 @@ def check_results(job: Job, started: float) -> None:
         )
 
 
-def expected_seconds(label: str, notebook: str) -> float | None:
-    """How long the last run of the notebook took, by its results file; None if there is none."""
+def stored_manifest(label: str, notebook: str) -> dict:
+    """The manifest of the last run of the notebook under this label or, without one, its profile's; {} if none."""
     for known in (label, label.partition("+")[0]):
         with contextlib.suppress(OSError, ValueError, KeyError):
             text = (paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8")
-            return json.loads(text)["manifest"]["wall_seconds"]
-    return None
+            return json.loads(text)["manifest"]
+    return {}
+
+
+def expected_seconds(label: str, name: str) -> float | None:
+    """How long a notebook, or "<notebook>.trainings", took in its last run; None if that is not known."""
+    notebook, _, trainings = name.partition(".")
+    return stored_manifest(label, notebook).get("loaded_seconds" if trainings else "wall_seconds")
+
+
+def resources(job: Job, attempt: int) -> dict[str, int]:
+    """What a scheduler should give to a job or a share of its trainings, from the last run: minutes and MB.
+
+    More at each attempt. Without a last run, an hour and 4 GB.
+    """
+    known = stored_manifest(job.label, job.notebook)
+    seconds = known.get("wall_seconds", 2400) + known.get("loaded_seconds", 0)
+    memory = max(known.get("peak_memory_mb", {"cpu": 2700}).values())
+    return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + 1.5 * memory)}
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
@@ -223,14 +245,13 @@ def die_with(process_id: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(arguments: list[str]) -> int:
-    """Entry of a Snakemake job; the exit status says whether the notebook succeeded."""
+def main(arguments: list[str], action: Callable[..., None] | None = None) -> int:
+    """Entry of a Snakemake job, `[JOB, ...]`; the exit status says whether it succeeded."""
     job = Job.from_json(arguments[0])
     if "LATENTNAS_PARENT" in os.environ:
         die_with(int(os.environ["LATENTNAS_PARENT"]))
     try:
-        report_progress(f"{job.notebook} ({job.label}): running")
-        report_progress(f"{job.notebook} ({job.label}): done in {in_words(run_job(job))}")
+        (action or run_job)(job, *arguments[1:])
     except NotebookFailed as error:
         print(f"\n{error}\n", file=sys.stderr, flush=True)
         return 1

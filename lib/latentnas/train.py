@@ -104,6 +104,7 @@ class Run:
     model: GraphVAE
     history: pd.DataFrame  # one row an epoch, see fit
     directory: Path
+    loaded_seconds: float = 0.0  # what the epochs took that an earlier call had trained
 
     @property
     def seconds(self) -> float:
@@ -146,6 +147,7 @@ def train_model(
             predictor, begins at random; what the new model lacks is an error of PyTorch.
     """
     _check_labels(batch, targets)
+    started = time.monotonic()
     torch.manual_seed(config.seed)
     model = model_class(model_config)
     if start is not None:
@@ -153,7 +155,8 @@ def train_model(
     model.calibrate(**targets)
     directory = run_directory(name, model, batch, targets, config, start)
     history = fit(model, batch, targets, config, directory, device)
-    return Run(model.eval(), history, directory)
+    loaded = max(0.0, float(history["seconds"].sum()) - (time.monotonic() - started))
+    return Run(model.eval(), history, directory, loaded)
 
 
 def _check_labels(batch: DagBatch, targets: dict[str, Tensor]) -> None:

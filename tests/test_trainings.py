@@ -1,0 +1,141 @@
+"""Trainings as jobs of their own: shares that run side by side, and notebooks that find their trainings done."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from companion import gpus, notebooks, paths, profiles, trainings
+from companion.runner import NotebookFailed
+from toy_project import FINISH, make_project, run_all, write_notebook
+
+pytestmark = pytest.mark.slow
+
+# Each "training" leaves a file with the process that made it; made a second time it only says so.
+LIST = """import os, sys
+from functools import partial
+from companion import paths
+def train(number):
+    file = paths.OUTPUT / f"data/checkpoints/{number}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        return file.read_text()
+    if number == seed:
+        raise FloatingPointError("the loss became nan")
+    print("training", number, file=sys.stderr)
+    file.write_text(str(os.getpid()))
+    return "trained in the notebook"
+trainings = {("toy", number): partial(train, number) for number in range(5)}"""
+USE = """found = [make() for make in trainings.values()]
+assert "trained in the notebook" not in found, found
+assert len(set(found)) == SHARES, found
+import random; random.seed(seed)"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A toy project whose first notebook lists five trainings; the parameter `seed` names one that fails."""
+    folder = make_project(tmp_path)
+    cells = [LIST, USE.replace("SHARES", "2"), FINISH.format(name="00_first")]
+    write_notebook(folder / "notebooks/00_first.ipynb", cells, tags={1: ["trainings"]})
+    (folder / "notebooks/profiles.toml").write_text(
+        '[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 9\n'
+    )
+    return folder
+
+
+def test_a_notebook_finds_its_trainings_made_by_two_processes(project):
+    ended = run_all(project, "--jobs", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert "00 | training 3" in ended.stderr and "share 2-of-2" in ended.stderr
+    assert "training 3" in (project / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
+    again = run_all(project, "--jobs", "3")  # other shares, but nothing to do
+    assert again.returncode == 0 and "up to date" in again.stdout
+
+
+def test_one_training_that_fails_takes_nothing_away(project):
+    assert run_all(project).returncode == 0
+    results = project / "data/results/quick/00_first.json"
+    stored = results.read_bytes()
+    for file in (project / "data/checkpoints").iterdir():
+        file.unlink()
+    text = (project / "notebooks/profiles.toml").read_text()
+    (project / "notebooks/profiles.toml").write_text(text.replace("seed = 9", "seed = 1"))
+    ended = run_all(project)
+    assert ended.returncode == 1
+    assert "('toy', 1) with FloatingPointError: the loss became nan" in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "Traceback" in (project / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
+    assert sorted(file.stem for file in (project / "data/checkpoints").iterdir()) == list("0234")
+    assert results.read_bytes() == stored
+
+
+@pytest.mark.parametrize(
+    "cells, words",
+    [(["trainings = made_elsewhere"], "Cell 2 .* NameError"), (["trainings = [print]"], "no dictionary `trainings`")],
+)
+def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells, words):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    write_notebook(tmp_path / "00_first.ipynb", cells, tags={1: ["trainings"]})
+    with pytest.raises(NotebookFailed, match=words):
+        trainings.trainings_of(profiles.Job("00_first", "quick", {}, ()))
+
+
+LISTING = [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if notebooks.tagged_cells(path, "trainings")]
+
+
+@pytest.mark.parametrize("notebook", LISTING)
+def test_the_tagged_cells_of_each_notebook_run_alone(notebook, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(paths.ROOT)
+    values = profiles.profile_parameters("smoke", notebook)
+    listed = trainings.trainings_of(profiles.Job(notebook, "smoke", values, ()))
+    assert len(listed) > 1
+
+
+def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):
+    take = (
+        "import os; from companion import gpus; gpus.take_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)"
+    )
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "0,3", "LATENTNAS_OUTPUT": str(tmp_path)}
+
+    def start(then=""):
+        command = [sys.executable, "-c", f"{take}\n{then}"]
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    first, second = start("input()"), None
+    try:
+        assert first.stdout.readline() == "0\n"
+        second = start("input()")
+        assert second.stdout.readline() == "3\n"
+        third = start()
+        assert third.communicate()[0] == "0,3\n"  # none is free
+    finally:
+        for process in (first, second):
+            if process:
+                process.communicate("\n")
+    assert start().communicate()[0] == "0\n"  # free again
+
+
+def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    listing = tmp_path / "nvidia-smi"
+    listing.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: x)'\necho 'GPU 1: NVIDIA H100 (UUID: y)'\n")
+    listing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert gpus.visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.visible_gpus() == []
+
+
+def test_resources_come_from_the_last_run(monkeypatch, tmp_path):
+    from companion import runner
+
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    job = profiles.Job("00_first", "quick+12345678", {}, ())
+    assert runner.resources(job, 1) == {"runtime": 60, "mem_mb": 6050}
+    manifest = {"wall_seconds": 1000.0, "loaded_seconds": 200.0, "peak_memory_mb": {"cpu": 1000}}
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick/00_first.json").write_text(json.dumps({"manifest": manifest}))
+    assert runner.resources(job, 2) == {"runtime": 60, "mem_mb": 7000}
