@@ -32,7 +32,7 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
         except Exception as error:
             raise runner.NotebookFailed(
                 f"Cell {number} of notebook {job.notebook}, tagged '{TAG}', stopped with {type(error).__name__}: "
-                f"{error}. Such cells run before the notebook does, without those between them: tag every cell that they need."
+                f"{error}. Such cells run before the notebook, without those between them: tag each that they need."
             ) from error
     listed = variables.get(TAG)
     if not isinstance(listed, dict) or not all(map(callable, listed.values())):
