@@ -130,6 +130,12 @@ ONCE = Chains()
     [
         (broken(neighbors=None), "it lacks neighbors. Add .*Space asks for: neighbors is «For each graph"),
         (broken(flops=None, name=None), "it lacks name, flops"),
+        (type("Mine", (Chains,), {}), r"it is a class. Give an instance: Mine\(...\)"),
+        (broken(choices=5), "it lacks choices"),
+        (type("Mine", (Chains,), {"params": None, "name": None})(), "it lacks name, params"),
+        (broken(params=lambda self, b: 1 / 0), r"params fails or .*\(ZeroDivisionError: division by zero\).*«Train"),
+        (broken(to_strings=lambda self, batch: None), "to_strings fails or gives what cannot be used .TypeError"),
+        (broken(type_names=4), "type_names fails or gives what cannot be used .TypeError"),
         (broken(type_names=("input", "output")), "num_types is 4, but type_names has 2 names"),
         (broken(num_vertices=4), "gives graphs of 5 vertices .* num_vertices=4"),
         (broken(num_types=3, type_names=("input", "output", "a")), "types up to 3.* num_types=3 must hold"),
@@ -217,6 +223,9 @@ def test_a_live_measurement_needs_no_rows():
     [
         (chain_table(query=None), "it lacks query. Add .*Benchmark asks for: query is «One line a graph"),
         (chain_table(signals=None, space=None), "it lacks space, signals"),
+        (type(chain_table(query=None)), "it is a class. Give an instance"),
+        (chain_table(query=staticmethod(lambda b: WHOLE.query(5))), "query fails or gives what cannot be used"),
+        (chain_table(query=changed(test="high")), "query fails or gives what cannot be used .ValueError"),
         (chain_table(signals=("valid", "train")), "query of 31 graphs gives 31 lines, without train"),
         (chain_table(query=staticmethod(lambda b: WHOLE.query(b)[:-1])), "gives 30 lines"),
         (chain_table(query=staticmethod(lambda b: WHOLE.query(b).drop(columns="known"))), "without known"),
@@ -335,28 +344,26 @@ def misshapen(self, batch):
     return Bag.encode(self, batch)[0][:, :2], Bag.encode(self, batch)[1]
 
 
+def one_by_one(self, z, trials, generator):
+    rows = torch.arange(len(z)).repeat_interleave(trials)
+    return self.decode(z[rows]), rows, torch.ones_like(rows)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (type("Mine", (nn.Module,), {})(), "it is no GraphVAE. Derive it from latentnas.interfaces.GraphVAE"),
+        (type("Mine", (GraphVAE,), {}), "it is no GraphVAE. Derive it .* and give an instance"),
         (type("Mine", (GraphVAE,), {})(), "config.num_vertices is missing"),
-        (worse(decode=GraphVAE.decode)(), "it lacks decode. Write it: «The graph of each point"),
-        (worse(loss=GraphVAE.loss)(), "it lacks loss. Write it: «`total`, the scalar"),
-        (worse(encode=misshapen)(), r"encode gives shapes \[\[14, 2\], \[14, 3\]\]. Return mu and logvar \[14, 3\]"),
-        (worse(encode=lambda self, b: Bag.encode(self, b)[0])(), r"encode gives shapes \[\[3\], \[3\]\]"),
-        (worse(loss=lambda self, b, generator: {"total": self.types.bias.sum() / 0})(), "no finite scalar"),
-        (worse(loss=lambda self, b, generator: {"total": torch.tensor(1.0)})(), "that can be differentiated"),
-        (worse(loss=lambda self, b, generator: self.types.bias.sum())(), "no finite scalar `total`"),
-        (worse(encode=lambda self, b: (m := self.posterior.bias[:3] + torch.rand(len(b), 1) * b.max_vertices, m))(),
-         "encode differs between two calls"),
-        (worse(encode=lambda self, b: (m := b.types.float().sum(1)[:, None] * torch.ones(3) + self.types.bias[0], m))(),
-         "encode depends on padding. Start with .*validated"),
-        (worse(loss=lambda self, b, generator: {"total": b.types.float().mean() + self.types.bias[0]})(),
-         "loss depends on padding"),
-        (worse(decode=lambda self, z: Bag.decode(self, z[1:]))(), "decode gives 13 graphs instead of a DagBatch of 14"),
-        (worse(decode=lambda self, z: Bag.decode(self, z).pad_to(6).types)(), "decode gives Tensor instead"),
-        (worse(decode=lambda self, z: Bag(BagConfig(6)).decode(z))(), "decode gives graphs of 6 vertices .*=5"),
-        (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z, n - 1, g))(), "sum to `trials`"),
+        (worse(encode=lambda self, b: None)(), "encode fails or gives what cannot be used .TypeError"),
+        (worse(loss=lambda self, b: {})(), "loss fails .*unexpected keyword argument 'generator'.*«`total`, the"),
+        (worse(decode=lambda self, z: self.nothing)(), "decode fails .*AttributeError"),
+        (worse(sample_decodes=lambda self, z, n, g: self.decode(z))(), "sample_decodes fails .*TypeError"),
+        (worse(loss=lambda self, b, generator: {"total": len(b) * Bag.loss(self, b, generator)["total"]})(),
+         "where each graph comes twice. Let it be a mean over the graphs"),
+        (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z, 7, g))(), "do not sum to `trials`"),
+        (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, torch.zeros(14, 3), n, g))(), "`trials`"),
+        (worse(sample_decodes=one_by_one)(), "gives a graph of a point twice.*Count equal ones"),
     ],
 )  # fmt: skip
 def test_a_model_that_breaks_the_contract_is_told_where(model, message):
@@ -423,9 +430,16 @@ def test_a_searcher_of_ones_own_is_checked_and_runs(domain):
         ("Outside", lambda self, n: ask(self, n) - 2**62, "ask gives row -?[0-9]+, but rows are .*Propose rows of"),
         ("Silent", lambda self, n: ask(self, 0), "ask proposes nothing.*at least one row"),
         ("Flat", lambda self, n: ask(self, n)[None], r"ask\(1\) gives int64 of shape \[1, 1\]"),
+        ("Stuck", lambda self, n: self.domain.background[:1], "Stuck .*of 30 rows .* the last 15 are all known"),
+        ("Failing", lambda self, n: ask(self, None - n), "Failing .*ask fails .*TypeError.*«At most `n` rows"),
+        ("Nothing", lambda self, n: None, r"ask\(1\) gives object of shape \[\]"),
     ]:
         with pytest.raises(InterfaceError, match=problem):
             check_searcher(type(name, (Drawn,), {"ask": member}), domain)
+    with pytest.raises(InterfaceError, match="making one fails .*missing 1 required positional argument"):
+        check_searcher(lambda domain, seed: Drawn(domain), domain)
+    with pytest.raises(InterfaceError, match="Drawn .*it is a class. Give an instance"):
+        check_searcher(lambda domain, seed: Drawn, domain)
     with pytest.raises(InterfaceError, match="Unseeded .*same seed ask for other rows.*default_rng"):
         check_searcher(Unseeded, domain)
     with pytest.raises(InterfaceError, match="Deaf .*lacks tell.*tell is «Values"):
