@@ -7,11 +7,13 @@ import shlex
 import sys
 from collections import Counter
 
-from companion import gpus, notebooks, paths, profiles, report, runner
+from companion import gpus, paths, profiles, report, runner
 
-ONLY = config.get("only", [])
-OVERRIDES = profiles.parse_overrides(config.get("overrides", []), profiles.select_notebooks(ONLY))
-JOBS = profiles.plan(config.get("profile", "quick"), ONLY, OVERRIDES)
+ONLY = profiles.as_list(config.get("only", []))
+OVERRIDES = profiles.parse_overrides(profiles.as_list(config.get("overrides", [])), profiles.select_notebooks(ONLY))
+JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
+if workflow.is_main_process:
+    profiles.out_of_date(JOBS)          # takes the stamps of all that has changed away
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 CORES = workflow.cores or 2             # None where a cluster's executor runs the jobs
 THREADS = max(1, CORES // len(JOBS))    # of a notebook
@@ -25,7 +27,7 @@ def relative(path):
 
 def command(module, job, *more):
     """A function, because the braces of a plain string would be wildcards."""
-    return lambda wildcards: shlex.join([sys.executable, "-m", f"companion.{module}", job.to_json(), *more, *wildcards])
+    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", f"companion.{module}", job.to_json(), *more, *wildcards])
 
 
 def resource(job, name):
@@ -33,11 +35,10 @@ def resource(job, name):
 
 
 def trained(label, notebook):
-    """The stamp of all trainings of a notebook."""
-    return relative(profiles.stamp_path(label, f"{notebook}.trainings"))
+    return relative(profiles.trained_path(label, notebook))
 
 
-LISTED = {(job.label, job.notebook) for job in JOBS if notebooks.tagged_cells(job.source, notebooks.TRAININGS)}
+LISTED = {(job.label, job.notebook) for job in JOBS if job.trainings}
 
 
 workdir: str(paths.OUTPUT)
@@ -51,7 +52,7 @@ localrules: all
 
 
 onsuccess:
-    if "LATENTNAS_PARENT" not in os.environ:    # else the command line renews the report
+    if "LATENTNAS_AGENDA" not in os.environ:    # else the command line renews the report
         report.renew(sorted({job.label for job in JOBS}))
 
 
@@ -59,10 +60,11 @@ rule all:
     input: [relative(job.stamp) for job in JOBS]
 
 
-# A stamp marks that this machine ran the job to its end. Stamps are the only outputs that Snakemake knows of: it
+# A stamp marks that this machine ran the job to its end, and with which inputs. It is the only output that Snakemake
+# knows of: it
 # deletes the outputs of a job that fails, and stored results, executed copies and checkpoints must outlive it.
 for job in JOBS:
-    priority, params = WAITED_FOR[job.notebook], {"parameters": job.parameters, "code": notebooks.code_fingerprint(job.source)}
+    priority = WAITED_FOR[job.notebook]
     if (job.label, job.notebook) in LISTED:
         share = profiles.stamp_path(job.label, f"{job.notebook}.trainings-{{scatteritem}}")
 
@@ -71,7 +73,7 @@ for job in JOBS:
             priority: 2 + priority
             input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
             output: temp(touch(relative(share)))
-            params: **params, command=command("trainings", job)
+            params: command=command("trainings", job)
             threads: 1
             resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
             shell: "{params.command}"
@@ -80,19 +82,19 @@ for job in JOBS:
             name: f"{job.notebook}_trained"
             localrule: True
             input: gather.trainings(relative(share))
-            output: touch(trained(job.label, job.notebook))
-            params: **params
+            output: trained(job.label, job.notebook)
+            params: inputs=job.trainings
+            shell: "echo {params.inputs} > {output}"
 
     rule:
         name: job.notebook
         priority: priority
         input:
-            source=relative(job.source),
             trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],
         output:
             stamp=relative(job.stamp),
-        params: **params, command=command("runner", job)
+        params: command=command("runner", job)
         threads: THREADS
         resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
         shell: "{params.command}"

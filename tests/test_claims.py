@@ -1,12 +1,14 @@
 """Claims judge numbers correctly and results files repeat byte for byte, whatever goes wrong around them."""
 
 import json
+import os
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from companion import claims, paths
+from companion import claims, paths, report
 from companion.claims import Claim, Results, load_results
 from companion.notebooks import UsageError, code_cells_hash
 from toy_project import PARAMETERS, write_notebook
@@ -148,8 +150,65 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
     assert [file.name for file in path.parent.iterdir() if file.is_file()] == ["02_x.json"]
 
 
-def test_a_broken_results_file_is_named(results_folder):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: b"",
+        lambda text: text[:40],
+        lambda text: b"\xff" + text,
+        lambda text: b"[]",
+        lambda text: text.replace(b'"claims": [', b'"claims": null, "other": ['),
+        lambda text: text.replace(b'"wall_seconds"', b'"seconds"'),
+        lambda text: text.replace(b'"unit"', b'"units"'),
+    ],
+    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit"],
+)
+def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, capsys):
     path = make().write()
-    path.write_text(path.read_text()[:40])
-    with pytest.raises(ValueError, match="02_x.json"):
-        load_results("quick")
+    text = damage(path.read_bytes())
+    path.write_bytes(text)
+    (path.parent / ".02_x-abc.json").write_bytes(text)  # left by a write that was killed
+    assert load_results("quick") == {} and load_results("quick") == {}
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and str(path) in message and "run again" in message
+    assert path.with_name("02_x.json.damaged").read_bytes() == text and not path.exists()
+
+
+def test_another_notebook_than_the_one_that_runs_writes_no_results(monkeypatch):
+    monkeypatch.setenv("LATENTNAS_NOTEBOOK", "02_y")
+    with pytest.raises(UsageError, match=r"Results\('02_y'"):
+        Results("02_x", values())
+
+
+def test_times_and_the_number_of_processes_stand_in_the_manifest():
+    write_notebook(paths.NOTEBOOKS / "02_x.ipynb", [], PARAMETERS + "jobs: int = 2  # side by side\n")
+    contents = []
+    for jobs, seconds in ((1, 30.0), (2, 40.0)):
+        results = Results("02_x", values() | {"jobs": jobs})
+        for unit in ("s", "CPU s an epoch", "min", "s a search, one thread"):
+            results.claim(f"speed.x.{len(results.claims)}", seconds, unit)
+        results.claim("a.b.c", 0.5, "Spearman's rho")
+        contents.append(results.write().read_text())
+    one, two = (text.partition('"manifest"') for text in contents)
+    assert one[0] == two[0] and "Spearman" in one[0] and "speed" not in one[0] and one[2].count('"speed.x.') == 4
+    assert "speed.x.0" in report.report_text("quick") and load_results("quick")["02_x"]["manifest"]["jobs"] == 2
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_the_commit_is_of_the_checkout_itself_and_of_no_folder_around_it(tmp_path, monkeypatch):
+    inner = tmp_path / "outer/inner"
+    inner.mkdir(parents=True)
+    for folder in (tmp_path / "outer", tmp_path / "outer/inner"):
+        monkeypatch.setattr(paths, "ROOT", inner)
+        assert claims.git_state() is None
+        git(folder, "init")
+        git(folder, "commit", "--allow-empty", "-m", "first")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "outer/.git"))
+    head = subprocess.run(
+        ["git", "-C", str(inner), "rev-parse", "HEAD"], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert claims.git_state() == {"commit": head.stdout.strip(), "changed": False}

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from companion import cli, paths, profiles, report
+from companion import cli, notebooks, paths, report
 from companion.claims import Results
 from toy_project import FINISH, REPOSITORY, WORK, make_project, parameter_values, run_all, start_all, write_notebook
 
@@ -368,7 +368,7 @@ def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
 def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     rows = report.readme_table().splitlines()[2:]
-    assert len(rows) == len(profiles.notebook_names())
+    assert len(rows) == len(notebooks.names())
     for row in rows:
         *_, cpu, gpu, result, _ = row.split("|")
         assert (cpu.strip(), gpu.strip(), result.strip()) == ("", "", "")

@@ -79,7 +79,7 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
         if cell["cell_type"] == "code":
             assert not cell["outputs"] and cell["execution_count"] is None
             assert "".join(cell["source"]).count("\n") < 25, "long cells belong in the library"
-    for parameter in profiles.declared_parameters(source).values():
+    for parameter in notebooks.parameters_of(source.stem).values():
         assert parameter.help, f"{parameter.name} has no comment"
 
 
@@ -126,7 +126,7 @@ def test_every_image_of_an_executed_copy_decodes(path):
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_run_by_hand_has_the_sizes_of_quick_and_the_name_of_no_published_profile(source):
-    by_hand = {name: parameter.default for name, parameter in profiles.declared_parameters(source).items()}
+    by_hand = {name: parameter.default for name, parameter in notebooks.parameters_of(source.stem).items()}
     assert by_hand.pop("profile") == "scratch" and "scratch" not in profiles.profile_names()
     quick = profiles.profile_parameters("quick", source.stem)
     assert by_hand == {name: value for name, value in quick.items() if name != "profile"}

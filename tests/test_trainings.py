@@ -99,6 +99,7 @@ def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):
         "import os; from companion import gpus; gpus.take_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)"
     )
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "0,3", "LATENTNAS_OUTPUT": str(tmp_path)}
+    environment["PYTHONPATH"] = str(paths.ROOT / "lib")
 
     def start(then=""):
         command = [sys.executable, "-c", f"{take}\n{then}"]
@@ -136,6 +137,8 @@ def test_resources_come_from_the_last_run(monkeypatch, tmp_path):
     job = profiles.Job("00_first", "quick+12345678", {}, ())
     assert runner.resources(job, 1) == {"runtime": 60, "mem_mb": 6050}
     manifest = {"wall_seconds": 1000.0, "loaded_seconds": 200.0, "peak_memory_mb": {"cpu": 1000}}
+    manifest |= {"device": "cpu", "cpu_cores": 2, "versions": {}, "git": None}
+    content = {"notebook": "00_first", "profile": "quick", "data_source": "public", "manifest": manifest}
     (tmp_path / "quick").mkdir()
-    (tmp_path / "quick/00_first.json").write_text(json.dumps({"manifest": manifest}))
+    (tmp_path / "quick/00_first.json").write_text(json.dumps(content | {"parameters": {}, "claims": [], "frames": {}}))
     assert runner.resources(job, 2) == {"runtime": 60, "mem_mb": 7000}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from companion import paths, profiles
+from companion import notebooks, paths
 
 REPOSITORY = paths.ROOT
 MODULES = {  # that the command line and the toy notebooks need
@@ -24,6 +24,7 @@ MODULES = {  # that the command line and the toy notebooks need
         "profiles",
         "report",
         "runner",
+        "together",
         "trainings",
     ),
 }
@@ -100,7 +101,7 @@ def make_project(folder):
 
 def parameter_values(notebook):
     """What a notebook's `globals()` hold after its parameters cell."""
-    return {name: parameter.default for name, parameter in profiles.parameters_of(notebook).items()}
+    return {name: parameter.default for name, parameter in notebooks.parameters_of(notebook).items()}
 
 
 def project_environment(folder):

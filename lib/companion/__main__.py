@@ -1,5 +1,22 @@
+import os
+import signal
 import sys
 
-from companion.cli import main
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-sys.exit(main())
+
+def stop(number: int, _: object) -> None:
+    """End in order: what the command has started ends too, on the way out."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    command = " ".join(["run_all.sh", *sys.argv[1:]])
+    os.write(2, f"\nInterrupted: {command}. The same command goes on from here.\n".encode(errors="replace"))
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    for number in SIGNALS:  # before the imports, which take a second
+        signal.signal(number, stop)
+    from companion.cli import main
+
+    sys.exit(main())

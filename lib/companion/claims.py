@@ -9,7 +9,7 @@ A notebook ends with::
 
 which leaves data/results/<profile>/<notebook>.json and, beside it, <notebook>/<frame>.csv. Claims and frames are the
 same bytes for the same seed on the same machine; whatever differs from run to run (commit, times, memory) stands in
-the block `manifest`.
+the block `manifest`, and so do claims about time.
 """
 
 import hashlib
@@ -25,24 +25,42 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from numbers import Integral
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import pandas as pd
 import psutil
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from companion import notebooks, paths
+
+if TYPE_CHECKING:  # half a second, which the command line need not wait
+    import pandas as pd
 
 # packages that numbers depend on
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
-CLAIM_ID = re.compile(r"[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?")
+CLAIM_ID = r"^[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?$"
 FRAME_NAME = re.compile(r"[a-z0-9_]+")
+UNIT_OF_TIME = re.compile(r"(CPU )?(s|min|h)\b")
 DIGITS = 10  # significant digits kept: more than any experiment means, fewer than rounding noise reaches
 
 
-@dataclass(frozen=True)
+def rounded(value: float | None) -> float | None:
+    """A float of `DIGITS` significant digits; NaN is None, for JSON has neither NaN nor infinity."""
+    return None if value is None or math.isnan(value) else float(f"{float(value):.{DIGITS}g}")
+
+
+def numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    return tuple(int(seed) for seed in ((seeds,) if isinstance(seeds, Integral) else seeds))
+
+
+Number = Annotated[float | None, BeforeValidator(rounded)]
+
+
+@dataclass
 class Claim:
     """One number of ours beside the paper's.
 
@@ -51,34 +69,26 @@ class Claim:
     still counts as met, in `unit`.
     """
 
-    id: str  # <system>.<space>.<quantity>[@condition]
-    ours: float | None
+    id: Annotated[str, Field(pattern=CLAIM_ID)]  # <system>.<space>.<quantity>[@condition]
+    ours: Number
     unit: str  # "%", "accuracy (st. dev.)", "s", ...
-    paper: float | None = None  # None: no published value
+    paper: Number = None  # None: no published value
     printed_in: str | None = None  # "NGAE Table 1"
-    low: float | None = None
-    high: float | None = None
-    seeds: int | Iterable[int] = ()
-    target: float | None = None
-    tolerance: float = 0.0
-    better: str = "higher"  # or "lower"
+    low: Number = None
+    high: Number = None
+    seeds: Annotated[tuple[int, ...], BeforeValidator(numbers)] = ()
+    target: Number = None
+    tolerance: Number = 0.0
+    better: Literal["higher", "lower"] = "higher"
     verdict: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if not CLAIM_ID.fullmatch(self.id):
-            raise ValueError(
-                f"The claim id '{self.id}' is not of the form system.space.quantity[@condition] in small letters."
-            )
-        if self.better not in ("higher", "lower"):
-            raise ValueError(f"Claim {self.id}: better must be 'higher' or 'lower', not '{self.better}'.")
         if self.paper is not None and not self.printed_in:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
-        reached = self.ours is None or not math.isinf(self.ours)
-        for name in ("ours", "paper", "low", "high", "target", "tolerance"):
-            object.__setattr__(self, name, rounded(getattr(self, name)))
-        seeds = (self.seeds,) if isinstance(self.seeds, Integral) else self.seeds
-        object.__setattr__(self, "seeds", tuple(int(seed) for seed in seeds))
-        object.__setattr__(self, "verdict", self._compared() if reached else "not reached")
+        self.verdict = self._compared()
+        for name in ("ours", "low", "high"):
+            value = getattr(self, name)
+            setattr(self, name, value if value is None or math.isfinite(value) else None)
 
     def _compared(self) -> str:
         """'met', 'short of the paper', 'short of the target', 'no published value' or 'not measured'; an infinite
@@ -88,6 +98,8 @@ class Claim:
         """
         if self.ours is None:
             return "not measured"
+        if math.isinf(self.ours):
+            return "not reached"
         goal = self.target if self.target is not None else self.paper
         if goal is None:
             return "no published value"
@@ -97,11 +109,29 @@ class Claim:
         return "short of the target" if self.target is not None else "short of the paper"
 
 
-def rounded(value: float | None) -> float | None:
-    """A float of `DIGITS` significant digits, None for None and for anything not finite (JSON has no NaN)."""
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{float(value):.{DIGITS}g}")
+class Manifest(BaseModel):
+    """What the reports read of a manifest."""
+
+    device: str
+    cpu_cores: int
+    wall_seconds: float
+    loaded_seconds: float
+    peak_memory_mb: dict[str, int]
+    versions: dict[str, str]
+    git: dict[str, str | bool] | None
+    times: list[Claim] = []
+
+
+class Stored(BaseModel):
+    """What must be right in a results file for it to be read."""
+
+    notebook: str
+    profile: str
+    data_source: str
+    parameters: dict
+    claims: list[Claim]
+    frames: dict[str, dict]
+    manifest: Manifest
 
 
 class Results:
@@ -114,14 +144,16 @@ class Results:
         device: Where models are trained.
 
     Raises:
-        UsageError: There is no such notebook, or a parameter that it declares has no value.
+        UsageError: There is no such notebook, another one is running, or a declared parameter has no value.
     """
 
     def __init__(
         self, notebook: str, values: Mapping[str, object], data_files: Iterable[Path] = (), device: object = "cpu"
     ) -> None:
-        source = notebooks.source_of(notebook)
-        names = notebooks.parameter_names(source)
+        running = os.environ.get("LATENTNAS_NOTEBOOK", notebook)
+        if running != notebook:
+            raise notebooks.UsageError(f"{running}.ipynb must write its own results: Results('{running}', globals()).")
+        source, names = notebooks.source_of(notebook), notebooks.parameters_of(notebook)
         missing = [name for name in names if name not in values]
         if missing:
             raise notebooks.UsageError(
@@ -149,7 +181,7 @@ class Results:
         self.claims[id] = Claim(id, ours, unit, **details)
         return self.claims[id]
 
-    def frame(self, name: str, table: pd.DataFrame) -> Path:
+    def frame(self, name: str, table: "pd.DataFrame") -> Path:
         """Write a table to <notebook>/<name>.csv beside the results, for figures and readers; return the path."""
         if not FRAME_NAME.fullmatch(name):
             raise ValueError(f"The frame name '{name}' must be small letters, digits and underscores.")
@@ -165,38 +197,53 @@ class Results:
         `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made: a run that
         loads them is short, but its numbers were not to be had in that time.
         """
+        claims, times = [], []
+        for claim in self.claims.values():
+            (times if UNIT_OF_TIME.match(claim.unit) else claims).append(asdict(claim))
+        not_deciding = {name: self.parameters.pop(name) for name in notebooks.NOT_DECIDING if name in self.parameters}
         content = {
             "notebook": self.notebook,
             "profile": self.profile,
             "data_source": self.data_source,
             "parameters": self.parameters,
-            "claims": [asdict(claim) for claim in self.claims.values()],
+            "claims": claims,
             "frames": self.frames,
-            "manifest": manifest(self) | {"loaded_seconds": round(float(loaded_seconds), 1)},
+            "manifest": manifest(self)
+            | {"loaded_seconds": round(float(loaded_seconds), 1), "times": times}
+            | not_deciding,
         }
         paths.write_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         return self.path
 
 
 def load_results(profile: str) -> dict[str, dict]:
-    """The results files of a profile, by notebook name; {} if nothing has been run.
-
-    Raises:
-        ValueError: A file is not a results file; the message names it.
-    """
-    return {path.stem: _read_results(path) for path in sorted((paths.RESULTS / profile).glob("*.json"))}
+    """The results files of a profile, by notebook name; without those that are damaged."""
+    files = sorted((paths.RESULTS / profile).glob("[!.]*.json"))
+    return {path.stem: content for path in files if (content := read_results(path))}
 
 
-def _read_results(path: Path) -> dict:
+def read_results(path: Path) -> dict | None:
+    """The content of a results file; None where there is none. A damaged one is named and set aside."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["claims"], content["manifest"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a results file of this project ({type(error).__name__}: {error}). "
-            "Delete it and run its notebook again."
-        ) from error
-    return content
+        text = path.read_bytes()
+        Stored.model_validate_json(text)
+        return json.loads(text)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        aside = path.with_name(path.name + ".damaged")
+        path.rename(aside)
+        print(
+            f"{path} is damaged ({notebooks.reason(error)}). It is now {aside.name} beside it; its notebook will run "
+            "again, or restore the file from the repository.",
+            file=sys.stderr,
+        )
+        return None
+
+
+def seconds_of(manifest: dict) -> float:
+    """How long the notebook takes where nothing is trained yet: what the README and the command line say."""
+    return manifest["wall_seconds"] + manifest["loaded_seconds"]
 
 
 # ---------------------------------------------------------------- the manifest
@@ -225,14 +272,17 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict | None:
-    """Commit of the checkout, and whether its code differs from that commit; None outside a git checkout."""
+    """Commit of the checkout, and whether its code differs from that commit; None where ROOT is no git checkout."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(paths.ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
     code = ("lib", "notebooks/*.ipynb", "notebooks/profiles.toml", ":!notebooks/executed")
     try:
+        if git("rev-parse", "--show-prefix"):  # some folder around this one is the checkout
+            return None
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", *code))}
     except (OSError, subprocess.CalledProcessError):
         return None

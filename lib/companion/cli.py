@@ -5,17 +5,17 @@ Nothing here imports torch: that a run has nothing to do must be known within se
 
 import argparse
 import contextlib
-import csv
 import fcntl
 import json
 import os
 import subprocess
 import sys
-import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from companion import paths, profiles, report, runner
-from companion.profiles import Job, UsageError
+from companion.profiles import UsageError
+from companion.together import ending_together
 
 TEST = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 EXAMPLES = """\
@@ -76,46 +76,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return speed.main()
         options = parser().parse_args(arguments)
         return figures(options) if options.command == "figures" else run(options)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
-        return 130
+    except (UsageError, OSError) as error:
+        print(runner.explained(error), file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def run(options: argparse.Namespace) -> int:
     """Run what is out of date of the selected notebooks."""
-    profile = options.profile or "quick"
+    profile = "quick" if options.profile is None else options.profile
     profiles.check_profile(profile)
     overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
     jobs = profiles.plan(profile, options.only, overrides)
-    labels = sorted({job.label for job in jobs})
-    for job in jobs:
-        if not (job.results.exists() and job.executed.exists()):  # then it has not run, whatever the stamp says
-            job.stamp.unlink(missing_ok=True)
-    snakemake = snakemake_arguments(profile, options)
-    waiting = out_of_date(snakemake, jobs)
-    if not waiting:
-        if not options.dry_run:
-            report.renew(labels)
-        print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
-        return 0
-    if options.dry_run:
+    agenda = [(job.label, job.notebook) for job in profiles.out_of_date(jobs)]
+    if options.dry_run and agenda:
         print(f"Would run, profile {profile}:")
-        for job in waiting:
-            took = runner.total_time([(job.label, job.notebook)])
-            print(f"  {job.notebook} -> data/results/{job.label}{took}")
+        for label, notebook in agenda:
+            print(f"  {notebook} -> data/results/{label}{runner.total_time([(label, notebook)])}")
         return 0
-    agenda = {"started": time.time(), "jobs": [(job.label, job.notebook) for job in waiting]}
-    with one_run_at_a_time():
-        run_snakemake(snakemake, agenda, options.jobs)
-    report.renew(labels)
+    if agenda:
+        with one_run_at_a_time(), ending_together("LATENTNAS_RUN"):
+            run_snakemake(profile, options, agenda)
+    if not options.dry_run:
+        report.renew(sorted({job.label for job in jobs}))
     undone = ", ".join(notebook for _, notebook in runner.unfinished(agenda))
     if undone:
         print(f"Not finished: {undone}. The same command goes on from here.", file=sys.stderr)
         return 1
-    for label in sorted({job.label for job in waiting}):
+    if not agenda:
+        print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
+    for label in sorted({label for label, _ in agenda}):
         print(
             f"Done. Results: data/results/{label}   figures and report: figures/{label}   "
             f"notebooks as run: notebooks/executed/{label}"
@@ -123,78 +112,44 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def figures(options: argparse.Namespace) -> int:
-    """Redraw all figures from stored results, of one profile or of all that have any."""
-    if options.only or options.parameters or options.dry_run:
-        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
-    if options.profile:
-        profiles.check_profile(options.profile)
-    labels = [options.profile] if options.profile else report.labels_with_results()
-    if not any(report.has_results(label) for label in labels):
-        which = f" for profile {options.profile}" if options.profile else ""
-        raise UsageError(f"There are no results to draw yet{which}. Run the notebooks first: ./run_all.sh")
-    from companion.figures.redraw import redraw  # imports matplotlib
+def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[str, str]]) -> None:
+    """Run Snakemake; its own words go to a log, what the runners of the notebooks mark for the terminal goes there.
 
-    try:
-        for label in labels:
-            redraw(label)
-    except FileNotFoundError as error:  # a table that a figure needs is gone; the message says how to make it
-        print(error, file=sys.stderr)
-        return 1
-    report.renew(labels)
-    print(f"Figures drawn again: {', '.join(f'figures/{label}' for label in labels)}")
-    return 0
-
-
-# ---------------------------------------------------------------- Snakemake
-
-
-def snakemake_arguments(profile: str, options: argparse.Namespace) -> list[str]:
-    """Command-line arguments common to the look ahead and to the run itself.
-
-    A changed rule is no reason to run again: its command names this machine's Python. --nolock: `one_run_at_a_time`
-    holds a lock that, unlike Snakemake's, a killed process does not leave behind.
+    Only missing stamps count: `software-env` stands for no trigger. No Snakemake profile of the user's applies.
+    --nolock: `one_run_at_a_time` holds a lock that, unlike Snakemake's, a killed process does not leave behind. A
+    session of its own: Ctrl-C is for this process, which ends the others.
     """
-    config = {"profile": profile, "only": options.only, "overrides": options.parameters}
-    files = ["--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.OUTPUT)]
-    reasons = ["--rerun-incomplete", "--rerun-triggers", "mtime", "params"]
-    settings = ["--config", *(f"{name}={json.dumps(value)}" for name, value in config.items())]
-    return [*files, *reasons, "--nolock", "--cores", str(options.jobs), *settings]
-
-
-def out_of_date(snakemake: list[str], jobs: list[Job]) -> list[Job]:
-    """The jobs that Snakemake would run."""
-    paths.OUTPUT.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", *snakemake, "--summary"]
-    looked = subprocess.run(command, capture_output=True, text=True, env=os.environ | child_variables())
-    if looked.returncode:
-        raise UsageError(f"Snakemake could not make a plan from the Snakefile:\n{looked.stderr[-3000:]}")
-    table = csv.DictReader(looked.stdout.splitlines(), delimiter="\t")  # one row for each output, which is a stamp
-    pending = {row["rule"] for row in table if row["plan"] != "no update"}
-    return [job for job in jobs if job.notebook in pending]
-
-
-def run_snakemake(snakemake: list[str], agenda: dict, jobs: int) -> None:
-    """Run Snakemake on the terminal, without its own chatter: the runner of each notebook reports progress."""
-    names = [notebook for _, notebook in agenda["jobs"]]
-    side_by_side = min(jobs, len(names))
-    took = runner.total_time(agenda["jobs"], side_by_side)
-    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{took}: {', '.join(names)}", flush=True)
-    os.environ.update(
-        child_variables() | {"LATENTNAS_AGENDA": json.dumps(agenda), "LATENTNAS_PARENT": str(os.getpid())}
-    )
-    if side_by_side > 1:  # the threads of two processes on one core would wait for each other
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // side_by_side)))
-    from snakemake.cli import main as snakemake_main  # half a second to import
-
-    with contextlib.suppress(SystemExit):  # in this process: Snakemake is gone when it is killed
-        snakemake_main([*snakemake, "--keep-going", "--quiet", "all"])
-
-
-def child_variables() -> dict[str, str]:
-    """Environment variables of Snakemake and its jobs: the same package and folders as here."""
-    folders = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
-    return folders | {"PYTHONPATH": runner.library_path()}
+    took = runner.total_time(agenda, min(options.jobs, len(agenda)))
+    names = ", ".join(notebook for _, notebook in agenda)
+    print(f"{len(agenda)} notebook{'s' if len(agenda) > 1 else ''} to run{took}: {names}", flush=True)
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
+    command += ["--directory", str(paths.OUTPUT), "--cores", str(options.jobs), "--keep-going", "--nolock"]
+    command += [
+        "--rerun-incomplete",
+        "--rerun-triggers",
+        "software-env",
+        "--profile",
+        "none",
+        "--workflow-profile",
+        "none",
+    ]
+    settings = {"profile": profile, "only": options.only, "overrides": options.parameters}
+    command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
+    variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
+    variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
+    log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    snakemake = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, **streams)
+    with open(log, "w", encoding="utf-8") as file:
+        for line in snakemake.stdout:
+            file.write(line)
+            if line.startswith(runner.MARK):
+                print(line[1:], end="", file=sys.stderr, flush=True)
+                told |= ": failed" in line
+            else:
+                last.append(line)
+    if snakemake.wait() and not told:
+        print(f"Snakemake failed. All that it said is in {log}; the end of it:\n{''.join(last)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -212,3 +167,22 @@ def one_run_at_a_time() -> Iterator[None]:
             remedy = "Wait until it has finished, or end it; then give the command again."
             raise UsageError(f"Another run is writing to this folder. {remedy}") from error
         yield
+
+
+def figures(options: argparse.Namespace) -> int:
+    """Redraw all figures from stored results, of one profile or of all that have any."""
+    if options.only or options.parameters or options.dry_run:
+        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
+    if options.profile is not None:
+        profiles.check_profile(options.profile)
+    labels = [label for label in report.labels_with_results() if options.profile in (None, label)]
+    if not labels:
+        which = f" for profile {options.profile}" if options.profile else ""
+        raise UsageError(f"There are no results to draw yet{which}. Run the notebooks first: ./run_all.sh")
+    from companion.figures.redraw import redraw  # imports matplotlib
+
+    for label in labels:
+        redraw(label)
+    report.renew(labels)
+    print(f"Figures drawn again: {', '.join(f'figures/{label}' for label in labels)}")
+    return 0

@@ -1,23 +1,65 @@
 """What a notebook file says: its title, what can be set in it, and which code it depends on.
 
-Notebooks themselves import this (through `companion.claims`), so it needs nothing but the standard library.
+A notebook declares what can be set in the one cell tagged `parameters`, one `name: type = default  # help` a line. The
+help may begin with what is allowed, before a semicolon: `1 or more`, `above 0`, `0 to 99` or `one of this, that`.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from companion import paths
 from latentnas import code
 
 PARAMETERS, INJECTED, TRAININGS = "parameters", "injected-parameters", "trainings"  # tags; papermill adds the second
+STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook declares these
+NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many processes work on it
+NAME = re.compile(r"\d\d_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+ALLOWED = re.compile(rf"(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))(?:;|$)")
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
 
 
 class UsageError(Exception):
     """Something asked for cannot be done; the message is one paragraph saying what, where and the remedy."""
+
+
+class Metadata(BaseModel):
+    tags: list[str] = []
+
+
+class Cell(BaseModel):
+    cell_type: str
+    source: str | list[str]
+    metadata: Metadata
+    outputs: list[dict] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.source)
+
+
+class Notebook(BaseModel):
+    """What must be right in a notebook file for it to be read here and run by papermill."""
+
+    cells: list[Cell]
+    metadata: dict
+    nbformat: Literal[4]
+    nbformat_minor: int
+
+
+def names() -> list[str]:
+    """The notebooks, in order: those files that are named as NN_name.ipynb."""
+    return sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if NAME.fullmatch(path.stem) and path.is_file())
 
 
 def source_of(notebook: str) -> Path:
@@ -25,69 +67,54 @@ def source_of(notebook: str) -> Path:
     return paths.NOTEBOOKS / f"{notebook}.ipynb"
 
 
-def cells_of(path: Path, kind: str = "code") -> list[dict]:
-    """The cells of one kind, with `source` as one string.
+def cells_of(path: Path, kind: str = "code") -> list[Cell]:
+    """The cells of one kind.
 
     Raises:
         UsageError: The file is no notebook.
     """
     try:
-        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
-        return [cell | {"source": "".join(cell["source"])} for cell in cells]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [cell for cell in Notebook.model_validate_json(path.read_bytes()).cells if cell.cell_type == kind]
+    except (OSError, ValidationError) as error:
         raise UsageError(
-            f"{path.name} is not a notebook file that can be read ({error}). "
+            f"{path.name} is not a notebook file that can be read ({reason(error)}). "
             "Restore it from the repository, or save it again in Jupyter."
         ) from error
 
 
+def reason(error: Exception) -> str:
+    """An error in one line; of pydantic's the first, with its place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+
+
 def title_of(notebook: str) -> str:
     """The first heading of a notebook without its number: "# 02 · The latent space" -> "The latent space"."""
-    text = "\n".join(cell["source"] for cell in cells_of(source_of(notebook), "markdown"))
+    text = "\n".join(cell.text for cell in cells_of(source_of(notebook), "markdown"))
     heading = re.search(r"^# (?:\d+ · )?(.+)$", text, re.M)
     return heading[1] if heading else notebook
 
 
-def parameters_cell(path: Path) -> str:
-    """Source of the one code cell tagged `parameters`.
-
-    Raises:
-        UsageError: There is none, or more than one.
-    """
-    tagged = tagged_cells(path, PARAMETERS)
-    if len(tagged) != 1:
-        raise UsageError(
-            f"{path.name} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. "
-            "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
-        )
-    return tagged[0][1]
+def own_code_cells(path: Path) -> list[Cell]:
+    """The code cells without the one that papermill injects."""
+    return [cell for cell in cells_of(path) if INJECTED not in cell.metadata.tags]
 
 
 def tagged_cells(path: Path, tag: str) -> list[tuple[int, str]]:
     """Number, as Jupyter counts code cells, and source of those with a tag."""
-    cells = enumerate(own_code_cells(path), 1)
-    return [(number, cell["source"]) for number, cell in cells if tag in cell.get("metadata", {}).get("tags", [])]
-
-
-def parameter_names(path: Path) -> list[str]:
-    """Names that the parameters cell assigns, in the order written."""
-    statements = ast.parse(parameters_cell(path)).body
-    return [node.target.id for node in statements if isinstance(node, ast.AnnAssign)]
-
-
-def own_code_cells(path: Path) -> list[dict]:
-    """The code cells without the one that papermill injects."""
-    return [cell for cell in cells_of(path) if INJECTED not in cell.get("metadata", {}).get("tags", [])]
+    return [(number, cell.text) for number, cell in enumerate(own_code_cells(path), 1) if tag in cell.metadata.tags]
 
 
 def code_cells_hash(path: Path) -> str:
     """SHA-256 of a notebook's code cells: the same for a source and for the executed copy made from it."""
-    return hashlib.sha256(json.dumps([cell["source"] for cell in own_code_cells(path)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([cell.text for cell in own_code_cells(path)]).encode()).hexdigest()
 
 
 def code_fingerprint(path: Path) -> str:
     """A hash of the library code that a notebook imports, directly or not; blind to docstrings and comments."""
-    imported = {name for cell in cells_of(path) for name in _imports(cell["source"])}
+    imported = {name for cell in cells_of(path) for name in _imports(cell.text)}
     return code.fingerprint(code.module_closure(*imported))
 
 
@@ -98,3 +125,101 @@ def _imports(source: str) -> Iterator[str]:
         yield from code.imported_modules(ast.parse(python))
     except SyntaxError:  # the run will say so
         return
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell."""
+
+    line: str
+    type: TypeAdapter
+    default: object
+    help: str
+
+    def checked(self, value: object) -> object:
+        """`value` as the parameter's type: int becomes float where a float is wanted, nothing else changes.
+
+        Raises:
+            ValueError: It does not fit; the message quotes the line that declares the parameter.
+        """
+        try:
+            return self.type.validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{value!r} does not fit '{self.line}' ({reason(error)})") from error
+
+    def parsed(self, text: str) -> object:
+        """The value that `text`, typed on a command line, means for this parameter, or ValueError."""
+        try:
+            value = WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            value = text
+        if value is not None:  # else it would be the word "none" where a text is allowed too
+            with contextlib.suppress(ValueError):
+                return self.checked(text)
+        return self.checked(list(value) if isinstance(value, tuple) else value)
+
+
+def parameters_of(notebook: str) -> dict[str, Parameter]:
+    """Parameters of a notebook by name, in the order written.
+
+    Raises:
+        UsageError: Not exactly one cell is tagged `parameters`, or it holds anything else than declarations.
+    """
+    path = source_of(notebook)
+    tagged = [source for _, source in tagged_cells(path, PARAMETERS)]
+    if len(tagged) != 1:
+        raise UsageError(
+            f"{path.name} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. "
+            "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
+        )
+    lines, declared = tagged[0].splitlines(), {}
+    try:
+        statements = ast.parse(tagged[0]).body
+    except SyntaxError as error:
+        raise UsageError(
+            f"{path.name}: the parameters cell is not valid Python (line {error.lineno}: {error.msg})."
+        ) from error
+    for node in statements:
+        line = lines[node.lineno - 1].strip()
+        try:
+            name, parameter = _declaration(node, line, lines[node.end_lineno - 1].partition("#")[2].strip())
+            if name in declared:
+                raise ValueError("declares a name for the second time")
+        except ValueError as error:
+            raise UsageError(
+                f"{path.name}: the line '{line}' of the parameters cell {error}. Every line there must read "
+                "'name: type = value  # help'; computed values belong in the next cell."
+            ) from error
+        declared[name] = parameter
+    missing = [name for name in STANDARD_PARAMETERS if name not in declared]
+    if missing:
+        raise UsageError(f"{path.name}: the parameters cell does not declare {', '.join(missing)}; every one must.")
+    return declared
+
+
+def _declaration(node: ast.stmt, line: str, help_text: str) -> tuple[str, Parameter]:
+    """Name and parameter of one statement; ValueError says why it is none."""
+    if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+        raise ValueError("is not an annotated assignment")
+    try:
+        default = ast.literal_eval(node.value)
+    except ValueError as error:
+        raise ValueError("computes its value") from error
+    found = ALLOWED.match(help_text)
+    least, above, low, high, words = found.groups() if found else [None] * 5
+    limits = {"ge": least or low, "gt": above, "le": high}
+    limit = Field(**{name: float(text) for name, text in limits.items() if text})
+    types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": str, "list": list}
+    if words:
+        types["str"] = Literal[tuple(word.strip() for word in words.split(","))]
+    try:
+        wanted = eval(ast.unparse(node.annotation), {"__builtins__": {}}, types)
+    except Exception as error:
+        known = "int, float, bool, str or a list of one of them"
+        raise ValueError(f"has a type that cannot be set from outside (use {known})") from error
+    parameter = Parameter(line, TypeAdapter(wanted, config=STRICT), default, help_text)
+    parameter.checked(default)
+    return node.target.id, parameter

@@ -1,12 +1,10 @@
 """Which notebooks run, in which order, with which parameters: profiles.toml and the notebooks' `parameters` cells.
 
-A notebook declares what can be set in the one cell tagged `parameters`, one `name: type = default  # help` a line. A
-profile in notebooks/profiles.toml gives values for a named size of run. `-p name=value` changes one of them for one
+A profile in notebooks/profiles.toml gives values for a named size of run. `-p name=value` changes one of them for one
 run, whose files then go under the label `<profile>+<hash>`, never under the profile's own name. Everything wrong with
-any of the three is a `UsageError` before any work starts.
+any of them is a `UsageError` before any work starts.
 """
 
-import ast
 import functools
 import hashlib
 import json
@@ -16,59 +14,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import NoReturn
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel
 
-from companion import notebooks, paths
-from companion.notebooks import UsageError
-
-STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook declares these
-SCALARS = {"int": int, "float": float, "bool": bool, "str": str}
-TYPES = SCALARS | {f"list[{name}]": list[scalar] for name, scalar in SCALARS.items()} | {"None": None}
-WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
-NOT_PROFILES = ("depends", "readme")  # tables of profiles.toml that are about notebooks
+from companion import claims, notebooks, paths
+from companion.notebooks import UsageError, parameters_of
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a notebook's parameters cell."""
+def as_list(setting: object) -> list[str]:
+    """What `snakemake --config` makes of a setting, as texts: of `only=00` a number, of `only=[00,01]` a list."""
+    values = setting if isinstance(setting, list) else [setting]
+    return [f"{value:02d}" if isinstance(value, int) else str(value) for value in values]
 
-    name: str
-    type: str  # as written: int, float, bool, str, list[int], ..., with `| None` allowed
-    default: object
-    help: str
 
-    @property
-    def types(self) -> list[str]:
-        """`list[int] | None` -> ["list[int]", "None"]."""
-        return [part.strip() for part in self.type.split("|")]
+class Readme(BaseModel, extra="forbid"):
+    """What the README's table says of a notebook: where a paper has it, and the claims to show."""
 
-    def typed(self, value: object) -> object:
-        """`value` as the parameter's type: int becomes float where a float is wanted, nothing else changes.
+    printed_in: str = ""
+    claims: list[str] = []
 
-        Raises:
-            TypeError: It does not fit.
-        """
-        try:
-            wanted = functools.reduce(operator.or_, (TYPES[part] for part in self.types[1:]), TYPES[self.types[0]])
-            return TypeAdapter(wanted).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise TypeError(f"{value!r} is not {self.type}") from error
 
-    def parsed(self, text: str) -> object:
-        """The value that `text`, typed on a command line, means for this parameter.
+class Profiles(BaseModel, extra="allow"):
+    """notebooks/profiles.toml: tables about notebooks, and one table of tables for each profile."""
 
-        Raises:
-            TypeError: It means none.
-        """
-        if "str" in self.types and not ("None" in self.types and WORDS.get(text.lower(), text) is None):
-            return text
-        try:
-            value = WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
-            raise TypeError(f"{text!r} is not {self.type}") from error
-        return self.typed(list(value) if isinstance(value, tuple) else value)
+    depends: dict[str, list[str]] = {}
+    readme: dict[str, Readme] = {}
+    __pydantic_extra__: dict[str, dict[str, dict[str, object]]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +50,8 @@ class Job:
     label: str
     parameters: dict
     needs: tuple  # labels and names (label, notebook) of the jobs that must be done before
+    inputs: str = ""  # hash of all that decides the results: the notebook, its parameters, the code, what it needs
+    trainings: str = ""  # the same of the trainings that the notebook lists; without any
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -105,76 +78,57 @@ class Job:
 
 
 def stamp_path(label: str, notebook: str) -> Path:
-    """The file written last by a run: it exists exactly when this machine has run the notebook to its end."""
+    """The file written last by a run: it holds the `inputs` with which this machine has run the notebook."""
     return paths.STATE / label / f"{notebook}.done"
 
 
-def declared_parameters(path: Path) -> dict[str, Parameter]:
-    """Parameters of a notebook by name, in the order written.
+def trained_path(label: str, notebook: str) -> Path:
+    """The stamp of all trainings of a notebook."""
+    return stamp_path(label, f"{notebook}.trainings")
 
-    Raises:
-        UsageError: The cell holds anything else than `name: type = literal  # help` lines.
+
+def out_of_date(jobs: Iterable[Job]) -> list[Job]:
+    """Those of a plan that have to run, without their stamps: for Snakemake, a job without its stamp is not done.
+
+    Contents count, not times: an older file in place of a newer one is a change, and so is an edit while it ran.
     """
-    source = notebooks.parameters_cell(path)
-    lines = source.splitlines()
-    declared = {}
+    waiting, awaited = [], set()
+    for job in jobs:
+        trained = not job.trainings or has_stamp(trained_path(job.label, job.notebook), job.trainings)
+        complete = job.executed.is_file() and job.executed.stat().st_size and claims.read_results(job.results)
+        if not (has_stamp(job.stamp, job.inputs) and trained and complete and awaited.isdisjoint(job.needs)):
+            job.stamp.unlink(missing_ok=True)
+            waiting.append(job)
+            awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
+    return waiting
 
-    def refuse(node: ast.stmt, why: str) -> NoReturn:
+
+def has_stamp(stamp: Path, inputs: str) -> bool:
+    """Whether a stamp is there and of these inputs; one of others is taken away."""
+    if stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs:
+        return True
+    stamp.unlink(missing_ok=True)
+    return False
+
+
+def read_profiles() -> Profiles:
+    """The checked content of profiles.toml; its notebooks exist, their parameters are looked at later."""
+    try:
+        content = Profiles(**tomllib.loads(paths.PROFILES.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        problem = notebooks.reason(error)
+        raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
+    named = {*content.depends, *content.readme, *(name for needed in content.depends.values() for name in needed)}
+    named |= {name for tables in content.model_extra.values() for name in tables} - {"common", "training"}
+    for name in sorted(named - set(notebooks.names())):
         raise UsageError(
-            f"{path.name}: the line '{lines[node.lineno - 1].strip()}' of the parameters cell {why}. Every line there "
-            "must read 'name: type = value  # help'; computed values belong in the next cell."
+            f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(notebooks.names())}."
         )
-
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise UsageError(
-            f"{path.name}: the parameters cell is not valid Python (line {error.lineno}: {error.msg})."
-        ) from error
-    for node in statements:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
-            refuse(node, "is not an annotated assignment")
-        try:
-            default = ast.literal_eval(node.value)
-        except ValueError:
-            refuse(node, "computes its value")
-        annotation, help_text = ast.unparse(node.annotation), lines[node.end_lineno - 1].partition("#")[2].strip()
-        parameter = Parameter(node.target.id, annotation, default, help_text)
-        if not set(parameter.types) <= set(TYPES):
-            known = "int, float, bool, str or a list of one of them"
-            refuse(node, f"has a type that cannot be set from outside ({annotation}; use {known})")
-        try:
-            parameter.typed(default)
-        except TypeError:
-            refuse(node, f"has a default that is not {annotation}")
-        declared[parameter.name] = parameter
-    missing = [name for name in STANDARD_PARAMETERS if name not in declared]
-    if missing:
-        raise UsageError(f"{path.name}: the parameters cell does not declare {', '.join(missing)}; every one must.")
-    return declared
-
-
-def parameters_of(notebook: str) -> dict[str, Parameter]:
-    return declared_parameters(notebooks.source_of(notebook))
-
-
-# ---------------------------------------------------------------- profiles and plans
-
-
-def read_profiles() -> dict[str, dict]:
-    """profiles.toml as a dict, checked to be TOML."""
-    try:
-        return tomllib.loads(paths.PROFILES.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML: {error}.") from error
+    return content
 
 
 def profile_names() -> list[str]:
-    return [name for name in read_profiles() if name not in NOT_PROFILES]
-
-
-def notebook_names() -> list[str]:
-    return sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    return list(read_profiles().model_extra)
 
 
 def check_profile(profile: str) -> None:
@@ -183,24 +137,15 @@ def check_profile(profile: str) -> None:
         raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(profile_names())}.")
 
 
-def check_notebooks(names: Iterable[str], where: str) -> None:
-    """Raise UsageError if one of the names in `where` (a table of profiles.toml) is not that of a notebook."""
-    for name in sorted(set(names) - set(notebook_names())):
-        raise UsageError(
-            f"notebooks/profiles.toml: '{name}' in {where} is not the name of a notebook. "
-            f"Known notebooks: {', '.join(notebook_names())}."
-        )
-
-
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     """Names that match any of `only` (a full name or its beginning, such as "02"); all if `only` is empty."""
-    known = notebook_names()
+    known = notebooks.names()
     chosen = set()
     for wanted in only:
         matches = [name for name in known if name.startswith(wanted.removesuffix(".ipynb"))] if wanted else []
         if not matches:
             raise UsageError(
-                f"There is no notebook '{wanted}'. Known notebooks: {', '.join(known)}. "
+                f"There is no notebook '{wanted}'. Known notebooks: {', '.join(known)} (files named NN_name.ipynb). "
                 "Give a full name or its beginning, for example --only 02."
             )
         chosen.update(matches)
@@ -212,19 +157,17 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     [profile.training] as far as the notebook declares its names, under [profile.<notebook>].
     """
     check_profile(profile)
-    tables = read_profiles()[profile]
-    check_notebooks(set(tables) - {"common", "training"}, f"[{profile}]")
-    declared = parameters_of(notebook)
+    tables, declared = read_profiles().model_extra[profile], parameters_of(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):
         where = f"notebooks/profiles.toml: [{profile}.{table}]"
         for name, value in tables.get(table, {}).items():
-            if name in declared:
+            if name in declared and name != "profile":
                 try:
-                    values[name] = declared[name].typed(value)
-                except TypeError as error:
+                    values[name] = declared[name].checked(value)
+                except ValueError as error:
                     raise UsageError(f"{where} gives '{name}' a wrong value: {error}.") from error
-            elif table != "training" or not any(name in parameters_of(other) for other in notebook_names()):
+            elif table != "training" or not any(name in parameters_of(other) for other in notebooks.names()):
                 known = f"notebook {notebook} does not declare. It declares: {', '.join(declared)}"
                 raise UsageError(f"{where} sets '{name}', which {known}.")
     return values | {"profile": profile}
@@ -236,8 +179,8 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
     overrides = {}
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
-        if not equals or not name:
-            raise UsageError(f"'-p {assignment}' is not of the form -p name=value.")
+        if not (equals and name and assignment.isprintable()):
+            raise UsageError(f"'-p {assignment!a}' is not of the form -p name=value.")
         if name == "profile":
             raise UsageError("The profile is chosen with --profile, not with -p profile=...")
         having = [parameters[name] for parameters in declared.values() if name in parameters]
@@ -250,18 +193,23 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
         for parameter in having:
             try:
                 overrides[name] = parameter.parsed(text)
-            except TypeError as error:
-                help_text = f" ({parameter.help})" if parameter.help else ""
-                raise UsageError(f"Parameter '{name}'{help_text} must be of type {parameter.type}: {error}.") from error
+            except ValueError as error:
+                raise UsageError(f"Parameter '{name}' cannot have this value: {error}.") from error
     return overrides
 
 
 def label_of(profile: str, overrides: dict[str, object]) -> str:
     """Folder name of a run: the profile, and for changed parameters a hash of the changes."""
-    if not overrides:
-        return profile
-    text = json.dumps(overrides, sort_keys=True)
-    return f"{profile}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{profile}+{hash_of(overrides)[:8]}" if overrides else profile
+
+
+def hash_of(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def deciding(parameters: dict[str, object]) -> dict[str, object]:
+    """Those of the parameters that results depend on."""
+    return {name: value for name, value in parameters.items() if name not in notebooks.NOT_DECIDING}
 
 
 def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | None = None) -> list[Job]:
@@ -270,10 +218,9 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
     A notebook that no override touches, neither itself nor through what it depends on, keeps the profile's own label,
     so it is not run again.
     """
-    depends = read_profiles().get("depends", {})
-    check_notebooks({*depends, *(name for needed in depends.values() for name in needed)}, "[depends]")
+    depends = read_profiles().depends
     try:
-        order = list(TopologicalSorter({name: depends.get(name, []) for name in notebook_names()}).static_order())
+        order = list(TopologicalSorter({name: depends.get(name, []) for name in notebooks.names()}).static_order())
     except CycleError as error:
         raise UsageError(
             f"notebooks/profiles.toml: [depends] goes in a circle: {' -> '.join(error.args[1])}."
@@ -287,9 +234,14 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         if name not in wanted:
             continue
         own = {key: value for key, value in (overrides or {}).items() if key in parameters_of(name)}
-        needed = depends.get(name, [])
-        reached[name] = functools.reduce(operator.or_, (reached[other] for other in needed), own)
+        needed = [jobs[other] for other in depends.get(name, [])]
+        reached[name] = functools.reduce(operator.or_, (reached[job.notebook] for job in needed), deciding(own))
         label = label_of(profile, reached[name])
         parameters = profile_parameters(profile, name) | own | {"profile": label}
-        jobs[name] = Job(name, label, parameters, tuple((jobs[other].label, other) for other in needed))
+        source = notebooks.source_of(name)
+        decided = [deciding(parameters), notebooks.code_fingerprint(source)]
+        listed = notebooks.tagged_cells(source, notebooks.TRAININGS)
+        inputs = hash_of([decided, notebooks.code_cells_hash(source), [job.inputs for job in needed]])
+        needs = tuple((job.label, job.notebook) for job in needed)
+        jobs[name] = Job(name, label, parameters, needs, inputs, hash_of([decided, listed]) if listed else "")
     return list(jobs.values())

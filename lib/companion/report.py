@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from companion import notebooks, paths, profiles
-from companion.claims import load_results
+from companion.claims import load_results, seconds_of
 from latentnas.progress import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
@@ -20,7 +20,7 @@ def labels_with_results() -> list[str]:
 
 
 def has_results(label: str) -> bool:
-    return any((paths.RESULTS / label).glob("*.json"))
+    return any((paths.RESULTS / label).glob("[!.]*.json"))
 
 
 def renew(labels: Iterable[str]) -> None:
@@ -65,19 +65,19 @@ def readme_table() -> str:
     [readme.<notebook>] in profiles.toml may say where the paper has it (`printed_in`) and name the claims that say
     how it went (`claims`, with * for any part of an id).
     """
-    about = profiles.read_profiles().get("readme", {})
-    profiles.check_notebooks(about, "[readme]")
+    about = profiles.read_profiles().readme
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
-    for name in profiles.notebook_names():
+    for name in notebooks.names():
         runs = {profile: found[name] for profile, found in results.items() if name in found}
         shown = next(iter(runs), None)
         option = f" --profile {shown}" if shown not in (None, "quick") else ""
-        words = outcome(about.get(name, {}).get("claims", []), runs[shown]["claims"]) if shown else ""
+        entry = about.get(name, profiles.Readme())
+        words = outcome(entry.claims, runs[shown]["claims"]) if shown else ""
         rows.append(
             [
                 notebooks.title_of(name),
-                about.get(name, {}).get("printed_in", ""),
+                entry.printed_in,
                 f"[{name}](notebooks/{name}.ipynb)",
                 f"`./run_all.sh --only {name[:2]}{option}`",
                 times(runs, "cpu"),
@@ -92,7 +92,7 @@ def times(runs: dict[str, dict], device: str) -> str:
     """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included."""
     manifests = {profile: runs[profile]["manifest"] for profile in reversed(runs)}
     return ", ".join(
-        f"{profile} {in_words(manifest['wall_seconds'] + manifest['loaded_seconds'])}"
+        f"{profile} {in_words(seconds_of(manifest))}"
         for profile, manifest in manifests.items()
         if manifest["device"].startswith(device)
     )
@@ -137,8 +137,8 @@ def report_text(label: str) -> str:
     ]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
-        if result["claims"]:
-            lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in result["claims"]])]
+        if found := result["claims"] + result["manifest"].get("times", []):
+            lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in found])]
         for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
             lines += [f"![{figure.stem}]({figure.name})", ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -12,65 +12,78 @@ import os
 import re
 import sys
 import tempfile
-import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 from unittest import mock
 
-import psutil
-
-from companion import gpus, notebooks, paths, profiles
+from companion import claims, gpus, paths, profiles
 from companion.profiles import Job
+from companion.together import ending_together
 from latentnas.progress import in_words
+
+MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
 
 
 class NotebookFailed(Exception):
     """A cell raised; the message names the notebook, the cell, the exception and the saved copy."""
 
 
-def execute(source: Path, parameters: dict, target: Path, failed_copy: Path, log: Path) -> None:
-    """Run a notebook from the repository root and put its cleaned copy at `target`, only if every cell succeeded.
+def execute(job: Job) -> None:
+    """Run a notebook from the repository root and put its cleaned copy in place, only if every cell succeeded.
 
     Raises:
-        NotebookFailed: A cell raised, or the kernel died. The copy as far as it came is at `failed_copy`.
+        NotebookFailed: A cell raised, or the kernel died. The copy as far as it came is in data/failed.
     """
     import papermill  # here, because the rest of this module must import quickly
-    from nbclient.exceptions import DeadKernelError
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
 
-    with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables()):
-        run_copy = Path(scratch) / source.name
+    kernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": KernelSpec(argv=kernel, language="python")})
+    failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
+    with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
+        run_copy = Path(scratch) / job.source.name
+        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.source, run_copy))
         try:
             papermill.execute_notebook(
-                source,
-                run_copy,
-                parameters=parameters,
+                source,  # papermill formats paths
+                target,
+                parameters=job.parameters,
                 kernel_name="python3",
-                extra_arguments=["--log-level=CRITICAL"],  # no remarks of the kernel about its own start and end
+                kernel_manager_class=this_python,  # whatever kernels are installed under that name
+                extra_arguments=["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"],
                 cwd=paths.ROOT,
                 progress_bar=False,
-                stderr_file=LineWriter(source.stem, log),
+                stderr_file=LineWriter(job.notebook, job.stamp.with_suffix(".log")),
             )
         except papermill.PapermillExecutionError as error:
-            save_copy(run_copy, failed_copy, keep_stderr=True)
-            raise NotebookFailed(
-                f"Notebook {source.stem} stopped in cell {failed_cell(run_copy)} with {error.ename}: {error.evalue}\n"
+            with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
+                save_copy(run_copy, failed_copy, keep_stderr=True)
+            raise NotebookFailed(  # the cell is counted without the one that papermill injects
+                f"Notebook {job.notebook} stopped in cell {error.exec_count - 1} with {error.ename}: {error.evalue}\n"
                 f"The notebook as far as it came, with the full error, is {shown(failed_copy)}."
             ) from error
-        except DeadKernelError as error:
+        except RuntimeError as error:  # of Jupyter: before the first cell or on the way
             raise NotebookFailed(
-                f"The Python process of notebook {source.stem} died on the way, most often because memory ran out. "
+                f"The Python process of notebook {job.notebook} died ({error}), most often because memory ran out. "
                 "Close other programs or choose a smaller --profile, and give the command again."
             ) from error
-        save_copy(run_copy, target)
+        save_copy(run_copy, job.executed)
+        failed_copy.unlink(missing_ok=True)
 
 
-def kernel_variables() -> dict[str, str]:
-    """Environment variables of the kernel: this package first, no advice about progress-bar widgets, and glibc keeps
-    freed memory: giving the activations of every batch back and asking again costs a tenth of training.
+def kernel_variables(job: Job, scratch: str) -> dict[str, str]:
+    """Environment variables of the kernel: this package first, nobody's IPython settings, no advice about progress-bar
+    widgets, and glibc keeps freed memory: giving the activations of every batch back costs a tenth of training.
     """
     warnings = [os.environ["PYTHONWARNINGS"]] if os.environ.get("PYTHONWARNINGS") else []
     return {
+        "IPYTHONDIR": scratch,
+        "JUPYTER_RUNTIME_DIR": scratch,
+        "LATENTNAS_NOTEBOOK": job.notebook,
         "MALLOC_MMAP_THRESHOLD_": str(2**30),
         "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
         "PYTHONPATH": library_path(),
@@ -85,7 +98,7 @@ def library_path() -> str:
 
 
 class LineWriter(io.TextIOBase):
-    """A text file that prints whole lines to stderr, behind the number of the notebook, and keeps them in a log."""
+    """A text file that says whole lines, behind the number of the notebook, and keeps them in a log."""
 
     def __init__(self, notebook: str, log: Path) -> None:
         self.prefix, self.rest, self.terminal = f"    {notebook[:2]} | ", "", sys.stderr
@@ -96,12 +109,19 @@ class LineWriter(io.TextIOBase):
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
         for line in lines:
             if line.strip():
-                print(self.prefix + line, file=self.terminal, flush=True)
+                say(self.prefix + line, self.terminal)
                 print(line, file=self.log)
 
 
+def say(text: str, terminal: TextIO | None = None) -> None:
+    """Print to the terminal, through the command line where that started this run."""
+    mark = MARK if "LATENTNAS_AGENDA" in os.environ else ""
+    for line in text.splitlines():
+        print(mark + line, file=terminal or sys.stderr, flush=True)
+
+
 def save_copy(run_copy: Path, target: Path, keep_stderr: bool = False) -> None:
-    """Clean the notebook file `run_copy` and rename it to `target`."""
+    """Clean the notebook file `run_copy` and write it to `target`."""
     notebook = json.loads(run_copy.read_text(encoding="utf-8"))
     clean(notebook, keep_stderr)
     paths.write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
@@ -111,6 +131,19 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
     """Take out of an executed notebook, in place, what belongs to one machine or one moment."""
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    names = {str(Path.home()): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
+    names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
+    folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
+    words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}"]  # the last is pandas' id of a styled table
+    moment = re.compile(f"(?:{'|'.join(words)})(?![0-9A-Za-z])")
+
+    def constant(text: object) -> object:
+        if isinstance(text, list):
+            return [constant(line) for line in text]
+        if not isinstance(text, str):
+            return text
+        return moment.sub(lambda found: names.setdefault(found.group(), f"T_{len(names) - len(folders)}"), text)
+
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"  # papermill gives a new random id to the cell it injects
         for key in ("papermill", "execution"):
@@ -120,26 +153,7 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
         for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
             for key, value in part.items():
                 if not key.startswith("image/"):  # base64 may spell the name of a folder by chance
-                    part[key] = without_folders(value)
-
-
-def without_folders(text: object) -> object:
-    """A string or list of strings with folders of this machine relative to the project or as ~; others as they are."""
-    if isinstance(text, list):
-        return [without_folders(line) for line in text]
-    if not isinstance(text, str):
-        return text
-    names = {str(Path.home()): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
-    names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
-    folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
-    return re.sub("|".join(map(re.escape, folders)), lambda found: names[found.group()], text)
-
-
-def failed_cell(run_copy: Path) -> int | str:
-    """Which code cell raised, counted as Jupyter counts, without the cell that papermill injected."""
-    code = notebooks.own_code_cells(run_copy)
-    failed = [n for n, cell in enumerate(code, 1) if any(out["output_type"] == "error" for out in cell["outputs"])]
-    return failed[0] if failed else "?"
+                    part[key] = constant(value)
 
 
 def shown(path: Path) -> Path:
@@ -152,49 +166,39 @@ def shown(path: Path) -> Path:
 
 def run_job(job: Job) -> None:
     """Run a job: executed copy and results in place, then the stamp."""
-    started = time.time()
+    started, before = time.monotonic(), version_of(job.results)
     report_progress(f"{job.notebook} ({job.label}): running")
     gpus.take_gpu()
     job.stamp.unlink(missing_ok=True)
-    failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
-    execute(job.source, job.parameters, job.executed, failed_copy, job.stamp.with_suffix(".log"))
-    check_results(job, started)
-    failed_copy.unlink(missing_ok=True)
-    seconds = time.time() - started
-    paths.write_text(job.stamp, f"{seconds:.1f}\n")
-    report_progress(f"{job.notebook} ({job.label}): done in {in_words(seconds)}")
-
-
-def check_results(job: Job, started: float) -> None:
-    """Raise NotebookFailed unless the run left a results file with the parameters that it was given."""
-    if not job.results.exists() or job.results.stat().st_mtime < started - 2:  # file systems keep whole or half seconds
+    execute(job)
+    if version_of(job.results) in (None, before):
         raise NotebookFailed(
             f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
             "Its last cell must call Results.write()."
         )
     written = json.loads(job.results.read_text(encoding="utf-8"))
     recorded = written["parameters"] | {name: written[name] for name in ("profile", "data_source")}
-    changed = [name for name, value in job.parameters.items() if recorded.get(name) != value]
-    if changed:
-        raise NotebookFailed(
-            f"Notebook {job.notebook} was run with {changed[0]} = {job.parameters[changed[0]]!r} but recorded "
-            f"{recorded.get(changed[0])!r}. A parameter must keep its value: use another name for what is computed."
-        )
+    for name, value in profiles.deciding(job.parameters).items():
+        if recorded.get(name) != value:
+            raise NotebookFailed(
+                f"Notebook {job.notebook} was run with {name} = {value!r} but recorded {recorded.get(name)!r}. A "
+                "parameter must keep its value: use another name for what is computed."
+            )
+    paths.write_text(job.stamp, job.inputs + "\n")
+    report_progress(f"{job.notebook} ({job.label}): done in {in_words(time.monotonic() - started)}")
 
 
-def stored_manifest(label: str, notebook: str) -> dict:
+def version_of(path: Path) -> tuple[int, int] | None:
+    """What is another after each write of a file, whatever the clocks say; None where there is no file."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def last_run(label: str, notebook: str) -> dict:
     """The manifest of the last run of the notebook under this label or, without one, its profile's; {} if none."""
     for known in (label, label.partition("+")[0]):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            text = (paths.RESULTS / known / f"{notebook}.json").read_text(encoding="utf-8")
-            return json.loads(text)["manifest"]
+        if content := claims.read_results(paths.RESULTS / known / f"{notebook}.json"):
+            return content["manifest"]
     return {}
-
-
-def expected_seconds(label: str, name: str) -> float | None:
-    """How long a notebook, or "<notebook>.trainings", took in its last run; None if that is not known."""
-    notebook, _, trainings = name.partition(".")
-    return stored_manifest(label, notebook).get("loaded_seconds" if trainings else "wall_seconds")
 
 
 def resources(job: Job, attempt: int) -> dict[str, int]:
@@ -202,58 +206,63 @@ def resources(job: Job, attempt: int) -> dict[str, int]:
 
     More at each attempt. Without a last run, an hour and 4 GB.
     """
-    known = stored_manifest(job.label, job.notebook)
-    seconds = known.get("wall_seconds", 2400) + known.get("loaded_seconds", 0)
+    known = last_run(job.label, job.notebook)
+    seconds = claims.seconds_of(known) if known else 2400
     memory = max(known.get("peak_memory_mb", {"cpu": 2700}).values())
     return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + 1.5 * memory)}
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
-    """', about 3 min' for [(label, notebook), ...]; '' where one of them was never timed, or there are none."""
-    seconds = [expected_seconds(*job) for job in jobs]
+    """', about 3 min' for [(label, notebook), ...], with the trainings that are not done yet; '' where one of them was
+    never timed, or there are none.
+    """
+    seconds = []
+    for job in jobs:
+        trained = profiles.trained_path(*job).exists()
+        known = last_run(*job)
+        seconds += [known["wall_seconds"] if known and trained else claims.seconds_of(known) if known else None]
     return f", about {in_words(sum(seconds) / side_by_side)}" if seconds and None not in seconds else ""
 
 
-def unfinished(agenda: dict) -> list[tuple[str, str]]:
-    """What is not done of an agenda {"started": time, "jobs": [(label, notebook), ...]} of the command line."""
-
-    def done(label: str, notebook: str) -> bool:
-        stamp = profiles.stamp_path(label, notebook)
-        return stamp.exists() and stamp.stat().st_mtime >= agenda["started"]
-
-    return [tuple(job) for job in agenda["jobs"] if not done(*job)]
+def unfinished(agenda: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is not done of the (label, notebook) that the command line has to run."""
+    return [job for job in agenda if not profiles.stamp_path(*job).exists()]
 
 
 def report_progress(words: str) -> None:
-    """Print a line about this notebook; in a run of the command line also how many are done and the time left."""
+    """Say something about this notebook; in a run of the command line also how many are done and the time left."""
     if "LATENTNAS_AGENDA" in os.environ:
         agenda = json.loads(os.environ["LATENTNAS_AGENDA"])
-        waiting, total = unfinished(agenda), len(agenda["jobs"])
+        waiting, total = unfinished(agenda), len(agenda)
         left = f"{total_time(waiting)} left" if total_time(waiting) else ""
         words += f" [{total - len(waiting)} of {total} done{left}]"
-    print(words, file=sys.stderr, flush=True)
+    say(words)
 
 
-def die_with(process_id: int) -> None:
-    """End this process (its kernel follows) when the one that started the run is gone: a killed run writes no more."""
-
-    def watch() -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(process_id).wait()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def explained(error: Exception) -> str:
+    """An error for people; of the disk with its file and the remedy."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = "Make room or allow writing there, or name another place with LATENTNAS_OUTPUT. Nothing stored is lost."
+    return f"{where}{error.strerror}. {remedy}"
 
 
 def main(arguments: list[str], action: Callable[..., None] | None = None) -> int:
     """Entry of a Snakemake job, `[JOB, ...]`; the exit status says whether it succeeded."""
     job = Job.from_json(arguments[0])
-    if "LATENTNAS_PARENT" in os.environ:
-        die_with(int(os.environ["LATENTNAS_PARENT"]))
+    name = f"{job.notebook} ({job.label})"
     try:
-        (action or run_job)(job, *arguments[1:])
-    except NotebookFailed as error:
-        print(f"\n{error}\n", file=sys.stderr, flush=True)
+        with ending_together("LATENTNAS_JOB"):
+            (action or run_job)(job, *arguments[1:])
+    except KeyboardInterrupt:
+        say(f"{name}: interrupted. The same command goes on from here.")
+        return 130
+    except Exception as error:
+        report_progress(f"{name}: failed")
+        if not isinstance(error, NotebookFailed):
+            traceback.print_exc()
+        say(f"\n{explained(error)}\n")
         return 1
     return 0
 

@@ -23,9 +23,7 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
     Raises:
         NotebookFailed: A cell raised, or they make no dictionary `trainings`.
     """
-    variables: dict[str, object] = {"__name__": f"trainings of {job.notebook}"}
-    exec(notebooks.parameters_cell(job.source), variables)
-    variables |= job.parameters
+    variables: dict[str, object] = {"__name__": f"trainings of {job.notebook}"} | job.parameters
     for number, source in notebooks.tagged_cells(job.source, TAG):
         try:
             exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
