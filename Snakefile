@@ -15,8 +15,8 @@ JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
 if workflow.is_main_process:
     profiles.out_of_date(JOBS)          # takes the stamps of all that has changed away
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
-CORES = workflow.cores or 2             # None where a cluster's executor runs the jobs
-THREADS = max(1, CORES // len(JOBS))    # of a notebook
+CORES = workflow.cores or 2     # none where a cluster runs the jobs
+THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if workflow.cores else 2))
 GPU = int(config.get("gpu", bool(gpus.visible_gpus())))     # of each job
 
 
