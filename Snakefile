@@ -15,8 +15,8 @@ JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
 if workflow.is_main_process:
     profiles.out_of_date(JOBS)          # takes the stamps of all that has changed away
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
-CORES = workflow.cores or 2     # none where a cluster runs the jobs
-THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if workflow.cores else 2))
+CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
+THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if CORES else 2))    # of a notebook
 GPU = int(config.get("gpu", bool(gpus.visible_gpus())))     # of each job
 
 
@@ -45,7 +45,7 @@ workdir: str(paths.OUTPUT)
 
 
 scattergather:
-    trainings=CORES     # --set-scatter trainings=32
+    trainings=CORES or 2    # --set-scatter trainings=32
 
 
 localrules: all
