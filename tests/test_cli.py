@@ -17,7 +17,18 @@ import pytest
 
 from companion import cli, notebooks, paths, report
 from companion.claims import Results
-from toy_project import FINISH, REPOSITORY, WORK, make_project, parameter_values, run_all, start_all, write_notebook
+from toy_project import (
+    FINISH,
+    REPOSITORY,
+    WORK,
+    make_project,
+    parameter_values,
+    results_of,
+    run_all,
+    start_all,
+    would_run,
+    write_notebook,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -103,17 +114,6 @@ def test_the_command_line_does_not_import_torch():
 # ---------------------------------------------------------------- whole runs
 
 
-def results_of(folder, label="quick"):
-    """The comparable part of the results files, and the tables."""
-    files = sorted((folder / "data/results" / label).rglob("*.*"))
-    return {
-        file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition(
-            '"manifest"'
-        )[0]
-        for file in files
-    }
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A toy project after its first complete run, and that run; tests copy it rather than change it."""
@@ -151,12 +151,6 @@ def test_the_second_call_has_nothing_to_do_from_any_folder(project, tmp_path):
     run = run_all(project, cwd=tmp_path)
     assert run.returncode == 0 and "Everything is up to date (profile quick: 00_first, 01_second)" in run.stdout
     assert run.stderr == ""
-
-
-def would_run(project, *arguments):
-    run = run_all(project, "--dry-run", *arguments)
-    assert run.returncode == 0, run.stderr
-    return [line.split()[0] for line in run.stdout.splitlines() if " -> data/results/" in line]
 
 
 def test_what_changed_is_run_again_and_nothing_else(project):

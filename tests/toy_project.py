@@ -114,12 +114,12 @@ def project_environment(folder):
     return environment | {"LATENTNAS_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
 
 
-def run_all(folder, *arguments, cwd=None):
+def run_all(folder, *arguments, cwd=None, **variables):
     """Run `run_all.sh` of the project in `folder` to its end."""
     return subprocess.run(
         [str(folder / "run_all.sh"), *arguments],
         cwd=cwd or folder,
-        env=project_environment(folder),
+        env=project_environment(folder) | variables,
         capture_output=True,
         text=True,
         timeout=120,
@@ -135,3 +135,20 @@ def start_all(folder, *arguments):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def results_of(folder, label="quick"):
+    """The comparable part of the results files, and the tables."""
+    files = sorted((folder / "data/results" / label).rglob("*.*"))
+    return {
+        file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition(
+            '"manifest"'
+        )[0]
+        for file in files
+    }
+
+
+def would_run(project, *arguments):
+    run = run_all(project, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stderr
+    return [line.split()[0] for line in run.stdout.splitlines() if " -> data/results/" in line]

@@ -84,6 +84,7 @@ def kernel_variables(job: Job, scratch: str) -> dict[str, str]:
         "IPYTHONDIR": scratch,
         "JUPYTER_RUNTIME_DIR": scratch,
         "LATENTNAS_NOTEBOOK": job.notebook,
+        "PYTHONSAFEPATH": "1",  # a random.py where it runs is nobody's module
         "MALLOC_MMAP_THRESHOLD_": str(2**30),
         "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
         "PYTHONPATH": library_path(),

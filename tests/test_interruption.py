@@ -1,0 +1,241 @@
+"""What ends a run, and what it leaves: signals, kills, full disks, damaged files, other people's settings."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from toy_project import (
+    FINISH,
+    PARAMETERS,
+    WORK,
+    make_project,
+    project_environment,
+    results_of,
+    run_all,
+    would_run,
+    write_notebook,
+)
+
+pytestmark = pytest.mark.slow
+
+WORKERS = """import joblib, subprocess, time
+apart = subprocess.Popen(["sleep", "600"], start_new_session=True)
+(paths.OUTPUT / "at work").touch()
+joblib.Parallel(n_jobs=2)(joblib.delayed(time.sleep)(600) for _ in range(2))"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A toy project of one notebook."""
+    folder = make_project(tmp_path / "project")
+    (folder / "notebooks/01_second.ipynb").unlink()
+    (folder / "notebooks/profiles.toml").write_text("[smoke]\n[quick.common]\nseed = 3\n")
+    return folder
+
+
+def rewrite(project, *cells, name="00_first"):
+    write_notebook(project / f"notebooks/{name}.ipynb", [*cells, FINISH.format(name=name)])
+
+
+def processes_of(project):
+    """Processes that belong to a run of this project, zombies left out."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("LATENTNAS_ROOT") == str(project):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def until(condition):
+    deadline = time.time() + 60
+    while not condition() and time.time() < deadline:
+        time.sleep(0.1)
+    assert condition()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("to_group", [False, True], ids=["main", "group"])
+def test_everything_ends_with_the_run(project, number, to_group):
+    rewrite(project, WORK, WORKERS)
+    command = [project / "run_all.sh"]
+    running = subprocess.Popen(
+        command, env=project_environment(project), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until((project / "at work").exists)
+    assert len(processes_of(project)) >= 5  # Snakemake, runner, kernel, two workers
+    (os.killpg if to_group else os.kill)(running.pid, number)
+    until(lambda: not processes_of(project))  # before anybody reaps the main process
+    said = running.stderr.read()
+    assert running.wait() == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert said.count("\nInterrupted: run_all.sh") == 1 and "Traceback" not in said
+    rewrite(project, WORK)
+    assert run_all(project).returncode == 0
+
+
+def test_a_signal_before_anything_has_started(project):
+    (project / "lib/companion/cli.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)\n")
+    run = run_all(project)
+    assert run.returncode == 130 and run.stderr == "\nInterrupted: run_all.sh. The same command goes on from here.\n"
+
+
+def test_what_a_killed_kernel_had_started_ends_too(project):
+    rewrite(project, WORK, WORKERS.partition("joblib.Par")[0], "import os; os.kill(os.getpid(), 9)")
+    run = run_all(project)
+    assert run.returncode == 1 and "The Python process of notebook 00_first died" in run.stderr
+    assert processes_of(project) == []
+
+
+def test_a_killed_runner_is_reported_with_what_snakemake_says(project):
+    rewrite(project, WORK, "import os; os.kill(os.getppid(), 9); time.sleep(600)")
+    run = run_all(project)
+    assert run.returncode == 1 and "Not finished: 00_first" in run.stderr
+    assert "Snakemake failed" in run.stderr and "Error in rule 00_first" in run.stderr and "snakemake.log" in run.stderr
+
+
+def test_a_snakefile_that_fails_is_reported(project):
+    with open(project / "Snakefile", "a") as file:
+        file.write("\nraise ValueError('on purpose')\n")
+    run = run_all(project)
+    assert run.returncode == 1 and "on purpose" in run.stderr and "Not finished: 00_first" in run.stderr
+
+
+# ---------------------------------------------------------------- what is out of date
+
+
+def test_an_edit_while_a_notebook_runs_is_noticed(project):
+    edit = "file = paths.ROOT / 'lib/companion/figures/first.py'\nfile.write_text('colour = 2')"
+    rewrite(project, "from companion.figures import first", WORK, edit)
+    assert run_all(project).returncode == 0
+    assert would_run(project) == ["00_first"]
+    assert run_all(project).returncode == 0
+    assert would_run(project) == []
+
+
+def test_contents_count_and_not_times(project):
+    assert run_all(project).returncode == 0
+    source = project / "notebooks/00_first.ipynb"
+    before = source.read_bytes()
+    os.utime(source, (time.time() + 3600,) * 2)
+    shutil.rmtree(project / ".snakemake")
+    assert would_run(project) == []
+    rewrite(project, WORK, "'changed'")
+    os.utime(source, (1e9, 1e9))  # an older file in place of a newer one
+    assert would_run(project) == ["00_first"]
+    source.write_bytes(before)
+    assert run_all(project).returncode == 0
+
+
+def test_clocks_that_disagree_take_nothing_away(project):
+    rewrite(project, WORK)
+    finish = FINISH.format(name="00_first") + "\nimport os; os.utime(results.path, (time.time() - 30,) * 2)"
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, finish])
+    os.utime(project / "notebooks/00_first.ipynb", (time.time() + 3600,) * 2)
+    run = run_all(project)
+    assert run.returncode == 0, run.stderr
+    assert "00_first.json" in results_of(project) and would_run(project) == []
+
+
+def test_how_many_processes_work_on_it_is_no_other_experiment(project):
+    parameters = PARAMETERS + "jobs: int = 2\n"
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")], parameters)
+    assert run_all(project, "-p", "jobs=1").returncode == 0
+    assert set(os.listdir(project / "data/results")) == {"quick"} and would_run(project) == []
+
+
+# ---------------------------------------------------------------- damaged, foreign and unwritable files
+
+
+def test_a_damaged_results_file_is_made_again(project):
+    rewrite(project, WORK, name="01_second")
+    assert run_all(project).returncode == 0
+    before = results_of(project)
+    for name in ("00_first", "01_second"):
+        (project / f"data/results/quick/{name}.json").write_text("")
+    run = run_all(project, "--only", "00")
+    assert run.returncode == 0 and "Traceback" not in run.stderr
+    assert len(re.findall("json is damaged .*00_first.json.damaged beside it", run.stderr)) == 1
+    assert len(re.findall("json is damaged .*01_second.json.damaged beside it", run.stderr)) == 1
+    assert run_all(project).returncode == 0
+    after = results_of(project)
+    assert before == {name: text for name, text in after.items() if not name.endswith(".damaged")}
+
+
+def test_only_files_named_as_notebooks_are_notebooks(project):
+    assert run_all(project).returncode == 0
+    copy = (project / "notebooks/00_first.ipynb").read_text()
+    for name in ("Untitled", "00_first-Copy1", ".~00_first", ".00_first", "00_{x}"):
+        (project / f"notebooks/{name}.ipynb").write_text(copy)
+    (project / "notebooks/05_folder.ipynb").mkdir()
+    (project / "notebooks/06_link.ipynb").symlink_to("nowhere")
+    assert would_run(project) == []
+    refused = run_all(project, "--only", "00_first-Copy1")
+    assert refused.returncode == 2 and "NN_name.ipynb" in refused.stderr
+
+
+def test_a_copy_does_not_write_over_the_results_of_its_original(project):
+    assert run_all(project).returncode == 0
+    before = results_of(project)
+    copy = [WORK.replace("random.seed(seed)", "random.seed(77)"), FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/07_copy.ipynb", copy)
+    run = run_all(project)
+    assert run.returncode == 1 and "Results('07_copy', globals())" in run.stderr
+    assert results_of(project) == before
+
+
+def test_other_peoples_settings_have_no_say(project, tmp_path):
+    (project / ".ipython/profile_default").mkdir(parents=True)  # the home folder of the test
+    broken = "raise SystemExit('mine')"
+    (project / ".ipython/profile_default/ipython_config.py").write_text("c.InteractiveShellApp.exec_lines = ['1 / 0']")
+    (project / ".ipython/profile_default/startup").mkdir()
+    (project / ".ipython/profile_default/startup/00.py").write_text("import random; random.random = lambda: 0.5")
+    for name in ("random.py", "joblib.py", "snakemake.py"):
+        (project / name).write_text(broken)
+    kernel = {"argv": ["/bin/false", "{connection_file}"], "display_name": "x", "language": "python"}
+    (tmp_path / "jupyter/kernels/python3").mkdir(parents=True)
+    (tmp_path / "jupyter/kernels/python3/kernel.json").write_text(json.dumps(kernel))
+    for folder in (tmp_path / "mine", project / "profiles/default"):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("quiet: rules\nexecutor: nothing\ndry-run: true\n")
+    variables = {"JUPYTER_PATH": str(tmp_path / "jupyter"), "SNAKEMAKE_PROFILE": str(tmp_path / "mine")}
+    rewrite(project, WORK, "import joblib\njoblib.Parallel(n_jobs=2)(joblib.delayed(abs)(n) for n in range(2))")
+    run = run_all(project, cwd=tmp_path, **variables)
+    assert run.returncode == 0, run.stderr
+    assert '"ours": 0.5,' not in results_of(project)["00_first.json"]
+
+
+def test_braces_and_other_signs_in_the_path(tmp_path):
+    project = make_project(tmp_path / "a {x} {seed} $HOME ü 'b'")
+    run = run_all(project)
+    assert run.returncode == 0, run.stderr
+    assert str(tmp_path) not in (project / "notebooks/executed/quick/01_second.ipynb").read_text()
+
+
+@pytest.mark.parametrize("blocked", ["data", "data/state/quick", "data/results/quick", "notebooks/executed"])
+def test_a_place_that_cannot_be_written_is_named_in_one_paragraph(project, blocked):
+    (project / blocked).parent.mkdir(parents=True, exist_ok=True)
+    (project / blocked).write_text("a file, so no folder can be made here")
+    run = run_all(project)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    assert str(project / blocked) in run.stderr
+
+
+def test_snakemake_by_itself(project):
+    settings = ["profile=smoke", "only=00", "overrides=seed=5"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", *settings]
+    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")}
+    run = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (label,) = os.listdir(project / "data/results")
+    assert label.startswith("smoke+") and (project / "figures" / label / "REPORT.md").exists()
