@@ -73,6 +73,8 @@ def test_declarations_are_read_with_type_default_and_help(project):
         ("flag: bool = 1", "1 does not fit"),
         ("sizes: dict = {}", "type"),
         ("epochs: int = = 3", "valid Python"),
+        ("epochs: int = 0  # help; 1 or more", "0 does not fit"),
+        ("seed: int = 1", "second time"),
     ],
 )
 def test_a_line_that_is_not_a_declaration_is_quoted(project, line, word):
@@ -87,7 +89,18 @@ EMPTY = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 
 @pytest.mark.parametrize(
     "content, word",
-    [("not json", "cannot be read|can be read"), ('{"cells": [', "can be read"), (EMPTY, "0 cells tagged")],
+    [
+        ("not json", "can be read"),
+        ('{"cells": [', "can be read"),
+        (EMPTY, "0 cells tagged"),
+        ("[" * 100_000, "can be read"),
+        (EMPTY.replace('"metadata": {}', '"metadata": null'), "can be read"),
+        (EMPTY.replace("[]", '[{"cell_type": "code", "metadata": {"tags": null}, "source": "1"}]'), "can be read"),
+        (EMPTY.replace("[]", '[{"cell_type": "code", "metadata": {}}]'), "can be read"),
+        (EMPTY.replace('"nbformat": 4', '"nbformat": 99'), "can be read"),
+        (EMPTY.replace(', "nbformat_minor": 5', ""), "can be read"),
+        ("\ufeff", "can be read"),
+    ],
 )
 def test_a_file_that_is_not_a_notebook_with_parameters(project, content, word):
     (project / "notebooks/00_first.ipynb").write_text(content)
@@ -143,6 +156,37 @@ def test_values_of_the_wrong_type_are_refused(project, declaration, text):
         parse_overrides([f"x={text}"], ["00_first"])
 
 
+@pytest.mark.parametrize(
+    "declaration, right, wrong",
+    [
+        ("x: int = 1  # help; 1 or more", ["1", "7"], ["0", "-3"]),
+        ("x: float = 1.0  # above 0", ["1e-9", "3"], ["0", "-1", "1e999", "float('nan')"]),
+        ("x: float = 1.0  # help", ["-1e300"], ["1e999", "-1e999"]),
+        ("x: int = 1  # help; more of it; 0 to 99", ["0", "99"], ["-1", "100"]),
+        ("x: int | None = None  # 1 or more", ["none", "1"], ["0"]),
+        ("x: list[int] = []  # 1 or more", ["[]", "1,2"], ["1,0"]),
+        ("x: str = 'a b'  # one of a b, c", ["c", "a b"], ["a", "d", "none", ""]),
+        ("x: list[str] = ['a']  # one of a, c", ["['c']"], ["['b']", "a"]),
+        ("x: int = 1  # 5 or more would be too many", ["0"], []),
+    ],
+)
+def test_values_out_of_range_are_refused_before_any_kernel_starts(project, declaration, right, wrong):
+    declare(project, declaration)
+    for text in right:
+        parse_overrides([f"x={text}"], ["00_first"])
+    for text in wrong:
+        with pytest.raises(UsageError, match="'x' cannot have this value.*x: "):
+            parse_overrides([f"x={text}"], ["00_first"])
+
+
+@pytest.mark.parametrize("assignment", ["x=\udcff", "=3", "x"])
+def test_assignments_that_are_none(project, assignment):
+    declare(project, "x: str = 'a'")
+    with pytest.raises(UsageError, match="name=value") as refused:
+        parse_overrides([assignment], ["00_first"])
+    str(refused.value).encode()
+
+
 # ---------------------------------------------------------------- profiles
 
 
@@ -177,6 +221,15 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
         ("[quick.07_unknown]\nseed = 3", "07_unknown"),
         ("[quick.common\nseed = 3", "valid TOML"),
         ("[paper]", "no profile 'quick'"),
+        ("quick = 3", "quick"),
+        ("[quick]\ncommon = 3", "quick.common"),
+        ("[quick]\n'00_first' = 3", "quick.00_first"),
+        ("depends = 3\n[quick]", "depends"),
+        ("[depends]\n'01_second' = 3\n[quick]", "depends.01_second"),
+        ("[depends]\n'01_secnd' = ['00_first']\n[quick]", "01_secnd"),
+        ("[readme.'00_first']\nclaim = []\n[quick]", "readme.00_first.claim"),
+        ("[quick.common]\nprofile = 'x'", "'profile'"),
+        ("[quick.common]\nseed = '\u00e9'", "valid integer"),
         ("[depends]\n'00_first' = ['07_unknown']\n[quick]", "07_unknown"),
         ("[depends]\n'00_first' = ['01_second']\n'01_second' = ['00_first']\n[quick]", "circle"),
     ],
@@ -184,6 +237,20 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
 def test_mistakes_in_profiles_toml_are_named(project, text, word):
     set_profiles(project, text)
     with pytest.raises(UsageError, match=word):
+        plan("quick")
+
+
+@pytest.mark.parametrize("content", ["[quick] # \u00e9".encode("latin-1"), "[quick]".encode("utf-16")])
+def test_profiles_in_another_encoding_are_refused(project, content):
+    paths.PROFILES.write_bytes(content)
+    with pytest.raises(UsageError, match="utf-8"):
+        plan("quick")
+
+
+def test_a_folder_in_place_of_profiles_is_refused(project):
+    paths.PROFILES.unlink()
+    paths.PROFILES.mkdir()
+    with pytest.raises(UsageError, match="directory"):
         plan("quick")
 
 
@@ -240,6 +307,19 @@ def test_cleaning_leaves_images_alone():
     cell = {"cell_type": "code", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
     runner.clean({"metadata": {}, "cells": [cell]})
     assert data == {"image/png": f"iVBO{folder}AAAA", "text/plain": ["<temporary>/file"]}
+
+
+def test_cleaning_gives_styled_tables_the_same_names_every_time():
+    def cleaned(*ids):
+        html = [f'<style>#T_{id}_row0_col1 {{}}</style><table id="T_{id}"></table>' for id in ids]
+        cells = [{"cell_type": "code", "metadata": {}, "outputs": [{"data": {"text/html": text}}]} for text in html]
+        notebook = {"metadata": {}, "cells": cells}
+        runner.clean(notebook)
+        return [cell["outputs"][0]["data"]["text/html"] for cell in notebook["cells"]]
+
+    first = cleaned("f26e5", "00aa1")
+    assert first == cleaned("aaaaa", "bbbbb") and "f26e5" not in str(first)
+    assert first[0].count("T_0") == first[1].count("T_1") == 2
 
 
 def test_the_kernel_is_this_python_and_starts_in_the_project(project):

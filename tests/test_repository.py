@@ -80,7 +80,9 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
             assert not cell["outputs"] and cell["execution_count"] is None
             assert "".join(cell["source"]).count("\n") < 25, "long cells belong in the library"
     for parameter in notebooks.parameters_of(source.stem).values():
-        assert parameter.help, f"{parameter.name} has no comment"
+        assert parameter.help, f"no comment: {parameter.line}"
+        number = re.search(r"\b(int|float)\b", parameter.line.partition("=")[0])
+        assert not number or notebooks.ALLOWED.search(parameter.help), f"says not what is allowed: {parameter.line}"
 
 
 @pytest.mark.parametrize("profile", profiles.profile_names())

@@ -1,7 +1,7 @@
 """What a notebook file says: its title, what can be set in it, and which code it depends on.
 
 A notebook declares what can be set in the one cell tagged `parameters`, one `name: type = default  # help` a line. The
-help may begin with what is allowed, before a semicolon: `1 or more`, `above 0`, `0 to 99` or `one of this, that`.
+help may end with what is allowed, after a semicolon: `1 or more`, `above 0`, `0 to 99` or `one of this, that`.
 """
 
 import ast
@@ -24,7 +24,7 @@ STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook decla
 NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many processes work on it
 NAME = re.compile(r"\d\d_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
-ALLOWED = re.compile(rf"(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))(?:;|$)")
+ALLOWED = re.compile(rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))$")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
 
@@ -208,7 +208,7 @@ def _declaration(node: ast.stmt, line: str, help_text: str) -> tuple[str, Parame
         default = ast.literal_eval(node.value)
     except ValueError as error:
         raise ValueError("computes its value") from error
-    found = ALLOWED.match(help_text)
+    found = ALLOWED.search(help_text)
     least, above, low, high, words = found.groups() if found else [None] * 5
     limits = {"ge": least or low, "gt": above, "le": high}
     limit = Field(**{name: float(text) for name, text in limits.items() if text})
