@@ -128,12 +128,14 @@ def test_damaged_bundled_tables_are_refused(tmp_path, monkeypatch):
         (GOOD.replace("0.7302", "73.02"), "Line 2 of .*a fraction such as 0.7302"),
         (GOOD.replace("0.7302", "high"), "Line 2 of .*is not an architecture and an accuracy"),
         ("", "Line 2 of .*is not an architecture"),
+        ("\x80\xff binary", "Line 2 of .*is not an architecture"),
+        (GOOD.replace("[1]", "[" * 100_000 + "]"), "Line 2 of .*brackets are nested too deeply"),
         (GOOD.replace("[1], ", ""), "Line 2 of .*5 rows"),
     ],
 )
 def test_malformed_line_is_named(tmp_path, line, message):
     path = tmp_path / "structures.txt"
-    path.write_text("\n".join([GOOD, line, GOOD]))
+    path.write_bytes("\n".join([GOOD, line, GOOD]).encode("latin-1"))
     with pytest.raises(DataError, match=message) as error:
         read_structures(path)
     assert "\n" not in str(error.value)

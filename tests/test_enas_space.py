@@ -64,20 +64,27 @@ def test_two_texts_are_isomorphic_only_when_equal(first, second):
         (EXAMPLE.replace("[5, 0, 0]", "[5, 0, -1]"), r"row 3, position 3, is -1"),
         (EXAMPLE.replace("[5, 0, 0]", "[5, 0, 0.0]"), r"row 3, position 3, is 0\.0"),
         (EXAMPLE.replace("[5, 0, 0]", "[5, 0, true]"), r"row 3, position 3, is True"),
-        (EXAMPLE.replace("[5, 0, 0]", "[5, 0]"), r"row 3 has 2 numbers instead of 3"),
-        (EXAMPLE.replace("[5, 0, 0]", "5"), r"row 3 is 5, not a list"),
-        (EXAMPLE.replace("[1], ", ""), r"has 5 rows instead of six"),
+        (EXAMPLE.replace("[5, 0, 0]", "[5, 0]"), r"row 3 is \[5, 0\] instead of a list of length 3"),
+        (EXAMPLE.replace("[5, 0, 0]", "5"), r"row 3 is 5 instead of a list of length 3"),
+        (EXAMPLE.replace("[1], ", ""), r"there are 5 rows instead of 6"),
         (EXAMPLE.replace("[5, 0, 0]", "[5, 0, 0"), r"character \d+ cannot be read"),
         (EXAMPLE + ", 0.7", r"character 76 cannot"),
-        ("7", r"has no list of rows instead of six"),
+        ("7", r"there are no rows instead of 6"),
         ("", r"character 1 cannot be read in ''"),
+        ("[" * 100_000, "brackets are nested too deeply"),
+        (EXAMPLE.replace("[1]", "9" * 5000), "a number has too many digits"),
+        (EXAMPLE.replace("[1]", "[" + "9" * 4000 + "]"), r"row 1, position 1, is 9{97}\.\.\. instead"),
+        (EXAMPLE.replace("[1]", "[" * 300 + "]" * 300), r"row 1, position 1, is \[{97}\.\.\. instead"),
+        (EXAMPLE.replace("[1]", str([1] * 2000)), r"row 1 is \[1, .*\.\.\. instead of a list of length 1"),
+        (EXAMPLE.replace("[1]", '{"a": 0, "a": 1}'), "a key is there twice"),
         ("|nor_conv_3x3~0|+|none~0|none~1|", r"character 1 cannot be read in '\|nor_conv"),
     ],
 )
 def test_malformed_text_names_the_place(text, message):
     with pytest.raises(ValueError, match=message) as error:
         ENAS.to_batch([EXAMPLE, text])
-    assert str(error.value).startswith("Text 2 of 2: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith("Text 2 of 2: Not an ENAS architecture: ")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 def test_sampling_is_seeded_and_uniform():
@@ -146,32 +153,36 @@ LAYERS = [0, 2, 3, 4, 5, 6, 7, 1]
 
 
 @pytest.mark.parametrize(
-    ("types", "edges"),
+    ("types", "edges", "problem"),
     [
-        pytest.param(LAYERS, [e for e in BACKBONE if e != (2, 3)] + [(1, 3), (2, 4)], id="backbone edge missing"),
-        pytest.param(LAYERS, [*BACKBONE, (3, 7)], id="two edges into the output"),
-        pytest.param([0, 2, 3, 0, 5, 6, 7, 1], BACKBONE, id="two inputs"),
-        pytest.param([0, 2, 3, 1, 5, 6, 7, 1], BACKBONE, id="two outputs"),
-        pytest.param([2, 2, 3, 4, 5, 6, 7, 1], BACKBONE, id="no input"),
-        pytest.param([0, 2, 3, 4, 5, 6, 7, 2], BACKBONE, id="no output"),
-        pytest.param([2, 0, 3, 4, 5, 6, 7, 1], BACKBONE, id="input not first"),
-        pytest.param([0, 2, 3, 4, 5, 6, 1, 7], BACKBONE, id="output not last"),
-        pytest.param(LAYERS, BACKBONE[1:], id="input without successors"),
-        pytest.param(LAYERS, BACKBONE[:-1], id="output without predecessors"),
-        pytest.param(LAYERS, [*BACKBONE[:-1], (5, 7)], id="last layer without successors"),
-        pytest.param(LAYERS, [*BACKBONE, (4, 4)], id="loop"),
-        pytest.param(LAYERS, [*BACKBONE, (5, 2)], id="cycle"),
-        pytest.param([0, 2, 9, 4, 5, 6, 7, 1], BACKBONE, id="unknown type"),
-        pytest.param([0, 2, -1, 4, 5, 6, 7, 1], BACKBONE, id="vertex without type"),
-        pytest.param([0], [], id="one vertex"),
-        pytest.param([], [], id="no vertices"),
+        pytest.param(
+            LAYERS, [e for e in BACKBONE if e != (2, 3)] + [(1, 3), (2, 4)], "vertex 2", id="no backbone edge"
+        ),
+        pytest.param(LAYERS, [*BACKBONE, (3, 7)], r"vertex 7 .* than that of the last layer", id="two into the output"),
+        pytest.param([0, 2, 3, 0, 5, 6, 7, 1], BACKBONE, r"vertex 3 .*; input\) is no operation", id="two inputs"),
+        pytest.param([0, 2, 3, 1, 5, 6, 7, 1], BACKBONE, r"vertex 3 .*; output\) is no operation", id="two outputs"),
+        pytest.param([2, 2, 3, 4, 5, 6, 7, 1], BACKBONE, r"vertex 0 .*; conv3x3\) is not the input", id="no input"),
+        pytest.param([0, 2, 3, 4, 5, 6, 7, 2], BACKBONE, r"vertex 7 .*; conv3x3\) is not the output", id="no output"),
+        pytest.param([2, 0, 3, 4, 5, 6, 7, 1], BACKBONE, r"vertex 0 .* is not the input", id="input not first"),
+        pytest.param([0, 2, 3, 4, 5, 6, 1, 7], BACKBONE, r"vertex 7 .* is not the output", id="output not last"),
+        pytest.param(LAYERS, BACKBONE[1:], r"vertex 0 .* no edge to the next", id="input without successors"),
+        pytest.param(LAYERS, BACKBONE[:-1], r"vertex 6 .* no edge to the next", id="output without predecessors"),
+        pytest.param(
+            LAYERS, [*BACKBONE[:-1], (5, 7)], r"vertex 6 .* no edge to the next", id="last layer is a dead end"
+        ),
+        pytest.param(LAYERS, [*BACKBONE, (4, 4)], r"vertex 4 .* does not lead to a later vertex", id="loop"),
+        pytest.param(LAYERS, [*BACKBONE, (5, 2)], r"vertex 5 .* does not lead to a later vertex", id="cycle"),
+        pytest.param([0, 2, 9, 4, 5, 6, 7, 1], BACKBONE, r"vertex 2 .*; of type 9\) is no op", id="unknown type"),
+        pytest.param([0, 2, -1, 4, 5, 6, 7, 1], BACKBONE, r"vertex 2 .*; of type -1\) is no op", id="without type"),
+        pytest.param([0], [], r"vertex 0 .*; input\) is not the output", id="one vertex"),
+        pytest.param([], [], "it has 0 vertices and 0 edges instead of 8 vertices", id="no vertices"),
     ],
 )
-def test_each_kind_of_invalid_graph_is_refused(types, edges):
+def test_each_kind_of_invalid_graph_is_refused(types, edges, problem):
     batch = make_batch([(LAYERS, BACKBONE), (types, edges)])
     assert ENAS.is_valid(batch).tolist() == [True, False]
     assert ENAS.contains(batch).tolist() == [True, False]
-    with pytest.raises(ValueError, match="1 of 2 graphs .* index 1"):
+    with pytest.raises(ValueError, match=f"1 of 2 graphs .* index 1: {problem}"):
         ENAS.flops(batch)
 
 

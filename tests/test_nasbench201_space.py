@@ -91,6 +91,8 @@ def test_different_cells_are_never_isomorphic():
         (EXAMPLE + EXAMPLE, "are not six operations"),
         ("[[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]", r"'\[\[1\]"),
         ("", "six operations in ''"),
+        (EXAMPLE.replace("none", "n" * 5000), r"the operation 'n{96}\.\.\. \(the five are none"),
+        ("|" * 100_000, r"six operations in '\|{96}\.\.\.\. Expected"),
         (7, "no text in 7"),
         (None, "no text in None"),
     ],

@@ -156,7 +156,7 @@ def read_structures(path: Path) -> tuple[DagBatch, np.ndarray]:
     Raises:
         DataError: it names the line, the row and the position of what is wrong.
     """
-    lines = Path(path).read_text().splitlines()
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()  # binary is told like any other line
     texts, accuracy = [], np.empty(len(lines))
     for index, line in enumerate(lines):
         match = _LINE.fullmatch(line)

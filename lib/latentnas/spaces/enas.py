@@ -31,19 +31,18 @@ activations and concatenation are not counted.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import one_change, read_texts, require_contained, whole_choices
+from latentnas.spaces import _shared as shared
+from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 
 NUM_LAYERS = 6
 NUM_OPERATIONS = 6
-FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
 
 CHANNELS = 96
 NUM_CLASSES = 10
@@ -60,18 +59,17 @@ OPERATION_WEIGHTS = (
 COMPLEXITY_FACTORS = (0, 48, 10, 10, 26, 26, 1, 1)
 
 
-def _layout(layers: int) -> tuple[list[int], list[int], list[int], list[int]]:
+def _limits(layers: int) -> list[list[int]]:
+    """How many values each number of the text has, row by row."""
+    return [[NUM_OPERATIONS] + [2] * row for row in range(layers)]
+
+
+def _layout(layers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The places of the operations and of the flags among the choices of so many layers, and the edge u -> v that each
     flag adds: all u, all v."""
-    operations = [row * (row + 1) // 2 for row in range(layers)]
-    flags = sorted(set(range(layers * (layers + 1) // 2)) - set(operations))
-    edges = [(flag, row + 1) for row in range(layers) for flag in range(row)]
-    return operations, flags, [u for u, _ in edges], [v for _, v in edges]
-
-
-def _limits(layers: int) -> list[int]:
-    """How many values each choice has."""
-    return [NUM_OPERATIONS if place == 0 else 2 for row in range(layers) for place in range(row + 1)]
+    row, place = np.tril_indices(layers)
+    is_flag = place > 0
+    return np.flatnonzero(~is_flag), np.flatnonzero(is_flag), place[is_flag] - 1, row[is_flag] + 1
 
 
 OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS)
@@ -91,25 +89,24 @@ class EnasSpace:
     type_names = (
         "input", "output", "conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3",
     )  # fmt: skip
-    input_type = 0
-    output_type = 1
+    input_type = INPUT
+    output_type = OUTPUT
     size = NUM_OPERATIONS**NUM_LAYERS * 2 ** len(FLAG_COLUMNS)  # 1,528,823,808: too many to enumerate
 
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts."""
-        return self.from_choices(read_texts(texts, _read, "an ENAS architecture", _EXPECTED))
+        return self.from_choices(shared.read_texts(texts, _read, "an ENAS architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Canonical texts."""
         choices = self.choices(batch).tolist()
-        return [str([row[at : at + place + 1] for place, at in enumerate(OPERATION_COLUMNS)]) for row in choices]
+        starts = OPERATION_COLUMNS.tolist()
+        return [str([row[start : start + place + 1] for place, start in enumerate(starts)]) for row in choices]
 
     def choices(self, batch: DagBatch) -> np.ndarray:
         """The numbers of the text, row after row, int64 `[B, 21]`."""
-        require_contained(self, batch)
-        choices = np.empty((len(batch), len(OPERATION_COLUMNS + FLAG_COLUMNS)), dtype=np.int64)
+        self._require(batch)
+        choices = np.empty((len(batch), len(OPERATION_COLUMNS) + len(FLAG_COLUMNS)), dtype=np.int64)
         choices[:, OPERATION_COLUMNS] = batch.types[:, 1 : NUM_LAYERS + 1].cpu().numpy() - FIRST_OPERATION
         choices[:, FLAG_COLUMNS] = self.skips(batch).cpu().numpy()
         return choices
@@ -121,20 +118,15 @@ class EnasSpace:
             ValueError: the choices are others, or of another shape than `[B, layers * (layers + 1) / 2]`.
         """
         operations, flags, sources, targets = _layout(layers)
-        choices = torch.from_numpy(whole_choices(choices, _limits(layers), f"{self.name} with {layers} layers"))
-        vertices = layers + 2
-        types = torch.full((len(choices), vertices), self.input_type)
-        types[:, 1:-1] = choices[:, operations] + FIRST_OPERATION
-        types[:, -1] = self.output_type
-        adjacency = torch.zeros(len(choices), vertices, vertices, dtype=torch.bool)
-        backbone = torch.arange(vertices - 1)
-        adjacency[:, backbone, backbone + 1] = True
+        limits = np.concatenate(_limits(layers))
+        choices = torch.from_numpy(shared.whole_choices(choices, limits, f"{self.name} with {layers} layers"))
+        adjacency = torch.eye(layers + 2, dtype=torch.bool).roll(1, dims=1).triu().repeat(len(choices), 1, 1)
         adjacency[:, sources, targets] = choices[:, flags] == 1
-        return DagBatch(types, adjacency, torch.full((len(choices),), vertices))
+        return shared.from_operations(choices[:, operations], adjacency)
 
     def skips(self, batch: DagBatch) -> Tensor:
         """The 15 flags of each graph, bool `[B, 15]`, in the order of the text."""
-        sources, targets = torch.tensor([FLAG_SOURCES, FLAG_TARGETS], device=batch.types.device)
+        sources, targets = torch.tensor(np.array([FLAG_SOURCES, FLAG_TARGETS]), device=batch.types.device)
         return batch.adjacency[:, sources, targets]
 
     # graphs
@@ -143,23 +135,7 @@ class EnasSpace:
         """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with predecessors
         and successors, the whole backbone, and only one edge into the output, whatever the number of layers. Every edge
         must lead to a later position, as in any decoded graph."""
-        types, adjacency, present = batch.types, batch.adjacency, batch.present
-        position = torch.arange(batch.max_vertices, device=types.device)
-        last = batch.num_vertices[:, None] - 1
-        known = (types >= 0) & (types < self.num_types)
-        predecessors, successors = adjacency.sum(1), adjacency.sum(2)
-        is_input, is_output = types == self.input_type, types == self.output_type
-
-        forward = ~adjacency.tril().any(-1).any(-1)
-        inside = ~((predecessors + successors > 0) & ~present).any(-1)
-        typed = (known | ~present).all(-1)
-        one_input = (is_input & present).sum(-1) == 1
-        one_output = (is_output & present).sum(-1) == 1
-        reached = ((predecessors > 0) | is_input | ~present).all(-1)
-        continued = ((successors > 0) | is_output | ~present).all(-1)
-        backbone = (adjacency.diagonal(offset=1, dim1=1, dim2=2) | (position[:-1] >= last)).all(-1)
-        single_exit = ((predecessors == 1) | (position != last)).all(-1)
-        return forward & inside & typed & one_input & one_output & reached & continued & backbone & single_exit
+        return shared.faultless(self._faults(batch), batch)
 
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are architectures of this space, bool `[B]`: valid, with all six layers."""
@@ -181,7 +157,21 @@ class EnasSpace:
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
         """For each graph the 45 that differ in one operation or in one flag, in the order of the text."""
-        return [self.from_choices(changed) for changed in one_change(self.choices(batch), _limits(NUM_LAYERS))]
+        changed = shared.one_change(self.choices(batch), np.concatenate(_limits(NUM_LAYERS)))
+        return [self.from_choices(choices) for choices in changed]
+
+    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        last = batch.num_vertices[:, None] - 1
+        position = torch.arange(batch.max_vertices, device=last.device)
+        chained = F.pad(batch.adjacency.diagonal(1, 1, 2), (0, 1))[:, : batch.max_vertices]
+        return {
+            **shared.vertex_faults(self, batch),
+            "has no edge to the next vertex": ~chained & (position < last),
+            "has other edges into it than that of the last layer": (batch.adjacency.sum(1) != 1) & (position == last),
+        }
+
+    def _require(self, batch: DagBatch) -> None:
+        shared.require(self, batch, lambda graph: shared.first_fault(self, graph, self._faults(graph), "8 vertices"))
 
     # cost
 
@@ -206,7 +196,7 @@ class EnasSpace:
     def _convolutions(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Weights `[B, K]` and output pixels `[K]` of every convolution block of the stated network; 0 weights: not
         built."""
-        require_contained(self, batch)
+        self._require(batch)
         device = batch.types.device
         layers = torch.arange(1, NUM_LAYERS + 1, device=device)
         layer_pixels = IMAGE_SIZE**2 // 4 ** sum((layers > border).long() for border in REDUCE_AFTER)
@@ -233,21 +223,7 @@ _EXPECTED = (
 
 
 def _read(text: str) -> list[int]:
-    """The 21 numbers of a text. Raises ValueError naming the row and the position of what is wrong."""
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"character {error.pos + 1} cannot be read") from None
-    if not isinstance(rows, list) or len(rows) != NUM_LAYERS:
-        raise ValueError(f"it has {len(rows) if isinstance(rows, list) else 'no list of'} rows instead of six")
-    for index, row in enumerate(rows, 1):
-        if not isinstance(row, list):
-            raise ValueError(f"row {index} is {row!r}, not a list")
-        if len(row) != index:
-            raise ValueError(f"row {index} has {len(row)} numbers instead of {index}")
-        for position, number in enumerate(row, 1):
-            limit = NUM_OPERATIONS if position == 1 else 2
-            if type(number) is not int or not 0 <= number < limit:  # bool is a subclass of int
-                wanted = f"a whole number from 0 to {limit - 1}"
-                raise ValueError(f"row {index}, position {position}, is {number!r} instead of {wanted}")
+    """The 21 numbers of a text."""
+    rows = shared.read_json(text)
+    shared.require_rows(rows, _limits(NUM_LAYERS))
     return [number for row in rows for number in row]

@@ -22,22 +22,23 @@ import json
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.spaces import _shared as shared
 from latentnas.spaces import nasbench101_network as network
-from latentnas.spaces._checks import read_texts, require_contained, text_error, whole_choices, whole_numbers
+from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 from latentnas.spaces.nasbench101_cells import (
-    FIRST_OPERATION,
     MAX_EDGES,
     MAX_VERTICES,
     NUM_CELLS,
     NUM_OPERATIONS,
     Cells,
     all_cells,
+    official_hashes,
 )
-from latentnas.spaces.nasbench101_hash import hexadecimal, official_digests
 
 EDGE_SOURCES, EDGE_TARGETS = np.triu_indices(MAX_VERTICES, k=1)  # of the choices that are edges, row by row
 INNER = np.arange(1, MAX_VERTICES - 1)  # the positions that may hold an operation
@@ -59,24 +60,23 @@ class NasBench101Space:
     num_vertices = MAX_VERTICES  # at most
     num_types = 5
     type_names = ("input", "output", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-    input_type = 0
-    output_type = 1
+    input_type = INPUT
+    output_type = OUTPUT
     size = NUM_CELLS
 
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
         """Graphs of a list of texts, with seven positions each."""
-        cells = read_texts(texts, _read, _WHAT, _EXPECTED)
+        cells = shared.read_texts(texts, _read, _WHAT, _EXPECTED)
         types = torch.full((len(cells), MAX_VERTICES), NO_VERTEX)
         adjacency = torch.zeros(len(cells), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
-        for index, (matrix, operations) in enumerate(cells):
-            count = len(operations)
-            types[index, :count] = torch.tensor([self.type_names.index(name) for name in operations])
-            adjacency[index, :count, :count] = torch.tensor(matrix) == 1
+        for index, (matrix, kinds) in enumerate(cells):
+            types[index, : len(kinds)] = torch.tensor(kinds)
+            adjacency[index, : len(kinds), : len(kinds)] = torch.tensor(matrix) == 1
         batch = DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
         for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
-            raise text_error(texts, index, _WHAT, self._problem(batch[[index]]))
+            raise shared.text_error(texts, index, _WHAT, self._problem(batch[[index]]))
         return batch
 
     def to_strings(self, batch: DagBatch) -> list[str]:
@@ -103,12 +103,12 @@ class NasBench101Space:
         Raises:
             ValueError: the choices are others, of another shape, or make no cell.
         """
-        choices = torch.from_numpy(whole_choices(choices, CHOICE_LIMITS, self.name))
+        choices = torch.from_numpy(shared.whole_choices(choices, CHOICE_LIMITS, self.name))
         edges, operations = choices.split([len(EDGE_SOURCES), len(INNER)], dim=1)
         last = ((operations > 0) * torch.from_numpy(INNER)).amax(1, keepdim=True) + 1
-        types = torch.nn.functional.pad(operations - 1 + FIRST_OPERATION, (1, 1), value=self.input_type)
+        types = F.pad(operations - 1 + FIRST_OPERATION, (1, 1), value=INPUT)
         types[:, INNER] = types[:, INNER].where(operations > 0, NO_VERTEX)
-        types = types.scatter(1, last, self.output_type).where(torch.arange(MAX_VERTICES) <= last, NO_VERTEX)
+        types = types.scatter(1, last, OUTPUT).where(torch.arange(MAX_VERTICES) <= last, NO_VERTEX)
         adjacency = torch.zeros(len(choices), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
         adjacency[:, EDGE_SOURCES, EDGE_TARGETS] = edges == 1
         batch = DagBatch(types, adjacency, last[:, 0] + 1)
@@ -120,16 +120,7 @@ class NasBench101Space:
     def is_valid(self, batch: DagBatch) -> Tensor:
         """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the output,
         every other one has an operation and lies on a path between them, and edges lead to later positions."""
-        types, adjacency, present = batch.types, batch.adjacency, batch.present
-        position = torch.arange(batch.max_vertices, device=types.device)
-        operation = (types >= FIRST_OPERATION) & (types < self.num_types)
-        right_type = operation.where(position < batch.num_vertices[:, None] - 1, types == self.output_type)
-        right_type = right_type.where(position > 0, types == self.input_type)
-        typed = (right_type | ~present).all(1)
-        forward = ~adjacency.tril().flatten(1).any(1)
-        inside = ~((adjacency.any(1) | adjacency.any(2)) & ~present).any(1)
-        connected = (_on_path(batch) == present).all(1)
-        return (batch.num_vertices >= 2) & typed & forward & inside & connected
+        return shared.faultless(self._faults(batch), batch)
 
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are cells of this space, bool `[B]`: valid, with at most 7 vertices and 9 edges."""
@@ -157,13 +148,8 @@ class NasBench101Space:
         Raises:
             ValueError: a graph is not valid.
         """
-        invalid = (~self.is_valid(batch)).nonzero().flatten().tolist()
-        if invalid:
-            raise ValueError(
-                f"{len(invalid)} of {len(batch)} graphs have no NAS-Bench-101 hash, the first at index "
-                f"{invalid[0]}: {self._problem(batch[invalid[:1]])}."
-            )
-        return hexadecimal(official_digests(batch.to("cpu")))
+        shared.require(self, batch, self._problem, "is_valid")
+        return official_hashes(batch)
 
     def sample(self, n: int, seed: int) -> DagBatch:
         """`n` cells drawn uniformly from all 423,624, with replacement."""
@@ -200,7 +186,7 @@ class NasBench101Space:
         Raises:
             ValueError: rows other than whole numbers 0 to 423,623.
         """
-        rows = whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 space", self.size)
+        rows = shared.whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 space", self.size)
         sources, changed = _changes(all_cells().batch(rows))
         found = all_cells().find(self.prune(changed))
         known = found >= 0
@@ -221,34 +207,16 @@ class NasBench101Space:
 
     # checks
 
-    def _require(self, batch: DagBatch) -> None:
-        """Raises ValueError unless all graphs are cells of this space."""
-        require_contained(self, batch, self._problem)
+    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        pruned = "is on no path from the input to the output (NASBENCH101.prune drops such vertices)"
+        return {**shared.vertex_faults(self, batch), pruned: ~_on_path(batch) & batch.present}
 
-    def _problem(self, batch: DagBatch) -> str:
-        """Why the one graph of a batch is not a cell of this space, in a few words."""
-        count, edges = int(batch.num_vertices[0]), int(batch.adjacency.sum())
-        types, on_path = batch.types[0, :count].tolist(), _on_path(batch)[0, :count]
-        if count < 2:
-            return f"it has {count} vertices instead of 2 to {MAX_VERTICES}"
-        names = self.type_names
-        for vertex, kind in enumerate(types):
-            allowed = {0: names[:1], count - 1: names[1:2]}.get(vertex, names[FIRST_OPERATION:])
-            name = names[kind] if 0 <= kind < self.num_types else f"of type {kind}"
-            if name not in allowed:
-                return f"vertex {vertex} (counting from 0) is {name} instead of {' or '.join(allowed)}"
-        for u, v in batch.adjacency[0].nonzero().tolist():
-            if not u < v < count:
-                return f"the edge {u} -> {v} does not lead to a later vertex"
-        if not on_path.any():
-            return "no path leads from the input to the output"
-        if not on_path.all():
-            stray = int(on_path.int().argmin())
-            return (
-                f"vertex {stray} (counting from 0) is on no path from the input to the output "
-                "(NASBENCH101.prune drops such vertices)"
-            )
-        return f"it has {count} vertices and {edges} edges, more than {MAX_VERTICES} or {MAX_EDGES}"
+    def _problem(self, graph: DagBatch) -> str:
+        sizes = f"2 to {MAX_VERTICES} vertices and at most {MAX_EDGES} edges"
+        return shared.first_fault(self, graph, self._faults(graph), sizes)
+
+    def _require(self, batch: DagBatch) -> None:
+        shared.require(self, batch, self._problem)
 
 
 NASBENCH101 = NasBench101Space()
@@ -256,34 +224,23 @@ NASBENCH101 = NasBench101Space()
 _WHAT = "a NAS-Bench-101 cell"
 _EXPECTED = (
     'Expected one line such as {"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", '
-    '"output"]}: matrix[u][v] is 1 for an edge from vertex u to a later vertex v.'
+    '"output"]}: matrix[u][v] is 1 for an edge u -> v, u < v.'
 )
 
 
-def _read(text: str) -> tuple[list[list[int]], list[str]]:
-    """Matrix and operations of a well-formed text; whether the graph is a cell is not checked. Raises ValueError."""
-    try:
-        cell = json.loads(text)
-    except (ValueError, RecursionError):
-        cell = None
+def _read(text: str) -> tuple[list[list[int]], list[int]]:
+    """Matrix and types of a well-formed text; whether the graph is a cell is not checked."""
+    cell, names = shared.read_json(text), NasBench101Space.type_names
     if not isinstance(cell, dict) or set(cell) != {"matrix", "ops"}:
-        raise ValueError("it is no JSON object with the keys matrix and ops")
+        raise ValueError("there is no JSON object with the keys matrix and ops")
     matrix, operations = cell["matrix"], cell["ops"]
     if not isinstance(operations, list) or not 2 <= len(operations) <= MAX_VERTICES:
         raise ValueError(f"ops is not a list of 2 to {MAX_VERTICES} operations")
-    count = len(operations)
-    square = isinstance(matrix, list) and len(matrix) == count
-    if not square or not all(isinstance(row, list) and len(row) == count for row in matrix):
-        raise ValueError(f"matrix is not {count} rows of {count} numbers, as there are {count} ops")
-    for u, row in enumerate(matrix):
-        for v, number in enumerate(row):
-            if type(number) is not int or number not in (0, 1):  # bool is a subclass of int
-                raise ValueError(f"matrix[{u}][{v}] is {number!r} instead of 0 or 1")
-    names = NasBench101Space.type_names
+    shared.require_rows(matrix, [[2] * len(operations)] * len(operations), "in matrix, ")
     for vertex, name in enumerate(operations):
         if name not in names:
-            raise ValueError(f"ops[{vertex}] is {name!r}, not one of {', '.join(names)}")
-    return matrix, operations
+            raise ValueError(f"ops[{vertex}] is {shared.shorten(name)}, not one of {', '.join(names)}")
+    return matrix, [names.index(name) for name in operations]
 
 
 def _on_path(batch: DagBatch) -> Tensor:

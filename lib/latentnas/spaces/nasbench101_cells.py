@@ -6,11 +6,17 @@ ones are the same cell. The cells are ordered by their MD5 graph hash, which is 
 row is a place in this order. Of all ways to write a cell, the one kept comes first when counting up the number of
 vertices, then the number whose bit v (v - 1) / 2 + u is the edge u -> v, then the operations: this is the numbering
 that the benchmark trained, on which its parameter counts depend slightly.
+
+The MD5 graph hash is that of the benchmark's own code, on hexadecimal text that must agree to the last character.
+`graphs.canonical_hash` tells cells apart as well and much faster; this one is needed because published tables are
+keyed, and ordered, by it.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import itertools
 import sys
 import zipfile
 import zlib
@@ -19,18 +25,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from latentnas import paths
 from latentnas.graphs import NO_VERTEX, DagBatch, canonical_hash
 from latentnas.progress import Progress
 from latentnas.spaces import nasbench101_network as network
-from latentnas.spaces.nasbench101_hash import hexadecimal, official_digests
+from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 
 MAX_VERTICES = 7
 MAX_EDGES = 9
 NUM_OPERATIONS = 3
-FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
 NUM_LABELLED = 1_293_208
 NUM_CELLS = 423_624
 
@@ -38,7 +44,10 @@ NUM_CELLS = 423_624
 BIT_SOURCES = np.array([u for v in range(MAX_VERTICES) for u in range(v)])
 BIT_TARGETS = np.array([v for v in range(MAX_VERTICES) for _ in range(v)])
 
+LABELS = (-1, -2, 0, 1, 2)  # in the official hash, of the types input, output, conv3x3, conv1x1, maxpool3x3
+
 CACHE_FILE = "nasbench101-cells.npz"
+CACHE_SHA256 = "60a6a6c2fcd4313ce03fd8bc3a1e2af8d9bef6531bffae9d3039000df6f79218"  # of its columns
 CELLS_AT_ONCE = 4096  # so few that what is worked on stays in the processor's cache
 
 
@@ -67,22 +76,21 @@ class Cells:
 
     def hashes(self, rows: np.ndarray | slice = slice(None)) -> list[str]:
         """MD5 graph hashes as text."""
-        return hexadecimal(self.digests[rows])
+        return [digest.tobytes().hex() for digest in self.digests[rows]]
 
     def find(self, batch: DagBatch) -> np.ndarray:
         """The row of each graph, int64 `[B]`; -1 for one that is isomorphic to no cell. That there is no edge at an
         absent vertex is not checked."""
-        hashes = canonical_hash(batch).numpy()
-        places = np.searchsorted(self._sorted, hashes).clip(max=len(self) - 1)
-        return np.where(self._sorted[places] == hashes, self._order[places], -1)
+        return self._rows.get_indexer(canonical_hash(batch).numpy())
 
     @functools.cached_property
-    def _order(self) -> np.ndarray:
-        return np.argsort(self.canonical)
+    def _rows(self) -> pd.Index:
+        return pd.Index(self.canonical)
 
-    @functools.cached_property
-    def _sorted(self) -> np.ndarray:
-        return self.canonical[self._order]
+    def are_all(self) -> bool:
+        """Whether these are all cells of the space, and nothing about them is wrong."""
+        columns = b"".join(np.ascontiguousarray(column).tobytes() for column in self.columns().values())
+        return hashlib.sha256(columns).hexdigest() == CACHE_SHA256
 
 
 @functools.cache
@@ -107,38 +115,58 @@ def read_cells(path: Path) -> Cells | None:
             cells = Cells(**{field.name: arrays[field.name] for field in fields(Cells)})
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
-    if any(len(column) != NUM_CELLS for column in cells.columns().values()):
-        return None
-    some = np.linspace(0, NUM_CELLS - 1, 50).astype(int)
-    again = _described(cells.num_vertices[some], cells.edges[some], cells.operations[some])
-    same = all(np.array_equal(cells.columns()[name][some], column) for name, column in again.columns().items())
-    return cells if same else None
+    return cells if cells.are_all() else None
 
 
 def compute_cells() -> Cells:
-    """Enumerate all cells. Raises RuntimeError should their number not be the published one."""
-    written = _labelled_cells()
-    hashes = np.empty(len(written[0]), dtype=np.int64)
-    for part in _chunks(len(hashes), "step 1 of 2: telling all ways to write a cell apart"):
-        hashes[part] = canonical_hash(_graphs(*(array[part] for array in written))).numpy()
-    _, first = np.unique(hashes, return_index=True)
-    first.sort()  # neighbours in this order share structure, which makes hashing them faster
+    """Enumerate all cells.
 
-    described = [
-        _described(*(array[first[part]] for array in written))
-        for part in _chunks(len(first), "step 2 of 2: hashing each cell as the benchmark does")
-    ]
-    cells = Cells(*(np.concatenate(c) for c in zip(*(part.columns().values() for part in described), strict=True)))
-    high, low = cells.digests.view(">u8").T
-    order = np.lexsort((low, high))
-    distinct = 1 + np.count_nonzero((np.diff(high[order]) != 0) | (np.diff(low[order]) != 0))
-    if (len(hashes), len(cells), distinct) != (NUM_LABELLED, NUM_CELLS, NUM_CELLS):
+    Raises:
+        RuntimeError: they are not those of the benchmark.
+    """
+    written = _labelled_cells()
+    hashes, described = [], []
+    for rows in _chunks(np.arange(len(written[0])), "step 1 of 2: telling all ways to write a cell apart"):
+        hashes.append(canonical_hash(_graphs(*(column[rows] for column in written))).numpy())
+    canonical, first = np.unique(np.concatenate(hashes), return_index=True)
+    for rows in _chunks(first, "step 2 of 2: hashing each cell as the benchmark does"):
+        batch = _graphs(*(column[rows] for column in written))
+        digests = np.array([list(bytes.fromhex(text)) for text in official_hashes(batch)], dtype=np.uint8)
+        described.append((digests, network.params(batch).numpy(), network.flops(batch).numpy()))
+    digests, params, flops = map(np.concatenate, zip(*described, strict=True))
+    order = np.argsort(digests.view("S16")[:, 0])
+    columns = (*(column[first] for column in written), digests, canonical, params, flops)
+    cells = Cells(*(column[order] for column in columns))
+    if not cells.are_all():
         raise RuntimeError(
-            f"Enumerating NAS-Bench-101 gave {len(cells):,} cells and {distinct:,} hashes from "
-            f"{len(hashes):,} labelled graphs instead of {NUM_CELLS:,} from {NUM_LABELLED:,}: the code that "
-            "enumerates or hashes them is wrong."
+            f"Enumerating NAS-Bench-101 gave {len(cells):,} cells from {len(written[0]):,} labelled graphs that differ "
+            "from the benchmark's: the code that enumerates them, hashes them or counts their cost is wrong."
         )
-    return Cells(**{name: column[order] for name, column in cells.columns().items()})
+    return cells
+
+
+def official_hashes(batch: DagBatch) -> list[str]:
+    """The MD5 hash of each graph; types must be 0 to 4, which is not checked."""
+    graphs = zip(batch.num_vertices.tolist(), batch.types.tolist(), batch.adjacency.tolist(), strict=True)
+    return [_official_hash(types[:count], [row[:count] for row in edges[:count]]) for count, types, edges in graphs]
+
+
+def _official_hash(types: list[int], adjacency: list[list[bool]]) -> str:
+    """Each vertex starts with the MD5 of its degrees and label; as many times as there are vertices, it takes the MD5
+    of the sorted hashes of its predecessors, those of its successors, and its own. The graph has that of all hashes."""
+    vertices = range(len(types))
+    before = [list(itertools.compress(vertices, column)) for column in zip(*adjacency, strict=True)]
+    after = [list(itertools.compress(vertices, row)) for row in adjacency]
+    hashes = [_md5(str((len(after[v]), len(before[v]), LABELS[types[v]]))) for v in vertices]
+    for _ in vertices:
+        sources = ["".join(sorted([hashes[u] for u in before[v]])) for v in vertices]
+        targets = ["".join(sorted([hashes[u] for u in after[v]])) for v in vertices]
+        hashes = [_md5(f"{sources[v]}|{targets[v]}|{hashes[v]}") for v in vertices]
+    return _md5(str(sorted(hashes)))
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
 
 
 def _labelled_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,30 +199,16 @@ def _graphs(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarray)
     digit = operations.astype(np.int64)[:, None] // NUM_OPERATIONS ** (last - 1 - position).clip(min=0)
     types = digit % NUM_OPERATIONS + FIRST_OPERATION
     types[position > last] = NO_VERTEX
-    types[position == last] = 1
-    types[:, 0] = 0
+    types[position == last] = OUTPUT
+    types[:, 0] = INPUT
     adjacency = np.zeros((len(edges), MAX_VERTICES, MAX_VERTICES), dtype=bool)
     adjacency[:, BIT_SOURCES, BIT_TARGETS] = edges[:, None] >> np.arange(len(BIT_SOURCES), dtype=np.uint32) & 1
     return DagBatch(torch.from_numpy(types), torch.from_numpy(adjacency), torch.from_numpy(last[:, 0] + 1))
 
 
-def _described(num_vertices: np.ndarray, edges: np.ndarray, operations: np.ndarray) -> Cells:
-    """Cells with everything that follows from their graphs."""
-    batch = _graphs(num_vertices, edges, operations)
-    return Cells(
-        num_vertices,
-        edges,
-        operations,
-        official_digests(batch),
-        canonical_hash(batch).numpy(),
-        network.params(batch).numpy(),
-        network.flops(batch).numpy(),
-    )
-
-
-def _chunks(length: int, step: str) -> Iterator[slice]:
-    """Slices that cover `length` rows, saying on stderr how far they are."""
-    progress = Progress(f"nasbench101: enumerating the cells, once; {step}", length)
-    for begin in range(0, length, CELLS_AT_ONCE):
-        yield slice(begin, begin + CELLS_AT_ONCE)
-        progress.update(min(begin + CELLS_AT_ONCE, length))
+def _chunks(rows: np.ndarray, step: str) -> Iterator[np.ndarray]:
+    """The rows in parts, saying on stderr how far they are."""
+    progress = Progress(f"nasbench101: enumerating the cells, once; {step}", len(rows))
+    for begin in range(0, len(rows), CELLS_AT_ONCE):
+        yield rows[begin : begin + CELLS_AT_ONCE]
+        progress.update(min(begin + CELLS_AT_ONCE, len(rows)))

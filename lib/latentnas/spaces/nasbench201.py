@@ -36,14 +36,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import DagBatch
-from latentnas.spaces._checks import one_change, read_texts, require_contained, whole_choices, whole_numbers
+from latentnas.spaces import _shared as shared
+from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 
 NUM_OPERATIONS = 5
-FIRST_OPERATION = 2  # type of operation 0; types 0 and 1 are the input and the output
 NONE, SKIP, CONV1X1, CONV3X3 = range(4)  # operation numbers that the code below names
 
 # The six edges of the cell in the order of the text, and the ten edges of the graph made from it.
@@ -54,9 +55,14 @@ PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 
 STAGE_CHANNELS = (16, 32, 64)
 CELLS_PER_STAGE = 5
-NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "ImageNet16-120": 120}
-IMAGE_SIZES = {"cifar10": 32, "cifar100": 32, "ImageNet16-120": 16}
+DATASETS = {"cifar10": (10, 32), "cifar100": (100, 32), "ImageNet16-120": (120, 16)}  # classes, side of an image
 
+# Channels of each stage, and weights of the residual block that leads to each but the first, all at its resolution.
+_CHANNELS = np.array(STAGE_CHANNELS)
+_REDUCTIONS = (9 * _CHANNELS**2 + 10 * _CHANNELS * (_CHANNELS // 2))[1:]
+
+_ADJACENCY = torch.zeros(8, 8, dtype=torch.bool)  # the edges all graphs share
+_ADJACENCY[tuple(np.transpose(GRAPH_EDGES))] = True
 _LIMITS = [NUM_OPERATIONS] * len(CELL_EDGES)
 _PLACE_VALUES = NUM_OPERATIONS ** np.arange(5, -1, -1)  # of the six numbers, read as one number in base 5
 _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|([^|~+]*)~2\|")
@@ -75,18 +81,16 @@ class NasBench201Space:
     num_types = 7
     operation_names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     type_names = ("input", "output", *operation_names)
-    input_type = 0
-    output_type = 1
+    input_type = INPUT
+    output_type = OUTPUT
     size = NUM_OPERATIONS ** len(CELL_EDGES)
 
     # text and choices
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts."""
-        return self.from_choices(read_texts(texts, _read, "a NAS-Bench-201 architecture", _EXPECTED))
+        return self.from_choices(shared.read_texts(texts, _read, "a NAS-Bench-201 architecture", _EXPECTED))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Texts of graphs."""
         operations = np.array(self.operation_names)[self.choices(batch)].tolist()
         return ["|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*names) for names in operations]
 
@@ -100,12 +104,8 @@ class NasBench201Space:
         Raises:
             ValueError: the choices are no whole numbers from 0 to 4 in the shape `[B, 6]`.
         """
-        choices = torch.from_numpy(whole_choices(choices, _LIMITS, self.name))
-        types = torch.full((len(choices), self.num_vertices), self.input_type)
-        types[:, 1:-1] = choices + FIRST_OPERATION
-        types[:, -1] = self.output_type
-        adjacency = _graph_adjacency().repeat(len(choices), 1, 1)
-        return DagBatch(types, adjacency, torch.full((len(choices),), self.num_vertices))
+        choices = torch.from_numpy(shared.whole_choices(choices, _LIMITS, self.name))
+        return shared.from_operations(choices, _ADJACENCY.repeat(len(choices), 1, 1))
 
     def edge_labelled(self, batch: DagBatch) -> np.ndarray:
         """The cells with their operations on the edges, int64 `[B, 4, 4]`: operation of u -> v, -1 for no edge."""
@@ -118,16 +118,14 @@ class NasBench201Space:
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are architectures of this space, bool `[B]`: input, six operations and output, in this order,
         with exactly the ten edges. Cells whose output is not connected to their input count too."""
-        count = self.num_vertices
-        if batch.max_vertices < count:
-            return torch.zeros(len(batch), dtype=torch.bool, device=batch.types.device)
-        types, adjacency = batch.types[:, :count], batch.adjacency[:, :count, :count]
-        wired = (adjacency == _graph_adjacency().to(adjacency.device)).flatten(1).all(1)
-        nothing_else = batch.adjacency.sum((1, 2)) == len(GRAPH_EDGES)
-        operations = types[:, 1:-1]
+        batch = batch.pad_to(max(self.num_vertices, batch.max_vertices))
+        more = batch.max_vertices - self.num_vertices
+        operations = batch.types[:, 1 : self.num_vertices - 1]
         typed = ((operations >= FIRST_OPERATION) & (operations < self.num_types)).all(1)
-        ends = (types[:, 0] == self.input_type) & (types[:, -1] == self.output_type)
-        return wired & nothing_else & typed & ends & (batch.num_vertices == count)
+        ends = (batch.types[:, 0] == INPUT) & (batch.types[:, self.num_vertices - 1] == OUTPUT)
+        wiring = F.pad(_ADJACENCY.to(batch.types.device), (0, more, 0, more))
+        wired = (batch.adjacency == wiring).flatten(1).all(1)
+        return wired & typed & ends & (batch.num_vertices == self.num_vertices)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
         """Validity of generated graphs, bool `[B]`: the same, as all graphs of this space share one wiring."""
@@ -140,7 +138,7 @@ class NasBench201Space:
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
         """For each graph the 24 that differ in one operation, in the order of `neighbor_rows`."""
-        return [self.from_choices(changed) for changed in one_change(self.choices(batch), _LIMITS)]
+        return [self.from_choices(changed) for changed in shared.one_change(self.choices(batch), _LIMITS)]
 
     # rows
 
@@ -162,8 +160,8 @@ class NasBench201Space:
         Raises:
             ValueError: rows other than whole numbers 0 to 15,624.
         """
-        rows = whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size)
-        return one_change(_choices(rows), _LIMITS) @ _PLACE_VALUES
+        rows = shared.whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size)
+        return shared.one_change(_choices(rows), _LIMITS) @ _PLACE_VALUES
 
     # what a cell computes
 
@@ -218,32 +216,29 @@ class NasBench201Space:
         Raises:
             ValueError: a data set other than cifar10, cifar100 and ImageNet16-120.
         """
-        num_classes = _num_classes(dataset)
-        pixels = [(IMAGE_SIZES[dataset] >> stage) ** 2 for stage in range(3)]
-        total = 27 * STAGE_CHANNELS[0] * pixels[0] + STAGE_CHANNELS[-1] * num_classes + num_classes
-        for channels, area in zip(STAGE_CHANNELS[1:], pixels[1:], strict=True):
-            total += _reduction_weights(channels) * area
-        conv1x1 = CELLS_PER_STAGE * sum(c * c * area for c, area in zip(STAGE_CHANNELS, pixels, strict=True))
-        return total + self._weighted_count(batch, conv1x1, 9 * conv1x1)
+        head, size = _network(dataset)
+        pixels = (size >> np.arange(len(STAGE_CHANNELS))) ** 2
+        fixed = 27 * _CHANNELS[0] * pixels[0] + _REDUCTIONS @ pixels[1:] + head
+        conv1x1 = CELLS_PER_STAGE * (_CHANNELS**2 @ pixels)
+        return self._cost(batch, fixed, conv1x1, 9 * conv1x1)
 
     def params(self, batch: DagBatch, dataset: str = "cifar10") -> Tensor:
-        """Trainable parameters, int64 `[B]`, of the network stated at the top of this module.
+        """Trainable parameters, int64 `[B]`, of the same network.
 
         Raises:
             ValueError: a data set other than cifar10, cifar100 and ImageNet16-120.
         """
-        num_classes = _num_classes(dataset)
-        first, *later = STAGE_CHANNELS
-        total = 27 * first + 2 * first + 2 * later[-1] + later[-1] * num_classes + num_classes
-        total += sum(_reduction_weights(channels) + 2 * 2 * channels for channels in later)
-        weights = CELLS_PER_STAGE * sum(c * c for c in STAGE_CHANNELS)
-        normalisation = CELLS_PER_STAGE * sum(2 * c for c in STAGE_CHANNELS)
-        return total + self._weighted_count(batch, weights + normalisation, 9 * weights + normalisation)
+        head, _ = _network(dataset)
+        normalised = 2 * _CHANNELS  # parameters of one normalisation in each stage
+        fixed = 27 * _CHANNELS[0] + normalised[0] + _REDUCTIONS.sum() + 2 * normalised[1:].sum() + normalised[-1] + head
+        weights, normalisation = CELLS_PER_STAGE * (_CHANNELS**2).sum(), CELLS_PER_STAGE * normalised.sum()
+        return self._cost(batch, fixed, weights + normalisation, 9 * weights + normalisation)
 
-    def _weighted_count(self, batch: DagBatch, conv1x1: int, conv3x3: int) -> Tensor:
-        """What the convolutions of a cell cost in all stages together, int64 `[B]`."""
+    def _cost(self, batch: DagBatch, fixed: int, conv1x1: int, conv3x3: int) -> Tensor:
+        """What the network costs, int64 `[B]`: a part that all share, and each convolution in all stages together."""
         operations = operations_of_edges(batch)
-        return conv1x1 * (operations == CONV1X1).sum(1) + conv3x3 * (operations == CONV3X3).sum(1)
+        ones, threes = ((operations == kind).sum(1) for kind in (CONV1X1, CONV3X3))
+        return int(fixed) + int(conv1x1) * ones + int(conv3x3) * threes
 
 
 NASBENCH201 = NasBench201Space()
@@ -261,7 +256,9 @@ def _read(text: str) -> list[int]:
         raise ValueError("there are not six operations")
     for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
         if operation not in names:
-            raise ValueError(f"edge {u} -> {v} has the operation {operation!r} (the five are {', '.join(names)})")
+            raise ValueError(
+                f"edge {u} -> {v} has the operation {shared.shorten(operation)} (the five are {', '.join(names)})"
+            )
     return [names.index(operation) for operation in match.groups()]
 
 
@@ -276,26 +273,16 @@ def operations_of_edges(batch: DagBatch) -> Tensor:
     Raises:
         ValueError: a graph is not in the space.
     """
-    require_contained(NASBENCH201, batch)
+    shared.require(NASBENCH201, batch)
     return batch.types[:, 1 : 1 + len(CELL_EDGES)] - FIRST_OPERATION
 
 
-def _graph_adjacency() -> Tensor:
-    """The edges all graphs share, bool `[8, 8]`."""
-    adjacency = torch.zeros(8, 8, dtype=torch.bool)
-    adjacency[[u for u, _ in GRAPH_EDGES], [v for _, v in GRAPH_EDGES]] = True
-    return adjacency
-
-
-def _reduction_weights(channels: int) -> int:
-    """Weights of the convolutions in the residual block that doubles to `channels`; all at one resolution."""
-    half = channels // 2
-    return 9 * half * channels + 9 * channels**2 + half * channels
-
-
-def _num_classes(dataset: str) -> int:
-    if dataset not in NUM_CLASSES:
+def _network(dataset: str) -> tuple[int, int]:
+    """Weights and biases of the linear layer, and the side of an image."""
+    if dataset not in DATASETS:
         raise ValueError(
-            f"NAS-Bench-201 has no data set {dataset!r} with a cost of its own. The three are {', '.join(NUM_CLASSES)}."
+            f"NAS-Bench-201 has no data set {shared.shorten(dataset)} with a cost of its own. The three are "
+            f"{', '.join(DATASETS)}."
         )
-    return NUM_CLASSES[dataset]
+    classes, size = DATASETS[dataset]
+    return (STAGE_CHANNELS[-1] + 1) * classes, size

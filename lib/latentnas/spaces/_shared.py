@@ -1,0 +1,193 @@
+"""What the spaces share: how they read and refuse what they are given, and how graphs are made from operations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from latentnas.graphs import DagBatch
+
+if TYPE_CHECKING:
+    from latentnas.interfaces import Space
+
+Read = TypeVar("Read")
+
+INPUT, OUTPUT, FIRST_OPERATION = range(3)  # types; type 2 is operation 0
+
+
+def shorten(value: object) -> str:
+    """A value as errors quote it, at most 100 characters."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= 100 else quoted[:97] + "..."
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> np.ndarray:
+    """Array-like whole numbers from 0 below `limit` (one, or one for each column) as int64, in their shape.
+
+    Raises:
+        ValueError: one of another type or outside; the sentence begins with `what`.
+    """
+    values = np.asarray(values)
+    limits = np.broadcast_to(limit, values.shape)
+    if values.size and values.dtype.kind not in "iu":
+        raise ValueError(
+            f"{what} is a whole number from 0 to {np.max(limit) - 1}, but these are of type {values.dtype}."
+        )
+    outside = (values < 0) | (values >= limits)
+    if outside.any():
+        raise ValueError(f"{what} is a whole number from 0 to {limits[outside][0] - 1}, not {values[outside][0]}.")
+    return values.astype(np.int64)
+
+
+def whole_choices(choices: ArrayLike, limits: Sequence[int], space: str) -> np.ndarray:
+    """Array-like choices as int64 `[B, P]`, choice p from 0 below `limits[p]`; ValueError for others."""
+    choices = np.asarray(choices)
+    if choices.size and choices.shape[1:] != (len(limits),):
+        raise ValueError(
+            f"Choices of {space} have shape [B, {len(limits)}], but these have shape {list(choices.shape)}."
+        )
+    return whole_numbers(choices.reshape(-1, len(limits)), f"A choice of {space}", limits)
+
+
+def one_change(choices: np.ndarray, limits: Sequence[int]) -> np.ndarray:
+    """All choices that differ from the given ones `[B, P]` in one place, int64 `[B, K, P]`: place by place, at each the
+    other values in ascending order."""
+    places = np.repeat(np.arange(len(limits)), np.array(limits) - 1)  # [K]
+    others = np.concatenate([np.arange(limit - 1) for limit in limits])
+    changed = np.repeat(choices[:, None], len(places), axis=1)
+    changed[:, np.arange(len(places)), places] = others + (others >= choices[:, places])
+    return changed
+
+
+# ---------------------------------------------------------------- texts
+
+
+def read_texts(texts: list[str], read: Callable[[str], Read], what: str, expected: str) -> list[Read]:
+    """What `read` makes of each text; its ValueError says what is wrong, in a few words.
+
+    Raises:
+        ValueError: a text is not `what`; it names the text, what is wrong with it and what was expected.
+        TypeError: this is one text.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"to_batch takes a list of texts, each {what}, not one text: write [text].")
+    found = []
+    for index, text in enumerate(texts):
+        try:
+            if not isinstance(text, str):
+                raise ValueError("there is no text")
+            found.append(read(text))
+        except ValueError as error:
+            raise text_error(texts, index, what, f"{error} in {shorten(text)}. {expected}") from None
+    return found
+
+
+def text_error(texts: list[str], index: int, what: str, problem: str) -> ValueError:
+    return ValueError(f"Text {index + 1} of {len(texts)}: Not {what}: {problem}")
+
+
+def read_json(text: str) -> Any:
+    """What a text in JSON says. Raises ValueError with the reason why it says nothing, in a few words."""
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise KeyError
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=distinct)
+    except json.JSONDecodeError as error:
+        problem = f"character {error.pos + 1} cannot be read"
+    except KeyError:
+        problem = "a key is there twice"
+    except RecursionError:
+        problem = "brackets are nested too deeply"
+    except ValueError:  # more digits than Python converts
+        problem = "a number has too many digits"
+    raise ValueError(problem)
+
+
+def require_rows(rows: object, limits: list[list[int]], where: str = "") -> None:
+    """Check that JSON is lists of whole numbers: number p of row r from 0 below `limits[r][p]`. Raises ValueError."""
+    if not isinstance(rows, list) or len(rows) != len(limits):
+        count = len(rows) if isinstance(rows, list) else "no"
+        raise ValueError(f"{where}there are {count} rows instead of {len(limits)}")
+    for r, (row, row_limits) in enumerate(zip(rows, limits, strict=True), 1):
+        if not isinstance(row, list) or len(row) != len(row_limits):
+            raise ValueError(f"{where}row {r} is {shorten(row)} instead of a list of length {len(row_limits)}")
+        for p, (number, limit) in enumerate(zip(row, row_limits, strict=True), 1):
+            if type(number) is not int or not 0 <= number < limit:  # bool is a subclass of int
+                wanted = f"a whole number from 0 to {limit - 1}"
+                raise ValueError(f"{where}row {r}, position {p}, is {shorten(number)} instead of {wanted}")
+
+
+# ---------------------------------------------------------------- graphs
+
+
+def from_operations(operations: Tensor, adjacency: Tensor) -> DagBatch:
+    """Graphs `[B, K + 2]` of an input, K operations `[B, K]` numbered from 0, and an output."""
+    types = F.pad(operations + FIRST_OPERATION, (1, 1), value=INPUT)
+    types[:, -1] = OUTPUT
+    return DagBatch(types, adjacency, torch.full((len(types),), types.shape[1]))
+
+
+def vertex_faults(space: Space, batch: DagBatch) -> dict[str, Tensor]:
+    """What is wrong with vertices, bool `[B, N]` each, in a space whose first vertex is the input, whose last one is
+    the output, and whose others are operations."""
+    types, adjacency, present = batch.types, batch.adjacency, batch.present
+    position = torch.arange(batch.max_vertices, device=types.device)
+    first, last = position == 0, position == batch.num_vertices[:, None] - 1
+    operation = (types >= FIRST_OPERATION) & (types < space.num_types)
+    return {
+        "is not the input": present & first & (types != INPUT),
+        "is not the output": last & (types != OUTPUT),
+        "is no operation": present & ~first & ~last & ~operation,
+        "has an edge that does not lead to a later vertex": adjacency.tril().any(2)
+        | (adjacency.any(1) | adjacency.any(2)) & ~present,
+    }
+
+
+def faultless(faults: dict[str, Tensor], batch: DagBatch) -> Tensor:
+    """Which graphs have at least two vertices and no fault, bool `[B]`."""
+    return (batch.num_vertices >= 2) & ~torch.stack(list(faults.values())).any(0).any(1)
+
+
+def first_fault(space: Space, graph: DagBatch, faults: dict[str, Tensor], sizes: str) -> str:
+    """What is wrong with the one graph of a batch, in a few words: a vertex, or else its size."""
+    for problem, vertices in faults.items():
+        for vertex in vertices[0].nonzero().flatten().tolist()[:1]:
+            kind = int(graph.types[0, vertex])
+            name = space.type_names[kind] if 0 <= kind < space.num_types else f"of type {kind}"
+            return f"vertex {vertex} (counting from 0; {name}) {problem}"
+    return f"it has {int(graph.num_vertices)} vertices and {int(graph.adjacency.sum())} edges instead of {sizes}"
+
+
+def require(
+    space: Space, batch: DagBatch, explain: Callable[[DagBatch], str] | None = None, rule: str = "contains"
+) -> None:
+    """Check that all graphs keep a rule (`contains` or `is_valid`) of a space.
+
+    Args:
+        explain: what is wrong with the one graph of a batch, in a few words; its vertex types without.
+
+    Raises:
+        ValueError: some do not; it names the first.
+    """
+    foreign = (~getattr(space, rule)(batch)).nonzero().flatten().tolist()
+    if foreign:
+        first = batch[foreign[:1]]
+        problem = explain(first) if explain else f"its vertex types are {shorten(first.types[0].tolist())}"
+        raise ValueError(
+            f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {space.name}, the first at "
+            f"index {foreign[0]}: {problem}. Keep only those that {space.name.upper()}.{rule}(batch) accepts."
+        )
