@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentnas.checkpoint import CheckpointError, load, save
+from latentnas.checkpoint import CheckpointError, DamagedError, load, resume, save
 
 DESCRIPTION = {"model": "Two", "config": {"hidden": 3, "sizes": (1, 2)}, "code": "0123"}
 
@@ -64,10 +64,19 @@ def test_a_damaged_file_is_named(path):
     whole = path.read_bytes()
     for damaged in (whole[:-40], whole[:5], b"", b"no tensors at all", whole.replace(b"description", b"desc-iption")):
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"state.safetensors cannot be read \(.*Delete it to train anew"):
+        with pytest.raises(DamagedError, match=r"state.safetensors cannot be read \(.*Delete it to train anew"):
             load(path, DESCRIPTION, {"model": Two()})
+        assert resume(path, DESCRIPTION, {"model": Two()}) == [] and not path.exists()
     with pytest.raises(CheckpointError, match="nowhere.safetensors cannot be read .*missing"):
         load(path.with_name("nowhere.safetensors"), DESCRIPTION, {"model": Two()})
+
+
+def test_what_may_be_whole_or_is_of_another_training_is_not_set_aside(path):
+    with pytest.raises(CheckpointError, match="another training"):
+        resume(path, DESCRIPTION | {"model": "Three"}, {"model": Two()})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        resume(path.parent, DESCRIPTION, {"model": Two()})  # a folder, as what one has no right to read
+    assert path.exists() and len(list(path.parent.iterdir())) == 1
 
 
 def test_a_file_that_is_short_of_tensors_changes_nothing(path):
@@ -87,5 +96,7 @@ def test_another_configuration_is_named_by_what_differs(path):
 
 
 def test_other_code_is_refused(path):
-    with pytest.raises(CheckpointError, match=r"made by other code \(version 0123\) than runs now \(version 4567\)"):
+    with pytest.raises(
+        CheckpointError, match="was made by other code: code is '0123' there and '4567' here. Delete it"
+    ):
         load(path, DESCRIPTION | {"code": "4567"}, {"model": Two()})

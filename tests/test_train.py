@@ -10,17 +10,22 @@ import subprocess
 import sys
 import time
 import types
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from latentnas import code
 from latentnas.checkpoint import CheckpointError
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.progress import Progress
 from latentnas.spaces.enas import ENAS
 from latentnas.train import TrainConfig, default_device, fit, run_directory, train_model
 from model_checks import fit_in_two_sittings
@@ -49,13 +54,15 @@ def new_model(data, config=MODEL, seed=0):
 
 
 def weights(directory, epoch=4):
-    return load_file(directory / f"epoch-{epoch:04d}.safetensors")
+    found = load_file(directory / f"epoch-{epoch:04d}.safetensors")  # which looks into the file still
+    return {name: value.clone() for name, value in found.items()}
 
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("steps", [6, 7], ids=["between epochs", "in an epoch"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -67,8 +74,8 @@ def same(first, second):
     ],
     ids=str,
 )
-def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, options):
-    check_resume(lambda: (new_model(data), *data), replace(TRAINING, **options), tmp_path, monkeypatch)
+def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, options, steps):
+    check_resume(lambda: (new_model(data), *data), replace(TRAINING, **options), tmp_path, monkeypatch, steps)
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -85,13 +92,100 @@ def test_every_model_of_the_family_resumes_bit_identically(name, data, tmp_path,
     check_resume(build, TRAINING, tmp_path, monkeypatch)
 
 
-def check_resume(build, config, tmp_path, monkeypatch):
-    """Cut off in the third epoch of four, after 7 of 12 steps."""
+def check_resume(build, config, tmp_path, monkeypatch, steps=7):
+    """Cut off after so many of 12 steps, three an epoch; no step is done twice."""
     whole = fit(*build(), config, tmp_path / "whole")
-    _, resumed = fit_in_two_sittings(build, config, tmp_path / "cut", monkeypatch, 7)
+    begun, clip = itertools.count(), torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *options: (next(begun), clip(*options)))
+    _, resumed = fit_in_two_sittings(build, config, tmp_path / "cut", monkeypatch, steps)
+    assert next(begun) == 13  # one did not end
     for epoch in (2, 4):
         assert same(weights(tmp_path / "whole", epoch), weights(tmp_path / "cut", epoch))
     assert whole.drop(columns="seconds").equals(resumed.drop(columns="seconds"))
+
+
+def test_an_epoch_that_is_cut_off_twice_goes_on_with_what_dropout_and_noise_draw_next(data, tmp_path, monkeypatch):
+    model_class, config = configure("arch2vec", ENAS, hidden=16, svge_hidden=16, latent=6)  # which has dropout
+    losses = {}
+    for name, cuts in (("whole", ()), ("cut", (2, 3, 5))):
+        for stop in (*cuts, None):
+            torch.manual_seed(0)
+            model, done, loss = model_class(config), itertools.count(), model_class.loss
+
+            def loss_until(self, *arguments, stop=stop, done=done, loss=loss, **named):
+                torch.rand(2)
+                if next(done) == stop:
+                    raise KeyboardInterrupt
+                return loss(self, *arguments, **named)
+
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) if stop else nullcontext():
+                patch.setattr(model_class, "loss", loss_until)
+                history = fit(model, data[0], {}, replace(TRAINING, epochs=2, batch_size=8, keep=()), tmp_path / name)
+        losses[name] = history["total"].tolist()
+    assert losses["whole"] == losses["cut"] and same(weights(tmp_path / "whole", 2), weights(tmp_path / "cut", 2))
+    assert len(pd.read_csv(tmp_path / "cut" / "history.csv")) == 2
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 64
+    path.write_bytes(content)
+
+
+def rewrite(change, **metadata):
+    """Damage that leaves the file readable: its tensors are changed, or an entry of what is written about them."""
+
+    def damage(path):
+        with safe_open(path, "pt") as file:
+            written = file.metadata() | metadata
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path, written)
+
+    return damage
+
+
+WEIGHT = "model.encoder.mu.weight"
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-50]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "foreign": lambda path: path.write_bytes(b"PK\x03\x04 no tensors at all"),
+    "no metadata": lambda path: save_file(load_file(path), path),
+    "flipped bit": flip_a_bit,
+    "not a number": rewrite(lambda tensors: tensors[WEIGHT].fill_(torch.nan)),
+    "other shape": rewrite(lambda tensors: tensors.update({WEIGHT: torch.ones(1)})),
+    "lost tensor": rewrite(lambda tensors: tensors.pop(WEIGHT)),
+    "history emptied": rewrite(len, history="[ ]"),
+    "history broken": rewrite(len, history="[{"),
+}
+
+
+@pytest.mark.parametrize("name", ["state", "epoch-0002"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_made_again(data, tmp_path, monkeypatch, capsys, name, damage):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    run = train_model("ngae", NGAE, MODEL, *data, TRAINING)
+    last, early = weights(run.directory), weights(run.directory, 2)
+    file = run.directory / f"{name}.safetensors"
+    DAMAGES[damage](file)
+    damaged = file.read_bytes()
+    capsys.readouterr()
+    again = train_model("ngae", NGAE, MODEL, *data, TRAINING)
+    line = capsys.readouterr().err.splitlines()[0]
+    assert str(file) in line and line.endswith(f"set aside as {file.name}.damaged; training anew")
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged
+    assert again.history.drop(columns="seconds").equals(run.history.drop(columns="seconds"))
+    assert same(weights(run.directory), last) and same(weights(run.directory, 2), early)
+    assert "loaded" in (train_model("ngae", NGAE, MODEL, *data, TRAINING), capsys.readouterr().err)[1]
+
+
+def test_weights_of_an_epoch_that_were_deleted_are_made_again(data, tmp_path):
+    fit(new_model(data), *data, TRAINING, tmp_path)
+    early = weights(tmp_path, 2)
+    (tmp_path / "epoch-0002.safetensors").unlink()
+    fit(new_model(data), *data, TRAINING, tmp_path)
+    assert same(weights(tmp_path, 2), early)
 
 
 def test_training_leaves_the_global_generator_as_it_was(data, tmp_path):
@@ -158,8 +252,12 @@ def test_fine_tuning_begins_where_the_other_run_ended(data, tmp_path, monkeypatc
     assert any(name.startswith("performance") for name in after.keys() - before.keys())
     alone = train_model("tuned", NGAE, MODEL, batch, targets, still)
     assert alone.directory != tuned.directory  # where it began decides the result
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        train_model("tuned", NGAE, replace(MODEL, latent=5), batch, targets, still, start=first)
+    for name, model_class, config in (
+        ("encoder.mu.weight of shape", NGAE, replace(MODEL, latent=5)),
+        (".* of shape", *configure("S-VAE", ENAS, hidden=16, svge_hidden=16, latent=6)),
+    ):
+        with pytest.raises(ValueError, match=f"tuned cannot start from first-.*: that has weights {name}.*, which "):
+            train_model("tuned", model_class, config, batch, targets, still, start=first)
 
 
 def test_same_seed_same_weights_other_seed_others(data, tmp_path):
@@ -233,7 +331,7 @@ def test_the_folder_and_the_checkpoint_know_the_code(data, tmp_path, sources):
         sources.clear()
         change(sources, name, old, new)
         assert folder() != before
-        with pytest.raises(CheckpointError, match="made by other code .*Delete it to train anew"):
+        with pytest.raises(CheckpointError, match="made by other code: .*Delete it to train anew"):
             fit(new_model(data), *data, run, tmp_path)
 
 
@@ -341,6 +439,15 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
         ("schedule", "cosine"),
         ("precision", "fp8"),
         ("optimizer", "sgd"),
+        ("schedule", None),
+        ("epochs", 2.5),
+        ("epochs", "3"),
+        ("epochs", True),
+        ("batch_size", 32.0),
+        ("seed", 0.5),
+        ("learning_rate", "1e-3"),
+        ("keep", 3),
+        ("keep", (1.5,)),
         ("epochs", 0),
         ("batch_size", 0),
         ("learning_rate", 0.0),
@@ -399,6 +506,14 @@ def test_the_progress_line_says_the_loss(data, tmp_path, capsys):
     model.calibrate(**data[1])
     history = fit(model, *data, replace(TRAINING, epochs=2), tmp_path / "one-term")
     assert f"one-term, epochs: 2/2  total {history['total'].iloc[-1]:.4f}  done" in capsys.readouterr().err
+
+
+def test_the_progress_line_moves_within_an_epoch(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("latentnas.train.Progress", partial(Progress, every=-1.0))
+    history = fit(new_model(data), *data, replace(TRAINING, epochs=2, keep=()), tmp_path / "run")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("run, epochs: 0/2  step 2/3  ") and lines[1].endswith(" left")
+    assert f"run, epochs: 1/2  step 1/3  total {history['total'][0]:.4f}  " in lines[4]
 
 
 def test_muon_turns_matrices_and_leaves_the_rest_to_adamw(data, tmp_path):

@@ -34,6 +34,6 @@ class Progress:
             return
         self.printed = moment
         left = (moment - self.started) / max(done - self.first, 1e-9) * (self.total - done)
-        counts = f"{done:,.0f}/{self.total:,.0f}" if self.total > 1 else f"{done:.0%}"
+        counts = f"{int(done):,}/{self.total:,.0f}" if self.total > 1 else f"{done:.0%}"
         parts = [f"{self.name}: {counts}", words, f"{in_words(left)} left" if done < self.total else "done"]
         print("  ".join(part for part in parts if part), file=sys.stderr, flush=True)

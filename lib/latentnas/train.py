@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +81,23 @@ class TrainConfig:
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
-        for name, allowed, words in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
-            ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("gradient_clip", self.gradient_clip > 0, "above 0"),
-            ("seed", self.seed >= 0, "0 or more"),
-            ("keep", all(1 <= epoch <= self.epochs for epoch in self.keep), f"epochs from 1 to {self.epochs}"),
+        for name, kind, allowed, words in (
+            ("schedule", str, SCHEDULES.__contains__, f"one of {', '.join(SCHEDULES)}"),
+            ("precision", str, PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
+            ("optimizer", str, OPTIMIZERS.__contains__, f"one of {', '.join(OPTIMIZERS)}"),
+            ("epochs", int, lambda value: value >= 1, "a whole number, at least 1"),
+            ("batch_size", int, lambda value: value >= 1, "a whole number, at least 1"),
+            ("learning_rate", float, lambda value: 0 < value < math.inf, "a number above 0"),
+            ("warmup", float, lambda value: 0 < value < 1, "a number between 0 and 1"),
+            ("weight_decay", float, lambda value: 0 <= value < math.inf, "a number, 0 or more"),
+            ("gradient_clip", float, lambda value: value > 0, "a number above 0"),
+            ("seed", int, lambda value: value >= 0, "a whole number, 0 or more"),
+            ("keep", tuple, lambda value: {*value} <= {*range(1, self.epochs + 1)}, "a tuple of epochs"),
         ):
-            if not allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} cannot be trained with: it must be {words}.")
+            value = getattr(self, name)
+            kinds = (int, float) if kind is float else kind
+            if not isinstance(value, kinds) or isinstance(value, bool) or not allowed(value):
+                raise ValueError(f"{name}={value!r} cannot be trained with: it must be {words}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,14 +147,25 @@ def train_model(
         name: begins the name of the run's folder. model_class: called with `model_config`.
         batch, targets, config, device: see `fit`.
         start: a trained run whose weights this one begins with (fine-tuning). What its model lacks, such as a
-            predictor, begins at random; what the new model lacks is an error of PyTorch.
+            predictor, begins at random.
+
+    Raises:
+        ValueError: labels that do not fit the graphs, or a run to start from whose weights do not fit the model.
     """
     _check_labels(batch, targets)
     started = time.monotonic()
     torch.manual_seed(config.seed)
     model = model_class(model_config)
     if start is not None:
-        model.load_state_dict(model.state_dict() | start.model.state_dict())
+        own, other = model.state_dict(), start.model.state_dict()
+        for key, value in other.items():
+            if key not in own or own[key].shape != value.shape:
+                raise ValueError(
+                    f"{name} cannot start from {start.directory.name}: that has weights {key} of shape "
+                    f"{list(value.shape)}, which {model_class.__name__} lacks as it is configured here. Start from a "
+                    "run of the same model and sizes."
+                )
+        model.load_state_dict(own | other)
     model.calibrate(**targets)
     directory = run_directory(name, model, batch, targets, config, start)
     history = fit(model, batch, targets, config, directory, device)
@@ -202,7 +216,7 @@ def fit(
     directory: Path,
     device: str | None = None,
 ) -> pd.DataFrame:
-    """Train a model in place, or load it where the run in `directory` is complete.
+    """Train a model in place, or load it where the run in `directory` is complete; what is damaged there is made again.
 
     Args:
         batch: B training graphs. targets: labels `[B]` by the names of the arguments of `model.loss`.
@@ -213,67 +227,106 @@ def fit(
         One row an epoch: the terms averaged over the epoch, learning rate, seconds.
 
     Raises:
-        CheckpointError: `directory` holds a checkpoint that is damaged, or of another configuration or code.
+        CheckpointError: `directory` holds a checkpoint of another configuration or code.
         FloatingPointError: the loss is not finite; the last good checkpoint stays.
     """
     device = torch.device(device or default_device())
     model.to(device).train()
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
-    optimizers = _optimizers(model, config)
+    optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
     state, parts = directory / "state.safetensors", (_description(model, config), {"model": model}, optimizers)
-    history = checkpoint.load(state, *parts) if state.exists() else []
+    history = checkpoint.resume(
+        state,
+        *parts,
+        lambda rows: {_weights_file(directory, row["epoch"]): described for row in rows if row.get("epoch") in kept},
+    )
+    part = history.pop() if history and "step" in history[-1] else {}  # of an epoch that was cut off
     if len(history) == config.epochs:
         print(f"{directory.name}: loaded, {config.epochs} epochs trained before", file=sys.stderr)
         return pd.DataFrame(history)
-    progress = Progress(f"{directory.name}, epochs", config.epochs, len(history))
-    saved = time.monotonic()
+    steps, saved = math.ceil(len(batch) / config.batch_size), time.monotonic()
+    progress = Progress(f"{directory.name}, epochs", config.epochs, len(history) + part.get("step", 0) / steps)
+    words = ""
     for epoch in range(len(history), config.epochs):
-        started = time.monotonic()
+        started = time.monotonic() - part.get("seconds", 0.0)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global one
-            means, rate = _epoch(model, optimizers, batch, targets, config, history)
-        if not math.isfinite(means["total"]):
-            raise FloatingPointError(
-                f"The loss became {means['total']} in epoch {epoch + 1} of {directory.name}. The last good "
-                f"checkpoint is in {directory}; lower learning_rate (now {config.learning_rate}) or use fp32."
-            )
+            for step, sums, generators in _steps(model, optimizers, batch, targets, config, history, part):
+                progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
+                if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    part = {
+                        "step": step,
+                        "sums": _finite(sums, epoch, directory, config),
+                        "seconds": time.monotonic() - started,
+                    }
+                    part["generators"] = [generator.get_state().tolist() for generator in generators]
+                    checkpoint.save(state, *parts, [*history, part])
+                    saved = time.monotonic()
+        means = {name: value / len(batch) for name, value in _finite(sums, epoch, directory, config).items()}
+        rate = optimizers["adamw"].param_groups[0]["lr"]
         history.append({"epoch": epoch + 1} | means | {"learning_rate": rate, "seconds": time.monotonic() - started})
-        last = epoch + 1 == config.epochs
-        if epoch + 1 in config.keep or last:
-            checkpoint.save(_weights_file(directory, epoch + 1), _description(model), {"model": model})
+        part, last = {}, epoch + 1 == config.epochs
+        if epoch + 1 in kept:
+            checkpoint.save(_weights_file(directory, epoch + 1), described, {"model": model})
         if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             checkpoint.save(state, *parts, history)
             with atomic_write(directory / "history.csv") as temporary:
                 pd.DataFrame(history).to_csv(temporary, index=False)
             saved = time.monotonic()
-        progress.update(epoch + 1, "  ".join(f"{name} {value:.4f}" for name, value in means.items()), now=last)
+        words = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+        progress.update(epoch + 1, words, now=last)
     return pd.DataFrame(history)
 
 
-def _epoch(
+def _steps(
     model: GraphVAE,
     optimizers: dict[str, Optimizer],
     batch: DagBatch,
     targets: dict[str, Tensor],
     config: TrainConfig,
     history: list[dict],
-) -> tuple[dict[str, float], float]:
-    """The epoch after those of `history`: its mean terms and its last rate. It has a seed of its own, so that it does
-    not depend on where a training was cut off."""
+    part: dict[str, Any],
+) -> Iterator[tuple[int, dict[str, Tensor], list[torch.Generator]]]:
+    """Train the epoch after those of `history`, or what `part` left of it: after each step its number, the sums of
+    the terms and the generators. The epoch has a seed of its own, so that it does not depend on where a
+    training was cut off."""
     epoch, device = len(history), batch.types.device
-    seed = config.seed * 1_000_003 + epoch
-    torch.manual_seed(seed)
-    generator = torch.Generator(device).manual_seed(seed)
-    order = torch.randperm(len(batch), generator=generator, device=device)
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + epoch)
+    generators = [generator, torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    order = torch.randperm(len(batch), generator=generator, device=device).split(config.batch_size)
+    for one, state in zip(generators, part.get("generators", ())):
+        one.set_state(torch.tensor(state, dtype=torch.uint8))
     rate = _plateau_rate(config, history) if config.schedule == "plateau" else config.learning_rate
-    sums: dict[str, Tensor] = {}
-    steps = math.ceil(len(batch) / config.batch_size)
-    for step, rows in enumerate(order.split(config.batch_size)):
+    done, sums = part.get("step", 0), dict(part.get("sums", {}))
+    for step, rows in enumerate(order[done:], done):
         if config.schedule == "one_cycle":
-            rate = _one_cycle(config, (epoch * steps + step) / (config.epochs * steps))
-        terms = _step(model, optimizers, rate, batch, targets, rows, config, generator)
+            rate = _one_cycle(config, (epoch * len(order) + step) / (config.epochs * len(order)))
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["lr"] = rate
+        labels = {name: values[rows] for name, values in targets.items()}
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+            terms = model.loss(batch[rows], **labels, generator=generator)
+        model.zero_grad()
+        terms["total"].backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        for optimizer in optimizers.values():
+            optimizer.step()
+        model.project()
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() * len(rows)
-    return {name: float(value) / len(batch) for name, value in sums.items()}, rate
+        yield step + 1, sums, generators
+
+
+def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainConfig) -> dict[str, float]:
+    """The sums as numbers. Raises FloatingPointError where the loss is none."""
+    if not math.isfinite(sums["total"]):
+        raise FloatingPointError(
+            f"The loss became {float(sums['total'])} in epoch {epoch + 1} of {directory.name}. The last good "
+            f"checkpoint is in {directory}; lower learning_rate (now {config.learning_rate}) or use fp32."
+        )
+    return {name: float(value) for name, value in sums.items()}
 
 
 def _optimizers(model: nn.Module, config: TrainConfig) -> dict[str, Optimizer]:
@@ -290,29 +343,6 @@ def _optimizers(model: nn.Module, config: TrainConfig) -> dict[str, Optimizer]:
     if matrices:
         optimizers["muon"] = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **rates)
     return optimizers
-
-
-def _step(
-    model: GraphVAE,
-    optimizers: dict[str, Optimizer],
-    rate: float,
-    batch: DagBatch,
-    targets: dict[str, Tensor],
-    rows: Tensor,
-    config: TrainConfig,
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
-        group["lr"] = rate
-    with torch.autocast(rows.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-        terms = model.loss(batch[rows], **{name: values[rows] for name, values in targets.items()}, generator=generator)
-    model.zero_grad()
-    terms["total"].backward()
-    nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-    for optimizer in optimizers.values():
-        optimizer.step()
-    model.project()
-    return terms
 
 
 def _one_cycle(config: TrainConfig, done: float) -> float:

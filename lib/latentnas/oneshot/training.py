@@ -141,7 +141,7 @@ def train_supernet(
     description = _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
-    history = checkpoint.load(path, description, modules, optimizers) if path.exists() else []
+    history = checkpoint.resume(path, description, modules, optimizers)
     saved_epoch, saved = len(history), time.monotonic()
     progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
     for epoch in range(len(history), schedule.epochs):
