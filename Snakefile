@@ -2,10 +2,12 @@
 # which finds them done. `./run_all.sh` starts this; so can `snakemake` itself, for example on a cluster:
 #     snakemake --workflow-profile profiles/slurm --config profile=paper
 # Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; companion.profiles checks them.
+import json
 import os
 import shlex
 import sys
 from collections import Counter
+from dataclasses import asdict
 
 from companion import gpus, paths, profiles, report, runner
 
@@ -27,7 +29,7 @@ def relative(path):
 
 def command(module, job, *more):
     """A function, because the braces of a plain string would be wildcards."""
-    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", f"companion.{module}", job.to_json(), *more, *wildcards])
+    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", f"companion.{module}", json.dumps(asdict(job)), *more, *wildcards])
 
 
 def resource(job, name):

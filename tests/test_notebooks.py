@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,10 @@ def check_optimisers(folder):
 def check_run(job, output, **variables):
     environment = os.environ | {"LATENTNAS_OUTPUT": str(output), "PYTHONPATH": runner.library_path()} | variables
     run = subprocess.run(
-        [sys.executable, "-m", "companion.runner", job.to_json()], env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "companion.runner", json.dumps(asdict(job))],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr[-5000:]
     folder = output / "data/results" / job.label

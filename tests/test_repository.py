@@ -85,7 +85,7 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
         assert not number or notebooks.ALLOWED.search(parameter.help), f"says not what is allowed: {parameter.line}"
 
 
-@pytest.mark.parametrize("profile", profiles.profile_names())
+@pytest.mark.parametrize("profile", profiles.read_profiles().model_extra)
 def test_every_profile_fits_the_notebooks(profile):
     assert {job.notebook for job in profiles.plan(profile)} == {source.stem for source in SOURCES}
 
@@ -129,7 +129,7 @@ def test_every_image_of_an_executed_copy_decodes(path):
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_run_by_hand_has_the_sizes_of_quick_and_the_name_of_no_published_profile(source):
     by_hand = {name: parameter.default for name, parameter in notebooks.parameters_of(source.stem).items()}
-    assert by_hand.pop("profile") == "scratch" and "scratch" not in profiles.profile_names()
+    assert by_hand.pop("profile") == "scratch" and "scratch" not in profiles.read_profiles().model_extra
     quick = profiles.profile_parameters("quick", source.stem)
     assert by_hand == {name: value for name, value in quick.items() if name != "profile"}
 

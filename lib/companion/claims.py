@@ -7,9 +7,8 @@ A notebook ends with::
     results.frame("table1", table)
     results.write()
 
-which leaves data/results/<profile>/<notebook>.json and, beside it, <notebook>/<frame>.csv. Claims and frames are the
-same bytes for the same seed on the same machine; whatever differs from run to run (commit, times, memory) stands in
-the block `manifest`, and so do claims about time.
+which leaves data/results/<profile>/<notebook>.json and, beside it, <notebook>/<frame>.csv: the same bytes for the same
+seed on the same machine, but for the block `manifest` (commit, memory, times and claims about time).
 """
 
 import hashlib
@@ -39,7 +38,6 @@ from companion import notebooks, paths
 if TYPE_CHECKING:  # half a second, which the command line need not wait
     import pandas as pd
 
-# packages that numbers depend on
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
 CLAIM_ID = r"^[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?$"
@@ -62,23 +60,18 @@ Number = Annotated[float | None, BeforeValidator(rounded)]
 
 @dataclass
 class Claim:
-    """One number of ours beside the paper's.
-
-    `low`, `high` are the 95 % interval of `ours`, `seeds` the seeds behind it. `target` is a goal of this project
-    where it asks for something else than the paper's number. `tolerance` is how far on the wrong side of the goal
-    still counts as met, in `unit`.
-    """
+    """One number of ours beside the paper's."""
 
     id: Annotated[str, Field(pattern=CLAIM_ID)]  # <system>.<space>.<quantity>[@condition]
     ours: Number
     unit: str  # "%", "accuracy (st. dev.)", "s", ...
     paper: Number = None  # None: no published value
     printed_in: str | None = None  # "NGAE Table 1"
-    low: Number = None
+    low: Number = None  # to high: the 95 % interval of ours
     high: Number = None
     seeds: Annotated[tuple[int, ...], BeforeValidator(numbers)] = ()
-    target: Number = None
-    tolerance: Number = 0.0
+    target: Number = None  # the goal, where that is not the paper's number
+    tolerance: Number = 0.0  # how far on the wrong side of the goal still counts as met
     better: Literal["higher", "lower"] = "higher"
     verdict: str = field(init=False)
 
@@ -87,18 +80,13 @@ class Claim:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
         self.verdict = self._compared()
         for name in ("ours", "low", "high"):
-            value = getattr(self, name)
-            setattr(self, name, value if value is None or math.isfinite(value) else None)
+            if math.isinf(getattr(self, name) or 0.0):
+                setattr(self, name, None)
 
     def _compared(self) -> str:
-        """'met', 'short of the paper', 'short of the target', 'no published value' or 'not measured'; an infinite
-        value, such as the median of runs most of which never came there, is 'not reached'.
-
-        A target, where there is one, is what counts: it is there because the paper's number is not the goal.
-        """
         if self.ours is None:
             return "not measured"
-        if math.isinf(self.ours):
+        if math.isinf(self.ours):  # such as the median of runs most of which never came there
             return "not reached"
         goal = self.target if self.target is not None else self.paper
         if goal is None:
@@ -138,8 +126,7 @@ class Results:
     """What one run of one notebook found.
 
     Args:
-        notebook: Name of the notebook's file, without suffix.
-        values: The notebook's `globals()`. All parameters that its parameters cell declares are recorded from them.
+        values: The notebook's `globals()`, from which its parameters are recorded.
         data_files: Data that the numbers depend on, recorded by checksum.
         device: Where models are trained.
 
@@ -156,17 +143,14 @@ class Results:
         source, names = notebooks.source_of(notebook), notebooks.parameters_of(notebook)
         missing = [name for name in names if name not in values]
         if missing:
-            raise notebooks.UsageError(
-                f"Notebook {notebook} declares the parameter {missing[0]} in its parameters cell, but it has no value "
-                "here. Run that cell first, and pass globals() to Results."
-            )
+            why = f"The parameter {missing[0]} of notebook {notebook} has no value."
+            raise notebooks.UsageError(f"{why} Run its parameters cell first, and pass globals() to Results.")
         self.notebook = notebook
         self.parameters = {name: values[name] for name in names}
         self.profile = self.parameters.pop("profile")
         self.data_source = self.parameters.pop("data_source")
         self.code = {"cells": notebooks.code_cells_hash(source), "library": notebooks.code_fingerprint(source)}
-        self.data_files = list(data_files)
-        self.device = str(device)
+        self.data_files, self.device = list(data_files), str(device)
         self.claims: dict[str, Claim] = {}
         self.frames: dict[str, dict] = {}
 
@@ -194,24 +178,15 @@ class Results:
     def write(self, loaded_seconds: float = 0.0) -> Path:
         """Write the results file and return its path.
 
-        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made: a run that
-        loads them is short, but its numbers were not to be had in that time.
+        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made.
         """
         claims, times = [], []
         for claim in self.claims.values():
             (times if UNIT_OF_TIME.match(claim.unit) else claims).append(asdict(claim))
         not_deciding = {name: self.parameters.pop(name) for name in notebooks.NOT_DECIDING if name in self.parameters}
-        content = {
-            "notebook": self.notebook,
-            "profile": self.profile,
-            "data_source": self.data_source,
-            "parameters": self.parameters,
-            "claims": claims,
-            "frames": self.frames,
-            "manifest": manifest(self)
-            | {"loaded_seconds": round(float(loaded_seconds), 1), "times": times}
-            | not_deciding,
-        }
+        about = {"loaded_seconds": round(float(loaded_seconds), 1), "times": times} | not_deciding
+        content = {name: getattr(self, name) for name in ("notebook", "profile", "data_source", "parameters")}
+        content |= {"claims": claims, "frames": self.frames, "manifest": manifest(self) | about}
         paths.write_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         return self.path
 
@@ -223,7 +198,7 @@ def load_results(profile: str) -> dict[str, dict]:
 
 
 def read_results(path: Path) -> dict | None:
-    """The content of a results file; None where there is none. A damaged one is named and set aside."""
+    """The content of a results file; None where there is none. A damaged one is named and set aside, with None."""
     try:
         text = path.read_bytes()
         Stored.model_validate_json(text)
@@ -231,13 +206,9 @@ def read_results(path: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        aside = path.with_name(path.name + ".damaged")
-        path.rename(aside)
-        print(
-            f"{path} is damaged ({notebooks.reason(error)}). It is now {aside.name} beside it; its notebook will run "
-            "again, or restore the file from the repository.",
-            file=sys.stderr,
-        )
+        aside = path.rename(path.with_name(path.name + ".damaged")).name
+        remedy = f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
+        print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)
         return None
 
 
@@ -289,7 +260,7 @@ def git_state() -> dict | None:
 
 
 def device_name(device: str) -> str:
-    """'cpu' with the processor's name, or the GPU's name."""
+    """The kind of device with the name of its processor or GPU."""
     if device.startswith("cuda"):
         import torch
 

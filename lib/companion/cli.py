@@ -51,16 +51,9 @@ def parser() -> argparse.ArgumentParser:
     text = "set a parameter declared in a selected notebook; may be repeated"
     add("-p", **several, dest="parameters", metavar="NAME=VALUE", help=text)
     text = "notebooks to run at the same time (default %(default)s)"
-    add("--jobs", type=positive, default=min(2, os.cpu_count() or 1), metavar="N", help=text)
+    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help=text)
     add("--dry-run", action="store_true", help="say what would run, and run nothing")
     return result
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is out of date of the selected notebooks."""
+    if options.jobs < 1:
+        raise UsageError("--jobs must be 1 or more.")
     profile = "quick" if options.profile is None else options.profile
-    profiles.check_profile(profile)
+    profiles.tables_of(profile)
     overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
     jobs = profiles.plan(profile, options.only, overrides)
     agenda = [(job.label, job.notebook) for job in profiles.out_of_date(jobs)]
@@ -174,11 +169,10 @@ def figures(options: argparse.Namespace) -> int:
     if options.only or options.parameters or options.dry_run:
         raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
     if options.profile is not None:
-        profiles.check_profile(options.profile)
+        profiles.tables_of(options.profile)
     labels = [label for label in report.labels_with_results() if options.profile in (None, label)]
     if not labels:
-        which = f" for profile {options.profile}" if options.profile else ""
-        raise UsageError(f"There are no results to draw yet{which}. Run the notebooks first: ./run_all.sh")
+        raise UsageError("There are no results to draw yet. Run the notebooks first: ./run_all.sh")
     from companion.figures.redraw import redraw  # imports matplotlib
 
     for label in labels:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from companion import paths
 from latentnas import code
@@ -24,6 +24,7 @@ STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook decla
 NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many processes work on it
 NAME = re.compile(r"\d\d_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
+DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")
 ALLOWED = re.compile(rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))$")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
@@ -39,17 +40,12 @@ class Metadata(BaseModel):
 
 class Cell(BaseModel):
     cell_type: str
-    source: str | list[str]
+    source: Annotated[str, BeforeValidator("".join)]  # a file holds the lines
     metadata: Metadata
-    outputs: list[dict] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self.source)
 
 
 class Notebook(BaseModel):
-    """What must be right in a notebook file for it to be read here and run by papermill."""
+    """What must be right in a notebook file for it to be read and run."""
 
     cells: list[Cell]
     metadata: dict
@@ -75,7 +71,7 @@ def cells_of(path: Path, kind: str = "code") -> list[Cell]:
     """
     try:
         return [cell for cell in Notebook.model_validate_json(path.read_bytes()).cells if cell.cell_type == kind]
-    except (OSError, ValidationError) as error:
+    except (OSError, TypeError, ValidationError) as error:
         raise UsageError(
             f"{path.name} is not a notebook file that can be read ({reason(error)}). "
             "Restore it from the repository, or save it again in Jupyter."
@@ -92,7 +88,7 @@ def reason(error: Exception) -> str:
 
 def title_of(notebook: str) -> str:
     """The first heading of a notebook without its number: "# 02 · The latent space" -> "The latent space"."""
-    text = "\n".join(cell.text for cell in cells_of(source_of(notebook), "markdown"))
+    text = "\n".join(cell.source for cell in cells_of(source_of(notebook), "markdown"))
     heading = re.search(r"^# (?:\d+ · )?(.+)$", text, re.M)
     return heading[1] if heading else notebook
 
@@ -104,17 +100,17 @@ def own_code_cells(path: Path) -> list[Cell]:
 
 def tagged_cells(path: Path, tag: str) -> list[tuple[int, str]]:
     """Number, as Jupyter counts code cells, and source of those with a tag."""
-    return [(number, cell.text) for number, cell in enumerate(own_code_cells(path), 1) if tag in cell.metadata.tags]
+    return [(number, cell.source) for number, cell in enumerate(own_code_cells(path), 1) if tag in cell.metadata.tags]
 
 
 def code_cells_hash(path: Path) -> str:
     """SHA-256 of a notebook's code cells: the same for a source and for the executed copy made from it."""
-    return hashlib.sha256(json.dumps([cell.text for cell in own_code_cells(path)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([cell.source for cell in own_code_cells(path)]).encode()).hexdigest()
 
 
 def code_fingerprint(path: Path) -> str:
     """A hash of the library code that a notebook imports, directly or not; blind to docstrings and comments."""
-    imported = {name for cell in cells_of(path) for name in _imports(cell.text)}
+    imported = {name for cell in cells_of(path) for name in _imports(cell.source)}
     return code.fingerprint(code.module_closure(*imported))
 
 
@@ -168,46 +164,38 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
     Raises:
         UsageError: Not exactly one cell is tagged `parameters`, or it holds anything else than declarations.
     """
-    path = source_of(notebook)
-    tagged = [source for _, source in tagged_cells(path, PARAMETERS)]
+    file, tagged = f"{notebook}.ipynb", tagged_cells(source_of(notebook), PARAMETERS)
     if len(tagged) != 1:
-        raise UsageError(
-            f"{path.name} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. "
-            "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
-        )
-    lines, declared = tagged[0].splitlines(), {}
-    try:
-        statements = ast.parse(tagged[0]).body
-    except SyntaxError as error:
-        raise UsageError(
-            f"{path.name}: the parameters cell is not valid Python (line {error.lineno}: {error.msg})."
-        ) from error
-    for node in statements:
-        line = lines[node.lineno - 1].strip()
+        remedy = "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
+        raise UsageError(f"{file} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. {remedy}")
+    declared: dict[str, Parameter] = {}
+    for line in map(str.strip, tagged[0][1].splitlines()):
+        if line[:1] in ("", "#"):
+            continue
         try:
-            name, parameter = _declaration(node, line, lines[node.end_lineno - 1].partition("#")[2].strip())
+            name, parameter = _declaration(line)
+            parameter.checked(parameter.default)
             if name in declared:
-                raise ValueError("declares a name for the second time")
-        except ValueError as error:
+                raise ValueError("the name is declared for the second time")
+        except (ValueError, SyntaxError, NameError, TypeError) as error:
+            form = "'name: type = value  # help' with a type of int, float, bool, str and list and a plain value of it"
             raise UsageError(
-                f"{path.name}: the line '{line}' of the parameters cell {error}. Every line there must read "
-                "'name: type = value  # help'; computed values belong in the next cell."
+                f"{file}: the line '{line}' of the parameters cell is not of the form {form}: {error}. Computed values "
+                "belong in the next cell."
             ) from error
         declared[name] = parameter
     missing = [name for name in STANDARD_PARAMETERS if name not in declared]
     if missing:
-        raise UsageError(f"{path.name}: the parameters cell does not declare {', '.join(missing)}; every one must.")
+        raise UsageError(f"{file}: the parameters cell does not declare {', '.join(missing)}; every one must.")
     return declared
 
 
-def _declaration(node: ast.stmt, line: str, help_text: str) -> tuple[str, Parameter]:
-    """Name and parameter of one statement; ValueError says why it is none."""
-    if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
-        raise ValueError("is not an annotated assignment")
-    try:
-        default = ast.literal_eval(node.value)
-    except ValueError as error:
-        raise ValueError("computes its value") from error
+def _declaration(line: str) -> tuple[str, Parameter]:
+    """Name and parameter of a line; one of several errors where it is none."""
+    parts = DECLARATION.fullmatch(line)
+    if parts is None:
+        raise ValueError("it reads differently")
+    name, annotation, default, help_text = parts.groups("")
     found = ALLOWED.search(help_text)
     least, above, low, high, words = found.groups() if found else [None] * 5
     limits = {"ge": least or low, "gt": above, "le": high}
@@ -215,11 +203,5 @@ def _declaration(node: ast.stmt, line: str, help_text: str) -> tuple[str, Parame
     types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": str, "list": list}
     if words:
         types["str"] = Literal[tuple(word.strip() for word in words.split(","))]
-    try:
-        wanted = eval(ast.unparse(node.annotation), {"__builtins__": {}}, types)
-    except Exception as error:
-        known = "int, float, bool, str or a list of one of them"
-        raise ValueError(f"has a type that cannot be set from outside (use {known})") from error
-    parameter = Parameter(line, TypeAdapter(wanted, config=STRICT), default, help_text)
-    parameter.checked(default)
-    return node.target.id, parameter
+    adapter = TypeAdapter(eval(annotation, {"__builtins__": {}}, types), config=STRICT)
+    return name, Parameter(line, adapter, ast.literal_eval(default), help_text)

@@ -1,8 +1,7 @@
 """Which notebooks run, in which order, with which parameters: profiles.toml and the notebooks' `parameters` cells.
 
-A profile in notebooks/profiles.toml gives values for a named size of run. `-p name=value` changes one of them for one
-run, whose files then go under the label `<profile>+<hash>`, never under the profile's own name. Everything wrong with
-any of them is a `UsageError` before any work starts.
+`-p name=value` changes a parameter for one run, whose files then go under the label `<profile>+<hash>`, never under the
+profile's own name. Everything wrong with any of this is a `UsageError` before any work starts.
 """
 
 import functools
@@ -11,7 +10,7 @@ import json
 import operator
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from companion.notebooks import UsageError, parameters_of
 
 
 def as_list(setting: object) -> list[str]:
-    """What `snakemake --config` makes of a setting, as texts: of `only=00` a number, of `only=[00,01]` a list."""
-    values = setting if isinstance(setting, list) else [setting]
-    return [f"{value:02d}" if isinstance(value, int) else str(value) for value in values]
+    """What `snakemake --config` makes of `only=00`, a number, and of `only=[00,01]`, a list, as texts."""
+    return [str(value).zfill(2) for value in (setting if isinstance(setting, list) else [setting])]
 
 
 class Readme(BaseModel, extra="forbid"):
@@ -52,13 +50,6 @@ class Job:
     needs: tuple  # labels and names (label, notebook) of the jobs that must be done before
     inputs: str = ""  # hash of all that decides the results: the notebook, its parameters, the code, what it needs
     trainings: str = ""  # the same of the trainings that the notebook lists; without any
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Job":
-        return cls(**json.loads(text))
 
     @property
     def source(self) -> Path:
@@ -127,14 +118,12 @@ def read_profiles() -> Profiles:
     return content
 
 
-def profile_names() -> list[str]:
-    return list(read_profiles().model_extra)
-
-
-def check_profile(profile: str) -> None:
-    """Raise UsageError unless `profile` is in profiles.toml."""
-    if profile not in profile_names():
-        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(profile_names())}.")
+def tables_of(profile: str) -> dict[str, dict[str, object]]:
+    """The tables of a profile, or UsageError where there is none of this name."""
+    known = read_profiles().model_extra
+    if profile not in known:
+        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(known)}.")
+    return known[profile]
 
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
@@ -146,7 +135,7 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
         if not matches:
             raise UsageError(
                 f"There is no notebook '{wanted}'. Known notebooks: {', '.join(known)} (files named NN_name.ipynb). "
-                "Give a full name or its beginning, for example --only 02."
+                "Give a name or its beginning, for example --only 02."
             )
         chosen.update(matches)
     return sorted(chosen) if only else known
@@ -156,26 +145,23 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     """Every parameter of `notebook` in `profile`: the notebook's defaults, under [profile.common], under
     [profile.training] as far as the notebook declares its names, under [profile.<notebook>].
     """
-    check_profile(profile)
-    tables, declared = read_profiles().model_extra[profile], parameters_of(notebook)
+    tables, declared = tables_of(profile), parameters_of(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):
-        where = f"notebooks/profiles.toml: [{profile}.{table}]"
         for name, value in tables.get(table, {}).items():
-            if name in declared and name != "profile":
-                try:
+            try:
+                if name in declared and name != "profile":
                     values[name] = declared[name].checked(value)
-                except ValueError as error:
-                    raise UsageError(f"{where} gives '{name}' a wrong value: {error}.") from error
-            elif table != "training" or not any(name in parameters_of(other) for other in notebooks.names()):
-                known = f"notebook {notebook} does not declare. It declares: {', '.join(declared)}"
-                raise UsageError(f"{where} sets '{name}', which {known}.")
+                elif table != "training" or not any(name in parameters_of(other) for other in notebooks.names()):
+                    raise ValueError(f"notebook {notebook} does not declare it; it declares {', '.join(declared)}")
+            except ValueError as error:
+                raise UsageError(f"notebooks/profiles.toml: '{name}' in [{profile}.{table}]: {error}.") from error
     return values | {"profile": profile}
 
 
 def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict[str, object]:
     """["epochs=5"] -> {"epochs": 5}; each declared by at least one of the selected notebooks and of its type."""
-    declared = {name: parameters_of(name) for name in selected}
+    declared = [parameters_of(name) for name in selected]
     overrides = {}
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
@@ -183,18 +169,16 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
             raise UsageError(f"'-p {assignment!a}' is not of the form -p name=value.")
         if name == "profile":
             raise UsageError("The profile is chosen with --profile, not with -p profile=...")
-        having = [parameters[name] for parameters in declared.values() if name in parameters]
+        having = [parameters[name] for parameters in declared if name in parameters]
         if not having:
-            everything = sorted({known for parameters in declared.values() for known in parameters} - {"profile"})
+            known = ", ".join(sorted(set().union(*declared) - {"profile"}))
             raise UsageError(
-                f"No selected notebook declares a parameter '{name}'. "
-                f"{', '.join(selected)} can be given: {', '.join(everything)}."
+                f"No selected notebook declares a parameter '{name}'. {', '.join(selected)} can be given: {known}."
             )
-        for parameter in having:
-            try:
-                overrides[name] = parameter.parsed(text)
-            except ValueError as error:
-                raise UsageError(f"Parameter '{name}' cannot have this value: {error}.") from error
+        try:
+            overrides[name] = [parameter.parsed(text) for parameter in having][-1]
+        except ValueError as error:
+            raise UsageError(f"Parameter '{name}' cannot have this value: {error}.") from error
     return overrides
 
 

@@ -52,18 +52,13 @@ def with_table(readme: str) -> str:
     before, found, rest = readme.partition(MARKERS[0])
     _, found_end, after = rest.partition(MARKERS[1])
     if not (found and found_end):
-        raise profiles.UsageError(
-            f"README.md has lost its markers {MARKERS[0]} and {MARKERS[1]}, between which the results table is "
-            "generated. Put them back."
-        )
+        raise profiles.UsageError(f"README.md has lost the markers of its results table; put back {' '.join(MARKERS)}.")
     return f"{before}{MARKERS[0]}\n{readme_table()}{MARKERS[1]}{after}"
 
 
 def readme_table() -> str:
-    """One row for each notebook, by its title; cells stay empty where it has not been run.
-
-    [readme.<notebook>] in profiles.toml may say where the paper has it (`printed_in`) and name the claims that say
-    how it went (`claims`, with * for any part of an id).
+    """One row for each notebook, by its title and [readme.<notebook>] in profiles.toml; cells stay empty where it has
+    not been run.
     """
     about = profiles.read_profiles().readme
     results = {profile: load_results(profile) for profile in PUBLISHED}
@@ -90,12 +85,9 @@ def readme_table() -> str:
 
 def times(runs: dict[str, dict], device: str) -> str:
     """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included."""
-    manifests = {profile: runs[profile]["manifest"] for profile in reversed(runs)}
-    return ", ".join(
-        f"{profile} {in_words(seconds_of(manifest))}"
-        for profile, manifest in manifests.items()
-        if manifest["device"].startswith(device)
-    )
+    manifests = [(profile, runs[profile]["manifest"]) for profile in reversed(runs)]
+    there = [(profile, manifest) for profile, manifest in manifests if manifest["device"].startswith(device)]
+    return ", ".join(f"{profile} {in_words(seconds_of(manifest))}" for profile, manifest in there)
 
 
 def outcome(patterns: Sequence[str], claims: Sequence[dict]) -> str:
@@ -127,14 +119,9 @@ def number(value: float | None) -> str:
 def report_text(label: str) -> str:
     """All claims, figures and run facts of one label as Markdown."""
     profile, _, changed = label.partition("+")
-    lines = [
-        f"# Results of profile {profile}" + (", parameters changed" if changed else ""),
-        "",
-        f"Generated from `data/results/{label}`; the number's judgement is against the target where one is set, else "
-        "against the paper.",
-        "Intervals are at 95 %.",
-        "",
-    ]
+    lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), ""]
+    verdict = "the number's judgement is against the target where one is set, else against the paper."
+    lines += [f"Generated from `data/results/{label}`; {verdict}", "Intervals are at 95 %.", ""]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if found := result["claims"] + result["manifest"].get("times", []):

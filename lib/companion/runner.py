@@ -28,14 +28,14 @@ MARK = "\x1e"  # begins each line that the command line shows; all others go to 
 
 
 class NotebookFailed(Exception):
-    """A cell raised; the message names the notebook, the cell, the exception and the saved copy."""
+    """The message names the notebook, what failed in it and the saved copy or log."""
 
 
 def execute(job: Job) -> None:
-    """Run a notebook from the repository root and put its cleaned copy in place, only if every cell succeeded.
+    """Run a notebook from the repository root and put its cleaned copy in place, or as far as it came in data/failed.
 
     Raises:
-        NotebookFailed: A cell raised, or the kernel died. The copy as far as it came is in data/failed.
+        NotebookFailed: A cell raised, or the kernel died.
     """
     import papermill  # here, because the rest of this module must import quickly
     from jupyter_client import AsyncKernelManager
@@ -62,9 +62,10 @@ def execute(job: Job) -> None:
         except papermill.PapermillExecutionError as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
                 save_copy(run_copy, failed_copy, keep_stderr=True)
-            raise NotebookFailed(  # the cell is counted without the one that papermill injects
-                f"Notebook {job.notebook} stopped in cell {error.exec_count - 1} with {error.ename}: {error.evalue}\n"
-                f"The notebook as far as it came, with the full error, is {shown(failed_copy)}."
+            cell = error.exec_count - 1  # without the one that papermill injects
+            raise NotebookFailed(
+                f"Notebook {job.notebook} stopped in cell {cell} with {error.ename}: {error.evalue}\n"
+                f"The notebook as far as it came, with the full error, is {failed_copy}."
             ) from error
         except RuntimeError as error:  # of Jupyter: before the first cell or on the way
             raise NotebookFailed(
@@ -79,23 +80,15 @@ def kernel_variables(job: Job, scratch: str) -> dict[str, str]:
     """Environment variables of the kernel: this package first, nobody's IPython settings, no advice about progress-bar
     widgets, and glibc keeps freed memory: giving the activations of every batch back costs a tenth of training.
     """
-    warnings = [os.environ["PYTHONWARNINGS"]] if os.environ.get("PYTHONWARNINGS") else []
-    return {
-        "IPYTHONDIR": scratch,
-        "JUPYTER_RUNTIME_DIR": scratch,
-        "LATENTNAS_NOTEBOOK": job.notebook,
-        "PYTHONSAFEPATH": "1",  # a random.py where it runs is nobody's module
-        "MALLOC_MMAP_THRESHOLD_": str(2**30),
-        "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-        "PYTHONPATH": library_path(),
-        "PYTHONWARNINGS": ",".join([*warnings, "ignore:IProgress not found"]),
-    }
+    own = {"PYTHONPATH": library_path(), "PYTHONSAFEPATH": "1"}  # a random.py where it runs is nobody's module
+    own |= {"LATENTNAS_NOTEBOOK": job.notebook, "IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+    own |= {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+    return own | {"PYTHONWARNINGS": f"{os.environ.get('PYTHONWARNINGS', '')},ignore:IProgress not found".strip(",")}
 
 
 def library_path() -> str:
     """PYTHONPATH with this package first: the kernel imports the same code as this process, whatever is installed."""
-    library = str(Path(__file__).resolve().parents[1])
-    return os.pathsep.join(part for part in (library, os.environ.get("PYTHONPATH")) if part)
+    return os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))))
 
 
 class LineWriter(io.TextIOBase):
@@ -152,14 +145,8 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
         outputs = cell.get("outputs", [])
         outputs[:] = [output for output in outputs if keep_stderr or output.get("name") != "stderr"]
         for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
-            for key, value in part.items():
-                if not key.startswith("image/"):  # base64 may spell the name of a folder by chance
-                    part[key] = constant(value)
-
-
-def shown(path: Path) -> Path:
-    """A path as printed to people: relative to the project where it lies inside."""
-    return path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
+            # base64 may spell the name of a folder by chance
+            part |= {key: constant(value) for key, value in part.items() if not key.startswith("image/")}
 
 
 # ---------------------------------------------------------------- one job of a plan
@@ -167,31 +154,26 @@ def shown(path: Path) -> Path:
 
 def run_job(job: Job) -> None:
     """Run a job: executed copy and results in place, then the stamp."""
-    started, before = time.monotonic(), version_of(job.results)
+    started, before = time.monotonic(), job.results.exists() and job.results.stat()
     report_progress(f"{job.notebook} ({job.label}): running")
     gpus.take_gpu()
     job.stamp.unlink(missing_ok=True)
     execute(job)
-    if version_of(job.results) in (None, before):
+    if not job.results.exists() or job.results.stat() == before:  # each write makes another file, whatever the clocks
         raise NotebookFailed(
-            f"Notebook {job.notebook} ran to its end but wrote no results file {shown(job.results)}. "
+            f"Notebook {job.notebook} ran to its end but wrote no results file {job.results}. "
             "Its last cell must call Results.write()."
         )
     written = json.loads(job.results.read_text(encoding="utf-8"))
-    recorded = written["parameters"] | {name: written[name] for name in ("profile", "data_source")}
     for name, value in profiles.deciding(job.parameters).items():
-        if recorded.get(name) != value:
+        recorded = (written | written["parameters"]).get(name)
+        if recorded != value:
             raise NotebookFailed(
-                f"Notebook {job.notebook} was run with {name} = {value!r} but recorded {recorded.get(name)!r}. A "
-                "parameter must keep its value: use another name for what is computed."
+                f"Notebook {job.notebook} was run with {name} = {value!r} but recorded {recorded!r}. A parameter must "
+                "keep its value: use another name for what is computed."
             )
     paths.write_text(job.stamp, job.inputs + "\n")
     report_progress(f"{job.notebook} ({job.label}): done in {in_words(time.monotonic() - started)}")
-
-
-def version_of(path: Path) -> tuple[int, int] | None:
-    """What is another after each write of a file, whatever the clocks say; None where there is no file."""
-    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
 
 def last_run(label: str, notebook: str) -> dict:
@@ -214,15 +196,14 @@ def resources(job: Job, attempt: int) -> dict[str, int]:
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
-    """', about 3 min' for [(label, notebook), ...], with the trainings that are not done yet; '' where one of them was
-    never timed, or there are none.
+    """', about 3 min' for [(label, notebook), ...], by the last runs and with the trainings that are not done yet; ''
+    where one of them was never timed, or there are none.
     """
-    seconds = []
-    for job in jobs:
-        trained = profiles.trained_path(*job).exists()
-        known = last_run(*job)
-        seconds += [known["wall_seconds"] if known and trained else claims.seconds_of(known) if known else None]
-    return f", about {in_words(sum(seconds) / side_by_side)}" if seconds and None not in seconds else ""
+    known = {job: last_run(*job) for job in map(tuple, jobs)}
+    if not known or not all(known.values()):
+        return ""
+    trained = sum(run["loaded_seconds"] for job, run in known.items() if profiles.trained_path(*job).exists())
+    return f", about {in_words((sum(map(claims.seconds_of, known.values())) - trained) / side_by_side)}"
 
 
 def unfinished(agenda: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -251,16 +232,15 @@ def explained(error: Exception) -> str:
 
 def main(arguments: list[str], action: Callable[..., None] | None = None) -> int:
     """Entry of a Snakemake job, `[JOB, ...]`; the exit status says whether it succeeded."""
-    job = Job.from_json(arguments[0])
-    name = f"{job.notebook} ({job.label})"
+    job = Job(**json.loads(arguments[0]))
     try:
         with ending_together("LATENTNAS_JOB"):
             (action or run_job)(job, *arguments[1:])
     except KeyboardInterrupt:
-        say(f"{name}: interrupted. The same command goes on from here.")
+        say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
         return 130
     except Exception as error:
-        report_progress(f"{name}: failed")
+        report_progress(f"{job.notebook} ({job.label}): failed")
         if not isinstance(error, NotebookFailed):
             traceback.print_exc()
         say(f"\n{explained(error)}\n")

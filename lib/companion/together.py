@@ -19,8 +19,9 @@ import psutil
 
 @contextlib.contextmanager
 def ending_together(variable: str) -> Iterator[None]:
-    """All that is started within the block, directly or not, ends with it or with this process, and so do its
-    temporary files. `variable` is the environment variable that marks what belongs together.
+    """All that is started within the block ends with it or with this process, and so do its temporary files.
+
+    `variable` is the environment variable that marks what belongs together.
     """
     folder = tempfile.mkdtemp(prefix="latentnas-")
     marks = {variable: os.path.basename(folder), "TMPDIR": folder}

@@ -64,7 +64,7 @@ def run_share(job: Job, share: str) -> None:
     if failed:
         raise runner.NotebookFailed(
             f"{len(failed)} of {len(mine)} trainings of notebook {job.notebook} stopped: {'; '.join(failed)}\n"
-            f"The others are stored. The whole error is in {runner.shown(log)}. The same command goes on from here."
+            f"The others are stored. The whole error is in {log}. The same command goes on from here."
         )
 
 
