@@ -1,0 +1,30 @@
+"""Threads of PyTorch that wait for each other must not spin, or a busy machine trains a hundred times slower."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from latentnas.paths import ROOT
+
+NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
+
+
+@pytest.mark.parametrize("given, expected", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_the_policy_is_set_before_torch_is_imported_unless_the_user_set_one(given, expected):
+    program = "import sys, os, latentnas; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"PYTHONPATH": str(ROOT / "lib")} | ({"OMP_WAIT_POLICY": given} if given else {})
+    printed = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True).stdout
+    assert printed.split() == [expected, "False"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_import_the_library_before_torch(path):
+    cells = [cell["source"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    imported = [
+        line.split()[1].partition(".")[0] for cell in cells for line in cell if line.startswith(("import", "from"))
+    ]
+    assert "torch" not in imported or imported.index("latentnas") < imported.index("torch")
