@@ -115,7 +115,8 @@ def test_a_snakefile_that_fails_is_reported(project):
 
 
 def test_an_edit_while_a_notebook_runs_is_noticed(project):
-    edit = "file = paths.ROOT / 'lib/companion/figures/first.py'\nfile.write_text('colour = 2')"
+    edit = "for name in ('notebooks/00_first.ipynb', 'lib/companion/figures/first.py'):\n    file = paths.ROOT / name\n"
+    edit += "    file.write_text(file.read_text().replace('blue', 'red'))"
     rewrite(project, "from companion.figures import first", WORK, edit)
     assert run_all(project).returncode == 0
     assert would_run(project) == ["00_first"]
