@@ -15,7 +15,7 @@ ONLY = profiles.as_list(config.get("only", []))
 OVERRIDES = profiles.parse_overrides(profiles.as_list(config.get("overrides", [])), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
 if workflow.is_main_process:
-    profiles.out_of_date(JOBS)          # takes the stamps of all that has changed away
+    profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
 THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if CORES else 2))    # of a notebook

@@ -79,7 +79,6 @@ def run(options: argparse.Namespace) -> int:
     if options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
     profile = "quick" if options.profile is None else options.profile
-    profiles.tables_of(profile)
     overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
     jobs = profiles.plan(profile, options.only, overrides)
     agenda = [(job.label, job.notebook) for job in profiles.out_of_date(jobs)]
@@ -90,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if agenda:
         with one_run_at_a_time(), ending_together("LATENTNAS_RUN"):
+            profiles.out_of_date(jobs, forget=True)
             run_snakemake(profile, options, agenda)
     if not options.dry_run:
         report.renew(sorted({job.label for job in jobs}))
@@ -118,16 +118,8 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     names = ", ".join(notebook for _, notebook in agenda)
     print(f"{len(agenda)} notebook{'s' if len(agenda) > 1 else ''} to run{took}: {names}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
-    command += ["--directory", str(paths.OUTPUT), "--cores", str(options.jobs), "--keep-going", "--nolock"]
-    command += [
-        "--rerun-incomplete",
-        "--rerun-triggers",
-        "software-env",
-        "--profile",
-        "none",
-        "--workflow-profile",
-        "none",
-    ]
+    command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]
+    command += f"--cores {options.jobs} --rerun-triggers software-env --profile none --workflow-profile none".split()
     settings = {"profile": profile, "only": options.only, "overrides": options.parameters}
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}

@@ -78,28 +78,26 @@ def trained_path(label: str, notebook: str) -> Path:
     return stamp_path(label, f"{notebook}.trainings")
 
 
-def out_of_date(jobs: Iterable[Job]) -> list[Job]:
-    """Those of a plan that have to run, without their stamps: for Snakemake, a job without its stamp is not done.
+def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
+    """Those of a plan that have to run; with `forget` without their stamps, for Snakemake runs what has none.
 
     Contents count, not times: an older file in place of a newer one is a change, and so is an edit while it ran.
     """
     waiting, awaited = [], set()
     for job in jobs:
-        trained = not job.trainings or has_stamp(trained_path(job.label, job.notebook), job.trainings)
+        trainings = trained_path(job.label, job.notebook)
+        trained = not job.trainings or stored_inputs(trainings) == job.trainings
         complete = job.executed.is_file() and job.executed.stat().st_size and claims.read_results(job.results)
-        if not (has_stamp(job.stamp, job.inputs) and trained and complete and awaited.isdisjoint(job.needs)):
-            job.stamp.unlink(missing_ok=True)
+        if stored_inputs(job.stamp) != job.inputs or not (trained and complete and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
+            for stamp in [job.stamp, *([] if trained else [trainings])] if forget else []:
+                stamp.unlink(missing_ok=True)
     return waiting
 
 
-def has_stamp(stamp: Path, inputs: str) -> bool:
-    """Whether a stamp is there and of these inputs; one of others is taken away."""
-    if stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs:
-        return True
-    stamp.unlink(missing_ok=True)
-    return False
+def stored_inputs(stamp: Path) -> str | None:
+    return stamp.read_text(encoding="utf-8", errors="replace").strip() if stamp.is_file() else None
 
 
 def read_profiles() -> Profiles:
