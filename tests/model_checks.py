@@ -59,3 +59,27 @@ def fit_in_two_sittings(build, config, directory, monkeypatch, steps, device="cp
         for weight in model.parameters():
             weight.add_(1.0)  # other initial weights must not matter
     return model, fit(model, batch, targets, config, directory, device=device)
+
+
+def one_hot(index, size, like):
+    """`[size]`, of the kind of another tensor."""
+    return torch.eye(size, dtype=like.dtype, device=like.device)[index]
+
+
+def linear(layer, x):
+    """A linear layer on one vector."""
+    return layer.weight @ x + layer.bias
+
+
+def two_layers(head, x):
+    """An output head: Linear, ReLU, Linear."""
+    return linear(head[2], torch.relu(linear(head[0], x)))
+
+
+def gru(layer, x, h):
+    """One step of a GRUCell or a GRU of one layer; gates in PyTorch's order: reset, update, new."""
+    input_weight, hidden_weight, input_bias, hidden_bias = layer.parameters()
+    reset_i, update_i, new_i = (input_weight @ x + input_bias).chunk(3)
+    reset_h, update_h, new_h = (hidden_weight @ h + hidden_bias).chunk(3)
+    reset, update = torch.sigmoid(reset_i + reset_h), torch.sigmoid(update_i + update_h)
+    return (1 - update) * torch.tanh(new_i + reset * new_h) + update * h

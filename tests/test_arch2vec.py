@@ -10,11 +10,10 @@ from torch_geometric.nn import GINConv
 from latentnas import evaluate
 from latentnas.graphs import equal
 from latentnas.models.arch2vec import Arch2Vec, Arch2VecConfig
-from latentnas.models.reference_dvae import linear, two_layers
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, random_dags
+from model_checks import assert_same_gradients, linear, random_dags, two_layers
 
 SMALL = Arch2VecConfig(num_types=5, num_vertices=7, hidden=12, code=6, dropout=0.0, noise_scale=0.0)
 

@@ -8,11 +8,11 @@ import torch
 from latentnas.graphs import DagBatch, equal
 from latentnas.models.gcn import GCN, GCNConfig
 from latentnas.models.ngae import NGAE
-from latentnas.models.reference_dvae import Graph, linear, one_hot
+from latentnas.models.reference_dvae import Graph
 from latentnas.models.reference_dvae import loss as loss_reference
 from latentnas.spaces.enas import ENAS
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, random_dags, with_strong_weights
+from model_checks import assert_same_gradients, linear, one_hot, random_dags, with_strong_weights
 
 SMALL = GCNConfig(num_types=5, num_vertices=7, hidden=12, latent=6, noise_scale=0.0)
 

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 
 from latentnas import evaluate
 from latentnas.graphs import equal
-from latentnas.models.reference_dvae import gru, linear, one_hot, two_layers
 from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, random_dags, with_strong_weights
+from model_checks import assert_same_gradients, gru, linear, one_hot, random_dags, two_layers, with_strong_weights
 
 SMALL = SVAEConfig(num_types=5, num_vertices=7, hidden=8, latent=6, noise_scale=0.0)
 

@@ -13,14 +13,13 @@ from torch_geometric.nn import MessagePassing
 from latentnas import evaluate
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
 from latentnas.models.family import FAMILY
-from latentnas.models.reference_dvae import gru, linear, two_layers
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.models.svge_decode import reverse, reverse_edges
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
-from model_checks import assert_same_gradients, random_dags, with_strong_weights
+from model_checks import assert_same_gradients, gru, linear, random_dags, two_layers, with_strong_weights
 
 SMALL = SVGeConfig(num_types=5, num_vertices=7, hidden=8, latent=6, summary=5, noise_scale=0.0)
 CONFIGS = {

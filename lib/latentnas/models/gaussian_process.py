@@ -18,6 +18,7 @@ from gpytorch.kernels import InducingPointKernel, RBFKernel, ScaleKernel
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
+from latentnas.models.base import require
 from latentnas.progress import Progress
 
 JITTER = 1e-6  # added to the kernel matrix of the inducing points, as a share of the signal's variance
@@ -27,24 +28,18 @@ JITTER = 1e-6  # added to the kernel matrix of the inducing points, as a share o
 class SparseGPConfig:
     """How the GP is fitted.
 
-    D-VAE's settings (500 inducing points, 100 epochs of minibatches of 1,000, Adam at 5e-4) belong to the Theano
-    implementation of grammarVAE, with another parametrisation. Measured on 17,118 x 56 latent means on one core:
-    GPyTorch's bound over minibatches of 1,000, at its best rate (0.03 falling to 0), reaches a test RMSE of 0.250
-    standard deviations in 20 epochs (22 s) and of 0.226 in 100 (114 s). The bound over all points, as here, reaches
-    0.223 in 40 steps (48 s), and 0.225 with twice the rate.
+    D-VAE's settings (500 inducing points, 100 epochs of minibatches of 1,000, Adam at 5e-4) belong to another
+    parametrisation, that of grammarVAE's Theano code. Measured on 17,118 x 56 latent means on one core: minibatches of
+    1,000, at their best rate, reach a test RMSE of 0.250 standard deviations in 20 epochs (22 s) and of 0.226 in 100
+    (114 s); the bound over all points, as here, 0.223 in 40 steps (48 s), and 0.225 with twice the rate.
     """
 
     inducing: int = 500  # M, as D-VAE
     steps: int = 40  # of Adam, each over all training points
     learning_rate: float = 0.1
-    standardise_inputs: bool = False  # D-VAE does not
 
     def __post_init__(self) -> None:
-        if min(self.inducing, self.steps) < 1 or not self.learning_rate > 0:
-            raise ValueError(
-                f"inducing={self.inducing}, steps={self.steps} and learning_rate={self.learning_rate} must all be "
-                "positive."
-            )
+        require(self, ("inducing", "steps"))
 
 
 class SparseGP:
@@ -53,60 +48,45 @@ class SparseGP:
     def __init__(self, config: SparseGPConfig = SparseGPConfig()) -> None:
         self.config = config
 
-    def fit(self, x: Tensor, y: Tensor, seed: int = 0, progress: bool = True) -> SparseGP:
-        """Fit to the points `x [n, D]` with values `y [n]`.
-
-        Args:
-            seed: chooses the training points at which the inducing points start.
-            progress: a line on stderr every ten seconds.
+    def fit(self, x: Tensor, y: Tensor, seed: int = 0) -> SparseGP:
+        """Fit to the points `x [n, D]` with values `y [n]`; `seed` chooses those at which the inducing points start.
 
         Raises:
             ValueError: shapes that do not fit, no points, or a value that is NaN or infinite.
         """
         _check(x, y)
-        self.shift, self.scale = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
-        if self.config.standardise_inputs:
-            self.shift, self.scale = x.double().mean(dim=0), x.double().std(dim=0, correction=0).clamp(min=1e-12)
         self.mean_value = float(y.double().mean())
         self.unit = float(y.double().std(correction=0)) or 1.0
-        inputs, targets = self._inputs(x), (y.double() - self.mean_value) / self.unit
+        inputs, targets = x.double(), (y.double() - self.mean_value) / self.unit
         generator = torch.Generator().manual_seed(seed)
         start = inputs[torch.randperm(len(x), generator=generator)[: self.config.inducing].to(x.device)]
         model = _Collapsed(inputs.float(), targets.float(), start.float()).to(x.device)
-        self._train(model, progress)
+        self._train(model)
         self._solve(model.double(), inputs, targets)
         return self
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation `[S]` of the function (without label noise) at `x [S, D]`, float64."""
-        parts = [self.moments(rows) for rows in x.split(4096)]
-        mean, variance = (torch.cat(values) for values in zip(*parts))
-        return mean.detach(), variance.detach().sqrt()
+        mean, variance = (torch.cat(values).detach() for values in zip(*map(self.moments, x.split(4096))))
+        return mean, variance.sqrt()
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance `[S]` at `x [S, D]`, differentiable in `x`."""
-        cross = self.cross(x)
+        cross = self._between(x, self._inducing)
         explained = ((cross @ self._explained) * cross).sum(dim=1)
         variance = (self._signal - explained).clamp(min=1e-12) * self.unit**2
         return self.mean_value + self.unit * (self._constant + cross @ self._weights), variance
 
-    def cross(self, x: Tensor) -> Tensor:
-        """Kernel between `x [S, D]` and the inducing points, `[S, M]`, for `covariance`."""
-        return self._kernel(self._inputs(x), self._inducing).to_dense()
+    def covariance(self, x: Tensor, other: Tensor) -> Tensor:
+        """Posterior covariance `[S, P]` of the function at `x [S, D]` and `other [P, D]`; differentiable."""
+        cross, other_cross = (self._between(points, self._inducing) for points in (x, other))
+        return (self._between(x, other) - cross @ (self._explained @ other_cross.T)) * self.unit**2
 
-    def covariance(self, x: Tensor, other: Tensor, cross: Tensor | None = None) -> Tensor:
-        """Posterior covariance `[S, P]` of the function at `x [S, D]` and `other [P, D]`; differentiable.
+    def _between(self, x: Tensor, other: Tensor) -> Tensor:
+        """Kernel `[S, P]`."""
+        return self._kernel(x.double(), other.double()).to_dense()
 
-        `cross` is `self.cross(x)` where the caller has it.
-        """
-        cross = self.cross(x) if cross is None else cross
-        prior = self._kernel(self._inputs(x), self._inputs(other)).to_dense()
-        return (prior - cross @ (self._explained @ self.cross(other).T)) * self.unit**2
-
-    def _inputs(self, x: Tensor) -> Tensor:
-        return (x.double() - self.shift) / self.scale
-
-    def _train(self, model: _Collapsed, progress: bool) -> None:
+    def _train(self, model: _Collapsed) -> None:
         """Kernel, noise and inducing points by Adam on Titsias's bound."""
         bound = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
         optimizer = torch.optim.Adam(model.parameters(), lr=self.config.learning_rate)
@@ -124,7 +104,7 @@ class SparseGP:
                 loss = -bound(model(inputs), targets)
                 loss.backward()
                 optimizer.step()
-                if progress and step < self.config.steps:
+                if step < self.config.steps:
                     line.update(step, "steps")
 
     @torch.no_grad()
@@ -134,17 +114,16 @@ class SparseGP:
         With L L' = K_ZZ, A = L^-1 K_ZX and B = I + A A' / noise:
         mean = k_xZ L^-T B^-1 A y / noise and variance = k_xx - k_xZ L^-T (I - B^-1) L^-1 k_Zx.
         """
+        model.requires_grad_(False)
         self._kernel, self._inducing = model.kernel, model.covar_module.inducing_points
         self._signal, self._constant = model.kernel.outputscale.item(), model.mean_module.constant.item()
         self.noise = model.likelihood.noise.item()  # variance of a label in units of the labels' variance
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
         identity = torch.eye(len(self._inducing), dtype=torch.float64, device=inputs.device)
         among_inducing = self._kernel(self._inducing).to_dense() + JITTER * self._signal * identity
         inverse_root = torch.linalg.solve_triangular(torch.linalg.cholesky(among_inducing), identity, upper=False)
         gram, projected = torch.zeros_like(identity), torch.zeros_like(identity[0])
         for rows, values in zip(inputs.split(4096), targets.split(4096)):
-            features = self._kernel(rows, self._inducing).to_dense() @ inverse_root.T
+            features = self._between(rows, self._inducing) @ inverse_root.T
             gram += features.T @ features
             projected += features.T @ (values - self._constant)
         factor = torch.linalg.cholesky(identity + gram / self.noise)
@@ -176,10 +155,9 @@ def _check(x: Tensor, y: Tensor) -> None:
             f"The Gaussian process needs points [n, D] and one value for each, but got x of shape {tuple(x.shape)} "
             f"and y of shape {tuple(y.shape)}."
         )
-    for name, values in (("x", x), ("y", y)):
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            raise ValueError(
-                f"{len(bad)} entries of {name} are NaN or infinite, the first in row {int(bad[0, 0])}; drop the "
-                "points without a label before fitting."
-            )
+    bad = (~torch.cat([x, y[:, None]], dim=1).isfinite()).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} coordinates or values of the points are NaN or infinite, the first in row {int(bad[0, 0])}; "
+            "drop the points without a label before fitting."
+        )
