@@ -54,8 +54,7 @@ def decode_probability(model, graph, z):
         if v < model.config.num_vertices - 1:
             log_probability = log_probability + F.log_softmax(decoding.type_logits(), dim=0)[vertex_type]
         if vertex_type == model.config.output_type:
-            decoding.close()
-            same = decoding.graph() == Graph(graph.types, [sorted(sources) for sources in graph.predecessors])
+            same = decoding.close() == Graph(graph.types, [sorted(sources) for sources in graph.predecessors])
             return log_probability.exp() if same else z.new_zeros(())
         if v == model.config.num_vertices - 1:
             return z.new_zeros(())

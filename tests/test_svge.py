@@ -13,8 +13,7 @@ from torch_geometric.nn import MessagePassing
 from latentnas import evaluate
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
 from latentnas.models.family import FAMILY
-from latentnas.models.svge import SVGe, SVGeConfig
-from latentnas.models.svge_decode import reverse, reverse_edges
+from latentnas.models.svge import SVGe, SVGeConfig, reverse, reverse_edges
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201

@@ -5,15 +5,11 @@ Decoder: types from each vertex's code, edges from the inner products of two cod
 
     loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / (B N),   all three averaged, KL over the vertices
 
-As in the authors' code, KL counts for less with more graphs in a batch.
-
-`mu`, `logvar` and `z` hold the codes of a graph's vertices side by side, `[B, N * C]`. Vertices are rows of
-dense `[B, N, H]` tensors: every graph is padded to N, and absent vertices are part of what the model learns. Vertices
-of one type with the same neighbours have the same code, so they are always decoded as joined. Letters: B graphs, N
-vertices, T node types, H hidden, C size of a vertex's code, D = N C latent.
+As in the authors' code, KL counts for less with more graphs in a batch. `mu`, `logvar` and `z` hold the codes
+of a graph's vertices side by side, `[B, N * C]`. Every graph is padded to N, and absent vertices are part of what the
+model learns. Vertices of one type with the same neighbours have the same code, so they are always decoded as joined.
+Letters: B graphs, N vertices, T node types, H hidden, C size of a vertex's code, D = N C latent.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -45,7 +41,6 @@ class Arch2VecConfig:
 
     @property
     def latent(self) -> int:
-        """D = N C."""
         return self.num_vertices * self.code
 
 
@@ -88,15 +83,11 @@ class Arch2Vec(GraphVAE):
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
-        """The graph of each z: the most likely type of every vertex up to the first output, edges above 0.5.
-
-        A graph without an output keeps all N vertices; it is in no space, so counted invalid.
-        """
+        """The most likely type of every vertex up to the first output, or of all N; edges above 0.5."""
         types, edges = self._logits(z)
         types = types.argmax(dim=2)
         position = torch.arange(self.config.num_vertices, device=z.device)
-        is_output = types == self.config.output_type
-        last = torch.where(is_output, position, self.config.num_vertices - 1).amin(dim=1)
+        last = torch.where(types == self.config.output_type, position, self.config.num_vertices - 1).amin(dim=1)
         present = position <= last[:, None]
         adjacency = (edges > 0).triu(1) & present[:, :, None] & present[:, None, :]
         return DagBatch(types.where(present, NO_VERTEX), adjacency, last + 1)
@@ -112,23 +103,19 @@ class Arch2Vec(GraphVAE):
         config, (one_hot, neighbours) = self.config, self._inputs(batch)
         _, z, kl = sample_posterior(self._encode(one_hot, neighbours), config.noise_scale, generator)
         types, edges = (full_precision(logits) for logits in self._logits(z))
-        terms = {
-            "vertices": F.binary_cross_entropy_with_logits(types, one_hot.to(types.dtype)),
-            "edges": F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype)),
-            "kl": kl / config.num_vertices,
-        }
-        kl = terms["kl"] / (config.num_vertices * len(batch))
-        return {"total": terms["vertices"] + terms["edges"] + config.beta * kl} | terms
+        types = F.binary_cross_entropy_with_logits(types, one_hot.to(types.dtype))
+        edges = F.binary_cross_entropy_with_logits(edges, neighbours.to(edges.dtype))
+        kl = kl / config.num_vertices
+        total = types + edges + config.beta * (kl / (config.num_vertices * len(batch)))
+        return {"total": total, "vertices": types, "edges": edges, "kl": kl}
 
     def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""
-        batch = validated(batch, self.config)
+        batch, dtype = validated(batch, self.config), self.mu.weight.dtype
         neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
-        dtype = self.mu.weight.dtype
         return batch.one_hot(self.config.num_types).to(dtype), neighbours.to(dtype)
 
     def _logits(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Of types `[B, N, T]` and edges `[B, N, N]`."""
-        codes = z.unflatten(1, (self.config.num_vertices, -1))
-        codes = F.dropout(codes, self.config.dropout, self.training)
+        codes = F.dropout(z.unflatten(1, (self.config.num_vertices, -1)), self.config.dropout, self.training)
         return self.types(codes), torch.bmm(codes, codes.transpose(1, 2))

@@ -4,8 +4,7 @@ The loss of all of them is the negative evidence lower bound of Kingma and Welli
 https://arxiv.org/abs/1312.6114) with a weight on the KL term. Letters: B graphs, N vertices, T node types, D latent.
 """
 
-from __future__ import annotations
-
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,16 +12,11 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.branches import Decoding, at_once, decode_in_chunks
 from latentnas.models.heads import Head
 
 
 def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
-    """Check fields of a configuration.
-
-    Raises:
-        ValueError: a number that is below 1, or a word that is none of its choices; the message names it.
-    """
+    """Raises ValueError for a field that is below 1, or none of its choices."""
     for name, allowed in (choices or {}).items():
         if getattr(config, name) not in allowed:
             raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(allowed)}.")
@@ -31,10 +25,23 @@ def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tupl
             raise ValueError(f"{name}={getattr(config, name)} must be at least 1.")
 
 
-def require_two_ends(config: Any) -> None:
-    """Raises ValueError for a model of graphs that cannot have both an input and an output."""
-    if config.num_vertices < 2:
-        raise ValueError(f"num_vertices={config.num_vertices} must be at least 2: an input and an output.")
+@dataclass(frozen=True)
+class VAEConfig:
+    """What the models of one latent code per graph share; the defaults are the published ones on the ENAS space."""
+
+    num_types: int = 8  # T, input and output included
+    num_vertices: int = 8  # N, the largest graph
+    input_type: int = 0  # type of vertex 0
+    output_type: int = 1  # type of the last vertex; generating it ends a graph
+    hidden: int = 501  # H
+    latent: int = 56  # D
+    beta: float = 0.005  # weight of the KL term: the code of D-VAE and NGAE; NGAE's text implies 1
+    noise_scale: float = 0.01  # factor on the sampling noise in training: their code; the text implies 1
+
+    def __post_init__(self) -> None:
+        require(self, ("hidden", "latent"))
+        if self.num_vertices < 2:
+            raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
 
 
 def require_nonempty(batch: DagBatch) -> None:
@@ -44,11 +51,7 @@ def require_nonempty(batch: DagBatch) -> None:
 
 
 def validated(batch: DagBatch, config: Any) -> DagBatch:
-    """The batch as a model of `config.num_vertices` positions reads it: checked, and padded or cut to that many.
-
-    Raises:
-        ValueError: a graph has more vertices than the model, or a type that its space lacks.
-    """
+    """The batch padded or cut to the model's N. Raises ValueError for too many vertices and for unknown types."""
     types, large = batch.types, batch.num_vertices > config.num_vertices
     strange = batch.present & ((types < 0) | (types >= config.num_types))
     if not (strange.any() | large.any()):  # one wait for the device
@@ -95,8 +98,7 @@ def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class BaseVAE(GraphVAE):
-    """A subclass has an `encoder` or its own `_encode`, and `_reconstruction`. Each `Head` among its members learns
-    the labels of that member's name."""
+    """A subclass has `encoder` and `_reconstruction`. Each `Head` among its members learns the labels of its name."""
 
     def heads(self) -> dict[str, Head]:
         return {name: member for name, member in self.named_children() if isinstance(member, Head)}
@@ -136,10 +138,7 @@ class BaseVAE(GraphVAE):
 
 
 class AutoregressiveVAE(BaseVAE):
-    """An autoencoder that writes a graph decision by decision; `_decoding` of a subclass says how.
-
-    A graph that has N vertices and no output among them ends there; it is in no space, so it counts as invalid.
-    """
+    """An autoencoder that writes a graph decision by decision; `_sample` of a subclass says how."""
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
@@ -151,8 +150,4 @@ class AutoregressiveVAE(BaseVAE):
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """As `sample_decodes`; without a generator every decision is the most likely one."""
-        return decode_in_chunks(lambda rows: self._decoding(rows, trials, generator).run(), z, at_once(trials))
-
-    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decoding:
-        """A run of the decoder over z."""
         raise NotImplementedError

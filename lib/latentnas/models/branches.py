@@ -6,10 +6,7 @@ decision splits the number binomially. The distribution is that of decoding one 
 distinct graphs. Letters: M branches, N vertices, T node types.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,52 +20,46 @@ POINTS_AT_ONCE = 2048  # latent points decoded together
 BRANCHES_AT_ONCE = 20_480  # decodes together, each at worst a branch of its own; bounds memory to about 2 GB at H = 501
 
 
-@dataclass
-class Branches:
-    """M partial graphs."""
-
-    source: Tensor  # [M] row of z
-    count: Tensor  # [M] how many decodes have come this way (floating, for torch.binomial)
-    types: Tensor  # [M, N]
-    adjacency: Tensor  # bool [M, N, N]
-    state: dict[str, Tensor]  # what else the decoder keeps of each, [M, ...]
-
-    def take(self, index: Tensor) -> Branches:
-        """The branches of a mask or of rows, which may repeat."""
-        state = {name: values[index] for name, values in self.state.items()}
-        return Branches(self.source[index], self.count[index], self.types[index], self.adjacency[index], state)
-
-    def graphs(self, size: int) -> DagBatch:
-        """What is written so far: graphs of `size` vertices."""
-        return DagBatch(self.types, self.adjacency, torch.full_like(self.source, size))
+Branches = dict[str, Tensor]  # see `Decoding`
 
 
 class Decoding:
     """One run that writes the graphs of all z `[B, D]`. A subclass makes the decisions of one vertex.
 
+    Of each branch are kept: `source [M]`, its row of z; `count [M]`, how many decodes have come this way (floating, for
+    torch.binomial); `types [M, N]`; `adjacency`, bool `[M, N, N]`; and what `first_state` of the subclass adds.
+
     Args:
-        config: of the model; read are `num_vertices`, `input_type` and `output_type`.
+        net: what makes the decisions. config: of the model.
         trials: decodes of each z. generator: of the draws; without one every decision is the most likely one.
-        closing: D-VAE's rule: the last of N vertices is the output, and the output receives an edge from every
-            vertex without a successor. Otherwise its edges are decided like all others, and a graph of N
-            vertices without an output ends as it is: it is in no space.
     """
 
-    def __init__(
-        self, config: Any, z: Tensor, trials: int, generator: torch.Generator | None, closing: bool = False
-    ) -> None:
+    # D-VAE's rule: the last of N vertices is the output, and it receives an edge from every vertex without a successor.
+    # Otherwise its edges are decided too, and a graph of N vertices without an output ends as it is, in no space.
+    closing = False
+
+    def __init__(self, net: Any, config: Any, z: Tensor, trials: int, generator: torch.Generator | None) -> None:
+        self.net, self.config, self.generator = net, config, generator
         points, vertices, device = len(z), config.num_vertices, z.device
-        self.num_vertices, self.output_type = vertices, config.output_type
-        self.generator, self.closing = generator, closing
         types = torch.full((points, vertices), NO_VERTEX, device=device)
         types[:, 0] = config.input_type
-        self.branches = Branches(
-            source=torch.arange(points, device=device),
-            count=torch.full((points,), float(trials), device=device),
-            types=types,
-            adjacency=torch.zeros(points, vertices, vertices, dtype=torch.bool, device=device),
-            state={},
-        )
+        self.branches: Branches = {
+            "source": torch.arange(points, device=device),
+            "count": torch.full((points,), float(trials), device=device),
+            "types": types,
+            "adjacency": torch.zeros(points, vertices, vertices, dtype=torch.bool, device=device),
+        }
+        self.branches |= self.first_state(types[:, 0], z)
+
+    @classmethod
+    def decode(cls, net: Any, config: Any, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        """As `GraphVAE.sample_decodes`; arguments as of the class."""
+        together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
+        return decode_in_chunks(lambda rows: cls(net, config, rows, trials, generator).run(), z, together)
+
+    def first_state(self, types: Tensor, z: Tensor) -> Branches:
+        """What else is kept of branches that consist of vertex 0, of the given types `[M]`."""
+        raise NotImplementedError
 
     def type_probability(self, v: int) -> Tensor:
         """Of each type for vertex v, `[M, T]`."""
@@ -79,37 +70,36 @@ class Decoding:
         raise NotImplementedError
 
     def run(self) -> Decodes:
-        finished = []
-        for v in range(1, self.num_vertices):
-            self._choose_types(v)
+        finished, last = [], self.config.num_vertices - 1
+        for v in range(1, last + 1):
+            if self.closing and v == last:
+                self.branches["types"][:, v] = self.config.output_type
+            else:
+                self._choose_types(v)
             if not self.closing:
                 self.choose_edges(v)
-            ends = (self.branches.types[:, v] == self.output_type) | (v == self.num_vertices - 1)
-            done = self.branches.take(ends)
+            ends = (self.branches["types"][:, v] == self.config.output_type) | (v == last)
+            done = take(self.branches, ends)
             if self.closing:
-                done.adjacency[:, :v, v] = ~done.adjacency[:, :v].any(dim=2)
-            finished.append((done.graphs(v + 1), done.source, done.count))
-            self.branches = self.branches.take(~ends)
-            if self.closing and len(self.branches.count):
+                done["adjacency"][:, :v, v] = ~done["adjacency"][:, :v].any(dim=2)
+            finished.append((graphs_of(done, v + 1), done["source"], done["count"]))
+            self.branches = take(self.branches, ~ends)
+            if self.closing and len(self.branches["count"]):
                 self.choose_edges(v)
         graphs, source, count = zip(*finished)
         order = torch.cat(source).argsort(stable=True)
         return DagBatch.cat(graphs)[order], torch.cat(source)[order], torch.cat(count)[order].long()
 
     def _choose_types(self, v: int) -> None:
-        if self.closing and v == self.num_vertices - 1:
-            self.branches.types[:, v] = self.output_type
-            return
-        counts = split_over_types(self.branches.count, self.type_probability(v), self.generator)
+        counts = split_over_types(self.branches["count"], self.type_probability(v), self.generator)
         branch, types = counts.nonzero(as_tuple=True)
-        self.branches = self.branches.take(branch)
-        self.branches.count = counts[branch, types]
-        self.branches.types[:, v] = types
+        self.branches = take(self.branches, branch) | {"count": counts[branch, types]}
+        self.branches["types"][:, v] = types
 
     def split_over_edges(self, v: int, probability: Tensor) -> Tensor:
         """Split the branches over independent edges of `probability [M, v]` into vertex v; the rows they had before."""
         row = torch.arange(len(probability), device=probability.device)
-        edges, count = torch.zeros_like(probability, dtype=torch.bool), self.branches.count
+        edges, count = torch.zeros_like(probability, dtype=torch.bool), self.branches["count"]
         for u in range(v):
             index, taken, count = split(count, probability[row, u], self.generator)
             row, edges = row[index], edges[index]
@@ -119,13 +109,18 @@ class Decoding:
 
     def keep(self, v: int, row: Tensor, edges: Tensor, count: Tensor) -> None:
         """Go on with copies of the branches `row [R]`, with these edges into v, bool `[R, v]`, and counts `[R]`."""
-        self.branches = self.branches.take(row)
-        self.branches.count, self.branches.adjacency[:, :v, v] = count, edges
+        self.branches = take(self.branches, row) | {"count": count}
+        self.branches["adjacency"][:, :v, v] = edges
 
 
-def at_once(trials: int) -> int:
-    """How many latent points are decoded together when each is decoded `trials` times."""
-    return min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
+def take(branches: Branches, index: Tensor) -> Branches:
+    """The branches of a mask or of rows, which may repeat."""
+    return {name: values[index] for name, values in branches.items()}
+
+
+def graphs_of(branches: Branches, size: int) -> DagBatch:
+    """What is written so far: graphs of `size` vertices."""
+    return DagBatch(branches["types"], branches["adjacency"], torch.full_like(branches["source"], size))
 
 
 def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, together: int) -> Decodes:
@@ -143,11 +138,8 @@ def binomial_split(count: Tensor, probability: Tensor, generator: torch.Generato
 
 
 def split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Branches of counts `[M]` after a decision that is a yes with `probability [M]`.
-
-    Returns:
-        For each of R branches: the row it was split from, whether it said yes (bool `[R]`), its count.
-    """
+    """Branches of counts `[M]` after a decision that is a yes with `probability [M]`: for each of R, the row it was
+    split from, whether it said yes (bool `[R]`), its count."""
     yes = binomial_split(count, probability, generator)
     index = torch.cat([(yes > 0).nonzero().squeeze(1), (yes < count).nonzero().squeeze(1)])
     taken = torch.arange(len(index), device=index.device) < (yes > 0).sum()

@@ -5,9 +5,6 @@ NAS-Bench-201, with operations on the edges, and `NodeCells` for NAS-Bench-101, 
 start from and end in a `DagBatch` of their space. Letters: B cells, V vertices of a cell.
 """
 
-from __future__ import annotations
-
-from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,7 +26,7 @@ class CellGraphs(NamedTuple):
     edge_features: Tensor | None  # [edges, B, features]
 
 
-class Layout(ABC):
+class Layout:
     """How the cells of a space are graphs with features, and what the decoder says about them."""
 
     space: Any  # a latentnas.interfaces.Space that can be listed
@@ -39,7 +36,7 @@ class Layout(ABC):
     num_logits: int  # outputs of the decoder
 
     def validated(self, batch: DagBatch) -> DagBatch:
-        """The cells in tensors of as many positions as the largest. Raises ValueError for graphs of another space."""
+        """The cells, as wide as the largest. Raises ValueError for graphs of another space."""
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])
@@ -50,30 +47,11 @@ class Layout(ABC):
             )
         return batch.pad_to(self.space.num_vertices)
 
-    @abstractmethod
-    def graphs(self, batch: DagBatch) -> CellGraphs:
-        """What message passing reads of validated cells."""
-
-    @abstractmethod
-    def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
-        """Terms of the reconstruction of validated cells from `logits [B, num_logits]`, in nats."""
-
-    @abstractmethod
-    def decode(self, logits: Tensor) -> DagBatch:
-        """The most likely graphs."""
-
-    @abstractmethod
-    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """`trials` random graphs of each row, those of the same decisions counted together: the graphs in the order
-        of rows, the row of each, and how often it came; int64."""
-
 
 class EdgeCells(Layout):
     """A NAS-Bench-201 cell: four vertices known by their place, six edges known by their operation.
 
-    All cells share one wiring. The decoder names the operation of each of the six edges; the authors' decoder
-    also names both ends of each, which are the same for all cells, and that part of the task is left out
-    here.
+    The decoder names the operation of each of the six edges; the authors' also both ends, which all cells share.
     """
 
     space = NASBENCH201
@@ -83,54 +61,51 @@ class EdgeCells(Layout):
     num_logits = len(CELL_EDGES) * NUM_OPERATIONS
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
+        """What message passing reads of validated cells."""
         operations = F.one_hot(self._operations(batch), NUM_OPERATIONS).float().transpose(0, 1)  # [6, B, 5]
         places = torch.eye(self.num_vertices, device=batch.types.device)[:, None].expand(-1, len(batch), -1)
-        return CellGraphs(places, _cell_edges(batch.types.device), operations.repeat(2, 1, 1))
+        _, edges = _wiring(batch.types.device)
+        return CellGraphs(places, edges, operations.repeat(2, 1, 1))
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
-        """Mean cross-entropy over cells and edges, in nats."""
+        """Terms of the reconstruction of validated cells from `logits [B, num_logits]`: mean cross-entropies (nats)."""
         logits = logits.view(-1, NUM_OPERATIONS)
         return {"operations": F.cross_entropy(logits, self._operations(batch).flatten())}
 
     def decode(self, logits: Tensor) -> DagBatch:
-        """The most likely cells; every one is in the space."""
+        """The most likely graphs."""
         return self._cells(logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2))
 
     def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """`trials` random graphs of each row, those of the same decisions counted together."""
         likely = logits.view(-1, NUM_OPERATIONS).softmax(dim=1)
         drawn = torch.multinomial(likely, trials, replacement=True, generator=generator)
         decisions, source, count = _counted(drawn.view(len(logits), -1, trials))
         return self._cells(decisions), source, count
 
     def _cells(self, operations: Tensor) -> DagBatch:
-        """Cells of the operations on the six edges, int64 [B, 6]."""
-        one = _first_cell(operations.device)
+        one, _ = _wiring(operations.device)  # the cells are all wired alike
         types = one.types.repeat(len(operations), 1)
         types[:, 1:-1] = operations + FIRST_OPERATION
         return DagBatch(types, one.adjacency.repeat(len(types), 1, 1), one.num_vertices.repeat(len(types)))
 
     def _operations(self, batch: DagBatch) -> Tensor:
-        """Operation of each of the six edges, int64 [B, 6]."""
+        """Of each of the six edges, int64 `[B, 6]`."""
         return batch.types[:, 1 : NASBENCH201.num_vertices - 1] - FIRST_OPERATION
 
 
 @cache
-def _first_cell(device: torch.device) -> DagBatch:
-    """One cell of NAS-Bench-201, wired like all others."""
-    return NASBENCH201.from_choices([[0] * len(CELL_EDGES)]).to(device)
-
-
-@cache
-def _cell_edges(device: torch.device) -> Tensor:
-    """Source and target of the six edges and of their opposites, int64 [2, 12]."""
+def _wiring(device: torch.device) -> tuple[DagBatch, Tensor]:
+    """One cell of NAS-Bench-201, and source and target of its six edges and of their opposites, int64 [2, 12]."""
     forward = torch.tensor(CELL_EDGES, device=device).t()
-    return torch.cat([forward, forward.flip(0)], dim=1)
+    return NASBENCH201.from_choices([[0] * len(CELL_EDGES)]).to(device), torch.cat([forward, forward.flip(0)], dim=1)
 
 
 class NodeCells(Layout):
     """A NAS-Bench-101 cell: seven vertices known by their type, `none` past the end of a smaller cell.
 
-    The decoder names the type of each vertex and says of each pair of vertices whether there is an edge.
+    The decoder names the type of each vertex and says of each pair of vertices whether there is an edge. Vertices of
+    type `none` are left out wherever they stand; not every graph is a cell of the space.
     """
 
     space = NASBENCH101
@@ -148,7 +123,6 @@ class NodeCells(Layout):
         return CellGraphs(vertices, torch.cat([forward, forward.flip(0)], dim=1), None)
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
-        """Mean cross-entropy over cells and vertices, and over cells and pairs of vertices, in nats."""
         types, edges = self._split(logits)
         u, v = self.pairs
         return {
@@ -157,8 +131,6 @@ class NodeCells(Layout):
         }
 
     def decode(self, logits: Tensor) -> DagBatch:
-        """The most likely graphs, without the vertices of type `none` wherever they stand; not every one is
-        a cell of the space."""
         types, edges = self._split(logits)
         return self._graphs(types.argmax(dim=2), edges > 0)
 
@@ -169,7 +141,7 @@ class NodeCells(Layout):
         chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
         drawn = torch.cat([types.view(len(edges), -1, trials), chance < edges.sigmoid()[:, :, None]], dim=1)
         decisions, source, count = _counted(drawn)
-        types, edges = decisions.split([self.num_vertices, self.pairs.shape[1]], dim=1)
+        types, edges = decisions.tensor_split([self.num_vertices], dim=1)
         return self._graphs(types, edges > 0), source, count
 
     def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
@@ -181,17 +153,15 @@ class NodeCells(Layout):
         adjacency &= present[:, :, None] & present[:, None, :]
         order = (~present).long().argsort(dim=1, stable=True)  # the vertices that stay, in their order
         rows = torch.arange(len(types), device=types.device)[:, None, None]
-        adjacency = adjacency[rows, order[:, :, None], order[:, None, :]]
         types = types.masked_fill(~present, NO_VERTEX).gather(1, order)
-        return DagBatch(types, adjacency, present.sum(dim=1))
+        return DagBatch(types, adjacency[rows, order[:, :, None], order[:, None, :]], present.sum(dim=1))
 
     def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the types [B, 7, 6] and of the edges [B, 21]."""
-        types, edges = logits.split([self.num_vertices * self.vertex_features, self.pairs.shape[1]], dim=1)
+        types, edges = logits.tensor_split([self.num_vertices * self.vertex_features], dim=1)
         return types.unflatten(1, (self.num_vertices, self.vertex_features)), edges
 
     def _types(self, batch: DagBatch) -> Tensor:
-        """Type of each of the seven positions, int64 [B, 7]."""
         return batch.types.where(batch.types != NO_VERTEX, self.none)
 
 
@@ -203,4 +173,4 @@ def _counted(drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return distinct[:, 1:], distinct[:, 0], count
 
 
-LAYOUTS: dict[str, Layout] = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}
+LAYOUTS: dict[str, EdgeCells | NodeCells] = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}

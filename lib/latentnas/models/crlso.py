@@ -1,16 +1,15 @@
 """CR-LSO: a graph autoencoder with a convexity regulariser (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950).
 
-Two models. `AccuracyPredictor` learns accuracy from a few labelled cells; its predictions are the
-pseudo-labels of all others. `CRLSO` is trained on the whole space with them:
+`AccuracyPredictor` learns accuracy from a few labelled cells; its predictions are the pseudo-labels of all others.
+`CRLSO` is trained on the whole space with them:
 
     loss = reconstruction + beta * KL + weight * (1 - g(z) - accuracy)^2,      g convex in z
 
-The last term is the convexity regulariser; see `latentnas.models.convex`. Messages are passed on the
-cell as an undirected graph, all vertices at once, in a few rounds. Letters: B cells, V vertices, H hidden, D
-latent.
+The last term is the convexity regulariser; see `latentnas.models.convex`. Messages are passed on the cell as an
+undirected graph, all vertices at once, in a few rounds. Letters: B cells, V vertices, H hidden, D latent.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # PyG cannot read `Tensor | None` otherwise
 
 from dataclasses import dataclass
 
@@ -53,12 +52,10 @@ class CRLSOConfig:
 
     @property
     def num_vertices(self) -> int:
-        """N of the space."""
         return LAYOUTS[self.space].space.num_vertices
 
     @property
     def num_types(self) -> int:
-        """T of the space."""
         return LAYOUTS[self.space].space.num_types
 
 
@@ -68,9 +65,7 @@ NASBENCH101_CONFIG = CRLSOConfig(space="nasbench101", hidden=512, latent=64, bet
 class NodeConv(MessagePassing):
     """x_i' = L2(L1(x_i)) + sum over neighbours j of LeakyReLU(K [x_i ; x_j ; e_ij]).
 
-    L1 and L2 have biases and nothing between them; K has no bias. It is applied in its three parts, the first
-    two once for each vertex instead of once for each edge.
-    """
+    K is applied in its three parts, the first two once for each vertex instead of once for each edge."""
 
     def __init__(self, inputs: int, outputs: int, edge_features: int) -> None:
         super().__init__(aggr="add", node_dim=0)
@@ -79,8 +74,7 @@ class NodeConv(MessagePassing):
 
     def forward(self, graphs: CellGraphs) -> CellGraphs:
         x = graphs.vertices
-        width = x.shape[-1]
-        target, source, edge = self.kernel.weight.tensor_split([width, 2 * width], dim=1)
+        target, source, edge = self.kernel.weight.tensor_split([x.shape[-1], 2 * x.shape[-1]], dim=1)
         edges = None if graphs.edge_features is None else F.linear(graphs.edge_features, edge)
         arrived = self.propagate(graphs.edge_index, target=F.linear(x, target), source=F.linear(x, source), edges=edges)
         return graphs._replace(vertices=self.own(x) + arrived)
@@ -91,7 +85,7 @@ class NodeConv(MessagePassing):
 
 
 class CellEncoder(nn.Module):
-    """Rounds of NodeConv; the states of the V vertices of each cell, `[V, B, H]`."""
+    """Rounds of NodeConv; the states of the V vertices of each validated cell, `[V, B, H]`."""
 
     def __init__(self, space: str, hidden: int, layers: int) -> None:
         super().__init__()
@@ -100,7 +94,6 @@ class CellEncoder(nn.Module):
         self.rounds = nn.Sequential(*(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1]))
 
     def forward(self, batch: DagBatch) -> Tensor:
-        """Of cells that `layout.validated` has let pass."""
         states = self.rounds(self.layout.graphs(batch)).vertices
         return states.view(self.layout.num_vertices, len(batch), -1)
 
@@ -125,13 +118,8 @@ class CRLSO(BaseVAE):
         self.layout = self.encoder.layout
         self.mu = nn.Linear(config.hidden, config.latent)
         self.logvar = nn.Linear(config.hidden, config.latent)
-        self.decoder = nn.Sequential(
-            nn.Linear(config.latent, config.hidden),
-            nn.Tanh(),
-            Residual(config.hidden),
-            Residual(config.hidden),
-            nn.Linear(config.hidden, self.layout.num_logits),
-        )
+        first, middle = nn.Linear(config.latent, config.hidden), [Residual(config.hidden) for _ in range(2)]
+        self.decoder = nn.Sequential(first, nn.Tanh(), *middle, nn.Linear(config.hidden, self.layout.num_logits))
         if config.convexity_weight:
             network = InputConvexNetwork(config.latent, config.convex_hidden, config.convex_layers, config.constraint)
             self.performance = ConvexPredictor(network, config.label_scale)
@@ -177,8 +165,8 @@ class AccuracyPredictorConfig:
 
 
 class AccuracyPredictor(nn.Module):
-    """Accuracy of cells from a few labels: rounds of NodeConv, the states of all vertices side by side, three hidden
-    layers. `train.fit` trains it like any model here."""
+    """Accuracy of cells from a few labels, trained by `train.fit` like a `GraphVAE`. Three hidden layers read the
+    states of all vertices side by side."""
 
     def __init__(self, config: AccuracyPredictorConfig) -> None:
         super().__init__()
@@ -194,7 +182,6 @@ class AccuracyPredictor(nn.Module):
         self.scale.calibrate(performance)
 
     def forward(self, batch: DagBatch) -> Tensor:
-        """Predicted accuracy on the scale of the labels that were learnt, `[B]`."""
         batch = self.encoder.layout.validated(batch)
         return self.head(self.encoder(batch).transpose(0, 1).flatten(1)).squeeze(1).float()
 
@@ -204,9 +191,8 @@ class AccuracyPredictor(nn.Module):
         return self.scale.unstandardise(self(batch))
 
     def loss(self, batch: DagBatch, performance: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean squared error on the scale of the labels; nothing is drawn from the generator."""
         error = (self(batch) - self.scale.standardise(performance)).square().mean()
         return {"total": error, "performance": error}
 
     def project(self) -> None:
-        """Its weights may be anywhere."""
+        pass

@@ -4,31 +4,29 @@
 
 Messages travel along the edges in topological order, one vertex after the other, so the state of a vertex is the
 state of a computation that has run up to it. `latentnas.models.reference_dvae` says the same plainly, one graph at a
-time; here everything is batched over graphs. Letters: B graphs, N vertices, T node types, H hidden size, D latent
-size, R distinct partial states.
+time; here everything is batched over graphs. Letters: B graphs, N vertices, T node types, H hidden, D latent, R
+distinct partial states, M branches (see `latentnas.models.branches`).
 
-The decoder recomputes a vertex's state after each of its edge decisions: 28 states for 8 vertices. Under
-teacher forcing all of them are known in advance, and only those after a "yes" differ, so `DagDecoder.loss`
-computes each distinct state once and scores all decisions of a batch together; the numbers stay the same.
+The decoder recomputes a vertex's state after each of its edge decisions. Under teacher forcing all of them are known in
+advance, and only those after a "yes" differ, so `DagDecoder.loss` computes each distinct state once and scores all
+decisions of a batch together; the numbers stay the same.
 """
 
-from __future__ import annotations
-
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.base import two_layers
+from latentnas.models.base import VAEConfig, two_layers
+from latentnas.models.branches import Branches, Decoding, binomial_split, take
 
 
 class GatedMessage(nn.Module):
     """Message of vertex u: `sigmoid(gate m_u) * (mapper m_u)` with `m_u = [h_u ; onehot(u)]` (D-VAE eq. 3-4)."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.gate = nn.Linear(config.hidden + config.num_vertices, config.hidden)
         self.mapper = nn.Linear(config.hidden + config.num_vertices, config.hidden, bias=False)
@@ -63,29 +61,20 @@ def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
 
 
 def propagate(
-    cell: nn.GRUCell,
-    messages: GatedMessage,
-    types: Tensor,
-    adjacency: Tensor,
-    reverse: bool = False,
-    initial: Tensor | None = None,
+    cell: nn.GRUCell, messages: GatedMessage, batch: DagBatch, reverse: bool = False, initial: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
     """States of all vertices `[B, N, H]`, and the messages `[B, H]` of all but the last, in topological order.
 
-    Args:
-        types: `[B, N]`; the states of absent vertices are computed too, but no edge leads out of them.
-        adjacency: bool `[B, N, N]`.
-        reverse: run from the last vertex to the first, over successors.
-        initial: what vertex 0 receives in place of messages, `[B, H]` (the decoder's latent state).
+    With `reverse` it runs from the last vertex to the first, over successors. `initial [B, H]` is what vertex 0
+    receives in place of messages.
     """
-    vertices = types.shape[1]
-    gates = type_gates(cell, types).unbind(dim=1)
+    gates = type_gates(cell, batch.types).unbind(dim=1)
     weight, bias = messages.weights()
-    order = range(vertices - 1, -1, -1) if reverse else range(vertices)
-    senders = (adjacency if reverse else adjacency.transpose(1, 2)).to(gates[0].dtype)  # [B, v, u]: u sends to v
+    order = range(len(gates) - 1, -1, -1) if reverse else range(len(gates))
+    senders = batch.adjacency.to(gates[0].dtype).transpose(1, 2)  # [B, v, u]: u sends to v
+    senders = senders.transpose(1, 2) if reverse else senders
     received = gates[0].new_zeros(1, cell.hidden_size) if initial is None else initial
-    states: list[Tensor] = []
-    sent: list[Tensor] = []
+    states, sent = [], []
     for v in order:
         if sent:
             ready = slice(v + 1, None) if reverse else slice(v)
@@ -100,7 +89,7 @@ def propagate(
 class DagEncoder(nn.Module):
     """Bidirectional asynchronous encoder to the mean and log-variance of the latent code, both `[B, D]`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.forward_cell = nn.GRUCell(config.num_types, config.hidden)
         self.backward_cell = nn.GRUCell(config.num_types, config.hidden)
@@ -110,22 +99,17 @@ class DagEncoder(nn.Module):
         self.logvar = nn.Linear(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        forward, _ = propagate(self.forward_cell, self.forward_message, batch.types, batch.adjacency)
-        backward, _ = propagate(self.backward_cell, self.backward_message, batch.types, batch.adjacency, reverse=True)
+        forward, _ = propagate(self.forward_cell, self.forward_message, batch)
+        backward, _ = propagate(self.backward_cell, self.backward_message, batch, reverse=True)
         rows = torch.arange(len(batch), device=forward.device)
         graph = self.merge(torch.cat([forward[rows, batch.num_vertices - 1], backward[:, 0]], dim=1))
         return self.mu(graph), self.logvar(graph)
 
 
 class DagDecoder(nn.Module):
-    """Autoregressive decoder: one vertex after the other, each followed by its edges from the nearest vertex back.
+    """Autoregressive decoder: one vertex after the other, each followed by its edges from the nearest vertex back."""
 
-    Args:
-        config: its `input_type` is that of vertex 0, and the target that stands for "no vertex" past a graph's end.
-        messages: the gated message to use, shared with the forward encoder.
-    """
-
-    def __init__(self, config: Any, messages: GatedMessage) -> None:
+    def __init__(self, config: VAEConfig, messages: GatedMessage) -> None:
         super().__init__()
         self.config, hidden = config, config.hidden
         self.initial = nn.Linear(config.latent, hidden)
@@ -136,38 +120,33 @@ class DagDecoder(nn.Module):
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the types and of the edges under teacher forcing, both `[B]` (nats)."""
-        states, sent = propagate(self.cell, self.message, batch.types, batch.adjacency, initial=self.initial(z).tanh())
-        return self._vertex_loss(states, batch), self._edge_loss(states, torch.stack(sent, 1), batch)
-
-    def _vertex_loss(self, states: Tensor, batch: DagBatch) -> Tensor:
-        """Cross-entropy of the type of every vertex v >= 1, read off the state of the last vertex there is."""
-        positions = torch.arange(batch.max_vertices - 1, device=states.device)
-        last = torch.minimum(positions, batch.num_vertices[:, None] - 1)  # [B, N-1]
+        states, sent = propagate(self.cell, self.message, batch, initial=self.initial(z).tanh())
+        last = torch.arange(batch.max_vertices - 1, device=states.device).minimum(batch.num_vertices[:, None] - 1)
         logits = self.vertex_head(states.gather(1, last[..., None].expand(-1, -1, states.shape[2])))
         targets = batch.types[:, 1:]
-        targets = targets.where(targets != NO_VERTEX, self.config.input_type)
+        targets = targets.where(targets != NO_VERTEX, self.config.input_type)  # stands for "no vertex"
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        return loss.view_as(targets).sum(dim=1)
+        return loss.view_as(targets).sum(dim=1), self._edge_loss(states, torch.stack(sent, 1), batch)
 
     def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
         """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
         plan, num_types = DecisionPlan.from_batch(batch), self.config.num_types
-        empty = self.empty_states(states)
+        types = batch.types[:, plan.target]  # [B, P]
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
-        partial = gru(self.cell, type_gates(self.cell, plan.partial_types), received)
+        partial = gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows]), received)
 
         # The first layer of the edge head is the sum of a source's part and a target state's part.
         first, _, output = self.edge_head
         for_source, for_target = first.weight.chunk(2, dim=1)
         from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
-        from_target = F.linear(torch.cat([empty, states[:, 2:].flatten(0, 1), partial]), for_target)
+        from_target = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
         from_empty, from_others = from_target.tensor_split([num_types])
         by_type = F.one_hot(batch.types[:, 1:].clamp(min=0), num_types).to(from_empty.dtype) @ from_empty
         table = torch.cat([by_type.flatten(0, 1), from_others])
         logits = _EdgeLogits.apply(from_source, table, output.weight[0].to(table.dtype), plan.row, plan.first)
         logits = logits.float() + output.bias
         loss = F.binary_cross_entropy_with_logits(logits, plan.edges.float(), reduction="none")
-        return (loss * (batch.types[:, plan.target] != NO_VERTEX)).sum(dim=1)
+        return (loss * (types != NO_VERTEX)).sum(dim=1)
 
     def empty_states(self, like: Tensor) -> Tensor:
         """Of a vertex without predecessors yet, one for each type, `[T, H]`."""
@@ -178,24 +157,24 @@ class DagDecoder(nn.Module):
 class DecisionPlan(NamedTuple):
     """Which state each of the P = N (N - 1) / 2 edge decisions of a graph is taken from, under teacher forcing.
 
-    A decision's target is in one of three states: *empty* before its first edge, *final* after its last,
-    *partial* in between. States are rows of a table: B (N - 1) empty, then B (N - 2) final (a target with
-    one possible source has no decision in its final state), then R partial ones.
+    A decision's target is in one of three states: *empty* before its first edge, *final* after its last, *partial* in
+    between. States are rows of a table: B (N - 1) empty, then B (N - 2) final (a target with one possible source has no
+    decision in its final state), then R partial ones.
     """
 
     target: Tensor  # [P] target vertex of each decision
     edges: Tensor  # bool [B, P]: the true decisions
     predecessors: Tensor  # bool [B, P, N-1]: edges decided up to and including p, of p's target
     partial_rows: Tensor  # [R] which of the B * P decisions lead to a partial state
-    partial_types: Tensor  # [R] type of its target
     row: Tensor  # [B, P] row of the table a decision is taken from
     first: Tensor  # [B, P] the first decision taken from the same row
 
-    @staticmethod
-    def from_batch(batch: DagBatch) -> DecisionPlan:
+    @classmethod
+    def from_batch(cls, batch: DagBatch) -> Self:
         graphs, vertices = batch.types.shape
         device = batch.types.device
-        source, target = decision_order(vertices, device)
+        target, step = torch.tril_indices(vertices, vertices, -1, device=device)
+        source = target - 1 - step  # the nearest first
         edges = batch.adjacency[:, source, target]
         same_target = target[:, None] == target
         taken = edges.float() @ (same_target & (source > source[:, None])).t().float()  # [B, P] before p
@@ -212,20 +191,15 @@ class DecisionPlan(NamedTuple):
         row = torch.where(taken == 0, graph * (vertices - 1) + target - 1, graphs * (vertices - 1) + later)
         reached = torch.arange(vertices - 1, device=device) >= source[:, None]  # [P, N-1]
         predecessors = batch.adjacency[:, :-1, target].transpose(1, 2) & reached
-        types = batch.types[:, target].flatten()[partial_rows]
-        return DecisionPlan(target, edges, predecessors, partial_rows, types, row, first)
+        return cls(target, edges, predecessors, partial_rows, row, first)
 
 
 class _EdgeLogits(torch.autograd.Function):
     """`relu(from_source[source] + table[row]) @ weight` for all decisions, `[B, P]`.
 
-    The activations `[B, P, 4H]` are the largest tensor of training. Left to autograd they are copied and
-    scattered many times; here they are made in place, and the gradients of the B (N - 1) sources and of the
-    table are two products with the sign of the activations.
-
-    Args:
-        from_source: `[B, N-1, 4H]`, last source first. table: `[S, 4H]`. weight: `[4H]`.
-        row, first: int64 `[B, P]`, see `DecisionPlan`.
+    The activations `[B, P, 4H]` are the largest tensor of training. Left to autograd they are copied and scattered many
+    times; here they are made in place, and the gradients of the sources `[B, N-1, 4H]`, last one first, and of the
+    `table [S, 4H]` are two products with the sign of the activations. `row` and `first` are those of `DecisionPlan`.
     """
 
     @staticmethod
@@ -248,7 +222,8 @@ class _EdgeLogits(torch.autograd.Function):
         graphs, decisions = row.shape
         weight_gradient = gradient.flatten() @ active.flatten(0, 1)
         # What each decision adds to its source [B, N-1, P] and to the first decision of its state [B, P, P].
-        place = torch.cat([torch.arange(sources - v, sources, device=row.device) for v in range(1, sources + 1)])
+        target, step = torch.tril_indices(sources + 1, sources + 1, -1, device=row.device)
+        place = sources - target + step
         to_source = F.one_hot(place, sources).t().to(gradient.dtype) * gradient[:, None]
         to_first = torch.zeros(graphs, decisions, decisions, dtype=gradient.dtype, device=row.device)
         to_first.scatter_(1, first[:, None], gradient[:, None])
@@ -260,9 +235,57 @@ class _EdgeLogits(torch.autograd.Function):
         return collected[:, :sources] * weight, table_gradient, weight_gradient, None, None
 
 
-@cache
-def decision_order(vertices: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sources and targets `[P]` of all edge decisions in the order they are taken; P = N (N - 1) / 2."""
-    pairs = [(u, v) for v in range(1, vertices) for u in range(v - 1, -1, -1)]
-    source, target = torch.tensor(pairs, device=device).t()
-    return source, target
+class DagDecoding(Decoding):
+    """One run of a `DagDecoder`. Branches keep the state of their last vertex, `last [M, H]`, and in `rows [M, N]`
+    where the messages of their vertices lie in lists that all branches share."""
+
+    closing = True
+
+    def first_state(self, types: Tensor, z: Tensor) -> Branches:
+        decoder, hidden = self.net, self.config.hidden
+        self.weight, self.bias = decoder.message.weights()
+        self.target_weight = decoder.edge_head[0].weight[:, hidden:]
+        # A new vertex has no predecessors yet: one state per type, and one half of the edge head's first layer.
+        self.new_state = decoder.empty_states(z)  # [T, H]
+        self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
+        self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
+        self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
+        first = gru(decoder.cell, type_gates(decoder.cell, types), decoder.initial(z).tanh())
+        return {"last": first, "rows": torch.zeros_like(self.branches["types"])}
+
+    def type_probability(self, v: int) -> Tensor:
+        self._publish(v - 1)
+        return self.net.vertex_head(self.branches["last"]).softmax(dim=1)
+
+    def _publish(self, v: int) -> None:
+        """Add the finished vertex v to the lists that later vertices read."""
+        state, head = self.branches["last"], self.net.edge_head[0]
+        self.branches["rows"][:, v] = torch.arange(len(state), device=state.device) + len(self.messages)
+        self.messages = torch.cat([self.messages, message(state, self.weight, self.bias[v])])
+        from_source = F.linear(state, head.weight[:, : state.shape[1]], head.bias)
+        self.from_source = torch.cat([self.from_source, from_source])
+
+    def choose_edges(self, v: int) -> None:
+        """From the nearest vertex back; the state of vertex v follows every "yes"."""
+        branches, types = self.branches, self.branches["types"][:, v]
+        branches |= {
+            "last": self.new_state[types],
+            "target": self.new_target[types],
+            "gates": type_gates(self.net.cell, types),
+            "received": torch.zeros_like(branches["last"]),
+        }
+        for u in range(v - 1, -1, -1):
+            count = branches["count"]
+            hidden = branches["target"] + self.from_source[branches["rows"][:, u]]
+            yes = binomial_split(count, self.net.edge_head[1:](hidden).squeeze(1).sigmoid(), self.generator)
+            is_split = (yes > 0) & (yes < count)
+            both = is_split.nonzero().squeeze(1)
+            if len(both):  # the "no" part of a split branch goes on as a branch of its own, at the end
+                branches = take(branches, torch.cat([torch.arange(len(yes), device=yes.device), both]))
+                branches["count"] = torch.cat([yes.where(is_split, count), (count - yes)[both]])
+            changed = (yes > 0).nonzero().squeeze(1)
+            branches["adjacency"][changed, u, v] = True
+            branches["received"][changed] += self.messages[branches["rows"][changed, u]]
+            branches["last"][changed] = gru(self.net.cell, branches["gates"][changed], branches["received"][changed])
+            branches["target"][changed] = F.linear(branches["last"][changed], self.target_weight)
+        self.branches = {name: branches[name] for name in branches if name not in ("target", "gates", "received")}

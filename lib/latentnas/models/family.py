@@ -5,8 +5,6 @@ same sizes get equal configurations, so that `train_model` finds the other's che
 hidden, D latent.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -43,12 +41,9 @@ FAMILY = {
 
 
 def configure(name: str, space: Space, hidden: int, svge_hidden: int, latent: int) -> tuple[type[GraphVAE], Any]:
-    """The class of a model and its configuration for the graphs of a space.
+    """The class of a model of `FAMILY` and its configuration for the graphs of a space.
 
-    Args:
-        name: a key of `FAMILY`.
-        hidden: H of D-VAE, GCN, S-VAE and GraphRNN (D-VAE: 501). svge_hidden: H of SVGe and DGMG (SVGe: 250).
-        latent: D of all but arch2vec, which has 16 for each vertex.
+    `svge_hidden` is H of SVGe and DGMG, `hidden` of the others; arch2vec has its authors' H, and D = 16 N.
 
     Raises:
         ValueError: no model has this name.
@@ -57,9 +52,8 @@ def configure(name: str, space: Space, hidden: int, svge_hidden: int, latent: in
         raise ValueError(f"There is no model {name!r} in the family; choose one of {', '.join(FAMILY)}.")
     spec = FAMILY[name]
     known = {field.name for field in fields(spec.config_class)}
-    shape = {
-        key: getattr(space, key) for key in ("num_types", "num_vertices", "input_type", "output_type") if key in known
-    }
+    members = ("num_types", "num_vertices", "input_type", "output_type")
+    shape = {member: getattr(space, member) for member in members if member in known}
     sizes = {"hidden": {"hidden": hidden, "latent": latent}, "svge_hidden": {"hidden": svge_hidden, "latent": latent}}
     return spec.model_class, spec.config_class(**shape, **sizes.get(spec.size, {}), **spec.options)
 

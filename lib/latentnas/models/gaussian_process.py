@@ -7,10 +7,9 @@ https://proceedings.mlr.press/v5/titsias09a.html), whose bound has the best dist
 in. Letters: n training points, M inducing points, D inputs, S points to predict.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
+from typing import Self
 
 import gpytorch
 import torch
@@ -24,14 +23,30 @@ from latentnas.progress import Progress
 JITTER = 1e-6  # added to the kernel matrix of the inducing points, as a share of the signal's variance
 
 
+class _Collapsed(gpytorch.models.ExactGP):
+    """GPyTorch's sparse GP regression: constant mean, ARD squared-exponential kernel, inducing points."""
+
+    def __init__(self, x: Tensor, y: Tensor, inducing: Tensor) -> None:
+        likelihood = gpytorch.likelihoods.GaussianLikelihood()
+        super().__init__(x, y, likelihood)
+        self.mean_module = gpytorch.means.ConstantMean()
+        self.kernel = ScaleKernel(RBFKernel(ard_num_dims=x.shape[1]))
+        self.covar_module = InducingPointKernel(self.kernel, inducing.clone(), likelihood)
+        self.kernel.outputscale, likelihood.noise = 1.0, 0.1
+        distance = torch.pdist(inducing).median() if len(inducing) > 1 else torch.tensor(1.0)
+        self.kernel.base_kernel.lengthscale = distance.clamp(min=1e-3)
+
+    def forward(self, x: Tensor) -> gpytorch.distributions.MultivariateNormal:
+        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+
+
 @dataclass(frozen=True)
 class SparseGPConfig:
     """How the GP is fitted.
 
-    D-VAE's settings (500 inducing points, 100 epochs of minibatches of 1,000, Adam at 5e-4) belong to another
-    parametrisation, that of grammarVAE's Theano code. Measured on 17,118 x 56 latent means on one core: minibatches of
-    1,000, at their best rate, reach a test RMSE of 0.250 standard deviations in 20 epochs (22 s) and of 0.226 in 100
-    (114 s); the bound over all points, as here, 0.223 in 40 steps (48 s), and 0.225 with twice the rate.
+    D-VAE's 100 epochs of minibatches of 1,000, Adam at 5e-4, belong to another parametrisation, that of grammarVAE's
+    Theano code. Measured on 17,118 x 56 latent means on one core: minibatches, at their best rate, reach a test RMSE of
+    0.226 standard deviations in 100 epochs (114 s); the bound over all points, as here, 0.223 in 40 steps (48 s).
     """
 
     inducing: int = 500  # M, as D-VAE
@@ -48,13 +63,19 @@ class SparseGP:
     def __init__(self, config: SparseGPConfig = SparseGPConfig()) -> None:
         self.config = config
 
-    def fit(self, x: Tensor, y: Tensor, seed: int = 0) -> SparseGP:
+    def fit(self, x: Tensor, y: Tensor, seed: int = 0) -> Self:
         """Fit to the points `x [n, D]` with values `y [n]`; `seed` chooses those at which the inducing points start.
 
         Raises:
             ValueError: shapes that do not fit, no points, or a value that is NaN or infinite.
         """
-        _check(x, y)
+        if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
+            shapes = f"x of shape {list(x.shape)} and y of shape {list(y.shape)}"
+            raise ValueError(f"The Gaussian process needs points [n, D] and one value for each, but got {shapes}.")
+        bad = (~torch.cat([x, y[:, None]], dim=1).isfinite()).nonzero()
+        if len(bad):
+            found = f"{len(bad)} coordinates or values are NaN or infinite, the first in row {int(bad[0, 0])}"
+            raise ValueError(f"{found}; drop the points without a label before fitting the Gaussian process.")
         self.mean_value = float(y.double().mean())
         self.unit = float(y.double().std(correction=0)) or 1.0
         inputs, targets = x.double(), (y.double() - self.mean_value) / self.unit
@@ -83,14 +104,12 @@ class SparseGP:
         return (self._between(x, other) - cross @ (self._explained @ other_cross.T)) * self.unit**2
 
     def _between(self, x: Tensor, other: Tensor) -> Tensor:
-        """Kernel `[S, P]`."""
         return self._kernel(x.double(), other.double()).to_dense()
 
     def _train(self, model: _Collapsed) -> None:
         """Kernel, noise and inducing points by Adam on Titsias's bound."""
         bound = gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
         optimizer = torch.optim.Adam(model.parameters(), lr=self.config.learning_rate)
-        inputs, targets = model.train_inputs[0], model.train_targets
         line = Progress("sparse GP", self.config.steps)
         with (
             warnings.catch_warnings(),
@@ -101,8 +120,7 @@ class SparseGP:
             warnings.simplefilter("ignore", NumericalWarning)  # "added jitter": expected where points are close
             for step in range(1, self.config.steps + 1):
                 optimizer.zero_grad()
-                loss = -bound(model(inputs), targets)
-                loss.backward()
+                (-bound(model(*model.train_inputs), model.train_targets)).backward()
                 optimizer.step()
                 if step < self.config.steps:
                     line.update(step, "steps")
@@ -130,34 +148,3 @@ class SparseGP:
         weights = torch.cholesky_solve(projected.unsqueeze(1) / self.noise, factor).squeeze(1)
         self._weights = inverse_root.T @ weights
         self._explained = inverse_root.T @ (identity - torch.cholesky_inverse(factor)) @ inverse_root
-
-
-class _Collapsed(gpytorch.models.ExactGP):
-    """GPyTorch's sparse GP regression: constant mean, ARD squared-exponential kernel, inducing points."""
-
-    def __init__(self, x: Tensor, y: Tensor, inducing: Tensor) -> None:
-        likelihood = gpytorch.likelihoods.GaussianLikelihood()
-        super().__init__(x, y, likelihood)
-        self.mean_module = gpytorch.means.ConstantMean()
-        self.kernel = ScaleKernel(RBFKernel(ard_num_dims=x.shape[1]))
-        self.covar_module = InducingPointKernel(self.kernel, inducing.clone(), likelihood)
-        self.kernel.outputscale, likelihood.noise = 1.0, 0.1
-        distance = torch.pdist(inducing).median() if len(inducing) > 1 else torch.tensor(1.0)
-        self.kernel.base_kernel.lengthscale = distance.clamp(min=1e-3)
-
-    def forward(self, x: Tensor) -> gpytorch.distributions.MultivariateNormal:
-        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
-
-
-def _check(x: Tensor, y: Tensor) -> None:
-    if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
-        raise ValueError(
-            f"The Gaussian process needs points [n, D] and one value for each, but got x of shape {tuple(x.shape)} "
-            f"and y of shape {tuple(y.shape)}."
-        )
-    bad = (~torch.cat([x, y[:, None]], dim=1).isfinite()).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} coordinates or values of the points are NaN or infinite, the first in row {int(bad[0, 0])}; "
-            "drop the points without a label before fitting."
-        )

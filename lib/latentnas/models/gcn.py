@@ -2,7 +2,7 @@
 
 The GCN baseline of D-VAE (Zhang et al., 2019, https://arxiv.org/abs/1904.11088): a few levels of graph convolution
 (Kipf and Welling, 2017, https://arxiv.org/abs/1609.02907) along the edges, all vertices at once, and a sum over the
-vertices. A state has seen no further back than so many edges. Decoder, loss and predictors are NGAE's.
+vertices. Decoder, loss and predictors are NGAE's.
 
     h_v <- ReLU(W (h_v / a_v + sum over u -> v of h_u / sqrt(b_u a_v)) + b),    a: in-degree + 1
 
@@ -10,8 +10,6 @@ By default b_u is the in-degree of u + 1, as in a graph convolution of PyG, and 
 code, `released=True`, b_u is the out-degree of u + 1, the number of vertices that h_u is passed on to, and neither the
 input nor the output vertex is summed. Letters: B graphs, N vertices, T node types, H hidden, D latent.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -39,7 +37,7 @@ class GCNConfig(NGAEConfig):
 
 
 class GCNEncoder(nn.Module):
-    """mu and logvar `[B, D]` from the sum of the vertices' states; the equation is the module's."""
+    """mu and logvar `[B, D]` from the sum of the vertices' states."""
 
     def __init__(self, config: GCNConfig) -> None:
         super().__init__()
@@ -55,9 +53,8 @@ class GCNEncoder(nn.Module):
         loops = torch.arange(graphs * vertices, device=graph.device)
         source, target = (torch.cat([vertices * graph + end, loops]) for end in (u, v))
         states = batch.one_hot(self.num_types).flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]
-        by_indegree, by_outdegree = (
-            (batch.adjacency.sum(dim) + 1).flatten().to(states.dtype) ** -0.5 for dim in (1, 2)
-        )
+        degrees = ((batch.adjacency.sum(dim) + 1).flatten().to(states.dtype) for dim in (1, 2))
+        by_indegree, by_outdegree = (degree**-0.5 for degree in degrees)
         summed, weight = batch.present, by_indegree[source]
         if self.released:
             position = torch.arange(vertices, device=graph.device)

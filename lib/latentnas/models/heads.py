@@ -1,10 +1,7 @@
 """Regression heads on the latent code: what they learn from labels, and NGAE's predictors.
 
-Every head learns labels on a scale fixed before training, and returns predictions to the unit of the labels.
-Letters: B graphs, D latent.
+Every head learns labels on a scale fixed before training. Letters: B graphs, D latent.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -15,19 +12,15 @@ LABEL_SCALES = ("percent", "standardised", "upper", "none")
 
 
 class LabelScale(nn.Module):
-    """From labels to what a network learns.
-
-    "percent": label / 100, for accuracies in percent; "standardised": zero mean and unit deviation of the training
-    labels; "upper": their median becomes 0, their 90 % quantile 1, and nothing lies below -2, so that the
-    architectures that hardly learn do not press the good ones together; "none": the label itself.
-    """
+    """From labels to what a network learns. "percent": label / 100, for accuracies in percent; "standardised": zero
+    mean and unit deviation of the training labels; "upper": their median becomes 0, their 90 % quantile 1, and nothing
+    lies below -2, so that what hardly learns does not press the good ones together; "none": the label itself."""
 
     def __init__(self, label_scale: str) -> None:
         super().__init__()
         if label_scale not in LABEL_SCALES:
             raise ValueError(f"label_scale={label_scale!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
         self.label_scale = label_scale
-        self.lowest = -2.0 if label_scale == "upper" else -math.inf
         # the label that becomes 0, and how much more becomes 1
         self.register_buffer("zero", torch.tensor(0.0))
         self.register_buffer("unit", torch.tensor(100.0 if label_scale == "percent" else 1.0))
@@ -46,10 +39,10 @@ class LabelScale(nn.Module):
                 "from finite labels, at least one: leave out the architectures without a label."
             )
         if self.label_scale == "percent" and labels.max() <= 1:
-            raise ValueError(
-                f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give them in "
-                'percent, or choose another label_scale, such as "standardised".'
+            found = (
+                f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give them in percent"
             )
+            raise ValueError(f'{found}, or choose another label_scale, such as "standardised".')
         if self.label_scale in ("percent", "none"):
             return
         if self.label_scale == "standardised":
@@ -67,7 +60,7 @@ class LabelScale(nn.Module):
 
     def standardise(self, labels: Tensor) -> Tensor:
         """Labels in their own unit as the network learns them."""
-        return ((labels - self.zero) / self.unit).clamp(min=self.lowest)
+        return ((labels - self.zero) / self.unit).clamp(min=-2.0 if self.label_scale == "upper" else -math.inf)
 
     def unstandardise(self, values: Tensor) -> Tensor:
         """The inverse of `standardise`, of what is not below its lowest value."""
@@ -89,8 +82,7 @@ class Predictor(Head):
     """NGAE's predictor (Li et al., 2020): two hidden layers and a sigmoid, as the paper says (section 3.2).
 
     The sigmoid spans the range of the training labels with a tenth of it to spare on either side. `released=True`
-    is the authors' code: one hidden layer, and the sigmoid is the label itself, an accuracy as a fraction
-    (`label_scale="percent"`) or a complexity (`"none"`).
+    is the authors' code: one hidden layer, and the sigmoid is the label itself on its `label_scale`.
     """
 
     def __init__(self, latent: int, hidden: int, released: bool = False, label_scale: str = "none") -> None:

@@ -9,35 +9,23 @@ D-VAE is the same model with `predictors="none"`. What the paper says and what i
 places; `NGAEConfig` names each of them. Letters: B graphs, N vertices, T node types, H hidden, D latent.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import AutoregressiveVAE, require
+from latentnas.interfaces import Decodes
+from latentnas.models.base import AutoregressiveVAE, VAEConfig, require
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
-from latentnas.models.dagnn import DagDecoder, DagEncoder, GatedMessage
-from latentnas.models.dagnn_decode import DagDecoding
+from latentnas.models.dagnn import DagDecoder, DagDecoding, DagEncoder, GatedMessage
 from latentnas.models.heads import Predictor
-
-PREDICTORS = ("paper", "released", "convex", "none")
 
 
 @dataclass(frozen=True)
-class NGAEConfig:
-    """Sizes and weights of NGAE; the defaults are the published ones on the ENAS space."""
+class NGAEConfig(VAEConfig):
+    """Sizes and weights of NGAE."""
 
-    num_types: int = 8  # T, input and output included
-    num_vertices: int = 8  # N, the largest graph
-    input_type: int = 0  # type of vertex 0
-    output_type: int = 1  # type that ends a graph
-    hidden: int = 501  # H
-    latent: int = 56  # D
-    beta: float = 0.005  # weight of the KL term: the authors' code; the paper's text implies 1
-    noise_scale: float = 0.01  # factor on the sampling noise in training: the authors' code; the text implies 1
     # "paper": two hidden layers, standardised labels; "released": one, accuracy / 100 and raw complexity; "none":
     # D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose error regularises the latent space, and f_comp
     # the paper's
@@ -46,7 +34,8 @@ class NGAEConfig:
     complexity_weight: float = 1.0  # of the squared error of f_comp
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "latent"), {"predictors": PREDICTORS})
+        super().__post_init__()
+        require(self, choices={"predictors": ("paper", "released", "convex", "none")})
 
 
 class NGAE(AutoregressiveVAE):
@@ -82,5 +71,5 @@ class NGAE(AutoregressiveVAE):
         vertices, edges = self.decoder.loss(z, batch)
         return {"vertices": vertices.mean(), "edges": edges.mean()}
 
-    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> DagDecoding:
-        return DagDecoding(self.decoder, self.config, z, trials, generator)
+    def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        return DagDecoding.decode(self.decoder, self.config, z, trials, generator)

@@ -1,8 +1,8 @@
 """D-VAE written plainly: encoder, loss and decoder, one graph, one vertex and one decision at a time.
 
 Zhang et al., NeurIPS 2019 (https://arxiv.org/abs/1904.11088), as NGAE uses it. To be read before the fast path in
-`dagnn.py` and `dagnn_decode.py`, which the tests hold to it. Of a model it only uses the layers, which are PyTorch's
-own. Letters: N vertices, T node types, H hidden, D latent.
+`dagnn.py`, which the tests hold to it. Of a model it only uses the layers, which are PyTorch's own. Letters: N
+vertices, T node types, H hidden, D latent.
 
     encoder:  h_v = GRU(x_v, sum over u -> v of sigmoid(G m_u) * (M m_u)),  m_u = [h_u ; onehot(u)];  once forwards and
               once against the edges, and mu, logvar from the last state of both
@@ -10,10 +10,8 @@ own. Letters: N vertices, T node types, H hidden, D latent.
               nearest u back, from [h_u ; h_v], where h_v is computed anew after every decision
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +30,7 @@ class Graph:
     predecessors: list[list[int]]
 
     @classmethod
-    def from_batch(cls, batch: DagBatch, i: int) -> Graph:
+    def from_batch(cls, batch: DagBatch, i: int) -> Self:
         """Graph i of a batch."""
         n = int(batch.num_vertices[i])
         adjacency = batch.adjacency[i].tolist()
@@ -44,34 +42,26 @@ def one_hot(index: int, size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)[index]
 
 
-def message_in(model: NGAE, message: GatedMessage, states: list[Tensor], sources: list[int]) -> Tensor:
-    """Sum over the sources u of sigmoid(G m_u) * (M m_u), with m_u = [h_u ; onehot(u)]; zeros without sources."""
-    total = torch.zeros_like(message.gate.bias)
+def state(cell: nn.GRUCell, message: GatedMessage, vertex_type: int, states: list[Any], sources: list[int]) -> Tensor:
+    """h_v `[H]` of a vertex of some type that receives the messages of its sources, zeros where there are none."""
+    received = torch.zeros_like(message.gate.bias)
     for u in sources:
-        m_u = torch.cat([states[u], one_hot(u, model.config.num_vertices, total)])
-        total = total + torch.sigmoid(message.gate(m_u)) * message.mapper(m_u)
-    return total
-
-
-def state(
-    model: NGAE, cell: nn.GRUCell, message: GatedMessage, vertex_type: int, states: list[Tensor], sources: list[int]
-) -> Tensor:
-    """h_v of a vertex of some type from the states of the sources of its messages."""
-    h_in = message_in(model, message, states, sources)
-    return cell(one_hot(vertex_type, model.config.num_types, h_in), h_in)
+        m_u = torch.cat([states[u], one_hot(u, message.gate.in_features - len(received), received)])
+        received = received + torch.sigmoid(message.gate(m_u)) * message.mapper(m_u)
+    return cell(one_hot(vertex_type, cell.input_size, received), received)
 
 
 def encode(model: NGAE, graph: Graph) -> tuple[Tensor, Tensor]:
     """mu `[D]` and logvar `[D]` of one graph: forwards to its last vertex, backwards to vertex 0."""
     encoder, n = model.encoder, len(graph.types)
     forward: list[Any] = [None] * n
+    backward: list[Any] = [None] * n
     for v in range(n):
         sources = graph.predecessors[v]
-        forward[v] = state(model, encoder.forward_cell, encoder.forward_message, graph.types[v], forward, sources)
-    backward: list[Any] = [None] * n
+        forward[v] = state(encoder.forward_cell, encoder.forward_message, graph.types[v], forward, sources)
     for v in reversed(range(n)):
         sources = [w for w in range(n) if v in graph.predecessors[w]]
-        backward[v] = state(model, encoder.backward_cell, encoder.backward_message, graph.types[v], backward, sources)
+        backward[v] = state(encoder.backward_cell, encoder.backward_message, graph.types[v], backward, sources)
     merged = encoder.merge(torch.cat([forward[n - 1], backward[0]]))
     return encoder.mu(merged), encoder.logvar(merged)
 
@@ -80,7 +70,7 @@ class Decoding:
     """A graph being decoded from one latent vector: its vertices so far, their predecessors, their states."""
 
     def __init__(self, model: NGAE, z: Tensor) -> None:
-        self.model, self.decoder, self.config = model, model.decoder, model.config
+        self.decoder, self.config = model.decoder, model.config
         self.types, self.predecessors = [self.config.input_type], [[]]
         start = torch.tanh(self.decoder.initial(z))
         self.states = [self.decoder.cell(one_hot(self.config.input_type, self.config.num_types, start), start)]
@@ -90,11 +80,9 @@ class Decoding:
         return self.decoder.vertex_head(self.states[-1])
 
     def add_vertex(self, vertex_type: int) -> None:
-        """A new vertex, without edges yet."""
         self.types.append(vertex_type)
         self.predecessors.append([])
-        self.states.append(None)
-        self._update()
+        self.states.append(state(self.decoder.cell, self.decoder.message, vertex_type, self.states, []))
 
     def edge_logit(self, u: int) -> Tensor:
         """Logit of the edge from u to the newest vertex."""
@@ -104,21 +92,15 @@ class Decoding:
         """Take or leave the edge u -> newest vertex, then compute that vertex's state anew either way."""
         if edge:
             self.predecessors[-1].append(u)
-        self._update()
-
-    def _update(self) -> None:
         cell, message = self.decoder.cell, self.decoder.message
-        self.states[-1] = state(self.model, cell, message, self.types[-1], self.states, self.predecessors[-1])
+        self.states[-1] = state(cell, message, self.types[-1], self.states, self.predecessors[-1])
 
-    def close(self) -> None:
-        """Add the output vertex with edges from every vertex without a successor."""
+    def close(self) -> Graph:
+        """The graph, with an output vertex that has edges from every vertex without a successor."""
         used = {u for sources in self.predecessors for u in sources}
-        self.predecessors.append([u for u in range(len(self.types)) if u not in used])
-        self.types.append(self.config.output_type)
-
-    def graph(self) -> Graph:
-        """What has been decoded."""
-        return Graph(self.types, [sorted(sources) for sources in self.predecessors])
+        loose = [u for u in range(len(self.types)) if u not in used]
+        predecessors = [sorted(sources) for sources in self.predecessors]
+        return Graph([*self.types, self.config.output_type], [*predecessors, loose])
 
 
 def loss(model: NGAE, graph: Graph, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,12 +129,10 @@ def decode_greedy(model: NGAE, z: Tensor) -> Graph:
     """The graph decoded from z by taking the most likely types and the edges with probability above 0.5."""
     decoding = Decoding(model, z)
     for v in range(1, model.config.num_vertices):
-        last = v == model.config.num_vertices - 1
-        vertex_type = model.config.output_type if last else int(decoding.type_logits().argmax())
-        if vertex_type == model.config.output_type:
-            decoding.close()
+        vertex_type = int(decoding.type_logits().argmax())
+        if vertex_type == model.config.output_type or v == model.config.num_vertices - 1:
             break
         decoding.add_vertex(vertex_type)
         for u in range(v - 1, -1, -1):
             decoding.decide(u, bool(decoding.edge_logit(u) > 0))
-    return decoding.graph()
+    return decoding.close()

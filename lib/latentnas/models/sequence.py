@@ -6,23 +6,19 @@ reader, runs over the rows x_v; another, the writer, starts from z and says what
     s_v = GRU(x_(v-1), s_(v-1)),  s_0 = tanh(A z);    type of v from s_v,  edges into v from s_v and the type of v
     loss = types + edges + beta * KL
 
-S-VAE decides all edges of a row at once. GraphRNN (You et al., 2018, https://arxiv.org/abs/1802.08773) has one more
-GRU, which decides them one after the other, from the nearest vertex back as D-VAE's decoder does, knowing the earlier
-decisions. It is no autoencoder by itself; reader and starting state are S-VAE's.
+S-VAE decides all edges of a row at once. GraphRNN (You et al., 2018, https://arxiv.org/abs/1802.08773), whose reader
+and starting state are S-VAE's, has one more GRU, which decides them in turn, from the nearest vertex back.
 
-D-VAE's code, `released=True`, differs. S-VAE's writer is fed ReLU(A z) at every step and sees no row: the rows of a
-graph are independent given z. GraphRNN's starts from ReLU(A z) and is fed zeros first, not the row of the input, and
-its edge GRU starts from s_v without the type of v and runs from vertex 0 upwards. In both, the reader skips the row of
-the input and ends with the padding, rows of the input type; padding and the edges that cannot be are learnt like true
-ones; the heads have H hidden units instead of 2 H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A
-writer that sees what it has written is what GraphRNN's paper means, and a fair baseline for decoders that see it too,
-so it is the default. When GraphRNN writes, D-VAE also draws edges that cannot be and feeds them on; here they are left
-out, as in training.
+D-VAE's code, `released=True`, differs. S-VAE's writer is fed ReLU(A z) at every step and sees no row. GraphRNN's starts
+from ReLU(A z) and is fed zeros first, not the row of the input, and its edge GRU starts from s_v without the type of v
+and runs from vertex 0 upwards. In both, the reader skips the row of the input and ends with the padding, rows of the
+input type; padding and the edges that cannot be are learnt like true ones; the heads have H hidden units instead of 2
+H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A writer that sees what it has written is what
+GraphRNN's paper means, so it is the default. When GraphRNN writes, D-VAE also draws edges that cannot be and feeds them
+on; here they are left out, as in training.
 
 Letters: B graphs, M branches, N vertices, T node types, H hidden, D latent, F = T + N - 1 numbers in a row.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -31,30 +27,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.base import AutoregressiveVAE, full_precision, require, require_two_ends, two_layers
-from latentnas.models.branches import Decoding, split
+from latentnas.interfaces import Decodes
+from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, two_layers
+from latentnas.models.branches import Branches, Decoding, graphs_of, split
 from latentnas.models.dagnn import gru, type_gates
 
 NOT_YET = -1  # stands for the decision before the first one
 
 
 @dataclass(frozen=True)
-class SVAEConfig:
-    """Sizes and weights of S-VAE and of GraphRNN; the defaults are D-VAE's, on the ENAS space."""
+class SVAEConfig(VAEConfig):
+    """Sizes and weights of S-VAE and of GraphRNN."""
 
-    num_types: int = 8  # T, input and output included
-    num_vertices: int = 8  # N, the largest graph
-    input_type: int = 0  # type of vertex 0
-    output_type: int = 1  # generating it ends a graph
-    hidden: int = 501  # H
-    latent: int = 56  # D
-    beta: float = 0.005  # weight of the KL term
-    noise_scale: float = 0.01  # factor on the sampling noise in training
     released: bool = False  # True: the models of D-VAE's code, see the module's docstring
-
-    def __post_init__(self) -> None:
-        require(self, ("hidden", "latent"))
-        require_two_ends(self)
 
 
 class EdgesAtOnce(nn.Module):
@@ -67,8 +52,8 @@ class EdgesAtOnce(nn.Module):
         self.head = two_layers(inputs, width, config.num_vertices - 1)
 
     def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """`[B, N-1, N-1]`, source u of target v in row v - 1; those with u >= v mean nothing. From the writer's states
-        `[B, N-1, H]`, one-hot types `[B, N-1, T]` and, not here, the true edges `[B, N-1, N-1]`."""
+        """`[B, N-1, N-1]`, source u of target v in row v - 1, from the writer's states `[B, N-1, H]`, one-hot types
+        `[B, N-1, T]` and, not here, the true edges `[B, N-1, N-1]`; those with u >= v mean nothing."""
         return self.head(states if self.released else torch.cat([states, types], dim=-1))
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
@@ -77,11 +62,7 @@ class EdgesAtOnce(nn.Module):
 
 
 class EdgesInTurn(nn.Module):
-    """The edges into a vertex one after the other by a GRU that reads the decision before, no or yes.
-
-    It starts from the writer's state and the vertex's type and goes from the nearest vertex back; released, from the
-    state alone, and from vertex 0 upwards.
-    """
+    """The edges into a vertex one after the other by a GRU that reads the decision before, no or yes."""
 
     def __init__(self, config: SVAEConfig) -> None:
         super().__init__()
@@ -100,22 +81,20 @@ class EdgesInTurn(nn.Module):
         # which source of vertex v is decided at a step, and at which step a source is
         turn = (step if self.released else (step[:, None] - step).clamp(min=0)).expand_as(edges)
         before = F.pad(edges.gather(2, turn)[..., :-1].long(), (1, 0), value=NOT_YET)
-        hidden = self._start(states, types)
-        steps = []
+        hidden, steps = self._start(states, types), []
         for gates in self._gates(before).unbind(dim=2):
             hidden = gru(self.cell, gates, hidden.to(gates.dtype))
             steps.append(hidden)
         return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
-        count = decoding.branches.count
+        count = decoding.branches["count"]
         row = torch.arange(len(count), device=count.device)
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
         hidden, before = self._start(state, types), torch.full_like(row, NOT_YET)
         for u in range(v) if self.released else range(v - 1, -1, -1):
             hidden = gru(self.cell, self._gates(before), hidden)
-            probability = self.head(hidden).squeeze(1).sigmoid()
-            index, taken, count = split(count, probability, decoding.generator)
+            index, taken, count = split(count, self.head(hidden).squeeze(1).sigmoid(), decoding.generator)
             row, edges, hidden, before = row[index], edges[index], hidden[index], taken.long()
             edges[:, u] = taken
         decoding.keep(v, row, edges, count)
@@ -177,8 +156,7 @@ class SVAE(AutoregressiveVAE):
         return {"vertices": types / len(batch), "edges": edges.sum() / len(batch)}
 
     def _rows(self, batch: DagBatch) -> Tensor:
-        """One-hot type and edges from the vertices before, `[B, N, F]`; zeros, or released the input type, for
-        absent vertices."""
+        """One-hot type and edges from the vertices before, `[B, N, F]`; absent ones have no type, or the input's."""
         one_hot = batch.one_hot(self.config.num_types)
         if self.config.released:
             one_hot[..., self.config.input_type] += batch.types == NO_VERTEX
@@ -197,34 +175,33 @@ class SVAE(AutoregressiveVAE):
             return torch.cat([torch.zeros_like(rows[:, :1]), rows[:, 1:]], dim=1)
         return rows
 
-    def _decoding(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decoding:
-        return _RowDecoding(self, z, trials, generator)
+    def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
+        return _RowDecoding.decode(self, self.config, z, trials, generator)
 
 
 class _RowDecoding(Decoding):
     """One run of an `SVAE`. Branches keep what z says, `start [M, H]`, and the state of the writer, `writer [M, H]`."""
 
-    def __init__(self, model: SVAE, z: Tensor, trials: int, generator: torch.Generator | None) -> None:
-        super().__init__(model.config, z, trials, generator, closing=model.config.released)
-        self.model = model
-        start, state = model._start(z)
-        self.branches.state = {"start": start, "writer": state}
+    def first_state(self, types: Tensor, z: Tensor) -> Branches:
+        self.closing = self.config.released
+        start, state = self.net._start(z)
+        return {"start": start, "writer": state}
 
     def type_probability(self, v: int) -> Tensor:
-        model, branches = self.model, self.branches
-        if len(branches.count):  # the GRU refuses a batch of none
-            rows = model._rows(branches.graphs(v))[:, :v]
-            fed = model._inputs(rows, branches.state["start"])[:, -1:]
-            branches.state["writer"] = model.writer(fed, branches.state["writer"][None].contiguous())[1][0]
-        return model.type_head(branches.state["writer"]).softmax(dim=1)
+        net, branches = self.net, self.branches
+        if len(branches["count"]):  # the GRU refuses a batch of none
+            rows = net._rows(graphs_of(branches, v))[:, :v]
+            fed = net._inputs(rows, branches["start"])[:, -1:]
+            branches["writer"] = net.writer(fed, branches["writer"][None].contiguous())[1][0]
+        return net.type_head(branches["writer"]).softmax(dim=1)
 
     def choose_edges(self, v: int) -> None:
-        state = self.branches.state["writer"]
-        one_hot = F.one_hot(self.branches.types[:, v], self.model.config.num_types).to(state.dtype)
-        self.model.edges.choose(self, state, one_hot, v)
+        state = self.branches["writer"]
+        one_hot = F.one_hot(self.branches["types"][:, v], self.config.num_types).to(state.dtype)
+        self.net.edges.choose(self, state, one_hot, v)
 
 
 class GraphRNN(SVAE):
-    """S-VAE with the edges of a vertex decided in turn; see the module's docstring."""
+    """S-VAE with the edges of a vertex decided in turn."""
 
     edges_class = EdgesInTurn

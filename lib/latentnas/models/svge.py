@@ -7,15 +7,12 @@ from the output vertex with all edges reversed. Types come from the forward grap
     loss = forward + backward + beta * KL,   forward = sum over vertices v of CE(type v) + mean over u of BCE(u -> v)
 
 DGMG (Li et al., 2018, https://arxiv.org/abs/1803.03324) is the one-sided form: `two_sided=False` writes the graph
-forward only, and `reverse_messages=True` passes messages in both directions. What this module does and the authors'
-code does not: the graph's summary meets the states of its own vertices, whatever else is in the batch. Graphs of up to
-N vertices may be mixed. No weight depends on N, so those of one model also fit a model of larger graphs.
-
-Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight vertices that is faster. Letters: B
-graphs, M sequences (2B in training), N vertices, T node types, H hidden, G size of a graph's summary, D latent.
+forward only, and `reverse_messages=True` passes messages in both directions. Unlike in the authors' code, the graph's
+summary meets the states of its own vertices, whatever else is in the batch. No weight depends on N, so those of one
+model also fit a model of larger graphs. Vertices are rows of dense `[B, N, H]` tensors, not of a PyG batch: with eight
+vertices that is faster. Letters: B graphs, M sequences (2B in training) or branches (see `latentnas.models.branches`),
+N vertices, T node types, H hidden, G size of a graph's summary, D latent.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,49 +23,40 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import AutoregressiveVAE, full_precision, require, require_two_ends, two_layers
-from latentnas.models.branches import at_once, decode_in_chunks
+from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, require, two_layers
+from latentnas.models.branches import Branches, Decoding
 from latentnas.models.dagnn import gru
 from latentnas.models.heads import Head
-from latentnas.models.svge_decode import SequenceDecoding, merge, reverse
 
 
 @dataclass(frozen=True)
-class SVGeConfig:
-    """Sizes and weights of SVGe; the defaults are the published ones, with the types of the ENAS space."""
+class SVGeConfig(VAEConfig):
+    """Sizes and weights of SVGe. In the authors' code the weight of the KL term grows with the batch."""
 
-    num_types: int = 8  # T, input and output included
-    num_vertices: int = 8  # N, the largest graph
-    input_type: int = 0  # type of vertex 0; generating it ends a backward graph
-    output_type: int = 1  # type of the last vertex; generating it ends a forward graph
     hidden: int = 250  # H of a vertex; the encoder's two directions have half of it each
-    latent: int = 56  # D
     summary: int = 56  # G, the generator's view of a partial graph
     rounds: int | tuple[int, int] = 2  # of message passing: of both, or (encoder, each step of the generator)
     two_sided: bool = True  # False: forward only, as DGMG
     reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
-    beta: float = 0.005  # weight of the KL term; in the authors' code it grows with the batch
-    noise_scale: float = 0.01  # factor on the sampling noise in training
     predictor: bool = False  # True: SVGe_acc, accuracy predicted from mu and trained together with the rest
     performance_weight: float = 0.9  # of its squared error; what is left to 1 weighs the autoencoder's loss
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "latent", "summary"))
-        require_two_ends(self)
+        super().__post_init__()
+        require(self, ("summary",))
         if min(self.rounds_of_both) < 1 or self.hidden % 2:
             raise ValueError(f"rounds={self.rounds} must be at least 1 and hidden={self.hidden} an even number.")
 
     @property
     def rounds_of_both(self) -> tuple[int, int]:
-        """Rounds in the encoder, and at each step of the generator."""
         return self.rounds if isinstance(self.rounds, tuple) else (self.rounds, self.rounds)
 
 
 class MessageRound(nn.Module):
     """One round: `h_v <- GRU(sum over u -> v of K [h_u ; h_v] + b, h_v)` for all vertices at once.
 
-    The message is linear, so it is taken once from a vertex's sum over its predecessors instead of once an
-    edge. With `reverse` another one runs over the successors, and both are added.
+    The message is linear, so it is taken once from a vertex's sum over its predecessors instead of once an edge. With
+    `reverse` another one runs over the successors, and both are added.
     """
 
     def __init__(self, hidden: int, reverse: bool = False) -> None:
@@ -95,7 +83,8 @@ def _summed_messages(message: nn.Linear, states: Tensor, senders: Tensor) -> Ten
 
 
 class ReadOut(nn.Module):
-    """Summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`, from `[..., N, H]` to `[..., size]`."""
+    """Summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`, from `[..., N, H]` to `[..., size]`; `present`
+    (bool `[..., N]`) leaves out positions past its end."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
@@ -103,7 +92,6 @@ class ReadOut(nn.Module):
         self.mapper = nn.Linear(hidden, size)
 
     def forward(self, states: Tensor, present: Tensor | None = None) -> Tensor:
-        """`present` (bool `[..., N]`) leaves out positions past the end of a graph."""
         gate = self.gate(states).sigmoid()
         if present is not None:
             gate = gate * present[..., None]
@@ -135,9 +123,8 @@ class SVGeEncoder(nn.Module):
 class GraphGenerator(nn.Module):
     """Writes a graph vertex by vertex; all edges of a new vertex are decided at once.
 
-    A step passes messages on the partial graph, whose states stay for the next step, and sums the graph up.
-    The type of the next vertex follows from the summary and z, its first state from its type, a second summary
-    and z, each of its edges from both ends, the summary and z.
+    The type of the next vertex follows from the summary of the graph so far and z, its first state from its type, a
+    second summary and z, each of its edges from both ends, the summary and z.
     """
 
     def __init__(self, config: SVGeConfig) -> None:
@@ -152,26 +139,21 @@ class GraphGenerator(nn.Module):
         self.vertex_head = two_layers(hidden + condition, hidden, hidden)
         self.edge_head = two_layers(2 * hidden + condition, hidden, 1)
 
-    def first_states(self, types: Tensor, z: Tensor) -> Tensor:
-        """States `[M, 1, H]` of graphs that consist of vertex 0, of the given types `[M]`."""
-        return self.new_states(types, z.new_zeros(len(z), self.summary.mapper.out_features), z)[:, None]
-
-    def new_states(self, types: Tensor, summary: Tensor, z: Tensor) -> Tensor:
-        """First states `[M, H]` of new vertices; `summary` is that of `summary_for_vertex`."""
+    def new_states(self, types: Tensor, z: Tensor, states: Tensor | None = None) -> Tensor:
+        """First states `[M, H]` of new vertices in graphs of these states `[M, v, H]`; of vertex 0 without any."""
+        nothing = z.new_zeros(len(z), self.summary.mapper.out_features)
+        summary = nothing if states is None else self.summary_for_vertex(states)
         return self.vertex_head(torch.cat([self.types(types), summary, z], dim=1))
 
-    def propagate(self, states: Tensor, adjacency: Tensor) -> Tensor:
+    def step(self, states: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        """New states `[M, v, H]` and summary `[M, G]` of partial graphs."""
         for each in self.rounds:
             states = each(states, adjacency)
-        return states
+        return states, self.summary(states)
 
     def edge_logits(self, states: Tensor, new: Tensor, summary: Tensor, z: Tensor, step: Tensor) -> Tensor:
-        """Logits `[M, P]` of P possible edges.
-
-        Args:
-            states: of their sources, `[M, P, H]`. new, summary: one of each step, `[M, S, ...]`.
-            z: `[M, D]`. step: which of the S steps a decision belongs to, `[P]`.
-        """
+        """Logits `[M, P]` of P possible edges from the states of their sources, `[M, P, H]`, the `new` state and the
+        `summary` of each of S steps, `[M, S, ...]`, z `[M, D]`, and the `step` `[P]` that each belongs to."""
         first, hidden = self.edge_head[0], states.shape[2]
         condition = torch.cat([new, summary, z[:, None].expand(-1, new.shape[1], -1)], dim=2)
         from_source = F.linear(states, first.weight[:, :hidden])
@@ -179,20 +161,17 @@ class GraphGenerator(nn.Module):
         return self.edge_head[1:](from_source + from_step[:, step]).squeeze(2)
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the types, and of the edges averaged over those of a vertex; both `[M]` (nats).
-
-        Vertex 0 is given, all others are learnt with the true graph before them.
-        """
+        """Cross-entropy of the types, and of the edges averaged over those of a vertex; both `[M]` (nats)."""
         vertices = batch.max_vertices
         types = batch.types.clamp(min=0)  # absent vertices follow the present ones, which never see them
-        states = self.first_states(types[:, 0], z)
-        sources, new_states, summaries = [], [], []
+        states = self.new_states(types[:, 0], z)[:, None]
+        steps = []
         for v in range(1, vertices):
-            sources.append(self.propagate(states, batch.adjacency[:, :v, :v]))
-            summaries.append(self.summary(sources[-1]))
-            new_states.append(self.new_states(types[:, v], self.summary_for_vertex(sources[-1]), z))
-            states = torch.cat([sources[-1], new_states[-1][:, None].to(sources[-1].dtype)], dim=1)
-        new, summary = torch.stack(new_states, dim=1), torch.stack(summaries, dim=1)
+            states, summary = self.step(states, batch.adjacency[:, :v, :v])
+            steps.append((states, summary, self.new_states(types[:, v], z, states)))
+            states = torch.cat([states, steps[-1][2][:, None].to(states.dtype)], dim=1)
+        sources, *each = zip(*steps)
+        summary, new = (torch.stack(values, dim=1) for values in each)
         condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
         logits = full_precision(self.type_head(condition)).flatten(0, 1)
         type_loss = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
@@ -229,20 +208,18 @@ class SVGe(AutoregressiveVAE):
         if config.predictor:
             self.performance = PerformanceHead(config.latent)
 
-    def for_graphs_of(self, num_vertices: int) -> SVGe:
+    def for_graphs_of(self, num_vertices: int) -> "SVGe":
         """A copy with the same weights, on their device and in evaluation mode, for graphs of up to `num_vertices`."""
         copy = SVGe(replace(self.config, num_vertices=num_vertices)).to(self.encoder.types.weight)
         copy.load_state_dict(self.state_dict())
         return copy.eval()
 
     def write(self, z: Tensor, trials: int, generator: torch.Generator | None, backward: bool = False) -> Decodes:
-        """As `sample_decodes`, but the graphs of one end alone, as the generator wrote them; the most likely ones
-        without a random generator. Backward graphs begin with the output; `reverse` turns them."""
-        ends = {"input_type": self.config.output_type, "output_type": self.config.input_type} if backward else {}
-        config = replace(self.config, **ends)
-        return decode_in_chunks(
-            lambda rows: SequenceDecoding(self.generator, config, rows, trials, generator).run(), z, at_once(trials)
-        )
+        """As `_sample`, but the graphs of one end alone, as written: backward ones begin with the output."""
+        config = self.config
+        if backward:
+            config = replace(config, input_type=config.output_type, output_type=config.input_type)
+        return SequenceDecoding.decode(self.generator, config, z, trials, generator)
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
         terms, mu, _ = self._bound(batch, generator)
@@ -256,11 +233,76 @@ class SVGe(AutoregressiveVAE):
         graphs = len(batch)
         if self.config.two_sided:
             z, batch = z.repeat(2, 1), DagBatch.cat([batch, reverse(batch)])
-        vertices, edges = self.generator.loss(z, batch)
-        return {"vertices": vertices.sum() / graphs, "edges": edges.sum() / graphs}
+        terms = zip(("vertices", "edges"), self.generator.loss(z, batch))
+        return {name: values.sum() / graphs for name, values in terms}
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         forward = self.write(z, trials, generator)
         if not self.config.two_sided:
             return forward
         return merge(forward, self.write(z, trials, generator, backward=True), trials, generator)
+
+
+class SequenceDecoding(Decoding):
+    """One run of a `GraphGenerator` from one end; `config` has the types of both ends as this run sees them. Branches
+    keep the states of their vertices, `states [M, v, H]`, their `z [M, D]`, and their `summary [M, G]`."""
+
+    def first_state(self, types: Tensor, z: Tensor) -> Branches:
+        return {"states": self.net.new_states(types, z)[:, None], "z": z}
+
+    def type_probability(self, v: int) -> Tensor:
+        state = self.branches
+        state["states"], state["summary"] = self.net.step(state["states"], state["adjacency"][:, :v, :v])
+        return self.net.type_head(torch.cat([state["summary"], state["z"]], dim=1)).softmax(dim=1)
+
+    def choose_edges(self, v: int) -> None:
+        state, types = self.branches, self.branches["types"][:, v]
+        new = self.net.new_states(types, state["z"], state["states"])
+        step = torch.zeros(v, dtype=torch.long, device=types.device)
+        logits = self.net.edge_logits(state["states"], new[:, None], state["summary"][:, None], state["z"], step)
+        row = self.split_over_edges(v, logits.sigmoid())
+        self.branches["states"] = torch.cat([self.branches["states"], new[row, None]], dim=1)
+
+
+def reverse(batch: DagBatch) -> DagBatch:
+    """The graphs from their last vertex to their first, with all edges reversed; its own inverse."""
+    place = batch.num_vertices[:, None] - 1 - torch.arange(batch.max_vertices, device=batch.types.device)
+    types = batch.types.gather(1, place.clamp(min=0)).where(place >= 0, NO_VERTEX)
+    return DagBatch(types, reverse_edges(batch.adjacency, batch.num_vertices), batch.num_vertices)
+
+
+def reverse_edges(adjacency: Tensor, num_vertices: Tensor) -> Tensor:
+    """Edge u -> v becomes n-1-v -> n-1-u with the given n `[B]`; one that would leave the graph is dropped."""
+    place = num_vertices[:, None] - 1 - torch.arange(adjacency.shape[1], device=adjacency.device)
+    inside = place >= 0
+    rows, place = torch.arange(len(place), device=place.device), place.clamp(min=0)
+    edges = adjacency[rows[:, None, None], place[:, None, :], place[:, :, None]]
+    return edges & inside[:, None, :] & inside[:, :, None]
+
+
+def merge(forward: Decodes, backward: Decodes, trials: int, generator: torch.Generator | None) -> Decodes:
+    """Each forward graph with the edges of a backward graph of the same z added, which is laid with its output on the
+    forward graph's last vertex. The two are drawn independently, so which decode meets which is drawn here."""
+    (ahead, source, count), (behind, _, behind_count) = forward, backward
+    if not len(source):
+        return forward
+    first = torch.repeat_interleave(count)  # [B * trials] rows of the forward graphs, grouped by z
+    second = torch.repeat_interleave(behind_count).view(-1, trials)
+    if generator is not None:
+        order = torch.rand(second.shape, generator=generator, device=second.device).argsort(dim=1)
+        second = second.gather(1, order)
+    pairs, count = (first * len(behind) + second.flatten()).unique(return_counts=True)
+    first, second = pairs // len(behind), pairs % len(behind)
+    graphs = ahead[first]
+    edges = graphs.adjacency | reverse_edges(behind.adjacency[second], graphs.num_vertices)
+    return _distinct(DagBatch(graphs.types, edges, graphs.num_vertices), source[first], count)
+
+
+def _distinct(graphs: DagBatch, source: Tensor, count: Tensor) -> Decodes:
+    """Equal graphs of one z counted together."""
+    rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1).long()], dim=1)
+    rows, group = rows.unique(dim=0, return_inverse=True)
+    total = torch.zeros(len(rows), dtype=count.dtype, device=count.device).index_add_(0, group, count)
+    types = rows[:, 1 : 1 + graphs.max_vertices]
+    adjacency = rows[:, 1 + graphs.max_vertices :].bool().view(-1, graphs.max_vertices, graphs.max_vertices)
+    return DagBatch(types, adjacency, (types != NO_VERTEX).sum(dim=1)), rows[:, 0], total
