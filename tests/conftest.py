@@ -1,13 +1,34 @@
 """What several test files need."""
 
+import dataclasses
+
 import pytest
 from hypothesis import settings
 
 from latentnas import benchmarks
-from latentnas.benchmarks.download import DataUnreachable
+from latentnas.benchmarks.download import FILES, DataUnreachable, PublicFile
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
 settings.load_profile("any machine")
+
+# Public files that only tests read: parameters by position, and three records of NATS-Bench.
+_FREEREA, _NATS = FILES["nasbench101_accuracies"], "1d4a304ad1906aa5866563438fcbf0d624b7eda2"
+_PARAMS = "1b312e23917a312c6fc6f356e579ba1166870e6671f7cb1c093685a2558a1e6a"
+_RECORDS = {
+    "meta": (35_330, "7ecc7932fabec6b80551e07b845346de99d83c673f67a1891d619576b3fa053c"),
+    "000000": (83_848, "0103573dc07d29661807b7952fa0930a53203dc8aa6759ff0c5e0e1111300185"),
+    "000011": (85_220, "9e70770646c83f824f0a51422aaa7e89afca861a257ec285cdfada7264345276"),
+    "000284": (83_726, "a4f558e5e754d3987c6a6a4d3335e9027f88aeb59cba7da039406d909aa3a2d6"),
+}
+FILES["nasbench101_params"] = dataclasses.replace(
+    _FREEREA, name="nasbench101_params", path="cached_metrics/nasbench101/cifar10/params.pkl.gz", sha256=_PARAMS,
+    size=4_105_386,
+)  # fmt: skip
+for _name, (_size, _sha256) in _RECORDS.items():
+    _path = f"fake_torch_dir/NATS-tss-v1_0-3ffb9-simple/{_name}.pickle.pbz2"
+    FILES[f"nats_{_name}"] = PublicFile(
+        f"nats_{_name}", "D-X-Y/NATS-Bench", _NATS, _path, _sha256, _size, "MIT", "Dong, Liu, Musial, Gabrys. 2021."
+    )
 
 
 def public(name):

@@ -1,12 +1,26 @@
 """The bundled table of cells: its loader, on invented numbers, and the table that is shipped."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
+import pooch
 import pytest
 
 from latentnas import benchmarks, paths
-from latentnas.benchmarks.digits import CELL_FILE, EPOCHS, FLOPS, PARAMS, TEST, VALID, load_from_scratch
-from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.digits import (
+    ALONE_FILE,
+    CELL_FILE,
+    EPOCHS,
+    FLOPS,
+    PARAMS,
+    SHARED_FILE,
+    TEST,
+    VALID,
+    load_from_scratch,
+)
+from latentnas.benchmarks.download import BUNDLED, DataError
+from latentnas.measure import tables
 from latentnas.measure.tables import CELL_SCHEDULE, cell_groups, measure_again, score_cells
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -14,8 +28,9 @@ from latentnas.spaces.nasbench201 import NASBENCH201
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """A complete table; a test may change it and call ``write``."""
+    """A complete table; a test may change it and call `write`."""
     monkeypatch.setattr(paths, "BUNDLED", tmp_path)
+    monkeypatch.setitem(BUNDLED, CELL_FILE, "")
     rows = NASBENCH201.representatives()
     columns = [f"{part}_{seed}" for part in ("valid", "test") for seed in range(3)]
     values = np.random.default_rng(0).uniform(10, 90, (len(rows), len(columns))).round(3)
@@ -24,6 +39,7 @@ def table(tmp_path, monkeypatch):
 
 def write(table):
     table.to_csv(paths.BUNDLED / CELL_FILE, index=False)
+    BUNDLED[CELL_FILE] = pooch.file_hash(str(paths.BUNDLED / CELL_FILE))
 
 
 def test_every_cell_has_the_measurement_of_its_class(table):
@@ -65,24 +81,45 @@ def test_the_stated_network_is_the_one_that_is_trained(table):
         assert benchmark.table[column].min() == fixed  # a test of measure.cells holds these to the network
 
 
-def test_a_missing_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "BUNDLED", tmp_path)
-    with pytest.raises(DataError, match="digits-nb201.csv.gz is missing"):
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        (CELL_FILE, lambda: benchmarks.load("nasbench201", "bundled")),
+        (SHARED_FILE, lambda: benchmarks.load("enas", "bundled")),
+        (SHARED_FILE, load_from_scratch),
+        (ALONE_FILE, load_from_scratch),
+        (tables.WEIGHTS_FILE, tables.load_shared),
+        (tables.DEEP_WEIGHTS_FILE, tables.load_deep_shared),
+    ],
+)
+def test_a_bundled_file_that_is_not_as_published_is_named(tmp_path, monkeypatch, name, load):
+    whole = (paths.BUNDLED / name).read_bytes()
+    shutil.copytree(paths.BUNDLED, tmp_path / "bundled")
+    monkeypatch.setattr(paths, "BUNDLED", tmp_path / "bundled")
+    path, middle = tmp_path / "bundled" / name, len(whole) // 2
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 193391\n"
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (whole[:middle], flipped, whole + b"\n", b"", pointer):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=f"{path} is damaged or not the right one.*Check it out") as error:
+            load()
+        assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(DataError, match=f"{path} cannot be read: No such file.*Check it out"):
+        load()
+    path.mkdir()
+    with pytest.raises(DataError, match=f"{path} cannot be read: Is a directory.*Check it out"):
+        load()
+
+
+def test_every_bundled_file_has_a_checksum():
+    assert sorted(BUNDLED) == sorted(path.name for path in paths.BUNDLED.iterdir())
+
+
+def test_an_accuracy_that_is_no_percentage_is_refused(table):
+    write(table.assign(valid_2=table["valid_2"].where(table.index != 13, 500.0)))
+    with pytest.raises(ValueError, match=f"{VALID} of a table of nasbench201 are not all percentages: that of row"):
         benchmarks.load("nasbench201", "bundled")
-
-
-def test_damaged_tables_are_refused(table):
-    for damaged, message in (
-        (table.drop(index=5), f"row {table['row'][5]} not at all"),
-        (pd.concat([table, table[7:8]]), f"row {table['row'][7]} more than once"),
-        (table.replace({"row": {table["row"][9]: 15_625}}), f"row {table['row'][9]} not at all"),
-        (table.assign(test_1=table["test_1"].where(table.index != 11)), f"row {table['row'][11]} is nan"),
-        (table.assign(valid_2=table["valid_2"].where(table.index != 13, 100.5)), f"row {table['row'][13]} is 100.5"),
-        (table.drop(columns="test_2"), "has no column test_2"),
-    ):
-        write(damaged)
-        with pytest.raises(DataError, match=message):
-            benchmarks.load("nasbench201", "bundled")
 
 
 # the table that is shipped

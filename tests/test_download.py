@@ -1,5 +1,6 @@
 """Fetching public files: mirrors, caching, and each way it can go wrong; with a local server, not the internet."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -13,7 +14,7 @@ import time
 import pytest
 import requests
 
-from latentnas import paths
+from latentnas import benchmarks, paths
 from latentnas.benchmarks import download
 from latentnas.benchmarks.download import FILES, DataError, DataUnreachable, PublicFile, fetch
 
@@ -117,6 +118,34 @@ def test_mirror_without_the_file_asks_nobody_else(mirror, monkeypatch):
     assert download.MIRROR_VARIABLE in str(error.value) and is_one_paragraph(error)
 
 
+def test_a_file_url_is_a_folder(mirror, monkeypatch, tmp_path):
+    path = mirror(CONTENT)
+    monkeypatch.setenv(download.MIRROR_VARIABLE, (tmp_path / "mirror").as_uri())
+    assert fetch("toy") == path and not paths.CACHE.exists()
+
+
+def test_a_mirror_of_an_unknown_kind_is_named(monkeypatch):
+    monkeypatch.setenv(download.MIRROR_VARIABLE, "s3://bucket")
+    with pytest.raises(DataUnreachable, match=f"s3://bucket/{FILE.location}") as error:
+        fetch("toy")
+    assert download.MIRROR_VARIABLE in str(error.value) and is_one_paragraph(error)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(mirror, monkeypatch):
+    path = mirror(CONTENT)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=f"{path} cannot be read: Is a directory.*{download.MIRROR_VARIABLE}") as error:
+        fetch("toy")
+    assert is_one_paragraph(error)
+    monkeypatch.delenv(download.MIRROR_VARIABLE)
+    kept = paths.CACHE / "public" / FILE.location
+    kept.mkdir(parents=True)
+    with pytest.raises(DataError, match=f"{kept} cannot be read or written: Is a directory. .*move away") as error:
+        fetch("toy")
+    assert is_one_paragraph(error)
+
+
 def test_url_mirror_downloads_once_and_keeps_the_file(mirror, serve, monkeypatch, tmp_path):
     mirror(CONTENT)
     monkeypatch.setenv(download.MIRROR_VARIABLE, serve(folder_handler(tmp_path / "mirror")))
@@ -126,15 +155,47 @@ def test_url_mirror_downloads_once_and_keeps_the_file(mirror, serve, monkeypatch
     assert fetch("toy") == path
 
 
-def test_changed_byte_in_the_cache_is_refused(mirror, serve, monkeypatch, tmp_path):
+def test_a_damaged_file_in_the_cache_is_fetched_again(mirror, serve, monkeypatch, tmp_path):
     mirror(CONTENT)
     monkeypatch.setenv(download.MIRROR_VARIABLE, serve(folder_handler(tmp_path / "mirror")))
-    fetch("toy").write_bytes(DAMAGED)
-    with pytest.raises(DataError, match="Delete it and run again") as error:
+    kept = fetch("toy")
+    kept.write_bytes(DAMAGED)
+    assert fetch("toy") == kept and kept.read_bytes() == CONTENT
+    kept.write_bytes(DAMAGED)
+    monkeypatch.setenv(download.MIRROR_VARIABLE, NOWHERE)
+    with pytest.raises(DataUnreachable, match="no connection"):  # what is damaged is not used
         fetch("toy")
-    assert FILE.sha256 in str(error.value) and is_one_paragraph(error)
-    cached_files()[0].unlink()
-    assert fetch("toy").read_bytes() == CONTENT
+
+
+def test_an_answer_that_fails_once_is_asked_for_again(mirror, serve, monkeypatch, tmp_path):
+    mirror(CONTENT)
+    asked = []
+
+    class Flaky(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET() if len(asked) > 1 else self.send_error(503)
+
+    monkeypatch.setenv(download.MIRROR_VARIABLE, serve(functools.partial(Flaky, directory=str(tmp_path / "mirror"))))
+    assert fetch("toy").read_bytes() == CONTENT and len(asked) == 2
+
+
+def test_all_public_files_are_fetched_with_a_line_each(mirror, serve, monkeypatch, tmp_path, capsys):
+    other = dataclasses.replace(FILE, name="nasbench201_toy", path="data/other.txt")
+    mirror(CONTENT).with_name("other.txt").write_bytes(CONTENT)
+    monkeypatch.setattr(download, "FILES", {"enas": dataclasses.replace(FILE, name="enas"), other.name: other})
+    monkeypatch.setenv(download.MIRROR_VARIABLE, serve(folder_handler(tmp_path / "mirror")))
+    found = benchmarks.fetch()
+    assert [path.name for path in found] == ["toy.txt", "other.txt"] and sorted(cached_files()) == sorted(found)
+    assert "2 of 2: owner/repo/data/other.txt, 0.0 MB\n" in capsys.readouterr().err
+    monkeypatch.setenv(download.MIRROR_VARIABLE, NOWHERE)
+    assert benchmarks.fetch("public") == found  # here already: nobody is asked
+    assert benchmarks.fetch(tables=("nasbench201",)) == found[1:]
+    found[1].unlink()
+    with pytest.raises(DataUnreachable, match="'nasbench201_toy' could not be downloaded.*Connect to the internet"):
+        benchmarks.fetch()
+    with pytest.raises(DataError, match="\"public\" can be fetched, not 'bundled'"):
+        benchmarks.fetch("bundled")
 
 
 def test_wrong_file_from_a_url_is_refused_and_not_kept(mirror, serve, monkeypatch, tmp_path):

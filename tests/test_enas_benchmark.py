@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from latentnas import benchmarks, paths
+from latentnas import benchmarks
 from latentnas.benchmarks.digits import SHARED_FILE
-from latentnas.benchmarks.download import DataError
 from latentnas.benchmarks.enas import read_structures
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
@@ -101,48 +100,14 @@ def test_the_bundled_table_is_in_percent_too():
         bundled.noise("accuracy")
 
 
-def test_damaged_bundled_tables_are_refused(tmp_path, monkeypatch):
-    table = pd.read_csv(paths.BUNDLED / SHARED_FILE)
-    monkeypatch.setattr(paths, "BUNDLED", tmp_path)
-    wrong = table.assign(valid=table["valid"].where(table.index != 7, 100.5))
-    for damaged, message in (
-        (wrong, r"no accuracy valid for 1 of 19,020 .* is 100.5"),
-        (table[:-1], "has 19,019 rows instead of 19,020"),
-        (table.drop(columns="arch"), "cannot be read: 'arch'"),
-        (table.assign(arch="[[1]]"), "cannot be read: Text 1 of 19020"),
-    ):
-        damaged.to_csv(tmp_path / SHARED_FILE, index=False)
-        with pytest.raises(DataError, match=message) as error:
-            benchmarks.load("enas", "bundled")
-        assert "\n" not in str(error.value)
-    (tmp_path / SHARED_FILE).write_bytes(b"no gzip")
-    with pytest.raises(DataError, match="missing or cannot be read"):
-        benchmarks.load("enas", "bundled")
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (GOOD.replace("[5, 0, 0]", "[5, 0, 3]"), "Line 2 of .*row 3, position 3, is 3"),
-        (GOOD.replace(", 0.7302", ""), "Line 2 of .*is not an architecture and an accuracy"),
-        (GOOD.replace("0.7302", "73.02"), "Line 2 of .*a fraction such as 0.7302"),
-        (GOOD.replace("0.7302", "high"), "Line 2 of .*is not an architecture and an accuracy"),
-        ("", "Line 2 of .*is not an architecture"),
-        ("\x80\xff binary", "Line 2 of .*is not an architecture"),
-        (GOOD.replace("[1]", "[" * 100_000 + "]"), "Line 2 of .*brackets are nested too deeply"),
-        (GOOD.replace("[1], ", ""), "Line 2 of .*5 rows"),
-    ],
-)
-def test_malformed_line_is_named(tmp_path, line, message):
-    path = tmp_path / "structures.txt"
-    path.write_bytes("\n".join([GOOD, line, GOOD]).encode("latin-1"))
-    with pytest.raises(DataError, match=message) as error:
-        read_structures(path)
-    assert "\n" not in str(error.value)
-
-
 def test_read_structures(tmp_path):
     path = tmp_path / "structures.txt"
     path.write_text(f"{GOOD}\n{GOOD.replace('0.7302', '.75')}\n")
     batch, accuracy = read_structures(path)
     assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [73.02, 75]
+
+
+def test_what_is_fetched_beforehand_is_what_the_tables_read(enas, nasbench101, nasbench201):
+    fetched = benchmarks.fetch()
+    for name, table in (("enas", enas), ("nasbench101", nasbench101), ("nasbench201", nasbench201)):
+        assert table.files() and set(table.files()) <= set(benchmarks.fetch(tables=(name,))) <= set(fetched)

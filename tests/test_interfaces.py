@@ -203,8 +203,13 @@ def test_a_table_of_ones_own_keeps_the_contract():
 
 
 def test_a_table_with_other_rows_or_columns_is_refused():
-    shifted = WHOLE.table.set_axis(range(1, 15), axis=0)
-    for options, words in (({"table": shifted}, "its index is another one"), ({"signals": ("best",)}, "signals best")):
+    shifted, few = WHOLE.table.set_axis(range(1, 15), axis=0), WHOLE.table[:-1]
+    for options, words in (
+        ({"table": shifted}, "numbered from 0 to 13 in the .* but its index is another one, of 14 rows"),
+        ({"table": few}, "numbered from 0 to 13 in the .* but its index is another one, of 13 rows"),
+        ({"signals": ("best",)}, "signals best"),
+        ({"table": WHOLE.table.assign(test=101.0)}, "accuracies test .* not all percentages: that of row 0 is 101.0"),
+    ):
         with pytest.raises(ValueError, match=words):
             replace(WHOLE, **options)
 

@@ -1,4 +1,4 @@
-"""The public NAS-Bench-201 table: check values, runs, look-ups, the converted copy, damaged files."""
+"""The public NAS-Bench-201 table: check values, runs, look-ups, and what is no table."""
 
 import io
 import pickle
@@ -16,22 +16,11 @@ from scipy.stats import spearmanr
 
 from latentnas import benchmarks, paths
 from latentnas.benchmarks import download
-from latentnas.benchmarks import nasbench201 as module
 from latentnas.benchmarks.base import Source
 from latentnas.benchmarks.download import FILES, DataError, fetch
-from latentnas.benchmarks.nasbench201 import (
-    DATASETS,
-    PUBLIC_RUNS,
-    Values,
-    assemble,
-    read_12_epochs,
-    read_index,
-    read_runs,
-    read_test,
-    valid_column,
-)
+from latentnas.benchmarks.nasbench201 import DATASETS, PUBLIC_RUNS, assemble, valid_column
 from latentnas.benchmarks.nasbench201 import test_column as reported_column  # pytest collects test_*
-from latentnas.benchmarks.pickles import load_arrays
+from latentnas.benchmarks.nasbench201_official import load_arrays
 from latentnas.graphs import DagBatch
 from latentnas.spaces.nasbench201 import NASBENCH201 as SPACE
 
@@ -44,13 +33,6 @@ def mirror(nasbench201, monkeypatch):
     folder = Path(download.os.environ.get(download.MIRROR_VARIABLE) or paths.CACHE / "public")
     monkeypatch.setenv(download.MIRROR_VARIABLE, str(folder))
     return folder
-
-
-@pytest.fixture
-def fresh_cache(monkeypatch, tmp_path, mirror):
-    """An empty cache, and the public files from the mirror."""
-    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
-    return tmp_path / "cache" / "converted"
 
 
 # what the table must show
@@ -102,9 +84,7 @@ def test_cost_ranges(nasbench201):
 
 def test_150_recorded_parameter_counts_are_wrong_by_one_convolution(nasbench201, mirror):
     """Read from the file directly: the table itself does not use them."""
-    path = fetch("nasbench201_runs")
-    with open(path, "rb") as file:
-        stored = load_arrays(file, path)
+    stored = pd.read_pickle(fetch("nasbench201_runs"))
     counted = nasbench201.table.sort_values("official_index")
     for key, dataset in (("cifar10", "cifar10"), ("cifar100", "cifar100"), ("imagenet", "ImageNet16-120")):
         time_, size = stored[key]["runtime"], stored[key]["size_in_mb"]
@@ -220,39 +200,12 @@ def test_a_table_needs_neither_scikit_learn_nor_networks(module):
     assert loaded.stdout == "[]\n"
 
 
-# the converted copy
-
-
-def test_second_load_is_small(nasbench201):
+def test_loading_is_small(nasbench201):
     tracemalloc.start()
     benchmarks.load("nasbench201", "public")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 100e6  # 20 MB
-
-
-def test_conversion_is_repeatable_and_kept(nasbench201, fresh_cache, monkeypatch):
-    first = benchmarks.load("nasbench201", "public")
-    pd.testing.assert_frame_equal(first.table, nasbench201.table, check_exact=True)
-    assert len(list(fresh_cache.iterdir())) == 1  # nothing temporary is left
-    # what is kept needs neither the mirror nor the network
-    monkeypatch.setenv(download.MIRROR_VARIABLE, str(fresh_cache / "nowhere"))
-    again = benchmarks.load("nasbench201", "public")
-    pd.testing.assert_frame_equal(again.table, first.table, check_exact=True)
-    assert all(np.array_equal(again.runs(s), first.runs(s), equal_nan=True) for s in PUBLIC_RUNS.values())
-    # a table of other files or of another format is another file
-    monkeypatch.setattr(module, "_FORMAT", 0)
-    with pytest.raises(DataError, match="not in the mirror"):
-        benchmarks.load("nasbench201", "public")
-
-
-@pytest.mark.parametrize("damage", [lambda d: d[:1000], lambda d: b"", lambda d: b"no archive"])
-def test_damaged_copy_is_named(nasbench201, fresh_cache, damage):
-    benchmarks.load("nasbench201", "public")
-    [kept] = fresh_cache.iterdir()
-    kept.write_bytes(damage(b"PK\3\4" + bytes(5000)))
-    with pytest.raises(DataError, match=f"{kept.name} is damaged. Delete it"):
-        benchmarks.load("nasbench201", "public")
+    assert peak < 100e6
 
 
 # damaged and hostile files
@@ -270,13 +223,12 @@ class Hostile:
 
 def test_a_pickle_that_asks_for_more_than_arrays_is_refused(tmp_path):
     target = tmp_path / "written"
-    path = tmp_path / "runs.pkl"
-    path.write_bytes(pickle.dumps({"cifar10": Hostile(target)}))
-    pickle.loads(path.read_bytes())
+    content = pickle.dumps({"cifar10": Hostile(target)})
+    pickle.loads(content)
     assert target.exists()  # it works on the usual reader
     target.unlink()
     with pytest.raises(DataError, match=r"runs.pkl asks for .*pathlib.*could run code") as error:
-        read_runs(path)
+        load_arrays(io.BytesIO(content), Path("runs.pkl"))
     assert not target.exists() and "\n" not in str(error.value)
 
 
@@ -295,87 +247,74 @@ def test_arrays_and_containers_are_read():
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-20], lambda d: b"", lambda d: b"<html>", lambda d: d[5:]])
-def test_cut_off_pickles_are_named(tmp_path, damage):
-    path = tmp_path / "runs.pkl"
-    path.write_bytes(damage(pickle.dumps({"cifar10": np.arange(100.0)}, 4)))
+def test_cut_off_pickles_are_named(damage):
+    content = damage(pickle.dumps({"cifar10": np.arange(100.0)}, 4))
     with pytest.raises(DataError, match="runs.pkl is cut off or no pickle"):
-        read_runs(path)
+        load_arrays(io.BytesIO(content), Path("runs.pkl"))
 
 
-def test_nothing_is_unpickled_before_its_checksum_matched(mirror, fresh_cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("nasbench201_runs", "metric_vals.pkl"),
+        ("nasbench201_12_epochs", "mini-bench-arch-cell-accs.pd"),
+        ("nasbench201_index", "str_arch2idx.pt"),
+    ],
+)
+def test_nothing_is_unpickled_before_its_checksum_matched(nasbench201, mirror, tmp_path, monkeypatch, name, file):
     target = tmp_path / "written"
-    for name in module._PUBLIC_FILES:
-        copy = tmp_path / "mirror" / FILES[name].location
+    for other in nasbench201.source.files:
+        copy = tmp_path / "mirror" / FILES[other].location
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.symlink_to(mirror / FILES[name].location)
-    replaced = tmp_path / "mirror" / FILES["nasbench201_runs"].location
+        copy.symlink_to(mirror / FILES[other].location)
+    replaced = tmp_path / "mirror" / FILES[name].location
     replaced.unlink()
     replaced.write_bytes(pickle.dumps(Hostile(target)))
     monkeypatch.setenv(download.MIRROR_VARIABLE, str(tmp_path / "mirror"))
-    with pytest.raises(DataError, match="metric_vals.pkl is damaged or not the right one"):
+    with pytest.raises(DataError, match=f"{file} is damaged or not the right one"):
         benchmarks.load("nasbench201", "public")
-    assert not target.exists() and not fresh_cache.exists()
-
-
-def test_files_with_other_content_are_refused(tmp_path):
-    path = tmp_path / "file"
-    torch.save({BEST: 0, "other": 2}, path)
-    with pytest.raises(DataError, match="does not number the 15,625"):
-        read_index(path)
-    path.write_text("index,accuracy\n0,90.0\n2,91.0\n")
-    with pytest.raises(DataError, match="no line index,accuracy for each"):
-        read_test(path)
-    path.write_bytes(pickle.dumps([BEST, bytearray(6 * 8 * 15_625)]))
-    with pytest.raises(DataError, match="six accuracies for each architecture"):
-        read_12_epochs(path, ["other"])
-    one = {"loss": np.zeros(4), "runtime": np.array([1.0, 1, 1, 1]), "size_in_mb": np.ones(4)}
-    path.write_bytes(pickle.dumps({"cifar10": one}, 4))
-    with pytest.raises(DataError, match="1 cells of at most 4 runs on cifar10"):
-        read_runs(path)
+    assert not target.exists()
 
 
 # putting a table together
 
-RUNS = {"cifar10": "cifar10/ori-test@200"}
-SOURCE = Source("a test", {"file": "0" * 64}, (), ())
+SIGNAL = "cifar10/ori-test@200"
+SOURCE = Source("test", {"file": "0" * 64}, (), ())
 
 
-def invented(count: int = 15_625) -> Values:
+def invented(count: int = 15_625) -> dict[str, np.ndarray]:
     """Values of the first cells, enough for `assemble`."""
-    columns = {"official_index": np.arange(count), "cifar10/ori-test@200": np.full(count, 50.0)}
-    return Values(SPACE.choices(SPACE.enumerate()[:count]), columns, {"cifar10": np.full((count, 3), 50.0)})
+    return {
+        "choices": SPACE.choices(SPACE.enumerate()[:count]),
+        "official_index": np.arange(count),
+        SIGNAL: np.arange(count) / 1000,
+        f"runs {SIGNAL}": np.arange(3.0 * count).reshape(-1, 3),
+    }
 
 
 def test_values_find_their_rows_in_any_order():
-    values = invented()
-    values.columns["cifar10/ori-test@200"][:] = np.arange(15_625) / 1000
-    values.runs["cifar10"][:] = np.arange(3 * 15_625).reshape(-1, 3)
-    order = np.random.default_rng(0).permutation(15_625)
-    mixed = Values(
-        values.numbers[order],
-        {name: column[order] for name, column in values.columns.items()},
-        {"cifar10": values.runs["cifar10"][order]},
-    )
-    found = assemble(mixed, RUNS, SOURCE)
-    assert np.array_equal(found.table["cifar10/ori-test@200"], np.arange(15_625) / 1000)
+    values, order = invented(), np.random.default_rng(0).permutation(15_625)
+    found = assemble({name: array[order] for name, array in values.items()}, SOURCE)
+    assert np.array_equal(found.table[SIGNAL], values[SIGNAL]) and found.signals == (SIGNAL,)
     assert np.array_equal(found.table["official_index"], np.arange(15_625))
-    assert np.array_equal(found.runs(RUNS["cifar10"]), values.runs["cifar10"])
+    assert np.array_equal(found.runs(SIGNAL), values[f"runs {SIGNAL}"])
 
 
 def test_missing_and_repeated_architectures_are_refused():
-    missing = SPACE.to_strings(SPACE.from_choices([[4] * 6]))[0]
+    last, fourth = SPACE.to_strings(SPACE.enumerate()[[15_624, 3]])
     with pytest.raises(DataError) as error:
-        assemble(invented(15_624), RUNS, SOURCE)
-    assert "15,624 of the 15,625" in str(error.value) and missing in str(error.value)
+        assemble(invented(15_624), SOURCE)
+    assert f"1 are missing and 0 given more than once; the first is {last}" in str(error.value)
     values = invented()
-    values.numbers[7] = values.numbers[3]
-    with pytest.raises(DataError, match=r"a test has the architecture \|none~0.*nor_conv_3x3~2\| more than once"):
-        assemble(values, RUNS, SOURCE)
+    values["choices"][7] = values["choices"][3]
+    with pytest.raises(DataError) as error:
+        assemble(values, SOURCE)
+    assert f"1 are missing and 1 given more than once; the first is {fourth}" in str(error.value)
 
 
-@pytest.mark.parametrize("value", [np.nan, -0.5, 100.5, np.inf])
+@pytest.mark.parametrize("value", [-0.5, 100.5, np.inf])
 def test_accuracies_that_are_none_are_refused(value):
     values = invented()
-    values.columns["cifar10/ori-test@200"][5] = value
-    with pytest.raises(DataError, match=r"no accuracy cifar10/ori-test@200 for 1 of 15,625 .* is (nan|-0.5|100.5|inf)"):
-        assemble(values, RUNS, SOURCE)
+    values[SIGNAL][5] = value
+    with pytest.raises(ValueError, match=rf"{SIGNAL} of .* not all percentages: that of row 5 is {value} \(1 such"):
+        assemble(values, SOURCE)

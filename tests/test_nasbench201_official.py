@@ -12,15 +12,20 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from nas_201_api import NASBench201API
 from nas_201_api.api_utils import ArchResults, ResultsCount
 
 from latentnas import benchmarks, paths
 from latentnas.benchmarks import nasbench201_official as module
 from latentnas.benchmarks.download import DataError, DataUnreachable, fetch
-from latentnas.benchmarks.nasbench201 import valid_column
-from latentnas.benchmarks.nasbench201_official import EVALUATIONS, load_archive, load_pth
-from latentnas.benchmarks.pickles import load_arrays
-from latentnas.interfaces import check_benchmark
+from latentnas.benchmarks.nasbench201 import DATASETS, valid_column
+from latentnas.benchmarks.nasbench201_official import (
+    EVALUATIONS,
+    archive_records,
+    load_arrays,
+    pth_records,
+    read_records,
+)
 from latentnas.spaces.nasbench201 import NASBENCH201 as SPACE
 
 TEXTS = [
@@ -92,17 +97,24 @@ def own_cache(tmp_path, monkeypatch):
 def real_archive() -> Path:
     """The folder of NATS-Bench's three real records."""
     try:
-        for name in ("nats_bench_meta", "nats_bench_000000", "nats_bench_000011"):
+        for name in ("nats_meta", "nats_000000", "nats_000011"):
             fetch(name)
-        return fetch("nats_bench_000284").parent
+        return fetch("nats_000284").parent
     except DataUnreachable as error:
         pytest.skip(str(error))
 
 
-def load(form: str, folder: Path, records: dict[int, dict], **options):
-    if form == "pth":
-        return load_pth(write_pth(folder / "file.pth", records), **options)
-    return load_archive(write_archive(folder / "archive", records), **options)
+def write(form: str, folder: Path, records: dict[int, dict]) -> Path:
+    return write_pth(folder / "file.pth", records) if form == "pth" else write_archive(folder / "archive", records)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The values of a file or folder, which may lack architectures."""
+    return read_records(archive_records(files_of(path)) if path.is_dir() else pth_records(path))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.pickle.pbz2"))
 
 
 # invented records
@@ -114,26 +126,28 @@ def load(form: str, folder: Path, records: dict[int, dict], **options):
 )
 def test_every_value_is_found(tmp_path, form, flavour):
     seeds = {0: (777, 888, 999), 1: (777, 999), 2: (888,)}
-    loaded = load(form, tmp_path, {i: record(i, seeds[i], **flavour) for i in seeds}, allow_missing=True)
-    table = loaded.table.loc[ROWS]
+    found = read(write(form, tmp_path, {i: record(i, seeds[i], **flavour) for i in seeds}))
+    assert SPACE.to_strings(SPACE.from_choices(found["choices"])) == TEXTS
+    assert found["official_index"].tolist() == [0, 1, 2]
     for index, long_trained in seeds.items():
-        found = table.iloc[index]
-        assert found["arch"] == TEXTS[index] and found["official_index"] == index
         for training_set, evaluations in EVALUATIONS.items():
             for evaluation in evaluations:
                 for epochs, trained in ((12, (111,)), (200, long_trained)):
                     values = [accuracy(index, training_set, evaluation, epochs, seed) for seed in trained]
                     name = f"{training_set}/{evaluation}@{epochs}"
-                    assert found[name] == pytest.approx(sum(values) / len(values), abs=1e-5), name
-            assert found[f"{training_set}/train-seconds@200"] == 300
-    runs = loaded.runs(valid_column("cifar100"))[ROWS]  # ascending by seed, and no third one is invented
-    expected = [[accuracy(i, "cifar100", "x-valid", 200, seed) for seed in seeds[i]] for i in seeds]
-    assert np.allclose(runs[0], expected[0], atol=1e-5)
-    assert np.allclose(runs[1, :2], expected[1], atol=1e-5) and np.isnan(runs[1, 2])
-    assert np.allclose(runs[2, 0], expected[2], atol=1e-5) and np.isnan(runs[2, 1:]).all()
-    noise = loaded.noise(valid_column("cifar100"))[ROWS]
-    assert np.allclose(noise[:2], [np.std(values, ddof=1) for values in expected[:2]], atol=1e-5)
-    assert np.isnan(noise[2])
+                    assert found[name][index] == pytest.approx(sum(values) / len(values), abs=1e-5), name
+            assert found[f"{training_set}/train-seconds@200"][index] == 300
+    for dataset in DATASETS:  # ascending by seed, and no third one is invented
+        training_set = valid_column(dataset).partition("/")[0]
+        for index, long_trained in seeds.items():
+            runs = found[f"runs {valid_column(dataset)}"][index]
+            expected = [accuracy(index, training_set, "x-valid", 200, seed) for seed in long_trained]
+            assert runs.shape == (3,) and np.allclose(runs[: len(expected)], expected, atol=1e-5)
+            assert np.isnan(runs[len(expected) :]).all()
+
+
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[n], second[n], equal_nan=True) for n in first)
 
 
 def test_scalars_written_by_numpy_1_are_read(tmp_path):
@@ -144,29 +158,14 @@ def test_scalars_written_by_numpy_1_are_read(tmp_path):
     written = (tmp_path / "old.pth").read_bytes()
     assert new_name in written
     (tmp_path / "old.pth").write_bytes(written.replace(new_name, old_name))
-    old = load_pth(tmp_path / "old.pth", allow_missing=True)
-    assert old.table.equals(load_pth(tmp_path / "new.pth", allow_missing=True).table)
+    assert same(read(tmp_path / "old.pth"), read(tmp_path / "new.pth"))
 
 
 @pytest.mark.parametrize("form", ["pth", "archive"])
-def test_a_partial_table_says_what_it_knows(tmp_path, form):
-    loaded = load(form, tmp_path, {0: record(0), 2: record(2)}, allow_missing=True)
-    assert np.flatnonzero(loaded.known).tolist() == sorted(ROWS[[0, 2]])
-    assert len(loaded) == len(loaded.batch) == 15_625 and loaded.table["cifar10/params"].notna().all()
-    measured = loaded.table.filter(regex="@")
-    assert measured[loaded.known].notna().all().all() and measured[~loaded.known].isna().all().all()
-    assert (loaded.table["official_index"][~loaded.known] == -1).all()
-    found = loaded.query(SPACE.to_batch(TEXTS))
-    assert found["row"].tolist() == [ROWS[0], -1, ROWS[2]] and found["known"].tolist() == [True, False, True]
-    assert found["official_index"][[0, 2]].tolist() == [0, 2] and found.iloc[1, 2:].isna().all()
-    assert {loaded.optimum(signal) for signal in loaded.signals} == {ROWS[2]}
-    check_benchmark(loaded)
-
-
-@pytest.mark.parametrize("form", ["pth", "archive"])
-def test_a_partial_file_is_refused_unless_asked_for(tmp_path, form):
-    with pytest.raises(DataError, match="has 1 of the 15,625 architectures.*Get the whole file"):
-        load(form, tmp_path, {1: record(1)})
+def test_a_partial_file_is_refused(tmp_path, monkeypatch, form):
+    monkeypatch.setenv(module.VARIABLE, str(write(form, tmp_path, {1: record(1)})))
+    with pytest.raises(DataError, match="official table must have each of the 15,625 .*15,624 are missing"):
+        benchmarks.load("nasbench201", "official")
 
 
 def test_training_times_may_be_absent(tmp_path):
@@ -174,20 +173,52 @@ def test_training_times_may_be_absent(tmp_path):
     state = record(0)
     for run in state["200"]["all_results"].values():
         run["train_times"] = None
-    found = load("pth", tmp_path, {0: state}, allow_missing=True).table.loc[ROWS[0]]
-    assert np.isnan(found["cifar100/train-seconds@200"])
-    assert found["cifar10/ori-test@200"] > 0
+    found = read(write("pth", tmp_path, {0: state}))
+    assert np.isnan(found["cifar100/train-seconds@200"][0])
+    assert found["cifar10/ori-test@200"][0] > 0
 
 
 # where a table comes from
 
 
-def test_sources_are_recorded(tmp_path):
-    official = load("pth", tmp_path, {0: record(0)}, allow_missing=True)
-    nats = load("archive", tmp_path, {0: record(0)}, allow_missing=True)
-    assert official.source.name == nats.source.name == "official" and official.files() == [tmp_path / "file.pth"]
-    assert nats.files() == [tmp_path / "archive/000000.pickle.pbz2"] and all(path.is_file() for path in nats.files())
-    assert any("NATS" in c for c in nats.source.citations) and official.source.citations != nats.source.citations
+@pytest.fixture
+def whole(monkeypatch):
+    """Makes two records, read from a file or folder, count as those of all architectures; counts how often."""
+    read_few, calls = module.read_records, []
+
+    def read_all(records):
+        few = read_few(records)
+        calls.append(len(few["choices"]))
+        every = {name: np.repeat(values[:1], 15_625, axis=0) for name, values in few.items()}
+        return every | {"choices": SPACE.choices(SPACE.enumerate()), "official_index": np.arange(15_625)}
+
+    monkeypatch.setattr(module, "read_records", read_all)
+    return calls
+
+
+@pytest.mark.parametrize("form", ["pth", "archive"])
+def test_the_long_way_is_gone_once(tmp_path, monkeypatch, whole, form):
+    path = write(form, tmp_path, {0: record(0)})
+    monkeypatch.setenv(module.VARIABLE, str(path))
+    first, again = (benchmarks.load("nasbench201", "official") for _ in range(2))
+    assert whole == [1] and again.table.equals(first.table) and again.source == first.source
+    assert first.source.name == "official" and first.files() == (files_of(path) if path.is_dir() else [path])
+    assert any("NATS" in c for c in first.source.citations) == (form == "archive")
+    assert first.signals[:2] == (valid_column("cifar10"), "cifar10/ori-test@200") and first.known.all()
+    signal = valid_column("cifar10")
+    assert np.array_equal(again.runs(signal), first.runs(signal)) and first.runs(signal).shape == (15_625, 3)
+    write(form, tmp_path, {0: record(0, seeds=(777, 999))})  # other records are read anew
+    benchmarks.load("nasbench201", "official")
+    assert whole == [1, 1]
+
+
+def test_a_record_under_a_wrong_number_is_refused_though_its_bytes_were_converted_before(tmp_path, monkeypatch, whole):
+    folder = write("archive", tmp_path, {0: record(0)})
+    monkeypatch.setenv(module.VARIABLE, str(folder))
+    benchmarks.load("nasbench201", "official")
+    (folder / "000000.pickle.pbz2").rename(folder / "000005.pickle.pbz2")
+    with pytest.raises(DataError, match="000005.pickle.pbz2 is no whole .* record: its index is 0, not 5"):
+        benchmarks.load("nasbench201", "official")
 
 
 def test_the_official_files_are_found_by_their_variable(tmp_path, monkeypatch):
@@ -198,54 +229,41 @@ def test_the_official_files_are_found_by_their_variable(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="There is no file .*nowhere, which LATENTNAS_NASBENCH201 names") as error:
         benchmarks.load("nasbench201", "official")
     assert "\n" not in str(error.value)
-    for path in (write_pth(tmp_path / "file.pth", {0: record(0)}), write_archive(tmp_path / "archive", {0: record(0)})):
-        monkeypatch.setenv(module.VARIABLE, str(path))
-        with pytest.raises(DataError, match="official has 1 of the 15,625 architectures"):
-            benchmarks.load("nasbench201", "official")
-
-
-@pytest.mark.parametrize("form", ["pth", "archive"])
-def test_the_long_way_is_gone_once(tmp_path, form, monkeypatch):
-    first = load(form, tmp_path, {0: record(0)}, allow_missing=True)
-    for reader in ("_pth_records", "_archive_records"):
-        monkeypatch.setattr(module, reader, None)
-    again = load(form, tmp_path, {0: record(0)}, allow_missing=True)
-    assert again.table.equals(first.table) and again.source == first.source
-    assert np.array_equal(again.runs(valid_column("cifar10")), first.runs(valid_column("cifar10")), equal_nan=True)
-    with pytest.raises(TypeError):  # other records are read anew
-        load(form, tmp_path, {1: record(1)}, allow_missing=True)
+    monkeypatch.setenv(module.VARIABLE, str(tmp_path))
+    with pytest.raises(DataError, match=f"The folder {tmp_path} has no records such as"):
+        benchmarks.load("nasbench201", "official")
 
 
 def test_memory_is_stated_before_reading(tmp_path, monkeypatch, capsys):
     path = write_pth(tmp_path / "file.pth", {0: record(0)})
-    monkeypatch.setattr(module, "WORTH_A_LINE", 0)
-    load_pth(path, allow_missing=True)
-    assert "needs about 0 GB of memory" in capsys.readouterr().out
+    read(path)
+    assert "needs about 0 GB of memory" in capsys.readouterr().err
     available = type("Memory", (), {"available": path.stat().st_size * 6})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: available)
-    path.write_bytes(path.read_bytes() + b"\0")  # another file, so nothing kept is used
     with pytest.raises(DataError, match="needs about 0 GB of memory, and 0 GB are free.*LATENTNAS_NASBENCH201"):
-        load_pth(path, allow_missing=True)
-    write_archive(tmp_path / "archive", {0: record(0)})
-    load_archive(tmp_path / "archive", allow_missing=True)
-    assert "1 records take about two minutes" in capsys.readouterr().out
+        read(path)
+    read(write_archive(tmp_path / "archive", {0: record(0)}))
 
 
 # real records
 
 
 def test_real_records_agree_with_the_public_table(real_archive, nasbench201):
-    loaded = load_archive(real_archive, allow_missing=True)
-    rows = np.flatnonzero(loaded.known)
-    assert len(rows) == 3
-    shared = [name for name in loaded.table if name in nasbench201.table and "seconds" not in name]
-    assert len(shared) == 23
-    assert loaded.table.loc[rows, shared].equals(nasbench201.table.loc[rows, shared])
-    seconds = [name for name in loaded.table if name in nasbench201.table and "seconds" in name]
-    assert len(seconds) == 3
-    assert np.allclose(loaded.table.loc[rows, seconds], nasbench201.table.loc[rows, seconds], rtol=1e-12)
+    found = read(real_archive)
+    rows = SPACE.index(SPACE.from_choices(found["choices"]))
+    public = nasbench201.table.loc[rows]
+    assert len(rows) == 3 and np.array_equal(public["official_index"], found["official_index"])
+    shared = [name for name in found if name in public and "@" in name]
+    seconds = [name for name in shared if "seconds" in name]
+    assert len(shared) == 17 and len(seconds) == 3
+    for name in shared:
+        if name in seconds:
+            assert np.allclose(found[name], public[name], rtol=1e-12)
+        else:
+            assert np.array_equal(found[name], public[name]), name
     # the single runs of CIFAR-10 are of the same signal in both
-    assert np.array_equal(*(table.runs(valid_column("cifar10"))[rows] for table in (loaded, nasbench201)))
+    signal = valid_column("cifar10")
+    assert np.array_equal(found[f"runs {signal}"], nasbench201.runs(signal)[rows])
 
 
 def test_real_records_have_the_stated_cost_and_the_official_order(real_archive, nasbench201):
@@ -262,16 +280,21 @@ def test_real_records_have_the_stated_cost_and_the_official_order(real_archive, 
             assert round(run["params"] * 1e6) == SPACE.params(cell, dataset)
 
 
-def test_real_records_through_the_package(real_archive, tmp_path):
+def test_real_records_read_as_by_the_package(real_archive, tmp_path):
     """The same three records as a `.pth` file, with the NumPy scalars they have."""
     records = {}
-    for index in (0, 11, 284):
-        path = real_archive / f"{index:06d}.pickle.pbz2"
+    for path in files_of(real_archive):
         with bz2.open(path) as file:
-            records[index] = load_arrays(file, path)
-    through_package = load_pth(write_pth(tmp_path / "file.pth", records), allow_missing=True)
-    streamed = load_archive(real_archive, allow_missing=True)
-    assert through_package.table.equals(streamed.table)
+            records[int(path.name[:6])] = load_arrays(file, path)
+    written = write_pth(tmp_path / "file.pth", records)
+    found = read(written)
+    assert same(found, read(real_archive))
+    api = NASBench201API(torch.load(written, weights_only=False), verbose=False)
+    for place, index in enumerate(found["official_index"].tolist()):
+        runs = api.query_by_index(index, "cifar100", hp="200")
+        values = [run.get_eval("x-test")["accuracy"] for run in runs.values()]
+        assert found["cifar100/x-test@200"][place] == round(float(np.mean(values)), 5)
+        assert np.sum(~np.isnan(found["runs cifar100/x-valid@200"][place])) == len(runs)
 
 
 # damaged, foreign and hostile files
@@ -285,14 +308,18 @@ class Hostile:
         return (Path.touch, (self.target,))
 
 
-def test_hostile_files_are_refused(tmp_path):
+@pytest.mark.parametrize("forced", [False, True])
+def test_hostile_files_are_refused(tmp_path, monkeypatch, forced):
+    """Also where the reader has turned PyTorch's own precaution off."""
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     target = tmp_path / "written"
     torch.save({"meta_archs": [], "arch2infos": Hostile(target), "evaluated_indexes": []}, tmp_path / "file.pth")
     with pytest.raises(DataError, match=r"file.pth is cut off or no official .*nothing but numbers"):
-        load_pth(tmp_path / "file.pth")
+        read(tmp_path / "file.pth")
     write_archive(tmp_path / "archive", {0: record(0) | {"200": Hostile(target)}})
     with pytest.raises(DataError, match=r"000000.pickle.pbz2 asks for .*pathlib.*could run code"):
-        load_archive(tmp_path / "archive")
+        read(tmp_path / "archive")
     assert not target.exists()
 
 
@@ -302,18 +329,12 @@ def test_damaged_official_files_are_named(tmp_path):
     for damaged in (whole[: len(whole) // 2], whole[:-100], b"", b"<html>not found</html>", pickle.dumps([1, 2], 2)):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"file.pth is cut off or no official") as error:
-            load_pth(path, allow_missing=True)
+            read(path)
         assert "\n" not in str(error.value)
     for foreign in ([1, 2], {"state_dict": {}}, {"meta_archs": [], "arch2infos": {0: {}}, "evaluated_indexes": [0]}):
         torch.save(foreign, path)
         with pytest.raises(DataError, match="file.pth is cut off or no official"):
-            load_pth(path, allow_missing=True)
-    write_pth(path, {})
-    with pytest.raises(DataError, match="has no records"):
-        load_pth(path, allow_missing=True)
-    write_pth(path, {0: record(0)}, listed=[0, 2])
-    with pytest.raises(DataError, match="lists architecture 2 but has no record"):
-        load_pth(path, allow_missing=True)
+            read(path)
 
 
 def test_damaged_archives_are_named(tmp_path):
@@ -323,9 +344,7 @@ def test_damaged_archives_are_named(tmp_path):
     for damaged in (whole[: len(whole) // 2], b"", b"no archive", bz2.compress(b"no pickle")):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="000000.pickle.pbz2 is cut off or no pickle"):
-            load_archive(folder, allow_missing=True)
-    with pytest.raises(DataError, match="nowhere has no records such as"):
-        load_archive(tmp_path / "nowhere")
+            read(folder)
 
 
 def spoiled(change) -> dict:
@@ -350,18 +369,20 @@ def spoiled(change) -> dict:
 )
 def test_records_that_are_not_whole_are_refused(tmp_path, change, message):
     with pytest.raises(DataError, match=f"000000.pickle.pbz2 is no whole NAS-Bench-201 record: .*{message}"):
-        load("archive", tmp_path, {0: spoiled(change)}, allow_missing=True)
+        read(write("archive", tmp_path, {0: spoiled(change)}))
 
 
-def test_an_accuracy_that_is_no_number_is_refused(tmp_path):
-    state = spoiled(lambda s, r: r["cifar100", 888]["eval_acc1es"].update({"x-test@199": float("nan")}))
-    with pytest.raises(DataError, match="no accuracy cifar100/x-test@200 for 1 of 1 architectures"):
-        load("archive", tmp_path, {0: state}, allow_missing=True)
+@pytest.mark.parametrize("value", [float("nan"), -0.5, 100.5])
+def test_an_accuracy_that_is_no_percentage_is_refused(tmp_path, value):
+    state = spoiled(lambda s, r: r["cifar100", 888]["eval_acc1es"].update({"x-test@199": value}))
+    with pytest.raises(DataError, match="a run on cifar100 lacks the accuracy x-test@199, or has one that is no perc"):
+        read(write("archive", tmp_path, {0: state}))
 
 
-def test_an_architecture_twice_is_refused(tmp_path):
+def test_an_architecture_twice_is_refused(tmp_path, monkeypatch):
     state = record(0)
     twice = copy.deepcopy(state)
     twice["200"]["arch_index"] = 1
-    with pytest.raises(DataError, match=r"has the architecture .* more than once"):
-        load("archive", tmp_path, {0: state, 1: twice}, allow_missing=True)
+    monkeypatch.setenv(module.VARIABLE, str(write("archive", tmp_path, {0: state, 1: twice})))
+    with pytest.raises(DataError, match="15,624 are missing and 1 given more than once"):
+        benchmarks.load("nasbench201", "official")

@@ -4,19 +4,21 @@
     table.query(batch)          # a DataFrame, one line a graph: `row`, `known`, accuracies in percent, costs
     table.labels(signal)        # one accuracy for every row; `table.signals` are their names
 
-A new table is one new file here: a function `load(data_source)` that reads and checks the numbers and returns a
-`base.Table` with a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that
-searches select by first) and a `base.Source`. Put its name into `load` below; a public file goes into
-`download.FILES` with its checksum. Refuse what is damaged with a `DataError` that names the file and the value.
-`latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in `tests/test_interfaces.py`
-keeps it so. `digits` is the shortest example; `enas` is that of a space too large to list, whose table has graphs of
-its own.
+A new table is one new file here: a function `load(data_source)` that reads the numbers and returns a `base.Table` with
+a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that searches select by
+first) and a `base.Source`. Put its name into `load` below and its files, with their checksums, into
+`download`. `latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in
+`tests/test_interfaces.py` keeps it so. `digits` is the shortest example; `enas` is that of a space too large to list,
+whose table has graphs of its own.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentnas.benchmarks import download
 from latentnas.benchmarks.download import DataError
 
 if TYPE_CHECKING:
@@ -48,3 +50,22 @@ def load(name: str, data_source: str) -> Table:
             f"{', '.join(map(repr, tables[name]))}."
         )
     return tables[name][data_source].load(data_source)
+
+
+def fetch(source: str = "public", tables: tuple[str, ...] = ("enas", "nasbench101", "nasbench201")) -> list[Path]:
+    """The files of some tables; those that are not here yet are downloaded, with a line on stderr for each.
+
+    Raises:
+        DataError: the source has nothing to fetch, or a file is unreachable or not the right one.
+    """
+    if source != "public":
+        raise DataError(
+            f'Only the files of the source "public" can be fetched, not {source!r}: "bundled" tables come with the '
+            'project, and "official" files are for you to get and to name in LATENTNAS_NASBENCH101 or _NASBENCH201.'
+        )
+    files = [file for file in download.FILES.values() if file.name.partition("_")[0] in tables]
+    found = []
+    for number, file in enumerate(files, start=1):
+        print(f"{number} of {len(files)}: {file.repository}/{file.path}, {file.size / 1e6:.1f} MB", file=sys.stderr)
+        found.append(download.fetch(file.name))
+    return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+import pooch
 
 from latentnas import paths
-from latentnas.benchmarks.download import FILES, DataError, fetch
+from latentnas.benchmarks import download
+from latentnas.benchmarks.download import DataError
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Space
 
@@ -34,7 +35,7 @@ class Source:
     files: dict[str, str]  # name -> SHA-256; of public files, their names in `download.FILES`
     licences: tuple[str, ...]
     citations: tuple[str, ...]
-    folder: Path | None = None  # of files that are not public
+    paths: tuple[Path, ...] = ()  # of the files, in the same order
 
 
 class Task(NamedTuple):
@@ -47,7 +48,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One row per architecture in the order of `space.enumerate()`; keeps the contract `interfaces.Benchmark`."""
+    """One row per architecture in the order of `batch`; keeps the contract `interfaces.Benchmark`."""
 
     space: Space
     table: pd.DataFrame  # index 0, 1, ...; NaN in the signals of a row that was not measured
@@ -56,6 +57,7 @@ class Table:
     run_values: dict[str, np.ndarray] = field(default_factory=dict)  # signal -> single runs, float64 [rows, R]
     tasks: dict[str, Task] = field(default_factory=dict)  # title of a data set -> its signals
     advice: str = ""  # where to get a signal that this source lacks
+    graphs: DagBatch | None = None  # of all rows, where the space is too large to be listed
 
     def __post_init__(self) -> None:
         absent = [signal for signal in self.signals if signal not in self.table]
@@ -64,11 +66,21 @@ class Table:
                 f"A table of {self.space.name} names the signals {', '.join(self.signals) or 'none'}, but its columns "
                 f"are {', '.join(map(str, self.table))}. Name at least one, and only columns that are there."
             )
-        if not self.table.index.equals(pd.RangeIndex(len(self.table))):
+        size = (self.graphs is None and getattr(self.space, "size", None)) or len(self.batch)
+        if not self.table.index.equals(pd.RangeIndex(size)):
             raise ValueError(
-                f"A table of {self.space.name} has one row per architecture, numbered from 0 in the order of the "
-                "space's rows, but its index is another one. Sort it so, and call reset_index(drop=True)."
+                f"A table of {self.space.name} has one row per architecture, numbered from 0 to {size - 1:,} in the "
+                f"order of the space's rows, but its index is another one, of {len(self.table):,} rows. Give each "
+                "architecture a row (NaN where it was not measured), sort them so, and call reset_index(drop=True)."
             )
+        for signal in self.signals:
+            values = self.table[signal].to_numpy(np.float64)
+            wrong = np.flatnonzero((values < 0) | (values > 100))
+            if len(wrong):
+                raise ValueError(
+                    f"The accuracies {signal} of a table of {self.space.name} are not all percentages: that of row "
+                    f"{wrong[0]} is {values[wrong[0]]} ({len(wrong):,} such rows). Give 0 to 100, NaN where not known."
+                )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -76,7 +88,7 @@ class Table:
     @cached_property
     def batch(self) -> DagBatch:
         """The graphs of all rows."""
-        return self.space.enumerate()
+        return self.space.enumerate() if self.graphs is None else self.graphs
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -91,6 +103,11 @@ class Table:
     def query(self, batch: DagBatch) -> pd.DataFrame:
         """What is known about graphs, one line each in the order asked: `row` (-1 where not known), `known`, and all
         columns of the table, NaN where not known."""
+        if not isinstance(batch, DagBatch):
+            raise TypeError(
+                f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. Make one of texts by "
+                "`table.space.to_batch(texts)`, or of rows by `table.batch[rows]`."
+            )
         rows = self.index(batch)
         frame = self.table.reindex(rows).reset_index(drop=True)
         frame.insert(0, "row", rows)
@@ -132,20 +149,30 @@ class Table:
         return pd.DataFrame(self.runs(signal)).std(axis=1).to_numpy()
 
     def files(self) -> list[Path]:
-        """The files that the table was read from; public ones are fetched."""
-        if self.source.folder:
-            return [self.source.folder / name for name in self.source.files]
-        return [fetch(name) for name in self.source.files]
+        """The files that the table was read from."""
+        return list(self.source.paths)
 
 
 def public_source(names: Iterable[str], *citations: str) -> Source:
-    """The source of a table made from these files of `download.FILES`, cited after other works."""
-    used = [FILES[name] for name in names]
+    """The source of a table made from these files of `download.FILES`, which are fetched; cited after other works."""
+    used = [download.FILES[name] for name in names]
     return Source(
         "public",
         {file.name: file.sha256 for file in used},
         tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
         tuple(dict.fromkeys([*citations, *(file.citation for file in used)])),
+        tuple(download.fetch(file.name) for file in used),
+    )
+
+
+def bundled_source(name: str) -> Source:
+    """The source of a table of `data/bundled`."""
+    return Source(
+        "bundled",
+        {name: download.BUNDLED[name]},
+        ("MIT (this project); the images: CC BY 4.0",),
+        ("Measured by this project. Images: Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI, 1998.",),
+        (download.bundled(name),),
     )
 
 
@@ -167,33 +194,22 @@ def official_path(variable: str, what: str) -> Path:
 
 
 def converted(name: str, key: str, convert: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that `convert` makes, from `data/cache` where it made them before.
+    """The arrays that `convert` makes, from `data/cache` where it made them before. The SHA-256 of what is kept lies
+    beside it; what does not have it any more is made again.
 
     Args:
         name: of the kept file. key: of what they are made from; other files have another.
-
-    Raises:
-        DataError: the kept file is damaged.
     """
     kept = paths.CACHE / "converted" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    if not kept.exists():
-        arrays = convert()
-        with paths.atomic_write(kept) as temporary:
-            np.savez_compressed(temporary, **arrays)
-    try:
+    note = kept.with_suffix(".sha256")
+    if kept.is_file() and note.is_file() and note.read_bytes() == pooch.file_hash(str(kept)).encode():
         with np.load(kept, allow_pickle=False) as stored:
             return dict(stored)
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"The converted file {kept} is damaged. Delete it and run again.") from error
-
-
-def require_percent(columns: Mapping[str, ArrayLike] | pd.DataFrame, names: Sequence[str], where: str) -> None:
-    """Raise DataError unless all values are accuracies in percent; `names` are those of the rows."""
-    for column, values in columns.items():
-        values = np.asarray(values)
-        wrong = np.flatnonzero(~((values >= 0) & (values <= 100)))  # NaN is wrong too
-        if len(wrong):
-            raise DataError(
-                f"{where} has no accuracy {column} for {len(wrong):,} of {len(values):,} architectures: that of "
-                f"{np.asarray(names)[wrong[0]]} is {values[wrong[0]]}. Get the whole file again."
-            )
+    if kept.exists():
+        print(f"The converted file {kept} is damaged or was changed: it is made again.", file=sys.stderr)
+    arrays = convert()
+    with paths.atomic_write(kept) as temporary:
+        np.savez_compressed(temporary, **arrays)
+    with paths.atomic_write(note) as temporary:
+        temporary.write_text(pooch.file_hash(str(kept)))
+    return arrays

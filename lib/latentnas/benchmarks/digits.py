@@ -9,15 +9,11 @@ one measurement. `python -m latentnas.measure.tables` made the table and trains 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import pooch
 
-from latentnas import paths
-from latentnas.benchmarks.base import Source, Table, Task, require_percent
-from latentnas.benchmarks.download import DataError
+from latentnas.benchmarks.base import Table, Task, bundled_source
+from latentnas.benchmarks.download import bundled
 from latentnas.spaces.nasbench201 import CONV1X1, CONV3X3, NASBENCH201
 
 CELL_FILE = "digits-nb201.csv.gz"  # this and the following in data/bundled
@@ -30,55 +26,17 @@ VALID, TEST = f"digits/valid@{EPOCHS}", f"digits/test@{EPOCHS}"
 # Costs of the network: without its cells, and for each 1x1 and each 3x3 convolution in a cell.
 PARAMS, FLOPS = (450, 368, 2_928), (6_816, 8_192, 73_728)
 
-LICENCE = "MIT (this project); the images: CC BY 4.0"
-CITATION = "Measured by this project. Images: Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI, 1998."
-
-
-def bundled_source(path: Path) -> Source:
-    """The source of a table that comes with the project."""
-    return Source("bundled", {path.name: pooch.file_hash(str(path))}, (LICENCE,), (CITATION,), path.parent)
-
-
-def read_bundled(name: str) -> pd.DataFrame:
-    """A file of data/bundled. Raises DataError."""
-    path = paths.BUNDLED / name
-    try:
-        return pd.read_csv(path)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"The bundled table {path} is missing or cannot be read: {error}. Check it out of the repository again."
-        ) from error
-
 
 def load(data_source: str = "bundled") -> Table:
-    """The table `digits-nb201`.
-
-    Raises:
-        DataError: it is damaged: a class without its three measurements, or with more, or a value that is no
-            percentage.
-    """
-    measured, path = read_bundled(CELL_FILE), paths.BUNDLED / CELL_FILE
-    classes = NASBENCH201.representatives()
-    columns = {VALID: [f"valid_{seed}" for seed in SEEDS], TEST: [f"test_{seed}" for seed in SEEDS]}
-    absent = {"row", "seconds", *columns[VALID], *columns[TEST]} - set(measured)
-    if absent:
-        raise DataError(f"The bundled table {path} has no column {min(absent)}. Check the file out again.")
-    for rows, problem in (
-        (measured["row"][measured["row"].duplicated()], "more than once"),
-        (np.setdiff1d(classes, measured["row"]), "not at all"),
-        (np.setdiff1d(measured["row"], classes), "although it begins no class"),
-    ):
-        if len(rows):
-            raise DataError(
-                f"The bundled table {path} has row {np.asarray(rows)[0]} {problem} ({len(rows)} such rows). Check the "
-                "file out again, or measure it anew with `python -m latentnas.measure.tables digits-nb201`."
-            )
-    by_class = measured.set_index("row").loc[classes]
-    for names in columns.values():
-        require_percent(by_class[names], "row " + by_class.index.astype(str), f"The bundled table {path}")
+    """The table `digits-nb201`. Raises DataError."""
+    source = bundled_source(CELL_FILE)
+    by_class = pd.read_csv(source.paths[0], index_col="row").loc[NASBENCH201.representatives()]
     every = NASBENCH201.enumerate()
     own, operations = NASBENCH201.canonical(every), NASBENCH201.choices(every)
-    runs = {column: by_class[names].to_numpy()[own] for column, names in columns.items()}
+    runs = {
+        column: by_class[[f"{part}_{seed}" for seed in SEEDS]].to_numpy()[own]
+        for column, part in ((VALID, "valid"), (TEST, "test"))
+    }
     convolutions = np.stack([np.ones(len(own)), *((operations == c).sum(1) for c in (CONV1X1, CONV3X3))], axis=1)
     table = pd.DataFrame(
         {
@@ -90,15 +48,14 @@ def load(data_source: str = "bundled") -> Table:
             "train-seconds": by_class["seconds"].to_numpy()[own],
         }
     )
-    tasks = {"digits": Task(VALID, TEST, "digits-nb201")}
-    return Table(NASBENCH201, table, (VALID, TEST), bundled_source(path), runs, tasks)
+    return Table(NASBENCH201, table, (VALID, TEST), source, runs, {"digits": Task(VALID, TEST, "digits-nb201")})
 
 
 def load_from_scratch() -> pd.DataFrame:
     """The first architectures of `digits-enas` (see `benchmarks.enas`), which were also trained from scratch: columns
     `arch`, `shared` (validation accuracy with shared weights), `valid` and `test` (from scratch, mean over seeds), in
     percent. Raises DataError."""
-    alone = read_bundled(ALONE_FILE).set_index("row")
-    shared = read_bundled(SHARED_FILE).loc[alone.index]
+    alone = pd.read_csv(bundled(ALONE_FILE), index_col="row")
+    shared = pd.read_csv(bundled(SHARED_FILE)).loc[alone.index]
     means = {part: alone.filter(like=f"{part}_").mean(axis=1) for part in ("valid", "test")}
     return pd.DataFrame({"arch": shared["arch"], "shared": shared["valid"], **means})

@@ -1,18 +1,23 @@
-"""The public data files: where each one is, how it is fetched, and the check that it is the right one.
+"""The data files: where each one is, how it is fetched, and the check that it is the right one.
 
-A file is named by repository, commit and path, so that its address never changes meaning, and by its SHA-256,
-which is checked every time the file is used. To add a file, add a line to `_FILES`.
+A public file is named by repository, commit and path, so that its address never changes meaning, and every file by
+its SHA-256, which is checked each time it is used: the readers of the tables trust what has passed. To add a public
+file, add a line to `_FILES`; its name begins with that of its table.
 
 The environment variable `LATENTNAS_DATA_MIRROR` names a folder or a URL laid out as `owner/repo/commit/path`.
 When it is set, nothing is asked of any other place. A folder is read where it is; what comes from a URL is
-kept in `data/cache`.
+kept in `data/cache`, and fetched again when it is damaged there.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pooch
 import requests
@@ -77,20 +82,12 @@ REPOSITORIES = {  # name: commit, licence, citation
         "Lee, Lee, Chong, Hwang. Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning. NeurIPS "
         "2021.",
     ),
-    "D-X-Y/NATS-Bench": (
-        "1d4a304ad1906aa5866563438fcbf0d624b7eda2", "MIT",
-        "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size. "
-        "IEEE TPAMI 2021.",
-    ),
 }
-_ARCHIVE = "fake_torch_dir/NATS-tss-v1_0-3ffb9-simple"
 _FILES = (  # name, repository, path, bytes, SHA-256
     ("enas", "muhanzhang/D-VAE", "data/final_structures6.txt",
      1_677_427, "fea9a7dde1545e7d3bd58fd4b9c3db08a89c18e0351f770cde2fe530c4791725"),
     ("nasbench101_accuracies", "NiccoloCavagnero/FreeREA", "cached_metrics/nasbench101/cifar10/accuracies.pkl.gz",
      1_844_769, "84bcca117040f6f499e81743baee1ffaa3865f014bc7489fb1833dc06905f55e"),
-    ("nasbench101_params", "NiccoloCavagnero/FreeREA", "cached_metrics/nasbench101/cifar10/params.pkl.gz",
-     4_105_386, "1b312e23917a312c6fc6f356e579ba1166870e6671f7cb1c093685a2558a1e6a"),
     ("nasbench201_test_cifar10", "NiccoloCavagnero/FreeREA", "cached_metrics/nats/cifar10/accuracies.csv",
      274_605, "a41e06dbbd097df080ee6eb3eb8c6a92d589a0f53d51d66147155fcddbcacd2d"),
     ("nasbench201_test_cifar100", "NiccoloCavagnero/FreeREA", "cached_metrics/nats/cifar100/accuracies.csv",
@@ -103,14 +100,6 @@ _FILES = (  # name, repository, path, bytes, SHA-256
      2_257_579, "bda800741eea1512fab0ed771f19c8fde06c266db3bbf4690ab5921f621877fe"),
     ("nasbench201_index", "HayeonLee/HELP", "data/nasbench201/str_arch2idx.pt",
      1_536_943, "e1d7b7cc7cf51d7c3cd6f9e726e7395bea87d7ba674e26202fb8633f963aef0d"),
-    ("nats_bench_meta", "D-X-Y/NATS-Bench", f"{_ARCHIVE}/meta.pickle.pbz2",
-     35_330, "7ecc7932fabec6b80551e07b845346de99d83c673f67a1891d619576b3fa053c"),
-    ("nats_bench_000000", "D-X-Y/NATS-Bench", f"{_ARCHIVE}/000000.pickle.pbz2",
-     83_848, "0103573dc07d29661807b7952fa0930a53203dc8aa6759ff0c5e0e1111300185"),
-    ("nats_bench_000011", "D-X-Y/NATS-Bench", f"{_ARCHIVE}/000011.pickle.pbz2",
-     85_220, "9e70770646c83f824f0a51422aaa7e89afca861a257ec285cdfada7264345276"),
-    ("nats_bench_000284", "D-X-Y/NATS-Bench", f"{_ARCHIVE}/000284.pickle.pbz2",
-     83_726, "a4f558e5e754d3987c6a6a4d3335e9027f88aeb59cba7da039406d909aa3a2d6"),
 )
 # fmt: on
 
@@ -119,10 +108,17 @@ FILES = {
     for name, repository, path, size, sha256 in _FILES
     for commit, licence, citation in [REPOSITORIES[repository]]
 }
+BUNDLED = {  # file of data/bundled -> SHA-256; `latentnas.measure.tables` made them
+    "digits-enas-alone.csv": "17df7dbe90c4b909c5f8f7ad833f36aed609d00ac97dc98d293652166ed0d1a6",
+    "digits-enas.csv.gz": "7456bbbfb800a570d035cde9f411d622943095b2ddb14d80586d833107be3c38",
+    "digits-enas.safetensors": "dd1d240963e2dfd45c924fdcfcd17b14cde1953e2921059e486778063bd5c5f9",
+    "digits-enas8.safetensors": "e2b00ab23e5463c833149b7bdddf75e937091991717980a96073819f85b1587e",
+    "digits-nb201.csv.gz": "f624cdddfc7fce509d4da8542b5f55a941fe79af68e49c64bb1d5153bddeabb3",
+}
 
 
 def fetch(name: str) -> Path:
-    """The path of a registered file whose checksum is right, downloaded when it is not yet here.
+    """The path of a registered public file, downloaded when it is not yet here.
 
     Raises:
         DataError: there is no such file, it cannot be had, or it is not the right one.
@@ -130,32 +126,54 @@ def fetch(name: str) -> Path:
     if name not in FILES:
         raise DataError(f"There is no data file called {name!r}. The registered ones are: {', '.join(sorted(FILES))}.")
     file, mirror = FILES[name], os.environ.get(MIRROR_VARIABLE, "")
-    online = not mirror or mirror.startswith(("http://", "https://"))
-    path = (paths.CACHE / "public" if online else Path(mirror).expanduser()) / file.location
-    if online and not path.exists():
-        _download(file, (mirror or PUBLIC_URL).rstrip("/") + "/")
-    if not path.is_file():
-        raise DataError(
-            f"The data file {name!r} is not in the mirror: {MIRROR_VARIABLE} is {mirror}, and {path} does not exist. "
-            f"Put the file there ({PUBLIC_URL}{file.location}, {file.size:,} bytes), or unset {MIRROR_VARIABLE} to "
-            "download it."
-        )
-    found = pooch.file_hash(str(path))
-    if found != file.sha256:
-        remedy = "Delete it and run again." if online else f"Replace it, or unset {MIRROR_VARIABLE}."
-        raise DataError(
-            f"The data file {path} is damaged or not the right one: its SHA-256 should be {file.sha256} "
-            f"({file.size:,} bytes) but is {found} ({path.stat().st_size:,} bytes). {remedy}"
-        )
+    if mirror.startswith("file://"):
+        mirror = url2pathname(urlsplit(mirror).path)
+    if not mirror or "://" in mirror:
+        return _download(file, (mirror or PUBLIC_URL).rstrip("/") + "/")
+    path = Path(mirror).expanduser() / file.location
+    check(
+        path,
+        [file.sha256],
+        f"{MIRROR_VARIABLE} is {mirror}: put the right file there ({PUBLIC_URL}{file.location}, {file.size:,} bytes), "
+        f"or unset {MIRROR_VARIABLE} to download it.",
+    )
     return path
 
 
-def _download(file: PublicFile, base_url: str) -> None:
-    """Download into `data/cache`: to a temporary name, checked, then renamed."""
-    registry = pooch.create(paths.CACHE / "public", base_url, registry={file.location: f"sha256:{file.sha256}"})
-    elsewhere = f"set {MIRROR_VARIABLE} to a folder or URL that has"
+def bundled(name: str) -> Path:
+    """The path of a file of `data/bundled`. Raises DataError unless it is the one that was published."""
+    path = paths.BUNDLED / name
+    remedy = "Check it out of the repository again. One that you measured anew needs its new SHA-256 in BUNDLED"
+    check(path, [BUNDLED[name]], f"{remedy} of latentnas/benchmarks/download.py.")
+    return path
+
+
+def check(path: Path, expected: Collection[str], remedy: str) -> str:
+    """The SHA-256 of a file, which is one of those expected.
+
+    Raises:
+        DataError: it is another one, or the file cannot be read; the remedy ends the message.
+    """
     try:
-        registry.fetch(file.location, downloader=pooch.HTTPDownloader(timeout=TIMEOUT))
+        found = pooch.file_hash(str(path))
+    except OSError as error:
+        raise DataError(f"The data file {path} cannot be read: {error.strerror}. {remedy}") from error
+    if found not in expected:
+        raise DataError(
+            f"The data file {path} is damaged or not the right one: its SHA-256 should be {' or '.join(expected)} but "
+            f"is {found} ({path.stat().st_size:,} bytes). {remedy}"
+        )
+    return found
+
+
+def _download(file: PublicFile, base_url: str) -> Path:
+    """The file in `data/cache`; when it is not there or damaged, downloaded to a temporary name, checked, renamed."""
+    folder, registry = paths.CACHE / "public", {file.location: f"sha256:{file.sha256}"}
+    downloads = pooch.create(folder, base_url, registry=registry, retry_if_failed=1)
+    elsewhere = f"set {MIRROR_VARIABLE} to a folder or URL that has"
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
+    try:
+        return Path(downloads.fetch(file.location, downloader=downloader))
     except requests.RequestException as error:
         raise DataUnreachable(
             f"The data file {file.name!r} could not be downloaded from {base_url}{file.location}: {_reason(error)}. "
@@ -166,6 +184,11 @@ def _download(file: PublicFile, base_url: str) -> None:
             f"The data file {file.name!r} downloaded from {base_url}{file.location} is not the one this project was "
             f"checked with, and was deleted. {error} Run again; if it stays so, {elsewhere} the right file as "
             f"{file.location}."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"The data file {folder / file.location} cannot be read or written: {error.strerror or error}. Make room "
+            "for it there, or move away what is in its place, and run again."
         ) from error
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,18 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from latentnas import paths
-from latentnas.benchmarks.base import Source, Table, public_source, require_percent
-from latentnas.benchmarks.digits import ENAS_ROWS, SHARED_FILE, bundled_source, read_bundled
-from latentnas.benchmarks.download import DataError, fetch
+from latentnas.benchmarks.base import Source, Table, bundled_source, public_source
+from latentnas.benchmarks.digits import SHARED_FILE
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.spaces.enas import ENAS
 
 ACCURACY = "accuracy"  # the one signal
 BURN_IN = 1000  # D-VAE drops the first architectures: the ENAS controller was still warming up
 TRAIN_SHARE = 0.9
-
-_LINE = re.compile(r"\s*(\[.*\])\s*,\s*(\d*\.\d+)\s*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +37,6 @@ class EnasTable(Table):
     images) it depends on the skip connections alone: architectures with the same 15 flags have the same accuracy, to
     the last digit, whatever their six operations are. That file has 8,477 different sets of flags.
     """
-
-    graphs: DagBatch | None = None  # of all rows
-
-    @property
-    def batch(self) -> DagBatch:
-        return self.graphs
 
     @property
     def accuracy(self) -> Tensor:
@@ -113,11 +102,12 @@ class EnasTable(Table):
 def load(data_source: str = "public") -> EnasTable:
     """The table of a data source, "public" (downloaded when it is not here) or "bundled". Raises DataError."""
     if data_source == "public":
-        batch, accuracy = read_structures(fetch("enas"))
-        return assemble(batch[BURN_IN:], accuracy[BURN_IN:], public_source(["enas"]))
-    path = paths.BUNDLED / SHARED_FILE
-    batch, accuracy = read_shared(path)
-    return assemble(batch, accuracy, bundled_source(path))
+        source = public_source(["enas"])
+        batch, accuracy = read_structures(source.paths[0])
+        return assemble(batch[BURN_IN:], accuracy[BURN_IN:], source)
+    source = bundled_source(SHARED_FILE)
+    measured = pd.read_csv(source.paths[0])
+    return assemble(ENAS.to_batch(measured["arch"].tolist()), measured["valid"].to_numpy(np.float64), source)
 
 
 def assemble(batch: DagBatch, accuracy: np.ndarray, source: Source) -> EnasTable:
@@ -132,43 +122,8 @@ def assemble(batch: DagBatch, accuracy: np.ndarray, source: Source) -> EnasTable
     return EnasTable(ENAS, pd.DataFrame(columns), (ACCURACY,), source, graphs=batch)
 
 
-def read_shared(path: Path) -> tuple[DagBatch, np.ndarray]:
-    """All architectures of the bundled table, and their accuracies in percent, float64. Raises DataError."""
-    table = read_bundled(path.name)
-    try:
-        batch, accuracy = ENAS.to_batch(table["arch"].tolist()), table["valid"].to_numpy(np.float64)
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"The bundled table {path} cannot be read: {error}. Check it out of the repository again."
-        ) from error
-    if len(batch) != ENAS_ROWS:
-        raise DataError(
-            f"The bundled table {path} has {len(batch):,} rows instead of {ENAS_ROWS:,}. Check it out of the "
-            "repository again."
-        )
-    require_percent({"valid": accuracy}, table["arch"], f"The bundled table {path}")
-    return batch, accuracy
-
-
 def read_structures(path: Path) -> tuple[DagBatch, np.ndarray]:
-    """All architectures of a file in D-VAE's format, and their accuracies in percent, float64.
-
-    Raises:
-        DataError: it names the line, the row and the position of what is wrong.
-    """
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()  # binary is told like any other line
-    texts, accuracy = [], np.empty(len(lines))
-    for index, line in enumerate(lines):
-        match = _LINE.fullmatch(line)
-        if not match or float(match[2]) > 1:
-            raise DataError(
-                f"Line {index + 1} of {path} is not an architecture and an accuracy: {line[:100]!r}. Expected six "
-                "lists in brackets, a comma and a fraction such as 0.7302."
-            )
-        texts.append(match[1])
-        accuracy[index] = float(match[2])
-    try:
-        batch = ENAS.to_batch(texts)
-    except ValueError as error:
-        raise DataError(f"{path}: Line{str(error).removeprefix('Text')}") from None
-    return batch, (100 * accuracy).round(8)  # what the product adds to the digits on file
+    """All architectures of a file in D-VAE's format, a line of six lists, a comma and a fraction for each, and their
+    accuracies in percent, float64."""
+    texts, fractions = zip(*(line.rsplit(",", 1) for line in path.read_text().splitlines()), strict=True)
+    return ENAS.to_batch(list(texts)), (100 * np.array(fractions, np.float64)).round(8)  # as many digits as on file

@@ -25,22 +25,19 @@ file of single runs are wrong by one convolution for 150 cells.
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from latentnas.benchmarks.base import Source, Table, Task, converted, public_source, require_percent
-from latentnas.benchmarks.download import DataError, fetch
-from latentnas.benchmarks.pickles import load_arrays
+from latentnas.benchmarks.base import Source, Table, Task, public_source
+from latentnas.benchmarks.download import DataError
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
-TITLES = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "ImageNet16-120": "ImageNet16-120"}
+TITLES = dict(zip(("CIFAR-10", "CIFAR-100", "ImageNet16-120"), DATASETS, strict=True))
 MAX_RUNS = 3
 CITATION = "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
 
@@ -51,13 +48,14 @@ PUBLIC_RUNS = {
     "ImageNet16-120": "ImageNet16-120/ori-test@200",
 }
 _RUNS_KEYS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
-# The six rows of the file of 12-epoch accuracies, in its order.
-_12_EPOCH_COLUMNS = (
-    "cifar10/ori-test@12", "cifar10-valid/x-valid@12", "cifar100/x-test@12", "cifar100/x-valid@12",
-    "ImageNet16-120/x-test@12", "ImageNet16-120/x-valid@12",
-)  # fmt: skip
-
-_FORMAT = 3  # of the converted table; raise it when its content changes
+_12_EPOCH_COLUMNS = {
+    "cifar10/ori-test@12": "cifar10-test",
+    "cifar10-valid/x-valid@12": "cifar10-val",
+    "cifar100/x-test@12": "cifar100-test",
+    "cifar100/x-valid@12": "cifar100-val",
+    "ImageNet16-120/x-test@12": "imagenet-test",
+    "ImageNet16-120/x-valid@12": "imagenet-val",
+}
 _PUBLIC_FILES = (
     *(f"nasbench201_test_{dataset}" for dataset in DATASETS),
     "nasbench201_runs",
@@ -76,159 +74,80 @@ def test_column(dataset: str, epochs: int = 200) -> str:
     return f"{dataset}/{'ori-test' if dataset == 'cifar10' else 'x-test'}@{epochs}"
 
 
-@dataclass(frozen=True)
-class Values:
-    """What a source holds on A architectures, before it is put in the order of rows."""
-
-    numbers: np.ndarray  # operations of the six edges, int64 [A, 6]
-    columns: dict[str, np.ndarray]  # `official_index` and the measured columns of the table, [A] each
-    runs: dict[str, np.ndarray]  # data set -> single runs, float64 [A, 3], NaN for none
-
-
 def load(data_source: str = "public") -> Table:
-    """The public table, downloaded and converted when it is not here yet. The converted table is kept in
-    `data/cache`, named by the checksums of its files. Raises DataError."""
+    """The public table, downloaded when it is not here. Raises DataError."""
     source = public_source(_PUBLIC_FILES, CITATION)
-    return assemble(kept("public", source.files, _convert), PUBLIC_RUNS, source)
+    return assemble(_read_public(source.paths), source)
 
 
-def kept(name: str, files: dict[str, str], convert: Callable[[], Values]) -> Values:
-    """What `convert` returns, from `data/cache` when files with the same checksums were converted before. Raises
-    DataError when the kept copy is damaged."""
+def assemble(arrays: dict[str, np.ndarray], source: Source) -> Table:
+    """A table from arrays with one entry for each architecture, in any order.
 
-    def arrays() -> dict[str, np.ndarray]:
-        values = convert()
-        columns = {f"column {name}": column for name, column in values.columns.items()}
-        return {"numbers": values.numbers} | columns | {f"runs {name}": runs for name, runs in values.runs.items()}
-
-    stored = converted(f"nasbench201-{name}", str([_FORMAT, *files.values()]), arrays)
-    columns, runs = (
-        {name.removeprefix(kind): values for name, values in stored.items() if name.startswith(kind)}
-        for kind in ("column ", "runs ")
-    )
-    return Values(stored["numbers"], columns, runs)
-
-
-def assemble(values: Values, run_signals: dict[str, str], source: Source, allow_missing: bool = False) -> Table:
-    """A table from values in any order of architectures.
-
-    Columns: `arch`, `class` (`NASBENCH201.canonical`), `official_index` (-1 where the source has none), `<data
-    set>/params`, `<data set>/flops`, `<training set>/<evaluation set>@<epochs>` (accuracy in percent, mean over runs)
-    and `<training set>/train-seconds@200` (of the whole training). Single runs are in the order of the source.
+    Columns: `arch`, `class` (`NASBENCH201.canonical`), `official_index`, `<data set>/params`, `<data set>/flops`,
+    `<training set>/<evaluation set>@<epochs>` (accuracy in percent, mean over runs) and `<training
+    set>/train-seconds@200` (of the whole training). Single runs are in the order of the source.
 
     Args:
-        run_signals: data set -> the signal that `values.runs` are runs of.
-        allow_missing: take values that lack architectures: their signals are NaN.
+        arrays: the operations of the six edges, `choices` `[A, 6]`; `official_index` and the measured columns `[A]`;
+            and single runs, `runs <column>` `[A, 3]`, NaN for none.
 
     Raises:
-        DataError: an architecture is given twice or, unless `allow_missing`, not at all; an accuracy is missing or no
-            percentage.
+        DataError: an architecture is given more than once, or not at all.
     """
-    rows = NASBENCH201.index(NASBENCH201.from_choices(values.numbers))
-    times = np.bincount(rows, minlength=NASBENCH201.size)
+    rows = NASBENCH201.index(NASBENCH201.from_choices(arrays["choices"]))
     every = NASBENCH201.enumerate()
-    table = pd.DataFrame({"arch": NASBENCH201.to_strings(every)})
-    if times.max() > 1:
-        raise DataError(f"{source.name} has the architecture {table['arch'][times.argmax()]} more than once.")
-    if times.min() == 0 and not allow_missing:
+    table = pd.DataFrame({"arch": NASBENCH201.to_strings(every), "class": NASBENCH201.canonical(every)})
+    times = np.bincount(rows, minlength=len(table))
+    if (times != 1).any():
+        first = int(np.argmax(times != 1))
         raise DataError(
-            f"{source.name} has {len(rows):,} of the {NASBENCH201.size:,} architectures; the first that is "
-            f"missing is {table['arch'][times.argmin()]}. Get the whole file."
+            f"The {source.name} table must have each of the {len(table):,} architectures once, but "
+            f"{(times == 0).sum():,} are missing and {(times > 1).sum():,} given more than once; the first is "
+            f"{table['arch'][first]}. Get the whole file."
         )
-    accuracies = {name: column for name, column in values.columns.items() if "@" in name and "seconds" not in name}
-    require_percent(accuracies, table["arch"].to_numpy()[rows], source.name)
-    table["class"] = NASBENCH201.canonical(every)
-    table["official_index"] = _spread(values.columns["official_index"], rows, -1).astype(np.int64)
+    ordered = {name: values[np.argsort(rows)] for name, values in arrays.items() if name != "choices"}
+    table["official_index"] = ordered.pop("official_index")
     for dataset in DATASETS:
         table[f"{dataset}/params"] = NASBENCH201.params(every, dataset).numpy()
         table[f"{dataset}/flops"] = NASBENCH201.flops(every, dataset).numpy()
-    measured = {name: _spread(v, rows, np.nan) for name, v in values.columns.items() if name not in table}
-    table = pd.concat([table, pd.DataFrame(measured)], axis=1)
-    runs = {run_signals[dataset]: _spread(runs, rows, np.nan) for dataset, runs in values.runs.items()}
+    runs = {name.removeprefix("runs "): ordered.pop(name) for name in arrays if name.startswith("runs ")}
+    accuracies = [name for name in ordered if "seconds" not in name]
     tasks = {
         title: Task(valid_column(name), test_column(name), f"nb201.{name.lower().partition('-')[0]}")
         for title, name in TITLES.items()
     }
     pairs = [signal for task in tasks.values() for signal in (task.valid, task.test) if signal in accuracies]
     signals = tuple(dict.fromkeys([*pairs, *accuracies]))
-    return Table(NASBENCH201, table, signals, source, runs, tasks)
+    return Table(NASBENCH201, pd.concat([table, pd.DataFrame(ordered)], axis=1), signals, source, runs, tasks)
 
 
-def _spread(values: np.ndarray, rows: np.ndarray, missing: float) -> np.ndarray:
-    """Values at their rows of the whole table, `missing` everywhere else."""
-    whole = np.full((NASBENCH201.size, *values.shape[1:]), missing, dtype=np.float64)
-    whole[rows] = values
-    return whole
-
-
-def _convert() -> Values:
-    """What the public files hold, in the official order. Accuracies are rounded to five decimals: they are
-    counts of images, and what lies beyond is single-precision noise that breaks ties."""
-    texts = read_index(fetch("nasbench201_index"))
-    columns = read_12_epochs(fetch("nasbench201_12_epochs"), texts)
-    runs, seconds = read_runs(fetch("nasbench201_runs"))
-    for dataset in DATASETS:
-        test = read_test(fetch(f"nasbench201_test_{dataset}"))
-        mean = np.nanmean(runs[dataset], axis=1)
-        columns[PUBLIC_RUNS[dataset]] = mean
-        if dataset != "cifar10":
-            columns[valid_column(dataset)] = 2 * mean - test
-        columns[test_column(dataset)] = test
-    columns = {name: values.round(5) for name, values in columns.items()}
-    columns["official_index"] = np.arange(len(texts))
-    for dataset in DATASETS:
-        trained_on = valid_column(dataset).partition("/")[0]
-        columns[f"{trained_on}/train-seconds@200"] = seconds[dataset]
-    runs = {dataset: values.round(5) for dataset, values in runs.items()}
-    return Values(NASBENCH201.choices(NASBENCH201.to_batch(texts)), columns, runs)
-
-
-def read_index(path: Path) -> list[str]:
-    """All texts in the official order. Raises DataError."""
-    index = torch.load(path, weights_only=True)
-    if sorted(index.values()) != list(range(NASBENCH201.size)):
-        raise DataError(f"{path} does not number the {NASBENCH201.size:,} architectures from 0 on.")
-    return sorted(index, key=index.get)
-
-
-def read_test(path: Path) -> np.ndarray:
-    """Mean test accuracies in percent, float64 [15625], in the official order. Raises DataError."""
-    frame = pd.read_csv(path)
-    if list(frame) != ["index", "accuracy"] or not np.array_equal(frame["index"], range(NASBENCH201.size)):
-        raise DataError(f"{path} has no line index,accuracy for each of the {NASBENCH201.size:,} architectures.")
-    return frame["accuracy"].to_numpy()
-
-
-def read_runs(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Single runs after 200 epochs in percent, [15625, 3] with NaN, and seconds of training, [15625], by data
-    set in the official order. A new cell begins where the time or the parameters change. Raises DataError."""
-    with open(path, "rb") as file:
-        stored = load_arrays(file, path)
+def _read_public(files: Sequence[Path]) -> dict[str, np.ndarray]:
+    """What `_PUBLIC_FILES` hold, for `assemble`, in the official order. Accuracies are rounded to five decimals: they
+    are counts of images, and what lies beyond is single-precision noise that breaks ties."""
+    *test_files, runs_file, epochs_12_file, index_file = files
+    index = torch.load(index_file, weights_only=True)  # text -> number
+    short, stored = pd.read_pickle(epochs_12_file), pd.read_pickle(runs_file)
+    columns = {signal: short[column].to_numpy() for signal, column in _12_EPOCH_COLUMNS.items()}
     runs, seconds = {}, {}
-    for dataset, key in _RUNS_KEYS.items():
-        loss, time, size = (stored[key][name] for name in ("loss", "runtime", "size_in_mb"))
-        first = np.concatenate([[True], (np.diff(time) != 0) | (np.diff(size) != 0)])
-        cell = np.cumsum(first) - 1
-        run = np.arange(len(loss)) - np.flatnonzero(first)[cell]  # 0, 1, 2 within each cell
-        if cell[-1] + 1 != NASBENCH201.size or run.max() >= MAX_RUNS:
-            raise DataError(
-                f"{path} has {cell[-1] + 1:,} cells of at most {run.max() + 1} runs on {dataset} instead of "
-                f"{NASBENCH201.size:,} of at most {MAX_RUNS}."
-            )
-        runs[dataset] = np.full((NASBENCH201.size, MAX_RUNS), np.nan)
-        runs[dataset][cell, run] = 100 - loss
-        seconds[dataset] = time[first]
-    return runs, seconds
+    for dataset, file in zip(DATASETS, test_files, strict=True):
+        test, valid = pd.read_csv(file)["accuracy"].to_numpy(), valid_column(dataset)
+        single, time = _single_runs(**stored[_RUNS_KEYS[dataset]])
+        columns[PUBLIC_RUNS[dataset]] = mean = np.nanmean(single, axis=1)
+        if dataset != "cifar10":
+            columns[valid] = 2 * mean - test
+        columns[test_column(dataset)] = test
+        runs[f"runs {PUBLIC_RUNS[dataset]}"] = single
+        seconds[f"{valid.partition('/')[0]}/train-seconds@200"] = time
+    rounded = {name: values.round(5) for name, values in (columns | runs).items()}
+    choices = NASBENCH201.choices(NASBENCH201.to_batch(sorted(index, key=index.get)))
+    return {"choices": choices, "official_index": np.arange(len(choices)), **rounded, **seconds}
 
 
-def read_12_epochs(path: Path, texts: Iterable[str]) -> dict[str, np.ndarray]:
-    """Accuracies after 12 epochs in percent, float64 [15625] each, in the order of `texts`. The file is a
-    pickled DataFrame; it is looked through without unpickling: the six columns lie in one block of bytes, the
-    texts are the strings that begin with a bar. Raises DataError."""
-    arguments = [argument for _, argument, _ in pickletools.genops(Path(path).read_bytes())]
-    blocks = [a for a in arguments if isinstance(a, bytearray) and len(a) == 6 * 8 * NASBENCH201.size]
-    found = [a for a in arguments if isinstance(a, str) and a.startswith("|") and len(a) > 1]
-    if len(blocks) != 1 or found != list(texts):
-        raise DataError(f"{path} does not hold six accuracies for each architecture in the official order.")
-    values = np.frombuffer(blocks[0], dtype="<f8").reshape(6, NASBENCH201.size)
-    return dict(zip(_12_EPOCH_COLUMNS, values, strict=True))
+def _single_runs(loss: np.ndarray, runtime: np.ndarray, size_in_mb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Single runs in percent, `[15625, 3]` with NaN for none, and seconds of training, `[15625]`. A new cell begins
+    where the time or the parameters change."""
+    first = np.concatenate([[True], (np.diff(runtime) != 0) | (np.diff(size_in_mb) != 0)])
+    cell = np.cumsum(first) - 1
+    runs = np.full((NASBENCH201.size, MAX_RUNS), np.nan)
+    runs[cell, np.arange(len(loss)) - np.flatnonzero(first)[cell]] = 100 - loss
+    return runs, runtime[first]

@@ -3,8 +3,9 @@
 Two forms hold the same kind of record, and `LATENTNAS_NASBENCH201` names either. The file of the NAS-Bench-201 paper,
 `NAS-Bench-201-v1_1-096897.pth`, is one pickle that must be in memory as a whole, which takes about 6.6 times its size
 on disk. The archive `NATS-tss-v1_0-3ffb9-simple` of NATS-Bench (Dong et al., TPAMI 2021), unpacked, has one small file
-per architecture and is read one by one; it averages more runs. Both are read without running code from them, and the
-converted table is kept in `data/cache`, so the long way is gone once.
+per architecture and is read one by one; it averages more runs. A pickle is a program. Both are read without running
+it: what names anything but numbers, text, arrays and plain containers is refused. The converted table is kept in
+`data/cache`, so the long way is gone once.
 
 The table has all signals of the records: also `cifar10-valid/ori-test`, and `ori-test` after 12 epochs. Single runs
 are validation accuracies.
@@ -13,19 +14,22 @@ are validation accuracies.
 from __future__ import annotations
 
 import bz2
+import collections
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pooch
 import psutil
 import torch
 
-from latentnas.benchmarks.base import Source, Table, official_path
+from latentnas.benchmarks.base import Source, Table, converted, official_path
 from latentnas.benchmarks.download import DataError
-from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, Values, assemble, kept, valid_column
-from latentnas.benchmarks.pickles import load_arrays
+from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, assemble, valid_column
+from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 EVALUATIONS = {
@@ -35,26 +39,28 @@ EVALUATIONS = {
     "ImageNet16-120": ("x-valid", "x-test", "ori-test"),
 }
 VARIABLE = "LATENTNAS_NASBENCH201"
-SCHEDULES = ("12", "200")
+SCHEDULES = {"12": "less", "200": "full"}  # epochs -> their key in the .pth file
 MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
-WORTH_A_LINE = 2**30  # bytes of an official source from which a reader should know that it takes long
 
 NATS_CITATION = (
     "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and "
     "Size. IEEE TPAMI 2021."
 )
-# What a file with NumPy scalars needs beyond torch's own list; NumPy 1 wrote another module name.
-_SAFE = [
-    np._core.multiarray.scalar,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    np.dtype,
-    np.dtypes.Float64DType,
-]
+# What pickles of NumPy arrays and scalars name: the modules of NumPy 1 and of NumPy 2.
+_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_SCALARS = {f"{module}.scalar": np._core.multiarray.scalar for module in _MODULES}
+_ALLOWED = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    **{f"{module}._reconstruct": np._core.multiarray._reconstruct for module in _MODULES},
+    **_SCALARS,
+}
+_SAFE = [(function, name) for name, function in _SCALARS.items()] + [np.dtype, np.dtypes.Float64DType]
 
-# What reading a wrong file ends in: torch refuses it, or the package does not find what it looks for.
+# What reading a wrong file ends in.
 _UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, AssertionError, LookupError, TypeError,
-    AttributeError,
+    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
 )  # fmt: skip
 
 Record = dict[str, dict]  # schedule -> the state of an `ArchResults` of the nas-bench-201 package
@@ -64,55 +70,26 @@ def load(data_source: str = "official") -> Table:
     """The table of the file or folder that `LATENTNAS_NASBENCH201` names.
 
     Raises:
-        DataError: the path is not set or wrong, or as `load_pth` and `load_archive`.
+        DataError: the path is not set or wrong; the file is cut off or another one, or needs more memory than there
+            is; or it lacks architectures or accuracies.
     """
     path = official_path(VARIABLE, "NAS-Bench-201-v1_1-096897.pth or the unpacked folder NATS-tss-v1_0-3ffb9-simple")
-    return load_archive(path) if path.is_dir() else load_pth(path)
-
-
-def load_pth(path: Path, allow_missing: bool = False) -> Table:
-    """The table of an official `.pth` file, read through the nas-bench-201 package.
-
-    Args:
-        allow_missing: take a file that lacks architectures: their values are NaN. Without it such a file is refused.
-
-    Raises:
-        DataError: the file is cut off or another one, needs more memory than there is, or lacks architectures or
-            accuracies.
-    """
-    files = {path.name: pooch.file_hash(str(path))}
-    source = Source("official", files, ("NAS-Bench-201: MIT",), (CITATION,), path.parent)
-    return _load("official", source, lambda: _pth_records(path), allow_missing)
-
-
-def load_archive(folder: Path, allow_missing: bool = False) -> Table:
-    """The table of an unpacked NATS-Bench archive of the topology search space, read record by record; see
-    `load_pth`."""
-    files = sorted(folder.glob("[0-9]*.pickle.pbz2"))
+    archive = path.is_dir()
+    files = sorted(path.glob("[0-9]*.pickle.pbz2")) if archive else [path]
     if not files:
         raise DataError(
-            f"The folder {folder} has no records such as 000000.pickle.pbz2. Give the unpacked folder "
+            f"The folder {path} has no records such as 000000.pickle.pbz2. Give the unpacked folder "
             "NATS-tss-v1_0-3ffb9-simple."
         )
-    if sum(file.stat().st_size for file in files) > WORTH_A_LINE:
-        print(f"{folder.name}: {len(files):,} records take about two minutes, unless they were read before.")
     checksums = {file.name: pooch.file_hash(str(file)) for file in files}
-    source = Source("official", checksums, ("NATS-Bench: MIT",), (CITATION, NATS_CITATION), folder)
-    return _load("nats", source, lambda: _archive_records(files), allow_missing)
+    licence, citations = ("NATS-Bench", (CITATION, NATS_CITATION)) if archive else ("NAS-Bench-201", (CITATION,))
+    source = Source("official", checksums, (f"{licence}: MIT",), citations, tuple(files))
+    records = archive_records(files) if archive else pth_records(path)
+    return assemble(converted("nasbench201-official", str(checksums), lambda: read_records(records)), source)
 
 
-def _load(
-    name: str, source: Source, records: Callable[[], Iterable[tuple[str, int, Record]]], allow_missing: bool
-) -> Table:
-    """The table from its records, or from the kept one that was converted from the same records."""
-    values = kept(name, source.files, lambda: _values(records()))
-    return assemble(values, {dataset: valid_column(dataset) for dataset in DATASETS}, source, allow_missing)
-
-
-def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
-    """(where it is, official index, record) of every architecture in the file."""
-    from nas_201_api import NASBench201API  # only needed here
-
+def pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
+    """(where it is, official index, record) of every architecture in the `.pth` file. Raises DataError."""
     size, available = path.stat().st_size, psutil.virtual_memory().available
     needed = f"{path} ({size / 1e9:.1f} GB) needs about {size * MEMORY_PER_BYTE / 1e9:.0f} GB of memory"
     if size * MEMORY_PER_BYTE > available:
@@ -121,11 +98,12 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
             f"data/cache will then hold a small converted table, or set {VARIABLE} to the unpacked NATS-Bench archive: "
             "it needs little memory."
         )
-    if size > WORTH_A_LINE:
-        print(f"Reading {needed} and takes minutes. The converted table is kept.")
+    print(f"Reading {needed} and takes minutes. The converted table is kept.", file=sys.stderr)
     try:
         with torch.serialization.safe_globals(_SAFE):
-            api = NASBench201API(str(path), verbose=False)
+            records = torch.load(path, map_location="cpu", weights_only=True)["arch2infos"]
+        for index in sorted(records):
+            yield f"Record {index} of {path}", index, {name: records[index][key] for name, key in SCHEDULES.items()}
     except _UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
@@ -133,73 +111,86 @@ def _pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
             f"numbers, text, lists and dictionaries, with the keys of that file ({type(error).__name__}: "
             f"{reason}). Get it again."
         ) from error
-    if not api.evaluated_indexes:
-        raise DataError(f"The file {path} has no records.")
-    for index in api.evaluated_indexes:
-        try:
-            schedules = api.arch2infos_dict[index]
-        except KeyError:
-            raise DataError(f"The file {path} lists architecture {index} but has no record of it.") from None
-        yield f"Record {index} of {path}", index, {name: schedules[name].state_dict() for name in SCHEDULES}
 
 
-def _archive_records(files: Iterable[Path]) -> Iterator[tuple[str, int, Record]]:
-    """(where it is, official index, record) of every file of an archive."""
-    for path in files:
+def archive_records(files: list[Path]) -> Iterator[tuple[str, int, Record]]:
+    """(where it is, official index, record) of every file of an archive. Raises DataError."""
+    progress = Progress("reading the NATS-Bench archive, once", len(files))
+    for number, path in enumerate(files, start=1):
         with bz2.open(path) as file:
             yield str(path), int(path.name.partition(".")[0]), load_arrays(file, path)
+        progress.update(number)
 
 
-def _values(records: Iterable[tuple[str, int, Record]]) -> Values:
-    """The values of all records, in their order."""
-    texts, indices, rows, runs = [], [], [], []
+class _Refused(Exception):
+    """A pickle asked for something that is not on the list."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in _ALLOWED:
+            raise _Refused(f"{module}.{name}")
+        return _ALLOWED[f"{module}.{name}"]
+
+
+def load_arrays(file: BinaryIO, path: Path) -> Any:
+    """What is pickled in an open file; `path` is its name in errors.
+
+    Raises:
+        DataError: the pickle asks for anything but NumPy arrays, scalars and dtypes, ordered dictionaries and
+            Python's plain types, or it is cut off or no pickle.
+    """
+    try:
+        return _ArrayUnpickler(file).load()
+    except _Refused as refused:
+        raise DataError(
+            f"The pickle {path} asks for {refused}. Pickles are read only as far as they hold numbers, "
+            "text and NumPy arrays, because anything else could run code. Do not open it in another way "
+            "unless you trust whoever made it."
+        ) from None
+    except _UNREADABLE as error:
+        raise DataError(
+            f"The file {path} is cut off or no pickle ({type(error).__name__}: {error}). Get it again."
+        ) from error
+
+
+def read_records(records: Iterable[tuple[str, int, Record]]) -> dict[str, np.ndarray]:
+    """What the records hold, for `nasbench201.assemble`, in their order. Raises DataError."""
+    texts, rows = [], []
     for where, index, record in records:
         try:
-            text, values, valid = _read(record)
-            NASBENCH201.to_batch([text])
+            texts.append(record["200"]["arch_str"])
+            NASBENCH201.to_batch(texts[-1:])
             if record["200"]["arch_index"] != index:
                 raise ValueError(f"its index is {record['200']['arch_index']}, not {index}")
+            rows.append({"official_index": index} | _read(record))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where} is no whole NAS-Bench-201 record: {error}.") from error
-        texts.append(text)
-        indices.append(index)
-        rows.append(values)
-        runs.append(valid)
-    columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
-    by_dataset = {dataset: np.array([valid[dataset] for valid in runs]) for dataset in DATASETS}
-    return Values(
-        NASBENCH201.choices(NASBENCH201.to_batch(texts)), columns | {"official_index": np.array(indices)}, by_dataset
-    )
+    arrays = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ["official_index"])}
+    return {"choices": NASBENCH201.choices(NASBENCH201.to_batch(texts)), **arrays}
 
 
-def _read(record: Record) -> tuple[str, dict[str, float], dict[str, list[float]]]:
-    """The text of an architecture, its columns, and the single runs of each data set."""
-    columns: dict[str, float] = {}
-    accuracies: dict[str, list[float]] = {}
+def _read(record: Record) -> dict[str, float | list[float]]:
+    """The columns of an architecture, and the single runs of each data set."""
+    columns, runs = {}, {}
     for schedule in SCHEDULES:
         results = record[schedule]["all_results"]
         for training_set, evaluations in EVALUATIONS.items():
             trained = [results[key] for key in sorted(results) if key[0] == training_set]
-            if not trained or len(trained) > MAX_RUNS:
+            if not 0 < len(trained) <= MAX_RUNS:
                 raise ValueError(f"it has {len(trained)} runs of {schedule} epochs on {training_set}")
             for evaluation in evaluations:
                 name = f"{training_set}/{evaluation}@{schedule}"
                 last = f"{evaluation}@{int(schedule) - 1}"  # epochs count from 0
-                if any(last not in run["eval_acc1es"] for run in trained):
-                    raise ValueError(f"a run on {training_set} lacks the accuracy {last}")
-                accuracies[name] = [round(float(run["eval_acc1es"][last]), 5) for run in trained]
-                columns[name] = round(float(np.mean([run["eval_acc1es"][last] for run in trained])), 5)
+                if any(not 0 <= run["eval_acc1es"].get(last, -1) <= 100 for run in trained):
+                    raise ValueError(
+                        f"a run on {training_set} lacks the accuracy {last}, or has one that is no percentage"
+                    )
+                accuracies = [float(run["eval_acc1es"][last]) for run in trained]
+                columns[name] = round(float(np.mean(accuracies)), 5)
+                if name in map(valid_column, DATASETS):
+                    runs[f"runs {name}"] = [*(round(value, 5) for value in accuracies), np.nan, np.nan][:MAX_RUNS]
             if schedule == "200":
-                columns[f"{training_set}/train-seconds@200"] = _mean(_seconds(run) for run in trained)
-    runs = {dataset: (accuracies[valid_column(dataset)] + [np.nan] * MAX_RUNS)[:MAX_RUNS] for dataset in DATASETS}
-    return record["200"]["arch_str"], columns, runs
-
-
-def _seconds(run: dict) -> float:
-    """Seconds of the whole training; NaN where they were not recorded."""
-    times = run["train_times"]
-    return float(sum(times.values())) if times else np.nan
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))
+                seconds = [sum(run["train_times"].values()) if run["train_times"] else np.nan for run in trained]
+                columns[f"{training_set}/train-seconds@200"] = float(np.mean(seconds))
+    return columns | runs

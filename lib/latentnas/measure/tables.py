@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from latentnas import paths
 from latentnas.benchmarks.digits import ALONE_FILE, CELL_FILE, ENAS_ROWS, EPOCHS, SEEDS, SHARED_FILE
+from latentnas.benchmarks.download import bundled
 from latentnas.graphs import DagBatch
 from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks
@@ -93,17 +94,17 @@ def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
     return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()}
 
 
-def load_shared() -> MacroNetwork:
-    """The shared weights that come with the project."""
+def load_shared(path: Path | None = None) -> MacroNetwork:
+    """The shared weights in a file, or those that come with the project."""
     network = MacroNetwork(0, MACRO_SKELETON)
-    network.load_state_dict(load_file(paths.BUNDLED / WEIGHTS_FILE))
+    network.load_state_dict(load_file(path or bundled(WEIGHTS_FILE)))
     return network
 
 
 def load_deep_shared() -> MacroNetwork:
     """The shared weights of architectures with eight layers, trained as those of the space itself."""
     network = MacroNetwork(0, MACRO_SKELETON, DEEP_LAYERS)
-    network.load_state_dict(load_file(paths.BUNDLED / DEEP_WEIGHTS_FILE))
+    network.load_state_dict(load_file(bundled(DEEP_WEIGHTS_FILE)))
     return network
 
 
@@ -137,7 +138,7 @@ def reproduce_cell(row: int) -> pd.DataFrame:
     """Train the class of a cell again, in its group, for every seed: the bundled table beside what comes out."""
     representatives = NASBENCH201.representatives()
     row = representatives[NASBENCH201.canonical(NASBENCH201.enumerate()[[row]])[0]]
-    stored = pd.read_csv(paths.BUNDLED / CELL_FILE, index_col="row").loc[row]
+    stored = pd.read_csv(bundled(CELL_FILE), index_col="row").loc[row]
     lines = []
     for seed, rows in cell_groups():
         if row in rows:
@@ -220,8 +221,8 @@ def _macro_alone(seed: int, row: int) -> pd.DataFrame:
 
 
 def _macro_part(rows: np.ndarray) -> pd.DataFrame:
-    batch = uniform_architectures()[torch.from_numpy(rows)]
-    return pd.DataFrame({"row": rows, "arch": ENAS.to_strings(batch), "valid": score_shared(load_shared(), batch)})
+    batch, network = uniform_architectures()[torch.from_numpy(rows)], load_shared(paths.BUNDLED / WEIGHTS_FILE)
+    return pd.DataFrame({"row": rows, "arch": ENAS.to_strings(batch), "valid": score_shared(network, batch)})
 
 
 def _folder(name: str, *settings) -> Path:
