@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from companion import paths, profiles, report, runner
+from companion import lab, paths, profiles, report, runner
 from companion.profiles import UsageError
 from companion.together import ending_together
 
@@ -23,6 +23,7 @@ commands:
   run        (default) run the notebooks that are out of date, then renew the reports
   test       run the tests, two files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
+  lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
   bench      measure the speed of training against the readable reference
 
 examples:
@@ -36,14 +37,14 @@ A run that was interrupted goes on where it stopped when the same command is giv
 
 
 def parser() -> argparse.ArgumentParser:
-    """The argument parser of `run` and `figures`; `test` and `bench` take their arguments as they are."""
+    """The argument parser of `run` and `figures`; `test`, `lab` and `bench` take their arguments as they are."""
     result = argparse.ArgumentParser(
         prog="run_all.sh",
         description="Rerun the notebooks of this companion.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, commands = result.add_argument, ("run", "test", "figures", "bench")
+    add, commands = result.add_argument, ("run", "test", "figures", "lab", "bench")
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
     several = {"action": "append", "default": []}
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["test"]:
             one_thread_each = {"OMP_NUM_THREADS": "1"} | os.environ
             return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
+        if arguments[:1] == ["lab"]:
+            return lab.main(arguments[1:])
         if arguments[:1] == ["bench"]:
             from companion import speed  # imports torch
 
