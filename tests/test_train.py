@@ -62,6 +62,23 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_of_two_processes_with_the_same_training_one_trains_and_the_other_loads(tmp_path):
+    program = """
+import torch
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.spaces.enas import ENAS
+from latentnas.train import TrainConfig, train_model
+config = NGAEConfig(hidden=16, latent=6, predictors="none")
+train_model("twice", NGAE, config, ENAS.sample(64, seed=0), {}, TrainConfig(epochs=20, batch_size=8))
+"""
+    command, environment = [sys.executable, "-c", program], os.environ | {"LATENTNAS_OUTPUT": str(tmp_path)}
+    both = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = sorted(process.communicate()[1] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert ["20 epochs trained before" in text for text in told].count(True) == 1, told
+    assert sum("20/20" in text for text in told) == 1
+
+
 @pytest.mark.parametrize("steps", [6, 7], ids=["between epochs", "in an epoch"])
 @pytest.mark.parametrize(
     "options",

@@ -10,11 +10,13 @@ of everything in it, so that damage of any kind is noticed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,17 @@ def resume(
             os.replace(error.path, aside)
         print(f"{error.path} is damaged ({error.reason}): set aside as {aside.name}; training anew", file=sys.stderr)
         return []
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Work on a checkpoint while no other process does: a second one waits, and then finds what the first has made."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # in a folder that cannot be written nothing is trained
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(path.with_name(f"{path.name}.lock"), "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _read(path: Path, description: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict]]:

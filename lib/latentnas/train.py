@@ -35,6 +35,7 @@ PRECISIONS = ("fp32", "bf16")
 OPTIMIZERS = ("adamw", "muon")
 SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+STATE = "state.safetensors"  # in a run's folder: weights, optimisers and history
 
 
 def default_device() -> str:
@@ -168,7 +169,8 @@ def train_model(
         model.load_state_dict(own | other)
     model.calibrate(**targets)
     directory = run_directory(name, model, batch, targets, config, start)
-    history = fit(model, batch, targets, config, directory, device)
+    with checkpoint.alone(directory / STATE):
+        history = fit(model, batch, targets, config, directory, device)
     loaded = max(0.0, float(history["seconds"].sum()) - (time.monotonic() - started))
     return Run(model.eval(), history, directory, loaded)
 
@@ -234,7 +236,7 @@ def fit(
     model.to(device).train()
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
     optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
-    state, parts = directory / "state.safetensors", (_description(model, config), {"model": model}, optimizers)
+    state, parts = directory / STATE, (_description(model, config), {"model": model}, optimizers)
     history = checkpoint.resume(
         state,
         *parts,
