@@ -154,3 +154,15 @@ def test_published_results_come_from_clean_commits():
 def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#:]+)\)", (paths.ROOT / "README.md").read_text()):
         assert (paths.ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "file, attributes",
+    [("run_all.sh", "text: auto eol: lf"), ("figures/x.png", "text: unset"), ("x.gz", "text: unset")],
+)
+def test_a_clone_has_the_same_bytes_whatever_the_settings_of_git(file, attributes):
+    command = ["git", "check-attr", "text", "eol", "--", file]
+    run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    if run.returncode:
+        pytest.skip("no repository")
+    assert attributes in run.stdout.replace(f"\n{file}:", "").removeprefix(f"{file}: ")

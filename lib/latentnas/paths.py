@@ -3,35 +3,49 @@
 Two environment variables move things, both read once at import:
 LATENTNAS_ROOT is the project (default: the folder this package was checked out in);
 LATENTNAS_OUTPUT is where runs write (default: the project). The tests point it at a temporary folder.
+Where the package was installed from a wheel there is no project: the bundled tables lie beside the modules, and all that
+is written goes to LATENTNAS_OUTPUT or else the current folder.
 """
 
+import contextlib
+import glob
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(os.environ.get("LATENTNAS_ROOT") or Path(__file__).resolve().parents[2]).resolve()
-OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or ROOT).resolve()
+_FOLDER = Path(__file__).resolve().parents[2]
+_PROJECT = os.environ.get("LATENTNAS_ROOT") or (_FOLDER if (_FOLDER / "run_all.sh").exists() else None)
+
+OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or _PROJECT or ".").resolve()
+ROOT = Path(_PROJECT or OUTPUT).resolve()
 
 DATA = ROOT / "data"
-BUNDLED = DATA / "bundled"  # small tables that this project measured itself, committed
 CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
+# Small tables that this project measured itself, committed; pyproject.toml puts them into the wheel.
+BUNDLED = DATA / "bundled" if _PROJECT else Path(__file__).resolve().with_name("bundled")
 
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    Readers see the old file or the new one, never a part: the rename stays within one folder. The temporary
-    name keeps the suffix, so that writers that look at it (`savefig`, `to_csv`) behave as with the final
-    name.
+    Readers see the old file or the new one, never a part, and so does who starts the machine after a power cut: the
+    content is on the disk before the name is. The temporary name keeps the suffix, so that writers that look at it
+    (`savefig`, `to_csv`) behave as with the final name; those that killed processes left are removed after a day.
     """
     path = Path(path)
+    folders = [path.parent, *(folder.parent for folder in path.parents if not folder.exists())]
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    prefix = f".{path.stem}.partial-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - left.stat().st_mtime > 24 * 3600:
+                left.unlink()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,6 +53,19 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp makes the file private
+        _sync(temporary)
         os.replace(temporary, path)
+        for folder in folders:
+            with contextlib.suppress(OSError):  # some network file systems cannot do this for a folder
+                _sync(folder)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the file, or the names in the folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,78 @@
+"""How files are written, and where they lie with and without a checkout."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+import zipfile
+
+import pytest
+
+from latentnas import paths
+from latentnas.paths import ROOT, atomic_write
+
+
+def test_a_file_is_on_the_disk_before_its_name_is_and_then_the_folders(tmp_path, monkeypatch):
+    calls, sync, replace = [], os.fsync, os.replace
+
+    def recorded_sync(handle):
+        sync(handle)
+        calls.append(("sync", os.fstat(handle).st_ino))
+
+    def recorded_replace(source, target):
+        replace(source, target)
+        calls.append(("rename", target))
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    path = tmp_path / "new/folder/file.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("content")
+        assert not calls and not path.exists()
+    inodes = [file.stat().st_ino for file in (path, *path.parents[:3])]
+    assert calls == [("sync", inodes[0]), ("rename", path), *(("sync", inode) for inode in inodes[1:])]
+    assert path.read_text() == "content"
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    def refused(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with atomic_write(tmp_path / "file") as temporary:
+        temporary.write_text("content")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_error_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic_write(path) as temporary:
+        temporary.write_text("new")
+        raise KeyError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_what_killed_writes_left_is_removed_after_a_day_and_what_others_write_now_is_not(tmp_path):
+    path = tmp_path / "run [1].json"
+    program = f"import os; from latentnas import paths\nwith paths.atomic_write({str(path)!r}): os.kill(os.getpid(), 9)"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT / "lib")})
+    old, young = sorted(tmp_path.iterdir())
+    assert old.name.startswith(".") and not list(tmp_path.glob("[!.]*"))
+    os.utime(old, (time.time() - 90_000,) * 2)
+    foreign = tmp_path / ".run [1].json"
+    foreign.touch()
+    os.utime(foreign, (0, 0))
+    with atomic_write(path) as temporary:
+        temporary.touch()
+    assert set(tmp_path.iterdir()) == {path, young, foreign}
+
+
+def test_git_does_not_see_what_is_being_written():
+    command = ["git", "check-ignore", "-q", "data/results/quick/.table.partial-x1.csv"]
+    if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("no repository")
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
