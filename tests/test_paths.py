@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-import sysconfig
 import time
-import zipfile
 
 import pytest
 
-from latentnas import paths
 from latentnas.paths import ROOT, atomic_write
 
 
