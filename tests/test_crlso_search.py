@@ -350,11 +350,6 @@ def test_the_autoencoder_can_learn_from_a_part_of_the_cells(tmp_path, monkeypatc
 # bad input
 
 
-def test_values_with_nan_are_refused():
-    with pytest.raises(ValueError, match="value of row 7 is nan"):
-        make(toy_domain(), 0).tell(np.array([3, 7]), np.array([1.0, np.nan]))
-
-
 def test_a_latent_space_of_another_size_is_refused():
     domain = toy_domain(classes=False)
     search = make(domain, 0, space=ToySpace(domain.choices()[:50]))

@@ -435,7 +435,7 @@ def test_a_searcher_of_ones_own_is_checked_and_runs(domain):
         ("Outside", lambda self, n: ask(self, n) - 2**62, "ask gives row -?[0-9]+, but rows are .*Propose rows of"),
         ("Silent", lambda self, n: ask(self, 0), "ask proposes nothing.*at least one row"),
         ("Flat", lambda self, n: ask(self, n)[None], r"ask\(1\) gives int64 of shape \[1, 1\]"),
-        ("Stuck", lambda self, n: self.domain.background[:1], "Stuck .*of 30 rows .* the last 15 are all known"),
+        ("Stuck", lambda self, n: self.domain.reference[:1], "Stuck .*of 30 rows .* the last 15 are all known"),
         ("Failing", lambda self, n: ask(self, None - n), "Failing .*ask fails .*TypeError.*«At most `n` rows"),
         ("Nothing", lambda self, n: None, r"ask\(1\) gives object of shape \[\]"),
     ]:

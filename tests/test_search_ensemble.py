@@ -10,7 +10,7 @@ from torch import nn
 
 from latentnas.search.base import run, run_many
 from latentnas.search.discrete import RandomSearch
-from latentnas.search.domains import table_domain
+from latentnas.search.domains import TableDomain, table_domain
 from latentnas.search.ensemble import Ensemble, EnsembleConfig, EnsembleSearch
 from latentnas.search.history import queries_to_optimum
 from latentnas.spaces.features import nasbench201_path_encoding
@@ -50,18 +50,25 @@ def test_members_train_as_if_each_were_alone():
 
 def test_candidates_are_unknown_neighbors_and_random_candidates():
     domain, values = toy_domain(), toy_values()
-    searcher = EnsembleSearch(domain, 0, replace(SMALL, random_candidates=1))
+    searcher = EnsembleSearch(domain, 0, SMALL)
     known = np.array([20, 21, 33, 50, 3])  # 3 is one of class 0
     searcher.tell(known, values[known])
     around = np.concatenate([domain.neighbors(21), domain.neighbors(33)])
     near = set(domain.representative(around).tolist()) - {0, *known}
     for _ in range(20):
-        candidates = set(searcher._candidates(np.array([21, 33])).tolist())
+        candidates = set(domain.candidates(searcher._random, 1, searcher._values, [21, 33]).tolist())
         assert near <= candidates and len(candidates - near) <= 1
         assert candidates <= set(domain.distinct) - {0, *known}
-    wide = EnsembleSearch(domain, 0, replace(SMALL, random_candidates=100))
-    wide.tell(known, values[known])
-    assert set(wide._candidates(np.array([21])).tolist()) == set(domain.distinct) - {0, *known}
+    everything = domain.candidates(searcher._random, 100, searcher._values, [21])
+    assert set(everything.tolist()) == set(domain.distinct) - {0, *known}
+    asked = []
+    domain.candidates = lambda random, n, known, best: (
+        asked.append((n, best)) or TableDomain.candidates(domain, random, n, known, best)
+    )
+    searcher.tell(np.array([40]), np.array([9.0]))
+    searcher.ask(1)
+    best = [40, *sorted(set(known.tolist()) - {3} | {0}, key=lambda row: -values[3 if row == 0 else row])]
+    assert asked == [(SMALL.random_candidates, best[: SMALL.parents])]
 
 
 def test_without_uncertainty_the_best_predictions_are_asked_for(monkeypatch):
@@ -103,9 +110,9 @@ def test_an_initial_design_replaces_the_random_start():
     trained = []
 
     class Watched(EnsembleSearch):
-        def _candidates(self, parents):
-            trained.append(len(self._values))
-            return super()._candidates(parents)
+        def _propose(self, n, rows, values):
+            trained.append(len(values))
+            return super()._propose(n, rows, values)
 
     run(Watched(domain, 0, SMALL), domain.lookup(values), 14, batch=2, initial=range(20, 30))
     assert trained == [10, 12]

@@ -387,7 +387,7 @@ def _rows_asked(searcher: Searcher, domain: Any, queries: int) -> list[int]:
         if not len(rows):
             break
         for row in rows[~domain.contains(rows)].tolist():
-            searcher.require(False, f"ask gives row {row}, but rows are {domain.extent}. Propose rows of the domain")
+            searcher.require(False, f"ask gives row {row}, but rows are {domain.row_range}. Propose rows of the domain")
         searcher.tell(rows, np.cos(rows.astype(np.float64)))
         asked += rows.tolist()
     return asked

@@ -1,1 +1,1 @@
-"""Searching for architectures in a latent space. Labels of test architectures never enter a search."""
+"""Searching a table, or a space that is sampled, by asking for architectures and being told their values."""

@@ -1,25 +1,23 @@
 """Searching a table or a space: one loop for every method.
 
 A searcher asks for rows of a domain (`latentnas.search.domains`) and is told their values; `run` stands between the
-two, counts, and writes the history. Validation labels go through the loop; test labels come in afterwards, with
-`latentnas.search.history`, and are never seen by a searcher.
+two, counts, and writes the history. Test labels come in afterwards, with `latentnas.search.history`.
 
-What counts as one query: the first use of the label of an architecture, for whatever purpose (an initial
-design and training data for a predictor count). Where rows are grouped into classes of the same function, a
-class is one architecture with one label, that of its first row, whichever of its rows is asked for. Asking
-again for a known architecture costs nothing and tells nothing new.
+One query is the first use of the label of an architecture, for whatever purpose (an initial design counts). Where
+rows are grouped into classes of the same function, a class is one architecture with one label, that of its first
+row. Asking again for a known architecture costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
 
-from latentnas.graphs import DagBatch
 from latentnas.interfaces import Searcher
 from latentnas.progress import Progress
 from latentnas.search.domains import Domain, Objective
@@ -28,7 +26,7 @@ REPEATS = 1000  # answers in a row without a new architecture after which a sear
 
 
 class ModelBasedSearch:
-    """What searchers share that learn from all values they were told; they begin with random architectures."""
+    """A searcher that learns from all values it was told; it begins with random architectures."""
 
     def __init__(self, domain: Domain, seed: int, initial: int) -> None:
         self.domain, self.seed, self._initial = domain, seed, initial
@@ -45,7 +43,6 @@ class ModelBasedSearch:
         self._values.update(zip(self.domain.representative(rows).tolist(), values.tolist(), strict=True))
 
     def _first(self, n: int) -> np.ndarray:
-        """Random architectures to begin with."""
         return self.domain.fresh(self._random, n, self._values)
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -53,37 +50,24 @@ class ModelBasedSearch:
 
 
 class RoundSearch(ModelBasedSearch):
-    """What searchers share that think in rounds: first everything that a round led to is asked for.
+    """A searcher that works in rounds: all that one round proposed is asked for before the next."""
 
-    Args:
-        patience: rounds in a row that may lead to nothing unknown before the search gives up.
-    """
-
-    def __init__(self, domain: Domain, seed: int, patience: int, initial: int = 0) -> None:
+    def __init__(self, domain: Domain, seed: int, initial: int = 0) -> None:
         super().__init__(domain, seed, initial)
-        self._patience = patience
         self._pending: list[int] = []
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        for _ in range(self._patience):
-            self._pending = [row for row in self._pending if row not in self._values]
-            if self._pending:
-                break
+        self._pending = [row for row in self._pending if row not in self._values]
+        if not self._pending:
             self._pending = self._round(rows, values)
         return np.array(self._pending[:n], dtype=np.int64)
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
-        """The unknown rows that one round leads to, given all that are known and their values."""
-
-    def _unknown(self, graphs: DagBatch) -> list[int]:
-        """What decoded graphs are, in their order and each once, without what is no architecture or known."""
-        rows = self.domain.rows_of(graphs)
-        rows = self.domain.representative(rows[rows >= 0])
-        return [row for row in dict.fromkeys(rows.tolist()) if row not in self._values]
+        """The unknown rows of one round, given all that are known and their values; none ends the search."""
 
 
 def run(
-    searcher: Searcher, objective: Objective, budget: int, batch: int = 1, initial: Iterable[int] | None = None
+    searcher: Searcher, objective: Objective, budget: int, batch: int = 1, initial: Sequence[int] | None = None
 ) -> pd.DataFrame:
     """Search until `budget` architectures are known.
 
@@ -93,11 +77,10 @@ def run(
         initial: rows whose labels are bought and told before the first question.
 
     Returns:
-        One row for each query: `seed`, `query` (from 1), `row` (the representative), `value`,
-        `incumbent` (the best value so far), `incumbent_row` (where it was first found), and two columns
-        that hold for the run as a whole: `counted_by` (what is one architecture: "class" or "string") and
-        `stopped` ("budget spent", "space exhausted" or "nothing new proposed": no answer or 1,000 in a row
-        that were all known).
+        One row for each query: `seed`, `query` (from 1), `row` (the representative), `value`, `incumbent` (the best
+        value so far), `incumbent_row` (where it was first found), and for the run as a whole `counted_by` (what is
+        one architecture, see `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed":
+        no answer, or 1,000 in a row that were all known).
 
     Raises:
         ValueError: a budget or batch below 1, queries beyond the budget, rows outside the domain, more rows
@@ -116,8 +99,8 @@ def run(
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
             raise ValueError(
-                f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}. ask(n) may "
-                "return at most n."
+                f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}. ask(n) may return at "
+                "most n."
             )
         if not len(rows):
             break
@@ -134,20 +117,22 @@ def run_many(
     seeds: Iterable[int],
     jobs: int = 1,
     batch: int = 1,
-    initial: Iterable[int] | None = None,
+    initial: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """The histories of `run` for many seeds, one below the other in the order of `seeds`.
 
     Args:
         make_searcher: seed -> a fresh searcher, such as `partial(RandomSearch, domain)`.
-        jobs: processes. They pay for methods that take seconds a run. Every run computes on one thread, so
-            its history does not depend on `jobs`.
+        jobs: processes. Every run computes on one thread, so its history does not depend on them.
+
+    Raises:
+        ValueError: no seed, or one twice; what `run` raises.
     """
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
-    initial = None if initial is None else list(initial)
-    tasks = (joblib.delayed(_run_seed)(make_searcher, seed, objective, budget, batch, initial) for seed in seeds)
+    run_seed = joblib.delayed(_run_on_one_thread)
+    tasks = (run_seed(make_searcher, seed, objective, budget, batch, initial) for seed in seeds)
     progress, histories = Progress("search, seeds", len(seeds)), []
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for history in joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks):
@@ -165,7 +150,6 @@ class _Labels:
 
     @property
     def left(self) -> int:
-        """How many architectures can still be bought."""
         return min(self.budget, self.domain.count) - len(self.known)
 
     def query(self, rows: np.ndarray) -> np.ndarray:
@@ -179,8 +163,8 @@ class _Labels:
     def _buy(self, rows: np.ndarray) -> None:
         if len(self.known) + len(rows) > self.budget:
             raise ValueError(
-                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of "
-                f"{len(rows)} more architectures cannot be used. Raise the budget, or start from fewer."
+                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of {len(rows)} "
+                "more architectures cannot be used. Raise the budget, or start from fewer."
             )
         values = np.asarray(self.objective(rows), dtype=np.float64)
         if values.shape != rows.shape:
@@ -188,8 +172,8 @@ class _Labels:
         if not np.isfinite(values).all():
             bad = int(np.argmin(np.isfinite(values)))
             raise ValueError(
-                f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for "
-                "every row of its domain. Leave architectures without a label out of the domain."
+                f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for every row. "
+                "Leave architectures without a label out of the domain."
             )
         self.known.update(zip(rows.tolist(), values.tolist(), strict=True))
 
@@ -197,7 +181,6 @@ class _Labels:
         rows = np.array(list(self.known), dtype=np.int64)
         values = np.array(list(self.known.values()), dtype=np.float64)
         incumbent = np.maximum.accumulate(values)
-        improved = np.append(True, values[1:] > incumbent[:-1])[: len(rows)]
         if len(rows) == self.budget:
             stopped = "budget spent"
         else:
@@ -209,7 +192,7 @@ class _Labels:
                 "row": rows,
                 "value": values,
                 "incumbent": incumbent,
-                "incumbent_row": rows[np.maximum.accumulate(np.where(improved, np.arange(len(rows)), 0))],
+                "incumbent_row": rows[np.searchsorted(incumbent, incumbent)],  # where it first was as high
                 "counted_by": self.domain.counted_by,
                 "stopped": stopped,
             }
@@ -218,28 +201,21 @@ class _Labels:
         return history if names is None else history.assign(arch=names)
 
 
-def _run_seed(
-    make_searcher: Callable[[int], Searcher],
-    seed: int,
-    objective: Objective,
-    budget: int,
-    batch: int,
-    initial: list[int] | None,
-) -> pd.DataFrame:
+def _run_on_one_thread(make_searcher: Callable[[int], Searcher], seed: int, *arguments: Any) -> pd.DataFrame:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads in their last bits
     try:
-        return run(make_searcher(seed), objective, budget, batch, initial)
+        return run(make_searcher(seed), *arguments)
     finally:
         torch.set_num_threads(threads)
 
 
-def _checked_rows(domain: Domain, rows: Iterable[int], source: str) -> np.ndarray:
+def _checked_rows(domain: Domain, rows: Sequence[int], source: str) -> np.ndarray:
     rows = np.asarray(rows)
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
         raise ValueError(f"{source} must be rows as whole numbers [n], not {rows.dtype} of shape {list(rows.shape)}.")
     known = domain.contains(rows)
     if not known.all():
         wrong = rows[~known][0]
-        raise ValueError(f"{source} has row {wrong}, but the rows of this domain are {domain.extent}.")
+        raise ValueError(f"{source} has row {wrong}, but the rows of this domain are {domain.row_range}.")
     return rows.astype(np.int64)

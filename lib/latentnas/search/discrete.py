@@ -1,7 +1,6 @@
 """Searches that need no model: random search, regularised evolution, local search, REINFORCE.
 
-All of them move over the rows of a domain and know nothing of what is behind them. Random sampling, the mean of the
-space, needs no search: it is n = 1 of `latentnas.search.history.expected_random_search`. Papers:
+They move over the rows of a domain and know nothing of what is behind them. Papers:
 
 * regularised evolution: Real et al., AAAI 2019, https://arxiv.org/abs/1802.01548;
 * local search: White et al., UAI 2021, https://arxiv.org/abs/2005.02960;
@@ -47,17 +46,16 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.tournament <= self.population:
             raise ValueError(
-                f"tournament={self.tournament} must lie between 1 and population={self.population}: the "
-                "parent is the best of that many members of the population."
+                f"tournament={self.tournament} must lie between 1 and population={self.population}: the parent is the "
+                "best of that many."
             )
 
 
 class RegularisedEvolution:
     """Aging evolution (Real et al., Algorithm 1).
 
-    A population of random rows; each step draws a tournament from it, mutates its best member to one of the
-    neighbours, adds the child and removes the oldest member. Known children join like any other. A parent without
-    neighbours is followed by a random row.
+    Each step draws a tournament from the population, mutates its best member to one of the neighbours, adds the child
+    and removes the oldest member. A parent without neighbours is followed by a random row.
     """
 
     def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
@@ -83,8 +81,8 @@ class RegularisedEvolution:
 class LocalSearch:
     """Steepest ascent with restarts (White et al.).
 
-    From a random row: evaluate all neighbours, move to the best of them if it is better, until none is; then
-    start again from another random row. Neighbours that are known cost nothing.
+    From a random row: evaluate all neighbours, move to the best of them if it is better, until none is; then start
+    again from another random row.
     """
 
     def __init__(self, domain: Domain, seed: int) -> None:
@@ -134,8 +132,8 @@ class ReinforceConfig:
 class Reinforce:
     """Policy gradient (Williams) as in NAS-Bench-201: no controller network.
 
-    The policy is an independent categorical distribution for each decision, uniform at the start. Every value
-    told moves the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
+    The policy is an independent categorical distribution for each decision, uniform at the start. Every value moves
+    the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
 
     Raises:
         ValueError: not every combination of decisions is an architecture of the domain.

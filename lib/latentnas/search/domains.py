@@ -1,10 +1,9 @@
-"""What a search moves over: the rows of a table, or graphs that it meets on its way.
+"""What a search moves over: the rows of a table, or graphs of a space that is sampled.
 
-A searcher speaks of *rows*, numbers of architectures. Two kinds of domain say what is behind them, with the same
-methods. A `TableDomain` knows all its rows beforehand, 0 to size - 1, and everything about them is an array. A
-`SampledDomain` knows a space that cannot be listed: it draws architectures, finds their neighbours, and takes what a
-model decodes; the row of an architecture is then its canonical hash, the same number in every run and process.
-Letters: n rows, P decisions, F features.
+A searcher speaks of *rows*, numbers of architectures. Two kinds of domain say what is behind them. A `TableDomain`
+knows all its rows beforehand, 0 to size - 1. A `SampledDomain` has a space that cannot be listed: it draws
+architectures, finds their neighbours, and takes what a model decodes; the row of an architecture is its canonical
+hash, the same number in every run and process. Letters: n rows, P decisions, F features.
 """
 
 from __future__ import annotations
@@ -28,15 +27,21 @@ Draw = Callable[[int], int]  # a random whole number below its argument
 
 
 class Domain:
-    """What both kinds have in common; the methods without a body are what each has of its own."""
+    """What both kinds share; a method without a body is what each has of its own.
 
-    space: Space | None
+    Args:
+        features: rows -> `[n, F]`, what a predictor sees beside the choices.
+    """
+
     size: int | None  # rows, where they are known beforehand
     count: float  # architectures in all
-    extent: str  # which rows there are, in words
-    counted_by: str  # what is one architecture: "string", every row; "class", some rows together
-    background: np.ndarray  # rows that stand for the domain where a scale is needed
-    _near: dict[int, np.ndarray]  # the neighbours of the rows that were asked for
+    row_range: str  # which rows there are, in words
+    counted_by: str  # what is one architecture: "string", every row; "class", some rows together; "graph"
+    reference: np.ndarray  # rows that stand for the domain where a scale is needed
+
+    def __init__(self, space: Space | None, features: Callable[[np.ndarray], ArrayLike] | None) -> None:
+        self.space, self._features = space, features
+        self._neighbors: dict[int, np.ndarray] = {}
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
         """Which whole numbers are rows of this domain, bool `[n]`."""
@@ -45,8 +50,8 @@ class Domain:
         """The architectures themselves."""
 
     def rows_of(self, graphs: DagBatch) -> np.ndarray:
-        """The rows of graphs such as a model decodes, int64 `[B]`; -1 for what is no architecture. What has no
-        function is pruned first, where the space has a `prune`."""
+        """The rows of decoded graphs, int64 `[B]`; -1 for what is no architecture. What has no function is pruned
+        first, where the space has a `prune`."""
         return self._find(self._pruned(graphs).to("cpu"))
 
     def accepts(self, graphs: DagBatch) -> torch.Tensor:
@@ -55,12 +60,13 @@ class Domain:
 
     def representative(self, rows: np.ndarray) -> np.ndarray:
         """The row that stands for the same architecture, int64 `[n]`."""
+        return np.asarray(rows)
 
     def neighbors(self, row: int) -> np.ndarray:
         """Rows one change away, int64; there may be none."""
-        if row not in self._near:
-            self._near[row] = self._neighbors(row)
-        return self._near[row]
+        if row not in self._neighbors:
+            self._neighbors[row] = self._find_neighbors(row)
+        return self._neighbors[row]
 
     def choices(self, rows: np.ndarray) -> np.ndarray:
         """The decisions that make each architecture, numbered from 0, int64 `[n, P]`."""
@@ -72,12 +78,20 @@ class Domain:
             ValueError: not every combination of decisions is an architecture.
         """
 
-    def one_hot(self, rows: np.ndarray) -> np.ndarray:
-        """The choices as indicators, bool `[n, P * options]`."""
-        return (self.choices(rows)[:, :, None] == np.arange(self.options.max())).reshape(-1, self._width)
+    @cached_property
+    def options(self) -> np.ndarray:
+        """How many options each decision has, int64 `[P]`."""
+        return self.choices(self.reference).max(axis=0) + 1
 
-    def inputs(self, rows: np.ndarray) -> np.ndarray:
+    def one_hot(self, rows: np.ndarray | slice) -> np.ndarray:
+        """The choices as indicators, bool `[n, P * options]`."""
+        options = int(self.options.max())
+        return (self.choices(rows)[:, :, None] == np.arange(options)).reshape(-1, len(self.options) * options)
+
+    def inputs(self, rows: np.ndarray | slice = ALL) -> np.ndarray:
         """What a predictor sees: the features, where the domain has any, and the one-hot choices, float32."""
+        parts = [] if self._features is None else [np.asarray(self._features(rows))]
+        return np.hstack([*parts, self.one_hot(rows)]).astype(np.float32)
 
     def sample(self, draw: Draw) -> int:
         """A row drawn uniformly."""
@@ -88,15 +102,13 @@ class Domain:
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
         """At most `n` architectures that are not known, drawn uniformly without replacement."""
 
-    def nearby(self, parents: Sequence[int], known: Collection[int]) -> np.ndarray:
-        """The neighbours of some rows that are not known, in ascending order, none twice."""
-        rows = np.concatenate([self.neighbors(parent) for parent in parents])
-        rows = np.unique(self.representative(rows))
-        return rows[[row not in known for row in rows.tolist()]]
-
-    def candidates(self, random: np.random.Generator, known: Collection[int], best: Sequence[int]) -> np.ndarray:
-        """What a model-based searcher ranks, in ascending order: of a table all unknown architectures, of a sampled
-        domain unknown ones from anywhere and the neighbours of the best."""
+    def candidates(
+        self, random: np.random.Generator, n: int, known: Collection[int], best: Sequence[int]
+    ) -> np.ndarray:
+        """Architectures that are not known, in ascending order: all neighbours of the best, and `n` from anywhere."""
+        near = self.representative(np.concatenate([self.neighbors(row) for row in best]))
+        near = np.array([row for row in near.tolist() if row not in known], dtype=np.int64)
+        return np.union1d(near, self.fresh(random, n, known))
 
     def names(self, rows: np.ndarray) -> list[str] | None:
         """Texts of the rows, where the rows mean nothing by themselves."""
@@ -105,15 +117,6 @@ class Domain:
         """The objective that evaluates graphs, such as `lambda graphs: benchmark.query(graphs)["valid"]`."""
         return lambda rows: np.asarray(evaluate(self.graphs(rows)), dtype=np.float64)
 
-    @cached_property
-    def options(self) -> np.ndarray:
-        """How many options each decision has, int64 `[P]`."""
-        return self.choices(self.background).max(axis=0) + 1
-
-    @property
-    def _width(self) -> int:
-        return len(self.options) * int(self.options.max())
-
     def _pruned(self, graphs: DagBatch) -> DagBatch:
         prune = getattr(self.space, "prune", None)
         return prune(graphs) if prune else graphs
@@ -121,7 +124,7 @@ class Domain:
     def _find(self, graphs: DagBatch) -> np.ndarray:
         """`rows_of` after pruning."""
 
-    def _neighbors(self, row: int) -> np.ndarray:
+    def _find_neighbors(self, row: int) -> np.ndarray:
         """`neighbors` of a row that was not asked for before."""
 
 
@@ -134,9 +137,6 @@ class TableDomain(Domain):
         neighbor_rows: rows `[B]` -> for each of them the rows that are one change away.
         features: `[size, F]`, what a predictor sees beside the choices.
         space: whose `enumerate` and `index` follow the same rows; only searchers that need graphs ask for it.
-
-    Raises:
-        ValueError: choices or features are not one for each row.
     """
 
     def __init__(
@@ -148,19 +148,13 @@ class TableDomain(Domain):
         space: Space | None = None,
     ) -> None:
         self.size = len(identity)
-        for name, values in (("choices", choices), ("features", features)):
-            if values is not None and (values.ndim != 2 or len(values) != self.size):
-                raise ValueError(
-                    f"A domain of {self.size} rows needs {name} of shape [{self.size}, ...], but they have "
-                    f"shape {list(values.shape)}. Give one entry for each row, in the order of the table."
-                )
-        self.space, self._neighbor_rows, self._near = space, neighbor_rows, {}
-        self._choices, self._features = choices, features
+        super().__init__(space, None if features is None else self.lookup(features))
+        self._choices, self._neighbor_rows = choices, neighbor_rows
         _, first, inverse = np.unique(identity, return_index=True, return_inverse=True)
         self._first = first[inverse]
         self.distinct = np.sort(first)  # one row for each architecture, in ascending order
-        self.background, self.count = np.arange(self.size), len(first)
-        self.extent = f"0 to {self.size - 1}"
+        self.reference, self.count = np.arange(self.size), len(first)
+        self.row_range = f"0 to {self.size - 1}"
         self.counted_by = "string" if self.count == self.size else "class"
 
     def lookup(self, values: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
@@ -169,12 +163,22 @@ class TableDomain(Domain):
         Raises:
             ValueError: not one value for each row.
         """
-        return self._column(values).__getitem__
+        values = np.asarray(values)
+        if values.shape[:1] != (self.size,):
+            raise ValueError(
+                f"The domain has {self.size} rows, so a column of it has {self.size} values, but got shape "
+                f"{list(values.shape)}. Pass the whole column of the table that the domain was made from."
+            )
+        return values.__getitem__
 
     def optimum(self, values: ArrayLike) -> np.ndarray:
         """The rows of `distinct` with the largest value."""
-        values = self._column(values)[self.distinct]
+        values = self.lookup(values)(self.distinct)
         return self.distinct[values == np.nanmax(values)]
+
+    def unknown(self, known: Collection[int]) -> np.ndarray:
+        """All architectures that are not known, in ascending order."""
+        return np.setdiff1d(self.distinct, list(known), assume_unique=True)
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
         return (rows >= 0) & (rows < self.size)
@@ -189,10 +193,7 @@ class TableDomain(Domain):
         return self._choices[rows]
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
-        return self._row_of_code[choices @ self._place_values]
-
-    def inputs(self, rows: np.ndarray | slice = ALL) -> np.ndarray:
-        return self._inputs[rows]
+        return self._row_of_code[np.ravel_multi_index(choices.T, self.options)]
 
     def sample(self, draw: Draw) -> int:
         return int(draw(self.size))
@@ -201,33 +202,12 @@ class TableDomain(Domain):
         return iter(random.permutation(self.distinct))
 
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
-        return random.permutation(self._unknown(known))[:n]
-
-    def candidates(self, random: np.random.Generator, known: Collection[int], best: Sequence[int]) -> np.ndarray:
-        return self._unknown(known)
-
-    def names(self, rows: np.ndarray) -> None:
-        return None
-
-    def _unknown(self, known: Collection[int]) -> np.ndarray:
-        left = np.zeros(self.size, dtype=bool)
-        left[self.distinct] = True
-        left[list(known)] = False
-        return np.flatnonzero(left)
-
-    def _column(self, values: ArrayLike) -> np.ndarray:
-        values = np.asarray(values, dtype=np.float64)
-        if values.shape[:1] != (self.size,):
-            raise ValueError(
-                f"The domain has {self.size} rows, so it needs {self.size} values, but got shape "
-                f"{list(values.shape)}. Pass the whole column of the table that the domain was made from."
-            )
-        return values
+        return random.permutation(self.unknown(known))[:n]
 
     def _find(self, graphs: DagBatch) -> np.ndarray:
         return np.asarray(self.space.index(graphs))
 
-    def _neighbors(self, row: int) -> np.ndarray:
+    def _find_neighbors(self, row: int) -> np.ndarray:
         return self._neighbor_rows(np.array([row]))[0]
 
     @cached_property
@@ -235,58 +215,43 @@ class TableDomain(Domain):
         return self.space.enumerate()
 
     @cached_property
-    def _inputs(self) -> np.ndarray:
-        """float32 `[size, F + P * options]`."""
-        parts = [self.one_hot(ALL)] if self._features is None else [self._features, self.one_hot(ALL)]
-        return np.hstack(parts).astype(np.float32)
-
-    @cached_property
-    def _place_values(self) -> np.ndarray:
-        """Choices times these are one whole number, int64 `[P]`."""
-        return np.cumprod(np.append(1, self.options[:0:-1]))[::-1]
-
-    @cached_property
     def _row_of_code(self) -> np.ndarray:
-        """The row of each number that choices make."""
-        codes = self._choices @ self._place_values
-        if not np.array_equal(np.sort(codes), np.arange(math.prod(self.options.tolist()))):
+        """The row of each combination of decisions, in the order of `np.ravel_multi_index`."""
+        combinations = math.prod(self.options.tolist())
+        codes = np.ravel_multi_index(self._choices.T, self.options)
+        if self.size != combinations or len(np.unique(codes)) != combinations:
             raise ValueError(
-                f"This searcher makes every decision by itself, so all {math.prod(self.options.tolist())} combinations "
-                f"must be rows of the domain, each once, but it has {self.size} rows. Use another searcher for such a "
-                "space."
+                f"This searcher makes every decision by itself, so all {combinations} combinations must be rows of the "
+                f"domain, each once, but it has {self.size} rows. Use another searcher for such a space."
             )
         return np.argsort(codes)
 
 
 class SampledDomain(Domain):
-    """The architectures of a space that is too large to be listed, met one by one.
+    """The architectures of a space that is too large to be listed; each is kept once it was drawn, decoded or found.
 
     Args:
         space: draws, finds neighbours and tells choices.
-        seed: of `typical` architectures that stand for the whole space where a scale is needed.
-        typical: also how many architectures from anywhere model-based searchers rank.
+        seed: of the `typical` architectures that stand for the whole space where a scale is needed.
         features: graphs -> `[B, F]`, what a predictor sees beside the choices.
+        typical: also how many architectures from anywhere the Gaussian process ranks.
     """
 
     size, count, counted_by = None, math.inf, "graph"
-    extent = "the hashes of the graphs that it has met"
+    row_range = "the hashes of the graphs that it has seen"
 
     def __init__(
         self, space: Space, seed: int = 0, features: Callable[[DagBatch], ArrayLike] | None = None, typical: int = 500
     ) -> None:
-        self.space, self._features = space, features
-        self._met: dict[int, DagBatch] = {}  # one graph for each row
-        self._near = {}
-        self.background = np.unique(self._meet(space.sample(typical, seed)))
+        super().__init__(space, None if features is None else lambda rows: features(self.graphs(rows)))
+        self._seen: dict[int, DagBatch] = {}  # one graph for each row
+        self.reference = np.unique(self._keep(space.sample(typical, seed)))
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
-        return np.array([row in self._met for row in rows.tolist()], dtype=bool)
+        return np.array([row in self._seen for row in rows.tolist()], dtype=bool)
 
     def graphs(self, rows: np.ndarray) -> DagBatch:
-        return DagBatch.cat([self._met[row] for row in rows.tolist()])
-
-    def representative(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(rows)
+        return DagBatch.cat([self._seen[row] for row in rows.tolist()])
 
     def choices(self, rows: np.ndarray) -> np.ndarray:
         return self.space.choices(self.graphs(rows))
@@ -300,33 +265,24 @@ class SampledDomain(Domain):
                 f"space needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error}). "
                 "Use another searcher for such a space."
             ) from None
-        return self._meet(graphs)
-
-    def inputs(self, rows: np.ndarray) -> np.ndarray:
-        parts = [self.one_hot(rows)]
-        if self._features is not None:
-            parts.insert(0, np.asarray(self._features(self.graphs(rows))))
-        return np.hstack(parts).astype(np.float32)
+        return self._keep(graphs)
 
     def sample(self, draw: Draw) -> int:
-        return int(self._meet(self.space.sample(1, int(draw(2**63))))[0])
+        return int(self._keep(self.space.sample(1, int(draw(2**63))))[0])
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
-        seen: set[int] = set()
-        while len(rows := self.fresh(random, 100, seen)):
-            seen.update(rows.tolist())
+        given: set[int] = set()
+        while len(rows := self.fresh(random, 100, given)):
+            given.update(rows.tolist())
             yield from rows
 
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
         found: dict[int, None] = {}  # keeps the order
         for _ in range(REDRAWS):
             if len(found) < n:
-                rows = self._meet(self.space.sample(n, int(random.integers(2**63))))
+                rows = self._keep(self.space.sample(n, int(random.integers(2**63))))
                 found |= dict.fromkeys(row for row in rows.tolist() if row not in known)
         return np.array(list(found)[:n], dtype=np.int64)
-
-    def candidates(self, random: np.random.Generator, known: Collection[int], best: Sequence[int]) -> np.ndarray:
-        return np.union1d(self.nearby(best, known), self.fresh(random, len(self.background), known))
 
     def names(self, rows: np.ndarray) -> list[str]:
         return self.space.to_strings(self.graphs(rows)) if len(rows) else []
@@ -334,18 +290,18 @@ class SampledDomain(Domain):
     def _find(self, graphs: DagBatch) -> np.ndarray:
         inside = torch.as_tensor(self.space.contains(graphs))
         rows = np.full(len(graphs), -1)
-        rows[inside.numpy()] = self._meet(graphs[inside])
+        rows[inside.numpy()] = self._keep(graphs[inside])
         return rows
 
-    def _neighbors(self, row: int) -> np.ndarray:
-        return self._meet(self.space.neighbors(self._met[row])[0])
+    def _find_neighbors(self, row: int) -> np.ndarray:
+        return self._keep(self.space.neighbors(self._seen[row])[0])
 
-    def _meet(self, graphs: DagBatch) -> np.ndarray:
+    def _keep(self, graphs: DagBatch) -> np.ndarray:
         """The rows of architectures; those that are new are kept."""
         rows = canonical_hash(graphs).numpy() & np.int64(2**63 - 1)
         for place, row in enumerate(rows.tolist()):
-            if row not in self._met:
-                self._met[row] = graphs[place : place + 1]
+            if row not in self._seen:
+                self._seen[row] = graphs[place : place + 1]
         return rows
 
 
@@ -365,17 +321,16 @@ def table_domain(
     missing = [name for name in ("enumerate", "index", "neighbor_rows") if not hasattr(space, name)]
     if missing:
         raise ValueError(
-            f"The space {space.name} cannot be searched as a table: it lacks {', '.join(missing)}. Add what "
-            "latentnas.spaces.nasbench201 has under these names, or search it with SampledDomain."
+            f"The space {space.name} cannot be searched as a table: it lacks {', '.join(missing)}. Search it with "
+            "SampledDomain."
         )
-    canonical = getattr(space, "canonical", None)
-    if identity not in ("class", "string") or (identity == "class" and canonical is None):
-        known = '"class" or "string"' if canonical else f'"string": {space.name} has no canonical(batch) -> classes'
-        raise ValueError(f"identity={identity!r} must be {known}.")
+    known = ["string", "class"] if hasattr(space, "canonical") else ["string"]  # classes: canonical(batch) -> [B]
+    if identity not in known:
+        raise ValueError(f"identity={identity!r} must be {' or '.join(known)} for the space {space.name}.")
     graphs = space.enumerate()
     return TableDomain(
         space.choices(graphs),
-        canonical(graphs) if identity == "class" else np.arange(len(graphs)),
+        space.canonical(graphs) if identity == "class" else np.arange(len(graphs)),
         space.neighbor_rows,
         None if features is None else np.asarray(features(graphs)),
         space,

@@ -1,11 +1,11 @@
 """An ensemble of small networks that see features of the architectures, and Thompson sampling.
 
 The idea of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858): after every batch of labels, train a
-handful of networks that see the path encoding, take the spread of their predictions for uncertainty, and choose by
-independent Thompson sampling among mutations of the best: one draw from a normal distribution for each candidate, and
-the largest draws are asked for. Unlike there, the networks are two small layers each and all trained at once, they see
-the plain decisions beside the paths, and some architectures from anywhere in the domain are candidates too, so that
-the search can leave a neighbourhood. Letters: n labels, F features, E members, H hidden, C candidates.
+handful of networks on the path encoding, take the spread of their predictions for uncertainty, and choose by
+independent Thompson sampling among mutations of the best: one normal draw for each candidate, the largest are asked
+for. Unlike there, the networks are two small layers each and trained all at once, they see the plain decisions beside
+the paths, and some architectures from anywhere are candidates too. Letters: n labels, F features, E members, H hidden,
+C candidates.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ from latentnas.search.domains import Domain
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Chosen on one data set only: CIFAR-10 validation accuracy of NAS-Bench-201, by class, asking for 5 at a
-    time, seeds 100 to 129. There the best class is found after a median of 50 queries; 3 runs of 30 do not
-    find it within 300. In trials, shared_error = 0.3 took 53 queries and 0.6 took 80. Seen to matter: the
-    plain decisions beside the paths, and candidates near the best; 16 to 128 hidden units, a third layer or
-    10 members made no clear difference.
-    """
+    """Chosen on one data set only: CIFAR-10 validation accuracy of NAS-Bench-201, by class, asking for 5 at a time,
+    seeds 100 to 129: the best class after a median of 50 queries, in 3 runs of 30 not within 300. (In trials,
+    shared_error = 0.3 took 53 queries and 0.6 took 80.)"""
 
     initial: int = 10  # random architectures before the first training
     members: int = 5  # E
@@ -39,14 +36,11 @@ class EnsembleConfig:
     random_candidates: int = 200  # and so many unknown architectures from anywhere
 
     def __post_init__(self) -> None:
-        for name in ("initial", "members", "hidden", "steps", "parents", "random_candidates"):
-            least = 2 if name == "members" else 1
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
-        if not self.learning_rate > 0 or self.shared_error < 0:
+        least = min(self.initial, self.members - 1, self.hidden, self.steps, self.parents, self.random_candidates)
+        if least < 1 or not self.learning_rate > 0 or self.shared_error < 0:
             raise ValueError(
-                f"learning_rate={self.learning_rate} must be positive and shared_error={self.shared_error} "
-                "not negative."
+                "All counts must be at least 1 (members at least 2), learning_rate positive and shared_error not "
+                f"negative, but this is {self}."
             )
 
 
@@ -56,15 +50,16 @@ class EnsembleSearch(ModelBasedSearch):
     def __init__(self, domain: Domain, seed: int, config: EnsembleConfig = EnsembleConfig()) -> None:
         super().__init__(domain, seed, config.initial)
         self.config = config
-        background = domain.inputs(domain.background)
-        self._used = background.any(axis=0)  # the inputs that differ at all
-        self._background = torch.from_numpy(background[:, self._used])
+        reference = domain.inputs(domain.reference)
+        self._used = reference.any(axis=0)  # the inputs that differ at all
+        self._reference = torch.from_numpy(reference[:, self._used])
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         generator = torch.Generator().manual_seed(int(self._random.integers(2**63)))
-        ensemble = Ensemble(self._background, self.config, generator)
+        ensemble = Ensemble(self._reference, self.config, generator)
         ensemble.fit(self._seen(rows), torch.from_numpy(targets(values)))
-        candidates = self._candidates(rows[np.argsort(-values, kind="stable")[: self.config.parents]])
+        best = rows[np.argsort(-values, kind="stable")[: self.config.parents]].tolist()
+        candidates = self.domain.candidates(self._random, self.config.random_candidates, self._values, best)
         if not len(candidates):
             return candidates
         predicted = ensemble(self._seen(candidates)).numpy()
@@ -72,20 +67,13 @@ class EnsembleSearch(ModelBasedSearch):
         draw = self._random.normal(predicted.mean(axis=0), deviation)
         return candidates[np.argsort(-draw)[:n]]
 
-    def _candidates(self, parents: np.ndarray) -> np.ndarray:
-        """Unknown architectures, each once: neighbours of the parents, and some from anywhere."""
-        near = self.domain.nearby(parents.tolist(), self._values)
-        return np.union1d(near, self.domain.fresh(self._random, self.config.random_candidates, self._values))
-
     def _seen(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.domain.inputs(rows)[:, self._used])
 
 
 def targets(values: np.ndarray) -> np.ndarray:
-    """Labels on the scale between their median (0) and their 90 % quantile (1), float32, not below -2.
-
-    Some architectures hardly learn; on the scale of their labels, good ones could not be told apart.
-    """
+    """Labels on the scale between their median (0) and their 90 % quantile (1), float32, not below -2: some
+    architectures hardly learn, and on the scale of their labels good ones could not be told apart."""
     middle, high = np.quantile(values, [0.5, 0.9])
     return np.maximum((values - middle) / (high - middle or 1.0), -2.0).astype(np.float32)
 
@@ -101,7 +89,6 @@ class Ensemble:
         self.config = config
         widths = (features.shape[1], config.hidden, config.hidden, 1)
         # As in torch.nn.Linear, but few features are set at a time: what counts is the length of a row.
-        # Features without labels then differ between members as much as they might matter.
         lengths = (features.square().sum(dim=1).mean().item(), config.hidden, config.hidden)
         self.weights, self.biases = [], []
         for inputs, outputs, length in zip(widths, widths[1:], lengths):
@@ -115,7 +102,7 @@ class Ensemble:
         with torch.enable_grad():
             for _ in range(self.config.steps):
                 optimizer.zero_grad()
-                # the mean over labels, the sum over members: each one's gradient is as if it were alone
+                # the sum over members: the gradient of each is as if it were alone
                 (self._forward(x) - y).square().mean(dim=1).sum().backward()
                 optimizer.step()
 

@@ -2,9 +2,8 @@
 
 The model is BoTorch's standard one (Hvarfner et al., ICML 2024, https://arxiv.org/abs/2402.02229: a
 squared-exponential kernel with a lengthscale for each input, whose prior grows with their number) on the one-hot
-choices, or on whatever else is known of every architecture, such as its code in a latent space. The acquisition is
-log E[max(f - best, 0)] (Ament et al., NeurIPS 2023, https://arxiv.org/abs/2310.20708). It is computed for every
-candidate of the domain, so nothing is optimised but the hyper-parameters. Letters: n labels, F inputs, C candidates.
+choices, or on other inputs, such as codes in a latent space. The acquisition is log E[max(f - best, 0)] (Ament et al.,
+NeurIPS 2023, https://arxiv.org/abs/2310.20708) of every candidate. Letters: n labels, F inputs, C candidates.
 """
 
 from __future__ import annotations
@@ -37,9 +36,8 @@ class GaussianConfig:
     iterations: int = 50  # of L-BFGS at most; every fit but the first goes on from the last one
 
     def __post_init__(self) -> None:
-        for name, least in (("initial", 2), ("refit", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}.")
+        if self.initial < 2 or min(self.refit, self.iterations) < 1:
+            raise ValueError(f"initial must be at least 2, refit and iterations at least 1, but this is {self}.")
 
 
 class GaussianSearch(ModelBasedSearch):
@@ -63,18 +61,21 @@ class GaussianSearch(ModelBasedSearch):
     ) -> None:
         super().__init__(domain, seed, config.initial)
         self.config, self._inputs = config, inputs or domain.one_hot
-        seen = self._inputs(domain.background)
+        seen = self._inputs(domain.reference)
         if seen.ndim != 2 or not np.isfinite(seen).all():
             raise ValueError(
-                f"A Gaussian process needs finite inputs of shape [n, F], but those of {len(domain.background)} rows "
-                f"have shape {list(seen.shape)}, or are NaN or infinite. Give one vector for each row."
+                "A Gaussian process needs finite inputs [n, F], one vector for each row, but those of "
+                f"{len(domain.reference)} rows have shape {list(seen.shape)}, or are NaN or infinite."
             )
         self._fitted = 0  # labels at the last fit
         self._hyperparameters: dict[str, Tensor] = {}
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        best = rows[np.argsort(-values, kind="stable")[:NEAR]].tolist()
-        candidates = self.domain.candidates(self._random, self._values, best)
+        if self.domain.size is None:
+            best = rows[np.argsort(-values, kind="stable")[:NEAR]].tolist()
+            candidates = self.domain.candidates(self._random, len(self.domain.reference), self._values, best)
+        else:
+            candidates = self.domain.unknown(self._values)
         if not len(candidates):
             return candidates
         labels = targets(values).astype(np.float64)
@@ -84,7 +85,7 @@ class GaussianSearch(ModelBasedSearch):
         believer = Believer(model, known, labels, new)
         picked: list[int] = []
         for _ in range(min(n, len(candidates))):
-            gain = believer.log_gain()
+            gain = believer.log_gain(new)
             gain[picked] = -torch.inf
             picked.append(int(gain.argmax()))
             believer.believe(picked[-1])
@@ -107,8 +108,8 @@ class GaussianSearch(ModelBasedSearch):
 
 
 class KrigingBeliever(Model):
-    """A process after its own mean was taken for observed at some points: the mean stays, the variance shrinks, the
-    value to beat rises. As a model of BoTorch, for points `[S, 1, F]`."""
+    """A process, as a model of BoTorch, after its own mean was taken for observed at some points: the mean stays, the
+    variance shrinks, the value to beat rises."""
 
     num_outputs = 1
     best: float  # value to beat
@@ -116,21 +117,22 @@ class KrigingBeliever(Model):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance `[S]` at `x [S, F]`."""
 
-    def posterior(self, X: Tensor, **_: object) -> GPyTorchPosterior:
+    def posterior(self, X: Tensor, **_: object) -> GPyTorchPosterior:  # [S, 1, F]
         mean, variance = self.moments(X.squeeze(1))
         return GPyTorchPosterior(MultivariateNormal(mean.unsqueeze(1), variance.view(-1, 1, 1)))
 
     def gain(self) -> LogExpectedImprovement:
-        """The acquisition function."""
         return LogExpectedImprovement(self, self.best)
+
+    @torch.no_grad()
+    def log_gain(self, x: Tensor) -> Tensor:
+        """Logarithm of the expected improvement `[S]` at `x [S, F]`."""
+        return self.gain()(x.unsqueeze(1))
 
 
 class Believer(KrigingBeliever):
-    """The posterior at candidates `new [C, F]`, always all of them, given labels `y [n]` at `x [n, F]`.
-
-    The textbook formulas, with all candidates in one product: asked for thousands of points, BoTorch's own
-    posterior builds their joint covariance or repeats the labels for each of them.
-    """
+    """The posterior at candidates `new [C, F]`, always all of them, given labels `y [n]` at `x [n, F]`. (BoTorch's own
+    builds the joint covariance of all candidates, or repeats the labels for each of them.)"""
 
     @torch.no_grad()
     def __init__(self, model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> None:
@@ -149,11 +151,6 @@ class Believer(KrigingBeliever):
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean, self._variance
-
-    @torch.no_grad()
-    def log_gain(self) -> Tensor:
-        """Logarithm of the expected improvement at all candidates, `[C]`."""
-        return self.gain()(self._new.unsqueeze(1))
 
     @torch.no_grad()
     def believe(self, place: int) -> None:

@@ -1,4 +1,4 @@
-"""What is read from the histories of :mod:`latentnas.search.base`, and random search without simulation."""
+"""What is read from the histories of `latentnas.search.base`, and random search without simulation."""
 
 from __future__ import annotations
 
@@ -11,35 +11,29 @@ from latentnas.stats import mean_interval
 
 
 def attach(history: pd.DataFrame, test_values: Sequence[float]) -> pd.DataFrame:
-    """The history with the column ``test``: the test value of the incumbent (selected by validation).
-
-    Args:
-        test_values: one for each row of the domain.
-    """
+    """The history with the column `test`: the incumbent's in `test_values`, one for each row of the domain."""
     test_values = np.asarray(test_values, dtype=np.float64)
     last = history["incumbent_row"].max()
     if test_values.ndim != 1 or len(test_values) <= last:
         raise ValueError(
-            f"Row {last} is an incumbent of this history, but test_values has shape "
-            f"{list(test_values.shape)}. Give one value for each row of the domain that was searched."
+            f"Row {last} is an incumbent of this history, but test_values has shape {list(test_values.shape)}. Give "
+            "one value for each row of the domain that was searched."
         )
     return history.assign(test=test_values[history["incumbent_row"]])
 
 
 def queries_to_optimum(history: pd.DataFrame, optimum: Iterable[int]) -> pd.Series:
-    """The query at which each seed first evaluated one of the rows ``optimum``; NaN where it never did."""
+    """The query at which each seed first evaluated one of the rows `optimum`; NaN where it never did."""
     found = history[history["row"].isin(list(optimum))].groupby("seed")["query"].min()
     return found.reindex(history["seed"].unique()).astype(np.float64)
 
 
 def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -> pd.DataFrame:
-    """A column of the history after the numbers of queries ``at``, summarised over seeds.
-
-    A run that ended earlier keeps its last value.
+    """A column of the history after the numbers of queries `at`, over seeds. A run that ended earlier keeps its last
+    value.
 
     Returns:
-        One row a number: ``query``, ``mean``, ``low`` and ``high`` (`stats.mean_interval`: none for one seed),
-        ``std`` (over seeds, divisor n - 1) and ``seeds``.
+        One row a number: `query`, `mean`, `low` and `high` (`stats.mean_interval`), `std` (divisor n - 1) and `seeds`.
 
     Raises:
         ValueError: a number of queries below 1.
@@ -58,19 +52,16 @@ def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -
 def expected_random_search(
     valid: Sequence[float], test: Sequence[float], counts: Iterable[int], replacement: bool = False
 ) -> pd.DataFrame:
-    """What random search reaches, exactly: no simulation.
-
-    Of n architectures drawn uniformly, the one with the best ``valid`` is reported by its ``test``. Among
-    equal validation values the first query wins, so each is as likely as the other. n = 1 is random sampling,
-    the mean of the space.
+    """What random search reaches, exactly: of n architectures drawn uniformly, the one with the best `valid` is
+    reported by its `test`. Equal validation values are equally likely to be first. n = 1 is the mean of the space.
 
     Args:
-        valid, test: one value for each distinct architecture, ``[m]``: ``column[domain.distinct]``.
+        valid, test: one value for each distinct architecture, `[m]`: `column[domain.distinct]`.
         counts: the numbers n of queries.
         replacement: draw with replacement, as most published simulations do.
 
     Returns:
-        One row a count: ``query``, ``mean`` and ``std`` of the test value (of the reported one, over draws).
+        One row a count: `query`, `mean` and `std` (over draws) of the reported test value.
 
     Raises:
         ValueError: values of different lengths or not finite, or a count that cannot be drawn.
@@ -78,7 +69,7 @@ def expected_random_search(
     valid, test = np.asarray(valid, dtype=np.float64), np.asarray(test, dtype=np.float64)
     if valid.shape != test.shape or valid.ndim != 1 or not np.isfinite([valid, test]).all():
         raise ValueError(
-            f"Random search needs a finite validation and test value for each architecture, but got shapes "
+            "Random search needs a finite validation and test value for each architecture, but got shapes "
             f"{list(valid.shape)} and {list(test.shape)}, or values that are NaN or infinite."
         )
     size = len(valid)

@@ -5,10 +5,9 @@ E[max(f - best, 0)] by its logarithm (Ament et al., NeurIPS 2023, https://arxiv.
 
 Each round fits a sparse Gaussian process to all points so far and picks a batch greedily. A point is the best of
 many candidates, uniform in the box around the training means, refined by L-BFGS inside the box. The next one is
-chosen as if the GP's mean at the points already picked had been observed there ("kriging believer"): this leaves
-the mean as it is, takes the variance around them away, and raises the value to beat. Each point is decoded many
-times, and the most common valid graph is evaluated. (The authors' code takes the first valid one on Python 3, by
-mistake.) Letters: n labelled points, D latent dimensions, C candidates, P points picked so far.
+chosen as if the GP's mean at the points already picked had been observed there ("kriging believer"). Each point is
+decoded many times, and the most common valid graph is evaluated. (The authors' code takes the first valid one on
+Python 3, by mistake.) Letters: n labelled points, D latent dimensions, C candidates, P points picked so far.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
+from latentnas.models.base import require
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.search.base import RoundSearch
 from latentnas.search.domains import Domain
@@ -44,9 +44,7 @@ class BayesianConfig:
     gp: SparseGPConfig = field(default_factory=SparseGPConfig)
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "batch", "candidates", "trials"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        require(self, ("rounds", "batch", "candidates", "trials"))
         if self.candidates < self.batch:
             raise ValueError(f"candidates={self.candidates} must be at least batch={self.batch}.")
 
@@ -55,7 +53,6 @@ class BayesianSearch(RoundSearch):
     """Expected improvement in the latent space.
 
     Args:
-        domain: whose space knows the graphs that the model decodes.
         train_mu: latent means `[n, D]` of the *training* graphs. labels: their values `[n]`. They count as no query.
 
     Raises:
@@ -72,41 +69,42 @@ class BayesianSearch(RoundSearch):
         labels: Tensor,
         config: BayesianConfig = BayesianConfig(),
     ) -> None:
-        super().__init__(domain, seed, patience=config.rounds)
+        super().__init__(domain, seed)
         _check(model, train_mu, labels)
         self.model, self.config = model, config
         self._generator = torch.Generator().manual_seed(seed)
         self._z, self._labels = train_mu.detach().double().cpu(), labels.double().cpu()  # of all points so far
         self._box, self._worst = torch.stack([self._z.amin(dim=0), self._z.amax(dim=0)]), float(labels.min())
         self._like = train_mu[:0]  # device and precision of the model's points
-        self._rounds = 0
-        self._points, self._decoded = self._z[:0], np.zeros(0, dtype=np.int64)  # of the last round; -1: no architecture
+        self._rounds, self._decoded = 0, []  # rows of the last round's points; -1: no architecture
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
-        if self._rounds == self.config.rounds:
-            return []
-        self._learn()
-        self._rounds += 1
-        self._points = self._choose()
-        points = self._points.to(self._like)
+        """What the first of the rounds left leads to that is unknown."""
+        new: list[int] = []
+        while not new and self._rounds < self.config.rounds:
+            self._rounds += 1
+            # what did not decode is as bad as the worst training label
+            found = [self._values.get(row, self._worst) for row in self._decoded]
+            self._labels = torch.cat([self._labels, torch.tensor(found, dtype=torch.float64)])
+            points = self._choose()
+            self._z = torch.cat([self._z, points])
+            self._decoded = self._decode(points.to(self._like))
+            new = [row for row in dict.fromkeys(self._decoded) if row >= 0 and row not in self._values]
+        return new
+
+    def _decode(self, points: Tensor) -> list[int]:
         graphs, decodable = most_common(self.model, self.domain, points, self.config.trials, self._generator)
-        self._decoded = np.full(len(points), -1)
         if decodable.any():
-            decoded = self.domain.rows_of(graphs[decodable])
-            self._decoded[decodable.numpy()] = self.domain.representative(decoded)
-        elif self._rounds == 1:
+            rows = np.full(len(points), -1)
+            rows[decodable.numpy()] = self.domain.representative(self.domain.rows_of(graphs[decodable]))
+            return rows.tolist()
+        if self._rounds == 1:
             raise RuntimeError(
                 f"None of the {len(points)} points of the first round decoded to a valid architecture in "
                 f"{self.config.trials} trials each, so there is nothing to evaluate. Check that the model is trained "
                 "and that train_mu comes from this model's encoder."
             )
-        return [row for row in dict.fromkeys(self._decoded.tolist()) if row >= 0 and row not in self._values]
-
-    def _learn(self) -> None:
-        """Take the last round's points for training points; what did not decode is as bad as the worst label."""
-        found = [self._values.get(row, self._worst) for row in self._decoded.tolist()]
-        self._z = torch.cat([self._z, self._points])
-        self._labels = torch.cat([self._labels, torch.tensor(found, dtype=torch.float64)])
+        return [-1] * len(points)
 
     def _choose(self) -> Tensor:
         """The points of a round, `[batch, D]`."""
@@ -124,21 +122,22 @@ class RandomInBox(BayesianSearch):
 
 
 def choose_batch(gp: SparseGP, best: float, candidates: Tensor, box: Tensor, config: BayesianConfig) -> Tensor:
-    """The points `[batch, D]` of one round.
-
-    Believing lowers expected improvement everywhere, so only the candidates that were best before the first pick
-    are looked at again: `SHORTLIST` for each point.
+    """The points `[batch, D]` of one round. Believing lowers expected improvement everywhere, so only the candidates
+    that were best before the first pick are looked at again: `SHORTLIST` for each point.
 
     Args:
         best: value to beat. candidates: `[C, D]`, float64. box: lowest and highest corner `[2, D]`.
     """
     believer = _Believer(gp, best)
-    candidates = candidates[_log_gain(believer, candidates).argsort(descending=True)[: SHORTLIST * config.batch]]
+    gains = torch.cat([believer.log_gain(part) for part in candidates.split(2048)])
+    candidates = candidates[gains.argsort(descending=True)[: SHORTLIST * config.batch]]
     for _ in range(config.batch):
-        start = candidates[_log_gain(believer, candidates).argmax()].view(1, 1, -1)
-        gain = believer.gain()
+        start, options = (
+            candidates[believer.log_gain(candidates).argmax()].view(1, 1, -1),
+            {"maxiter": config.refinement},
+        )
         with warnings.catch_warnings(record=True):  # BoTorch tells of a flat end or spent iterations: no matter
-            point, _ = gen_candidates_scipy(start, gain, box[0], box[1], options={"maxiter": config.refinement})
+            point, _ = gen_candidates_scipy(start, believer.gain(), box[0], box[1], options=options)
         believer.believe(point.detach().view(1, -1))
     return believer.picked
 
@@ -169,13 +168,6 @@ class _Believer(KrigingBeliever):
         covariance = self.gp.covariance(self.picked, self.picked)
         covariance.diagonal().add_(SMALLEST * self.gp.unit**2)
         self.factor = torch.linalg.cholesky(covariance)  # [P, P]
-
-
-@torch.no_grad()
-def _log_gain(believer: _Believer, points: Tensor) -> Tensor:
-    """Logarithm of the expected improvement `[S]` at `points [S, D]`."""
-    gain = believer.gain()
-    return torch.cat([gain(rows.unsqueeze(1)) for rows in points.split(2048)])
 
 
 def _uniform(box: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -1,14 +1,12 @@
 """CR-LSO's search: gradient ascent of a concave accuracy in the latent space (Rao, Zhao, Liu, 2022,
 https://arxiv.org/abs/2211.05950).
 
-A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to
-all labelled cells, the best of them step along its gradient, and what they decode to is asked for next. All
-labels count as queries, those of the design too. Letters: D latent size, S starts, M lengths of a step, E
-convex networks.
+A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to all
+labelled cells, the best of them step along its gradient, and what they decode to is asked for next. Letters: D latent
+size, S starts, M lengths of a step, E convex networks.
 
-`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` is what the authors' code does:
-it steps *down* the predicted accuracy; with the first 300 cells of the table as `initial` of
-`search.base.run` in place of a random design, the whole published run. `ENSEMBLE` is our variant.
+`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` is what the authors' code does: it steps *down*
+the predicted accuracy (and starts from the first 300 cells of its table). `ENSEMBLE` is our variant.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from torch import Tensor
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
+from latentnas.models.base import require
 from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.heads import LabelScale
@@ -41,15 +40,11 @@ WIDER = 1.5  # factor on noise and trust radius after a round that led to nothin
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """An autoencoder and the codes of all architectures of a table, in the order of rows; of a domain that is not
-    listed there are none, and those that a search needs are made on demand.
-
-    A code is mu divided by `deviation`, its standard deviation over all architectures: the weak KL term leaves a
-    spread that depends on how long was trained, and the lengths of steps should not.
-    """
+    """An autoencoder and codes of architectures: mu divided by `deviation`, its standard deviation over all of them.
+    (The weak KL term leaves a spread that depends on how long was trained; the lengths of steps should not.)"""
 
     model: GraphVAE
-    codes: Tensor | None  # [size, D]
+    codes: Tensor | None  # [size, D], in the order of a table's rows; None: made on demand
     deviation: Tensor  # [D]
     pseudo_labels: Tensor | None = None  # of the cells it was trained on, where there were any
     seconds: float = 0.0  # that its trainings took, whenever that was
@@ -63,16 +58,11 @@ class LatentSpace:
         return encode_all(self.model, graphs) / self.deviation
 
     def network(self) -> InputConvexNetwork:
-        """A copy of the autoencoder's convex network that reads codes.
-
-        Raises:
-            ValueError: it has none.
-        """
+        """A copy of the autoencoder's convex network that reads codes; ValueError where it has none."""
         if not getattr(self.model.config, "convexity_weight", 0):
             raise ValueError(
-                "This autoencoder was trained without the convexity regulariser, so it has no convex network "
-                "to fine-tune. Search with more than one member (ENSEMBLE), or train with convexity_weight "
-                "above 0."
+                "This autoencoder was trained without the convexity regulariser, so it has no convex network to "
+                "fine-tune. Search with more than one member (ENSEMBLE), or train with convexity_weight above 0."
             )
         network = copy.deepcopy(self.model.performance.network)
         with torch.no_grad():
@@ -102,8 +92,8 @@ def learn_latent_space(
     config: CRLSOConfig = CRLSOConfig(),
     shown: np.ndarray | slice = slice(None),
 ) -> LatentSpace:
-    """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the
-    convexity regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded.
+    """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the convexity
+    regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded.
 
     Args:
         rows, values: the labelled cells and their accuracies `[n]`.
@@ -112,12 +102,9 @@ def learn_latent_space(
         shown: rows of the cells that the autoencoder is trained on; all of them in the paper.
     """
     labels = {"performance": torch.as_tensor(values, dtype=torch.float32)}
-    first = train_model(
-        f"{name}-predictor", AccuracyPredictor, predictor_config, graphs[rows], labels, predictor_training
-    )
-    predictor = first.model.cpu()
-    trained_on = graphs[shown]
-    parts = torch.arange(len(trained_on)).split(4096)
+    known, trained_on = graphs[rows], graphs[shown]
+    first = train_model(f"{name}-predictor", AccuracyPredictor, predictor_config, known, labels, predictor_training)
+    predictor, parts = first.model.cpu(), torch.arange(len(trained_on)).split(4096)
     pseudo = torch.cat([predictor.predict(trained_on[part]) for part in parts])
     second = train_model(name, CRLSO, config, trained_on, {"performance": pseudo}, training)
     space = embed(second.model, graphs)
@@ -128,11 +115,10 @@ def learn_latent_space(
 class CRLSOSearchConfig:
     """How the search moves. Lengths are in standard deviations of the codes.
 
-    The defaults are the numbers of the authors' code but for the direction and the step. There, a step is 0.2
-    times the gradient, in units of a latent space whose spread is not stated (in ours that would be 0.35), and
-    raised until it leads to an unknown cell. Here it is so fine that none is passed by, and finer changes
-    little. On CIFAR-100 (500 queries, seeds 110 to 129) 19 of 20 runs met the best class, 18 with a step of
-    0.2; of the first nine, all did with 0.05 and with 0.01, and eight with 0.2.
+    The defaults are the numbers of the authors' code but for the direction and the step. There, a step is 0.2 times
+    the gradient, in units of a latent space whose spread is not stated (in ours that would be 0.35). Here it is so
+    fine that no cell is passed by. On CIFAR-100 (500 queries, seeds 110 to 129) 19 of 20 runs found the best class, 18
+    with a step of 0.2; of the first nine, all did with 0.05 and with 0.01, and eight with 0.2.
     """
 
     initial: int = 300  # random cells, labelled before the latent space is made
@@ -151,26 +137,20 @@ class CRLSOSearchConfig:
     refit: RefitConfig = RefitConfig()
 
     def __post_init__(self) -> None:
-        for name, known in (("direction", DIRECTIONS), ("constraint", CONSTRAINTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
-        counts = (self.initial, self.best, self.proposals, self.starts, self.max_steps)
-        counts += (self.members, self.layers)
-        lengths = (self.start_noise, self.spread)
-        if min(counts) < 1 or not min(self.step, self.trust_radius) > 0 or min(lengths) < 0:
+        counts = ("initial", "best", "proposals", "starts", "max_steps", "members", "layers")
+        require(self, counts, {"direction": tuple(DIRECTIONS), "constraint": tuple(CONSTRAINTS)})
+        if not min(self.step, self.trust_radius) > 0 or min(self.start_noise, self.spread) < 0:
             raise ValueError(
-                "All counts must be at least 1, step and trust_radius positive, and start_noise and spread "
-                f"not negative, but this is {self}."
+                f"step and trust_radius must be positive, start_noise and spread not negative, but this is {self}."
             )
 
 
 AS_RELEASED = CRLSOSearchConfig(direction="descent")
 
-# Ours: for autoencoders that saw no labels, so that a few random cells are enough to begin with; Thompson
-# sampling with ten shallow convex networks, each fitted to all labels at once, best each in a space of its own.
-# Chosen on one data set: ImageNet16-120 validation accuracy of NAS-Bench-201, by class, seeds 100 to 111, ten
-# spaces: the best class in 12 of 12 runs, after a median of 94.5 queries. Five members: 12 and 121; five with
-# four starts and a spread of 1: 12 and 156; five that share one space, likewise: 10 and 216.
+# Ours, for autoencoders that saw no labels: Thompson sampling with ten shallow convex networks, best each in a space
+# of its own. Chosen on one data set: ImageNet16-120 validation accuracy of NAS-Bench-201, by class, seeds 100 to 111,
+# ten spaces: the best class in 12 of 12 runs, after a median of 94.5 queries. Five members: 12 and 121; five with four
+# starts and a spread of 1: 12 and 156; five that share one space, likewise: 10 and 216.
 ENSEMBLE = CRLSOSearchConfig(
     initial=10,
     proposals=5,
@@ -193,10 +173,9 @@ class CRLSOSearch(RoundSearch):
     """The search on the rows of a domain; see the module's docstring.
 
     Args:
-        learn: makes the latent spaces, one for all members or one for each, from the rows and values known
-            after the initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once.
-            A space that was trained without labels is given by `lambda *known: [space]`, and needs more than
-            one member.
+        learn: makes the latent spaces, one for all members or one for each, from the rows and values known after the
+            initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once. A space that was
+            trained without labels needs more than one member.
     """
 
     def __init__(
@@ -206,7 +185,7 @@ class CRLSOSearch(RoundSearch):
         learn: Callable[[np.ndarray, np.ndarray], list[LatentSpace]],
         config: CRLSOSearchConfig = CRLSOSearchConfig(),
     ) -> None:
-        super().__init__(domain, seed, patience=1, initial=config.initial)
+        super().__init__(domain, seed, config.initial)
         self.config, self._learn = config, learn
         self._spaces: list[LatentSpace] = []  # E, of each member
         self._generator = torch.Generator().manual_seed(seed)
@@ -216,16 +195,6 @@ class CRLSOSearch(RoundSearch):
     def _first(self, n: int) -> np.ndarray:
         unknown = (row for row in self._design if row not in self._values)
         return np.fromiter(itertools.islice(unknown, n), dtype=np.int64)
-
-    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Raises ValueError for values that are NaN or infinite."""
-        finite = np.isfinite(values)
-        if not finite.all():
-            raise ValueError(
-                f"The value of row {rows[~finite][0]} is {values[~finite][0]}; this search learns from "
-                "finite values only. Leave architectures without a label out of the domain."
-            )
-        super().tell(rows, values)
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
         """Unknown rows after one refit; none when even wide noise does not lead to any."""
@@ -248,24 +217,18 @@ class CRLSOSearch(RoundSearch):
 
     def _learned(self, rows: np.ndarray, values: np.ndarray) -> list[LatentSpace]:
         spaces, members = self._learn(rows, values), self.config.members
-        if len(spaces) not in (1, members):
+        sizes = sorted({len(space.deviation) for space in spaces})
+        if len(spaces) not in (1, members) or len(sizes) > 1:
             raise ValueError(
-                f"{len(spaces)} latent spaces for {members} convex networks: give one space for all of them, or "
-                "one for each."
+                f"{len(spaces)} latent spaces for {members} convex networks, of {', '.join(map(str, sizes))} "
+                "dimensions: give one space for all of them, or one for each, all of one latent size."
             )
-        for space in spaces:
-            count = None if space.codes is None else len(space.codes)
+        for count in (None if space.codes is None else len(space.codes) for space in spaces):
             if count != self.domain.size:
                 raise ValueError(
                     f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows. Embed "
                     "all cells of the domain, in the order of its rows, or none of a domain that is not listed."
                 )
-        sizes = sorted({len(space.deviation) for space in spaces})
-        if len(sizes) > 1:
-            raise ValueError(
-                f"The latent spaces have different sizes ({', '.join(map(str, sizes))} dimensions), but the convex "
-                "networks are fitted side by side. Give spaces of one latent size."
-            )
         if members == 1:
             self._network = spaces[0].network()  # fine-tuned ever further
         return spaces * (members // len(spaces))
@@ -280,19 +243,15 @@ class CRLSOSearch(RoundSearch):
     def _refitted(self, rows: np.ndarray, values: Tensor) -> InputConvexNetwork:
         """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
         codes = self._codes(rows)
-        if self.config.members == 1:
+        config = self.config
+        if config.members == 1:
             network, scale = self._network, self._spaces[0].model.performance
         else:
-            network = InputConvexNetwork(
-                codes.shape[2],
-                layers=self.config.layers,
-                constraint=self.config.constraint,
-                members=self.config.members,
-                generator=self._generator,
-            )
+            kind = {"layers": config.layers, "constraint": config.constraint, "members": config.members}
+            network = InputConvexNetwork(codes.shape[2], **kind, generator=self._generator)
             scale = LabelScale("upper")
             scale.calibrate(values)
-        refit(network, codes, scale.standardise(values), self.config.refit, self._generator)
+        refit(network, codes, scale.standardise(values), config.refit, self._generator)
         return network
 
     def _step(self, network: InputConvexNetwork, start: np.ndarray, noise: float, taken: list[int]) -> list[int]:
