@@ -169,6 +169,9 @@ def test_a_damaged_results_file_is_made_again(project):
     assert len(re.findall("json is damaged .*00_first.json.damaged beside it", run.stderr)) == 1
     assert len(re.findall("json is damaged .*01_second.json.damaged beside it", run.stderr)) == 1
     assert run_all(project).returncode == 0
+    (project / "data/results/quick/00_first/table.csv").write_text("x\n0.5\n")
+    (project / "data/results/quick/01_second/table.csv").unlink()
+    assert run_all(project).returncode == 0
     after = results_of(project)
     assert before == {name: text for name, text in after.items() if not name.endswith(".damaged")}
 

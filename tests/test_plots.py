@@ -285,6 +285,10 @@ def extrapolation_tables():
     return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
 
 
+MANIFEST = {"device": "cpu", "cpu_cores": 2, "wall_seconds": 1.0, "loaded_seconds": 0.0, "peak_memory_mb": {"cpu": 1}}
+MANIFEST |= {"versions": {}, "git": None}
+
+
 def store(profile="quick"):
     """What the notebooks leave behind: the tables, and a results file each."""
     drawn = tables()
@@ -303,7 +307,7 @@ def store(profile="quick"):
             "claims": [],
             "frames": stored,
         }
-        folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": {}}))
+        folder.with_suffix(".json").write_text(json.dumps(results | {"manifest": MANIFEST}))
 
 
 @pytest.fixture
@@ -364,6 +368,10 @@ def test_nothing_to_redraw_says_how_to_get_there(keep):
     (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").unlink()
     with pytest.raises(FileNotFoundError, match="curve.csv is missing.*--only 03"):
         redraw("quick")
+    for damage in (b"", b"\xff\xfe\x00", b'a,b\n1,"2'):
+        (paths.RESULTS / "quick" / "03_ngae_predictor" / "curve.csv").write_bytes(damage)
+        with pytest.raises(FileNotFoundError, match="curve.csv is damaged.*--only 03"):
+            redraw("quick")
 
 
 def test_a_table_of_another_shape_is_refused():

@@ -212,6 +212,13 @@ def read_results(path: Path) -> dict | None:
         return None
 
 
+def is_intact(path: Path) -> bool:
+    """Whether a results file and all of its tables are there as they were written."""
+    content = read_results(path) or {"frames": {"": {}}}
+    files = {path.with_suffix("") / f"{name}.csv": frame.get("sha256") for name, frame in content["frames"].items()}
+    return all(file.is_file() and sha256(file) == digest for file, digest in files.items())
+
+
 def seconds_of(manifest: dict) -> float:
     """How long the notebook takes where nothing is trained yet: what the README and the command line say."""
     return manifest["wall_seconds"] + manifest["loaded_seconds"]

@@ -87,7 +87,7 @@ def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
     for job in jobs:
         trainings = trained_path(job.label, job.notebook)
         trained = not job.trainings or stored_inputs(trainings) == job.trainings
-        complete = job.executed.is_file() and job.executed.stat().st_size and claims.read_results(job.results)
+        complete = job.executed.is_file() and job.executed.stat().st_size and claims.is_intact(job.results)
         if stored_inputs(job.stamp) != job.inputs or not (trained and complete and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}

@@ -125,7 +125,7 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
     """Take out of an executed notebook, in place, what belongs to one machine or one moment."""
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    names = {str(Path.home()): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
+    names = {os.path.expanduser("~"): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
     folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
     words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}"]  # the last is pandas' id of a styled table

@@ -54,4 +54,8 @@ def _stored_table(profile: str, notebook: str, frame: str) -> pd.DataFrame:
             f"The table {file} is missing, although notebook {notebook} has run. "
             f"Run it again: ./run_all.sh --only {notebook[:2]}, with the same profile and parameters."
         )
-    return pd.read_csv(file)
+    try:
+        return pd.read_csv(file)
+    except ValueError as error:
+        remedy = f"Run its notebook again: ./run_all.sh --only {notebook[:2]}, with the same profile and parameters."
+        raise FileNotFoundError(f"The table {file} is damaged ({error}). {remedy}") from error
