@@ -71,10 +71,14 @@ def test_graphs_that_do_not_fit_are_refused(name):
     model, targets = untrained(name, NASBENCH101)
     strange = NASBENCH101.sample(12, seed=0)
     strange.types[3, 1] = NASBENCH101.num_types
+    begun = NASBENCH101.sample(12, seed=0)
+    begun.types[3, 0] = NASBENCH101.num_types - 1
     problems = {
         "graphs of at most 7 vertices, but the batch has one of 8": NASBENCH201.sample(12, seed=0),
         "node types 0 to 4, but the batch has a vertex of type 5": strange,
     }
+    if hasattr(model.config, "input_type"):
+        problems["a vertex of type 4 in the place of the input"] = begun
     for message, batch in problems.items():
         for call in (model.encode, lambda graphs: model.loss(graphs, **targets)):
             with pytest.raises(ValueError, match=message) as error:

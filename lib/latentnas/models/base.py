@@ -51,9 +51,10 @@ def require_nonempty(batch: DagBatch) -> None:
 
 
 def validated(batch: DagBatch, config: Any) -> DagBatch:
-    """The batch padded or cut to the model's N. Raises ValueError for too many vertices and for unknown types."""
+    """The batch padded or cut to the model's N. Raises ValueError for too many vertices, unknown types, no input."""
     types, large = batch.types, batch.num_vertices > config.num_vertices
     strange = batch.present & ((types < 0) | (types >= config.num_types))
+    strange[:, :1] |= types[:, :1] != getattr(config, "input_type", types[:, :1])
     if not (strange.any() | large.any()):  # one wait for the device
         return batch.pad_to(config.num_vertices)
     if large.any():
@@ -62,9 +63,10 @@ def validated(batch: DagBatch, config: Any) -> DagBatch:
             f"This model was built for graphs of at most {config.num_vertices} vertices, but the batch has one of "
             f"{largest}; build the model with num_vertices={largest}."
         )
+    found = f"{int(types[strange][0])}{'' if strange[:, 1:].any() else ' in the place of the input'}"
     raise ValueError(
-        f"This model knows the node types 0 to {config.num_types - 1}, but the batch has a vertex of type "
-        f"{int(types[strange][0])}; give it graphs of its own space, or build it with that space's num_types."
+        f"This model knows the node types 0 to {config.num_types - 1}, but the batch has a vertex of type {found}; "
+        "give it graphs of its own space, or build it with that space's num_types."
     )
 
 
