@@ -63,7 +63,8 @@ def validated(batch: DagBatch, config: Any) -> DagBatch:
             f"This model was built for graphs of at most {config.num_vertices} vertices, but the batch has one of "
             f"{largest}; build the model with num_vertices={largest}."
         )
-    found = f"{int(types[strange][0])}{'' if strange[:, 1:].any() else ' in the place of the input'}"
+    graph, vertex = strange.nonzero()[0].tolist()
+    found = f"{int(types[graph, vertex])}{' in the place of the input' * (vertex == 0)}"
     raise ValueError(
         f"This model knows the node types 0 to {config.num_types - 1}, but the batch has a vertex of type {found}; "
         "give it graphs of its own space, or build it with that space's num_types."
