@@ -1,5 +1,6 @@
 """Cells drawn as graphs: operations are boxes of one colour each in every space and figure."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,13 +38,9 @@ NODE_STEP, NODE_RADIUS = 1.75, 0.26  # of draw_edge_labelled, in the same unit
 # How far the box of an edge stands above the row of nodes, by the length of the edge and its first node.
 EDGE_HEIGHTS = {(1, 0): 0.0, (1, 1): 0.0, (1, 2): 0.0, (2, 0): 0.9, (2, 1): -0.9, (3, 0): 1.8}
 
-ARROW = {
-    "arrowstyle": "-|>,head_length=2.2,head_width=1.2",
-    "shrinkA": 0,
-    "shrinkB": 0,
-    "mutation_scale": 1,
-    "linewidth": 0.8,
-}
+ARROW = dict(
+    arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8
+)  # fmt: skip
 
 
 def operation_look(name: str) -> tuple[str, str]:
@@ -59,8 +56,7 @@ def arc_sides(arcs: Sequence[Arc]) -> dict[Arc, int]:
 
     def cost(arc: Arc, side: int) -> tuple[int, int]:
         beside = [other for other, chosen in sides.items() if chosen == side and other != arc]
-        crossings = sum(a < arc[0] < b < arc[1] or arc[0] < a < arc[1] < b for a, b in beside)
-        return crossings, len(beside)
+        return sum(a < arc[0] < b < arc[1] or arc[0] < a < arc[1] < b for a, b in beside), len(beside)
 
     for _ in range(3):  # the later rounds let early arcs move away from late ones
         for arc in arcs:
@@ -71,19 +67,16 @@ def arc_sides(arcs: Sequence[Arc]) -> dict[Arc, int]:
 def arc_ports(sides: dict[Arc, int]) -> dict[tuple[Arc, int], float]:
     """Where every arc leaves and enters its boxes: {(arc, vertex): offset from the middle of the box}.
 
-    Along an edge of a box, arcs that arrive stand left of arcs that leave, and longer arcs stand outside
-    shorter ones, so that arcs at one box never cross.
+    Along an edge of a box, arcs that arrive stand left of arcs that leave, and longer arcs stand outside shorter ones,
+    so that arcs at one box never cross.
     """
     ports = {}
-    for vertex in {vertex for arc in sides for vertex in arc}:
-        for side in (1, -1):
-            here = [arc for arc, chosen in sides.items() if chosen == side]
-            arriving = sorted((arc for arc in here if arc[1] == vertex), key=lambda arc: -arc[0])
-            leaving = sorted((arc for arc in here if arc[0] == vertex), key=lambda arc: -arc[1])
-            row = arriving + leaving
-            gap = min(0.16, 0.56 / max(len(row), 1))
-            for position, arc in enumerate(row):
-                ports[arc, vertex] = (position - (len(row) - 1) / 2) * gap
+    for vertex, side in itertools.product({vertex for arc in sides for vertex in arc}, (1, -1)):
+        here = [arc for arc, chosen in sides.items() if chosen == side and vertex in arc]
+        row = sorted(here, key=lambda arc: (arc[0] == vertex, -arc[0] - arc[1]))  # one end is the vertex
+        gap = min(0.16, 0.56 / max(len(row), 1))
+        for position, arc in enumerate(row):
+            ports[arc, vertex] = (position - (len(row) - 1) / 2) * gap
     return ports
 
 
@@ -92,24 +85,20 @@ def arc_curve(start: float, end: float, side: int, span: int) -> Curve:
     edge = side * (BOX_HEIGHT / 2 + 0.02)
     # a cubic reaches three quarters of its handles
     height = edge + side * (ARC_BASE + ARC_RISE * span) * 4 / 3
-    return Curve(
-        [(start, edge), (start, height), (end, height), (end, edge)],
-        [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4],
-    )
+    codes = [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4]
+    return Curve([(start, edge), (start, height), (end, height), (end, edge)], codes)
 
 
 @styled
 def draw_cell(
     ax: Axes, types: ArrayLike, adjacency: ArrayLike, type_names: Sequence[str], title: str | None = None
 ) -> None:
-    """Draw one architecture from left to right: boxes are operations, arrows the flow, arcs the skip
-    connections.
+    """Draw one architecture from left to right: boxes are operations, arrows the flow, arcs the skip connections.
 
     Args:
         types: node types `[N]`, -1 where there is no vertex.
         adjacency: `[N, N]`, `adjacency[u, v]` the edge u -> v, u < v.
-        type_names: name of every type; colours depend on the name alone and so agree between spaces and
-            figures.
+        type_names: name of every type; colours depend on the name alone.
     """
     types = [int(t) for t in types if int(t) >= 0]
     adjacency = np.asarray(adjacency, dtype=bool)
@@ -118,11 +107,10 @@ def draw_cell(
     ports = arc_ports(sides)
     for u, v in edges:
         if v == u + 1:
-            line = Curve([(u + BOX_WIDTH / 2, 0), (v - BOX_WIDTH / 2, 0)])
-            ax.add_patch(FancyArrowPatch(path=line, color=INK, gid=f"edge {u} {v}", **ARROW))
+            path, colour = Curve([(u + BOX_WIDTH / 2, 0), (v - BOX_WIDTH / 2, 0)]), INK
         else:
-            curve = arc_curve(u + ports[(u, v), u], v + ports[(u, v), v], sides[u, v], v - u)
-            ax.add_patch(FancyArrowPatch(path=curve, color=GREY, gid=f"edge {u} {v}", **ARROW))
+            path, colour = arc_curve(u + ports[(u, v), u], v + ports[(u, v), v], sides[u, v], v - u), GREY
+        ax.add_patch(FancyArrowPatch(path=path, color=colour, gid=f"edge {u} {v}", **ARROW))
     for vertex, vertex_type in enumerate(types):
         draw_box(ax, vertex, type_names[vertex_type])
     reach = max((ARC_BASE + ARC_RISE * (v - u) for u, v in sides), default=0)
@@ -131,8 +119,7 @@ def draw_cell(
     ax.set_ylim(-BOX_HEIGHT / 2 - reach - 0.1, BOX_HEIGHT / 2 + reach + 0.1)
     ax.set_aspect("equal")
     ax.axis("off")
-    if title:
-        ax.set_title(title, loc="center")
+    ax.set_title(title or "", loc="center")
 
 
 def draw_box(ax: Axes, x: float, name: str, y: float = 0.0) -> None:
@@ -163,13 +150,8 @@ def draw_letters(ax: Axes, x: float, y: float, text: str, width: float) -> None:
 
 @styled
 def draw_edge_labelled(ax: Axes, cell: ArrayLike, operation_names: Sequence[str]) -> None:
-    """Draw a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge the box of its
-    operation; edges of `none` are dashed.
-
-    Args:
-        cell: operations `[4, 4]`, `cell[u, v]` that of the edge u -> v, -1 for no edge.
-        operation_names: name of every operation.
-    """
+    """Draw a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge u -> v the box of its operation
+    `cell[u, v]`, int `[4, 4]` with -1 for no edge; edges of `none` are dashed."""
     for u, v in np.argwhere(np.asarray(cell) >= 0).tolist():
         name = operation_names[cell[u, v]]
         colour, style = (PALE, (0, (2, 2))) if name == "none" else (INK, "solid")

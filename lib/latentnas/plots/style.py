@@ -20,67 +20,36 @@ BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 
 METHOD_COLOURS = {
-    "NGAE": BLUE,
-    "NGAE without complexity predictor": VERMILLION,
-    "D-VAE": GREEN,
-    "D-VAE + BO": GREEN,
-    "D-VAE, sparse GP": GREEN,
-    "random search": GREY,
-    "regularised evolution": ORANGE,
-    "local search": GREEN,
-    "REINFORCE": PURPLE,
-    "Gaussian process": SKY,
-    "path-feature ensemble": BLUE,
-    "SVGe": VERMILLION,
-    "DGMG": PURPLE,
-    "GCN": YELLOW,
-    "arch2vec": INK,
-    "CR-LSO": VERMILLION,
-    "CR-LSO, fewer labels": SKY,
-    "CR-LSO as released": PURPLE,
-    "CR-LSO, ensemble": GREEN,
-    "uniform cells": GREY,
-    "random cells": GREY,
-    "random sharing": SKY,
-    "SPOS": PURPLE,
-    "DARTS": ORANGE,
-    "GDAS": GREEN,
-    "E2NAS": VERMILLION,
-    "E2NAS as released": PURPLE,
-    "no complementation": BLUE,
+    method: colour
+    for colour, methods in {
+        BLUE: ("NGAE", "path-feature ensemble", "no complementation"),
+        VERMILLION: ("NGAE without complexity predictor", "SVGe", "CR-LSO", "E2NAS"),
+        GREEN: ("D-VAE", "D-VAE + BO", "D-VAE, sparse GP", "local search", "CR-LSO, ensemble", "GDAS"),
+        GREY: ("random search", "uniform cells", "random cells"),
+        ORANGE: ("regularised evolution", "DARTS"),
+        PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "E2NAS as released"),
+        SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing"),
+        YELLOW: ("GCN",),
+        INK: ("arch2vec",),
+    }.items()
+    for method in methods
 }
 OTHER_COLOURS = (ORANGE, PURPLE, SKY, INK, YELLOW)  # methods not named above, in order of appearance
 MARKERS = "osD^vPX*"
 
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "figure.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(["font.size", "axes.titlesize", "figure.titlesize", "axes.labelsize"], 8),
+    **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 7),
+    **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
+    **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], GREY),
+    **dict.fromkeys(["axes.linewidth", "xtick.major.width", "ytick.major.width"], 0.6),
+    **dict.fromkeys(["xtick.minor.width", "ytick.minor.width"], 0.4),
+    **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+    **dict.fromkeys(["figure.facecolor", "savefig.facecolor"], "white"),
     "axes.titlelocation": "left",
     "lines.linewidth": 1.4,
-    "legend.frameon": False,
     "legend.handlelength": 1.6,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
     "figure.dpi": 120,
     "pdf.fonttype": 42,  # TrueType: text in the PDF can be searched and edited
 }
@@ -119,13 +88,12 @@ def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
         ValueError: a column is missing, or there is no row.
     """
     missing = [column for column in columns if column not in frame.columns]
-    if missing:
+    if missing or frame.empty:
+        fault = f"{', '.join(missing)} is missing" if missing else "the table has no rows"
         raise ValueError(
-            f"This figure needs the columns {', '.join(columns)}, but {', '.join(missing)} is missing: the table has "
+            f"This figure needs the columns {', '.join(columns)}, but {fault}: the table has "
             f"{', '.join(map(str, frame.columns))}. Run the notebook again to store the table anew."
         )
-    if frame.empty:
-        raise ValueError(f"This figure needs a table of {', '.join(columns)}, but the table has no rows.")
     return frame
 
 

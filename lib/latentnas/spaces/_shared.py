@@ -1,10 +1,10 @@
-"""What the spaces share: how they read and refuse what they are given, and how graphs are made from operations."""
+"""What the spaces of this folder share: how they read and refuse what they are given."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,21 +14,98 @@ from torch import Tensor
 
 from latentnas.graphs import DagBatch
 
-if TYPE_CHECKING:
-    from latentnas.interfaces import Space
-
-Read = TypeVar("Read")
-
 INPUT, OUTPUT, FIRST_OPERATION = range(3)  # types; type 2 is operation 0
+
+
+class OperationSpace:
+    """A space whose graphs are an input (the first vertex), operations, and an output (the last vertex).
+
+    Raises:
+        TypeError: by `to_batch` for one text instead of a list.
+        ValueError: by `to_batch` for a text that is no architecture, naming its place in the list and what is wrong;
+            by all methods that do not say otherwise for graphs that are not in the space.
+    """
+
+    name: str
+    num_types: int
+    type_names: tuple[str, ...]
+    input_type, output_type = INPUT, OUTPUT
+    architecture: str  # what it is called, with its article
+    sizes: str  # of its graphs, in words
+    expected: str  # of a text, a sentence that begins so
+
+    def to_batch(self, texts: list[str]) -> DagBatch:
+        if isinstance(texts, str):
+            raise TypeError(f"to_batch takes a list of texts, each {self.architecture}, not one text: write [text].")
+        read = []
+        for text in texts:
+            try:
+                if not isinstance(text, str):
+                    raise ValueError("there is no text")
+                read.append(self._read(text))
+            except ValueError as error:
+                raise self._text_error(texts, len(read), f"{error} in {shorten(text)}. {self.expected}") from None
+        batch = self._graphs(read)
+        for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
+            raise self._text_error(texts, index, self._problem(batch[[index]]))
+        return batch
+
+    def contains(self, batch: DagBatch) -> Tensor:
+        raise NotImplementedError
+
+    def is_valid(self, batch: DagBatch) -> Tensor:
+        whole = (batch.num_vertices >= 2) & (batch.num_vertices <= batch.max_vertices)
+        return whole & ~torch.stack(list(self._faults(batch).values())).any(0).any(1)
+
+    def _read(self, text: str) -> Any:
+        """What a text says, for `_graphs`. Raises ValueError with what is wrong, in a few words."""
+        raise NotImplementedError
+
+    def _graphs(self, read: list) -> DagBatch:
+        raise NotImplementedError
+
+    def _text_error(self, texts: list[str], index: int, problem: str) -> ValueError:
+        return ValueError(f"Text {index + 1} of {len(texts)}: Not {self.architecture}: {problem}")
+
+    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        """What may be wrong with a vertex, and with which ones it is, bool `[B, N]`."""
+        types, adjacency, present = batch.types, batch.adjacency, batch.present
+        position = torch.arange(batch.max_vertices, device=types.device)
+        first, last = (position == 0) & present, position == batch.num_vertices[:, None] - 1
+        operation = (types >= FIRST_OPERATION) & (types < self.num_types)
+        outside = (adjacency.any(1) | adjacency.any(2)) & ~present
+        return {
+            "is not the input": first & (types != INPUT),
+            "is not the output": last & (types != OUTPUT),
+            "is no operation": present & ~first & ~last & ~operation,
+            "has an edge that does not lead to a later vertex": adjacency.tril().any(2) | outside,
+        }
+
+    def _problem(self, graph: DagBatch) -> str:
+        """What is wrong with the one graph of a batch, in a few words."""
+        for problem, vertices in self._faults(graph).items():
+            for vertex in vertices[0].nonzero().flatten().tolist()[:1]:
+                kind = int(graph.types[0, vertex])
+                name = self.type_names[kind] if 0 <= kind < self.num_types else f"of type {kind}"
+                return f"vertex {vertex} (counting from 0; {name}) {problem}"
+        count, edges = int(graph.num_vertices), int(graph.adjacency.sum())
+        return f"it has {count} vertices and {edges} edges instead of {self.sizes}"
+
+    def _require(self, batch: DagBatch, rule: str = "contains") -> None:
+        """Raise ValueError unless all graphs keep a rule, `contains` or `is_valid`."""
+        foreign = (~getattr(self, rule)(batch)).nonzero().flatten().tolist()
+        if foreign:
+            raise ValueError(
+                f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {self.name}, the first at "
+                f"index {foreign[0]}: {self._problem(batch[foreign[:1]])}. Keep only those that "
+                f"{self.name.upper()}.{rule}(batch) accepts."
+            )
 
 
 def shorten(value: object) -> str:
     """A value as errors quote it, at most 100 characters."""
     quoted = repr(value)
     return quoted if len(quoted) <= 100 else quoted[:97] + "..."
-
-
-# ---------------------------------------------------------------- numbers
 
 
 def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> np.ndarray:
@@ -69,33 +146,6 @@ def one_change(choices: np.ndarray, limits: Sequence[int]) -> np.ndarray:
     return changed
 
 
-# ---------------------------------------------------------------- texts
-
-
-def read_texts(texts: list[str], read: Callable[[str], Read], what: str, expected: str) -> list[Read]:
-    """What `read` makes of each text; its ValueError says what is wrong, in a few words.
-
-    Raises:
-        ValueError: a text is not `what`; it names the text, what is wrong with it and what was expected.
-        TypeError: this is one text.
-    """
-    if isinstance(texts, str):
-        raise TypeError(f"to_batch takes a list of texts, each {what}, not one text: write [text].")
-    found = []
-    for index, text in enumerate(texts):
-        try:
-            if not isinstance(text, str):
-                raise ValueError("there is no text")
-            found.append(read(text))
-        except ValueError as error:
-            raise text_error(texts, index, what, f"{error} in {shorten(text)}. {expected}") from None
-    return found
-
-
-def text_error(texts: list[str], index: int, what: str, problem: str) -> ValueError:
-    return ValueError(f"Text {index + 1} of {len(texts)}: Not {what}: {problem}")
-
-
 def read_json(text: str) -> Any:
     """What a text in JSON says. Raises ValueError with the reason why it says nothing, in a few words."""
 
@@ -131,63 +181,8 @@ def require_rows(rows: object, limits: list[list[int]], where: str = "") -> None
                 raise ValueError(f"{where}row {r}, position {p}, is {shorten(number)} instead of {wanted}")
 
 
-# ---------------------------------------------------------------- graphs
-
-
 def from_operations(operations: Tensor, adjacency: Tensor) -> DagBatch:
     """Graphs `[B, K + 2]` of an input, K operations `[B, K]` numbered from 0, and an output."""
     types = F.pad(operations + FIRST_OPERATION, (1, 1), value=INPUT)
     types[:, -1] = OUTPUT
     return DagBatch(types, adjacency, torch.full((len(types),), types.shape[1]))
-
-
-def vertex_faults(space: Space, batch: DagBatch) -> dict[str, Tensor]:
-    """What is wrong with vertices, bool `[B, N]` each, in a space whose first vertex is the input, whose last one is
-    the output, and whose others are operations."""
-    types, adjacency, present = batch.types, batch.adjacency, batch.present
-    position = torch.arange(batch.max_vertices, device=types.device)
-    first, last = position == 0, position == batch.num_vertices[:, None] - 1
-    operation = (types >= FIRST_OPERATION) & (types < space.num_types)
-    return {
-        "is not the input": present & first & (types != INPUT),
-        "is not the output": last & (types != OUTPUT),
-        "is no operation": present & ~first & ~last & ~operation,
-        "has an edge that does not lead to a later vertex": adjacency.tril().any(2)
-        | (adjacency.any(1) | adjacency.any(2)) & ~present,
-    }
-
-
-def faultless(faults: dict[str, Tensor], batch: DagBatch) -> Tensor:
-    """Which graphs have at least two vertices and no fault, bool `[B]`."""
-    return (batch.num_vertices >= 2) & ~torch.stack(list(faults.values())).any(0).any(1)
-
-
-def first_fault(space: Space, graph: DagBatch, faults: dict[str, Tensor], sizes: str) -> str:
-    """What is wrong with the one graph of a batch, in a few words: a vertex, or else its size."""
-    for problem, vertices in faults.items():
-        for vertex in vertices[0].nonzero().flatten().tolist()[:1]:
-            kind = int(graph.types[0, vertex])
-            name = space.type_names[kind] if 0 <= kind < space.num_types else f"of type {kind}"
-            return f"vertex {vertex} (counting from 0; {name}) {problem}"
-    return f"it has {int(graph.num_vertices)} vertices and {int(graph.adjacency.sum())} edges instead of {sizes}"
-
-
-def require(
-    space: Space, batch: DagBatch, explain: Callable[[DagBatch], str] | None = None, rule: str = "contains"
-) -> None:
-    """Check that all graphs keep a rule (`contains` or `is_valid`) of a space.
-
-    Args:
-        explain: what is wrong with the one graph of a batch, in a few words; its vertex types without.
-
-    Raises:
-        ValueError: some do not; it names the first.
-    """
-    foreign = (~getattr(space, rule)(batch)).nonzero().flatten().tolist()
-    if foreign:
-        first = batch[foreign[:1]]
-        problem = explain(first) if explain else f"its vertex types are {shorten(first.types[0].tolist())}"
-        raise ValueError(
-            f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {space.name}, the first at "
-            f"index {foreign[0]}: {problem}. Keep only those that {space.name.upper()}.{rule}(batch) accepts."
-        )

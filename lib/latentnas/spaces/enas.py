@@ -39,7 +39,7 @@ from torch import Tensor
 
 from latentnas.graphs import DagBatch
 from latentnas.spaces import _shared as shared
-from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
+from latentnas.spaces._shared import FIRST_OPERATION
 
 NUM_LAYERS = 6
 NUM_OPERATIONS = 6
@@ -75,13 +75,8 @@ def _layout(layers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS)
 
 
-class EnasSpace:
-    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`.
-
-    Raises:
-        ValueError: by `to_batch` for a malformed text, naming its place in the list, the row and the position; by all
-            methods but `is_valid`, `contains`, `skips` and `complexity` for graphs outside the space.
-    """
+class EnasSpace(shared.OperationSpace):
+    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`."""
 
     name = "enas"
     num_vertices = 8
@@ -89,14 +84,24 @@ class EnasSpace:
     type_names = (
         "input", "output", "conv3x3", "sepconv3x3", "conv5x5", "sepconv5x5", "avgpool3x3", "maxpool3x3",
     )  # fmt: skip
-    input_type = INPUT
-    output_type = OUTPUT
     size = NUM_OPERATIONS**NUM_LAYERS * 2 ** len(FLAG_COLUMNS)  # 1,528,823,808: too many to enumerate
+
+    architecture = "an ENAS architecture"
+    sizes = "8 vertices"
+    expected = (
+        "Expected six lists such as [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]: row r "
+        "is an operation from 0 to 5 followed by r - 1 flags, each 0 or 1."
+    )
 
     # text and choices
 
-    def to_batch(self, texts: list[str]) -> DagBatch:
-        return self.from_choices(shared.read_texts(texts, _read, "an ENAS architecture", _EXPECTED))
+    def _read(self, text: str) -> list[int]:
+        rows = shared.read_json(text)
+        shared.require_rows(rows, _limits(NUM_LAYERS))
+        return [number for row in rows for number in row]
+
+    def _graphs(self, read: list[list[int]]) -> DagBatch:
+        return self.from_choices(read)
 
     def to_strings(self, batch: DagBatch) -> list[str]:
         choices = self.choices(batch).tolist()
@@ -125,7 +130,7 @@ class EnasSpace:
         return shared.from_operations(choices[:, operations], adjacency)
 
     def skips(self, batch: DagBatch) -> Tensor:
-        """The 15 flags of each graph, bool `[B, 15]`, in the order of the text."""
+        """The 15 flags of any graph with at least 7 positions, bool `[B, 15]`, in the order of the text."""
         sources, targets = torch.tensor(np.array([FLAG_SOURCES, FLAG_TARGETS]), device=batch.types.device)
         return batch.adjacency[:, sources, targets]
 
@@ -135,7 +140,7 @@ class EnasSpace:
         """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with predecessors
         and successors, the whole backbone, and only one edge into the output, whatever the number of layers. Every edge
         must lead to a later position, as in any decoded graph."""
-        return shared.faultless(self._faults(batch), batch)
+        return super().is_valid(batch)
 
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are architectures of this space, bool `[B]`: valid, with all six layers."""
@@ -165,13 +170,10 @@ class EnasSpace:
         position = torch.arange(batch.max_vertices, device=last.device)
         chained = F.pad(batch.adjacency.diagonal(1, 1, 2), (0, 1))[:, : batch.max_vertices]
         return {
-            **shared.vertex_faults(self, batch),
+            **super()._faults(batch),
             "has no edge to the next vertex": ~chained & (position < last),
             "has other edges into it than that of the last layer": (batch.adjacency.sum(1) != 1) & (position == last),
         }
-
-    def _require(self, batch: DagBatch) -> None:
-        shared.require(self, batch, lambda graph: shared.first_fault(self, graph, self._faults(graph), "8 vertices"))
 
     # cost
 
@@ -215,15 +217,3 @@ class EnasSpace:
 
 
 ENAS = EnasSpace()
-
-_EXPECTED = (
-    "Expected six lists such as [[1], [4, 0], [5, 0, 0], [0, 1, 1, 1], [2, 1, 1, 1, 1], [3, 0, 0, 0, 0, 1]]: row r "
-    "is an operation from 0 to 5 followed by r - 1 flags, each 0 or 1."
-)
-
-
-def _read(text: str) -> list[int]:
-    """The 21 numbers of a text."""
-    rows = shared.read_json(text)
-    shared.require_rows(rows, _limits(NUM_LAYERS))
-    return [number for row in rows for number in row]

@@ -22,14 +22,13 @@ import json
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import _shared as shared
 from latentnas.spaces import nasbench101_network as network
-from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
+from latentnas.spaces._shared import FIRST_OPERATION
 from latentnas.spaces.nasbench101_cells import (
     MAX_EDGES,
     MAX_VERTICES,
@@ -42,42 +41,51 @@ from latentnas.spaces.nasbench101_cells import (
 
 EDGE_SOURCES, EDGE_TARGETS = np.triu_indices(MAX_VERTICES, k=1)  # of the choices that are edges, row by row
 INNER = np.arange(1, MAX_VERTICES - 1)  # the positions that may hold an operation
-CHOICE_LIMITS = [2] * len(EDGE_SOURCES) + [NUM_OPERATIONS + 1] * len(INNER)
 
 
-class NasBench101Space:
+class NasBench101Space(shared.OperationSpace):
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
     Methods that need all cells (`sample`, `index`, `neighbors`, `enumerate`, `cells`) list them when called for the
     first time, which takes a minute once and 0.1 s in later sessions.
-
-    Raises:
-        ValueError: by `to_batch` for a text that is no cell, naming its place in the list and what is wrong; by all
-            methods but `is_valid`, `contains`, `prune` and `index` for graphs that are not in the space.
     """
 
     name = "nasbench101"
     num_vertices = MAX_VERTICES  # at most
     num_types = 5
     type_names = ("input", "output", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-    input_type = INPUT
-    output_type = OUTPUT
     size = NUM_CELLS
+
+    architecture = "a NAS-Bench-101 cell"
+    sizes = f"2 to {MAX_VERTICES} vertices and at most {MAX_EDGES} edges"
+    expected = (
+        'Expected one line such as {"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", '
+        '"output"]}: matrix[u][v] is 1 for an edge u -> v, u < v.'
+    )
 
     # text and choices
 
-    def to_batch(self, texts: list[str]) -> DagBatch:
-        """Graphs of a list of texts, with seven positions each."""
-        cells = shared.read_texts(texts, _read, _WHAT, _EXPECTED)
-        types = torch.full((len(cells), MAX_VERTICES), NO_VERTEX)
-        adjacency = torch.zeros(len(cells), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
-        for index, (matrix, kinds) in enumerate(cells):
+    def _read(self, text: str) -> tuple[list[list[int]], list[int]]:
+        """Matrix and types."""
+        cell, names = shared.read_json(text), self.type_names
+        if not isinstance(cell, dict) or set(cell) != {"matrix", "ops"}:
+            raise ValueError("there is no JSON object with the keys matrix and ops")
+        matrix, operations = cell["matrix"], cell["ops"]
+        if not isinstance(operations, list) or not 2 <= len(operations) <= MAX_VERTICES:
+            raise ValueError(f"ops is not a list of 2 to {MAX_VERTICES} operations")
+        shared.require_rows(matrix, [[2] * len(operations)] * len(operations), "in matrix, ")
+        for vertex, name in enumerate(operations):
+            if name not in names:
+                raise ValueError(f"ops[{vertex}] is {shared.shorten(name)}, not one of {', '.join(names)}")
+        return matrix, [names.index(name) for name in operations]
+
+    def _graphs(self, read: list[tuple[list[list[int]], list[int]]]) -> DagBatch:
+        types = torch.full((len(read), MAX_VERTICES), NO_VERTEX)
+        adjacency = torch.zeros(len(read), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
+        for index, (matrix, kinds) in enumerate(read):
             types[index, : len(kinds)] = torch.tensor(kinds)
             adjacency[index, : len(kinds), : len(kinds)] = torch.tensor(matrix) == 1
-        batch = DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
-        for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
-            raise shared.text_error(texts, index, _WHAT, self._problem(batch[[index]]))
-        return batch
+        return DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
         """Texts of graphs, vertices in the order of the graph."""
@@ -97,35 +105,21 @@ class NasBench101Space:
         operations = (batch.types[:, INNER].numpy() - FIRST_OPERATION + 1).clip(min=0)  # no vertex, and the output: 0
         return np.hstack([batch.adjacency[:, EDGE_SOURCES, EDGE_TARGETS].numpy(), operations]).astype(np.int64)
 
-    def from_choices(self, choices: ArrayLike) -> DagBatch:
-        """The inverse of `choices`.
-
-        Raises:
-            ValueError: the choices are others, of another shape, or make no cell.
-        """
-        choices = torch.from_numpy(shared.whole_choices(choices, CHOICE_LIMITS, self.name))
-        edges, operations = choices.split([len(EDGE_SOURCES), len(INNER)], dim=1)
-        last = ((operations > 0) * torch.from_numpy(INNER)).amax(1, keepdim=True) + 1
-        types = F.pad(operations - 1 + FIRST_OPERATION, (1, 1), value=INPUT)
-        types[:, INNER] = types[:, INNER].where(operations > 0, NO_VERTEX)
-        types = types.scatter(1, last, OUTPUT).where(torch.arange(MAX_VERTICES) <= last, NO_VERTEX)
-        adjacency = torch.zeros(len(choices), MAX_VERTICES, MAX_VERTICES, dtype=torch.bool)
-        adjacency[:, EDGE_SOURCES, EDGE_TARGETS] = edges == 1
-        batch = DagBatch(types, adjacency, last[:, 0] + 1)
-        self._require(batch)
-        return batch
-
     # graphs
 
     def is_valid(self, batch: DagBatch) -> Tensor:
         """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the output,
         every other one has an operation and lies on a path between them, and edges lead to later positions."""
-        return shared.faultless(self._faults(batch), batch)
+        return super().is_valid(batch)
 
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are cells of this space, bool `[B]`: valid, with at most 7 vertices and 9 edges."""
         small = (batch.num_vertices <= MAX_VERTICES) & (batch.adjacency.sum((1, 2)) <= MAX_EDGES)
         return self.is_valid(batch) & small
+
+    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        pruned = "is on no path from the input to the output (NASBENCH101.prune drops such vertices)"
+        return {**super()._faults(batch), pruned: ~_on_path(batch) & batch.present}
 
     def prune(self, batch: DagBatch) -> DagBatch:
         """The graphs without the vertices that are on no path from the first to the last vertex, as NAS-Bench-101
@@ -148,7 +142,7 @@ class NasBench101Space:
         Raises:
             ValueError: a graph is not valid.
         """
-        shared.require(self, batch, self._problem, "is_valid")
+        self._require(batch, "is_valid")
         return official_hashes(batch)
 
     def sample(self, n: int, seed: int) -> DagBatch:
@@ -205,42 +199,8 @@ class NasBench101Space:
         self._require(batch)
         return network.flops(batch)
 
-    # checks
-
-    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
-        pruned = "is on no path from the input to the output (NASBENCH101.prune drops such vertices)"
-        return {**shared.vertex_faults(self, batch), pruned: ~_on_path(batch) & batch.present}
-
-    def _problem(self, graph: DagBatch) -> str:
-        sizes = f"2 to {MAX_VERTICES} vertices and at most {MAX_EDGES} edges"
-        return shared.first_fault(self, graph, self._faults(graph), sizes)
-
-    def _require(self, batch: DagBatch) -> None:
-        shared.require(self, batch, self._problem)
-
 
 NASBENCH101 = NasBench101Space()
-
-_WHAT = "a NAS-Bench-101 cell"
-_EXPECTED = (
-    'Expected one line such as {"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", '
-    '"output"]}: matrix[u][v] is 1 for an edge u -> v, u < v.'
-)
-
-
-def _read(text: str) -> tuple[list[list[int]], list[int]]:
-    """Matrix and types of a well-formed text; whether the graph is a cell is not checked."""
-    cell, names = shared.read_json(text), NasBench101Space.type_names
-    if not isinstance(cell, dict) or set(cell) != {"matrix", "ops"}:
-        raise ValueError("there is no JSON object with the keys matrix and ops")
-    matrix, operations = cell["matrix"], cell["ops"]
-    if not isinstance(operations, list) or not 2 <= len(operations) <= MAX_VERTICES:
-        raise ValueError(f"ops is not a list of 2 to {MAX_VERTICES} operations")
-    shared.require_rows(matrix, [[2] * len(operations)] * len(operations), "in matrix, ")
-    for vertex, name in enumerate(operations):
-        if name not in names:
-            raise ValueError(f"ops[{vertex}] is {shared.shorten(name)}, not one of {', '.join(names)}")
-    return matrix, [names.index(name) for name in operations]
 
 
 def _on_path(batch: DagBatch) -> Tensor:

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from latentnas.graphs import DagBatch
 from latentnas.spaces import _shared as shared
-from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
+from latentnas.spaces._shared import FIRST_OPERATION
 
 NUM_OPERATIONS = 5
 NONE, SKIP, CONV1X1, CONV3X3 = range(4)  # operation numbers that the code below names
@@ -68,27 +68,37 @@ _PLACE_VALUES = NUM_OPERATIONS ** np.arange(5, -1, -1)  # of the six numbers, re
 _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|([^|~+]*)~2\|")
 
 
-class NasBench201Space:
-    """The space of 15,625 cells. Use the instance `NASBENCH201`.
-
-    Raises:
-        ValueError: by `to_batch` for a malformed or foreign text, naming its place in the list and what is wrong; by
-            all methods but `is_valid`, `contains` and `index` for graphs that are not in the space.
-    """
+class NasBench201Space(shared.OperationSpace):
+    """The space of 15,625 cells. Use the instance `NASBENCH201`."""
 
     name = "nasbench201"
     num_vertices = 8
     num_types = 7
     operation_names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     type_names = ("input", "output", *operation_names)
-    input_type = INPUT
-    output_type = OUTPUT
     size = NUM_OPERATIONS ** len(CELL_EDGES)
+
+    architecture = "a NAS-Bench-201 architecture"
+    sizes = "8 vertices and 10 edges"
+    expected = (
+        "Expected six operations as in |nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|"
+        ": after each operation ~ and the node it reads, in ascending order, without white space inside."
+    )
 
     # text and choices
 
-    def to_batch(self, texts: list[str]) -> DagBatch:
-        return self.from_choices(shared.read_texts(texts, _read, "a NAS-Bench-201 architecture", _EXPECTED))
+    def _read(self, text: str) -> list[int]:
+        match, names = _TEXT.fullmatch(text.strip()), self.operation_names
+        if not match:
+            raise ValueError("there are not six operations")
+        for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
+            if operation not in names:
+                wrong = shared.shorten(operation)
+                raise ValueError(f"edge {u} -> {v} has the operation {wrong} (the five are {', '.join(names)})")
+        return [names.index(operation) for operation in match.groups()]
+
+    def _graphs(self, read: list[list[int]]) -> DagBatch:
+        return self.from_choices(read)
 
     def to_strings(self, batch: DagBatch) -> list[str]:
         operations = np.array(self.operation_names)[self.choices(batch)].tolist()
@@ -118,18 +128,16 @@ class NasBench201Space:
     def contains(self, batch: DagBatch) -> Tensor:
         """Which graphs are architectures of this space, bool `[B]`: input, six operations and output, in this order,
         with exactly the ten edges. Cells whose output is not connected to their input count too."""
-        batch = batch.pad_to(max(self.num_vertices, batch.max_vertices))
-        more = batch.max_vertices - self.num_vertices
-        operations = batch.types[:, 1 : self.num_vertices - 1]
-        typed = ((operations >= FIRST_OPERATION) & (operations < self.num_types)).all(1)
-        ends = (batch.types[:, 0] == INPUT) & (batch.types[:, self.num_vertices - 1] == OUTPUT)
-        wiring = F.pad(_ADJACENCY.to(batch.types.device), (0, more, 0, more))
-        wired = (batch.adjacency == wiring).flatten(1).all(1)
-        return wired & typed & ends & (batch.num_vertices == self.num_vertices)
+        return super().is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
         """Validity of generated graphs, bool `[B]`: the same, as all graphs of this space share one wiring."""
         return self.contains(batch)
+
+    def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        more = batch.max_vertices - self.num_vertices  # fewer are cut: such graphs have another number of vertices
+        wiring = F.pad(_ADJACENCY.to(batch.types.device), (0, more, 0, more))
+        return {**super()._faults(batch), "has other edges": (batch.adjacency != wiring).any(2)}
 
     def sample(self, n: int, seed: int) -> DagBatch:
         """`n` architectures drawn uniformly from all 15,625, with replacement."""
@@ -243,24 +251,6 @@ class NasBench201Space:
 
 NASBENCH201 = NasBench201Space()
 
-_EXPECTED = (
-    "Expected six operations as in |nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|"
-    "none~2|: after each operation ~ and the node it reads, in ascending order, without white space inside."
-)
-
-
-def _read(text: str) -> list[int]:
-    """The six choices of a text. Raises ValueError saying what is wrong with it."""
-    match, names = _TEXT.fullmatch(text.strip()), NasBench201Space.operation_names
-    if not match:
-        raise ValueError("there are not six operations")
-    for (u, v), operation in zip(CELL_EDGES, match.groups(), strict=True):
-        if operation not in names:
-            raise ValueError(
-                f"edge {u} -> {v} has the operation {shared.shorten(operation)} (the five are {', '.join(names)})"
-            )
-    return [names.index(operation) for operation in match.groups()]
-
 
 def _choices(rows: np.ndarray) -> np.ndarray:
     """Operations of the six edges of cells given by their rows, int64 `[B, 6]`."""
@@ -273,7 +263,7 @@ def operations_of_edges(batch: DagBatch) -> Tensor:
     Raises:
         ValueError: a graph is not in the space.
     """
-    shared.require(NASBENCH201, batch)
+    NASBENCH201._require(batch)
     return batch.types[:, 1 : 1 + len(CELL_EDGES)] - FIRST_OPERATION
 
 
