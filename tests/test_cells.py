@@ -11,12 +11,11 @@ from torch import nn
 from latentnas.benchmarks.digits import FLOPS, PARAMS
 from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks, GroupedConvolution
-from latentnas.measure.layers import CONV1, CONV3, Skeleton
 from latentnas.measure.train import Schedule, accuracy, train_side_by_side
-from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
+from latentnas.spaces.nasbench201 import CELL_EDGES, CONV1X1, CONV3X3, NASBENCH201
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [3, 3, 3, 3, 3, 3]])
-SKELETON = Skeleton(channels=4)
+CHANNELS = 4
 
 
 def plain_convolution(inputs, outputs, kernel):
@@ -78,13 +77,13 @@ def copy_weights(plain, networks, member):
 
     def cell(target, source):
         for layer, edge, operation in zip(target.layers, source.edges, target.operations):
-            if operation in (CONV1, CONV3):
+            if operation in (CONV1X1, CONV3X3):
                 place = getattr(edge, f"members_{operation}").tolist().index(member)
                 convolution(layer, edge.convolutions[str(operation)], place)
 
     convolution(plain.stem, networks.stem, member)
     cell(plain.narrow, networks.narrow[0])
-    convolution(plain.reduction, networks.reduction.convolution, member)
+    convolution(plain.reduction, networks.reduction, member)
     cell(plain.wide, networks.wide[0])
     plain.classifier.weight.data = networks.classifier.data[member].t().clone()
     plain.classifier.bias.data.zero_()
@@ -92,8 +91,8 @@ def copy_weights(plain, networks, member):
 
 @pytest.mark.parametrize("member", range(len(OPERATIONS)))
 def test_each_network_equals_a_plain_one(member):
-    networks = CellNetworks(OPERATIONS, [1, 2, 3, 4], SKELETON).double()
-    plain = PlainNetwork(OPERATIONS[member].tolist(), SKELETON.channels).double()
+    networks = CellNetworks(OPERATIONS, [1, 2, 3, 4], CHANNELS).double()
+    plain = PlainNetwork(OPERATIONS[member].tolist(), CHANNELS).double()
     copy_weights(plain, networks, member)
     images = torch.randn(5, 1, 8, 8, dtype=torch.float64)
     for training in (True, False):  # the first pass also moves the running statistics of both
@@ -112,8 +111,8 @@ def test_a_network_does_not_feel_the_others():
     data = digits.load(0.5)
     small = replace(data, train=digits.Images(data.train.images[:128], data.train.labels[:128]))
     schedule = Schedule(epochs=2)
-    together = CellNetworks(OPERATIONS, [1, 2, 3, 4], SKELETON)
-    alone = CellNetworks(OPERATIONS[2:3], [3], SKELETON)
+    together = CellNetworks(OPERATIONS, [1, 2, 3, 4], CHANNELS)
+    alone = CellNetworks(OPERATIONS[2:3], [3], CHANNELS)
     for networks in (together, alone):
         train_side_by_side(networks, small, schedule, seed=0)
     images = data.valid.images[:50]
@@ -124,14 +123,14 @@ def test_training_twice_gives_the_same_bits():
     data = digits.load(0.5)
     scores = []
     for _ in range(2):
-        networks = CellNetworks(OPERATIONS, [1, 2, 3, 4], SKELETON)
+        networks = CellNetworks(OPERATIONS, [1, 2, 3, 4], CHANNELS)
         train_side_by_side(networks, data, Schedule(epochs=1), seed=0)
         scores.append([parameter.detach().clone() for parameter in networks.parameters()])
     assert all(torch.equal(*pair) for pair in zip(*scores))
 
 
 def test_training_learns_and_a_cell_without_operations_cannot():
-    networks = CellNetworks(torch.tensor([[3, 3, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0]]), [0, 1], Skeleton())
+    networks = CellNetworks(torch.tensor([[3, 3, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0]]), [0, 1])
     data = digits.load(0.5)
     train_side_by_side(networks, data, Schedule(epochs=4), seed=0)
     good, blind = accuracy(networks, data.valid).tolist()
@@ -159,8 +158,8 @@ def test_corruption_shifts_by_one_pixel_at_most_and_adds_noise_of_the_asked_size
 @pytest.mark.parametrize("member", range(len(OPERATIONS)))
 def test_params_and_flops_of_the_table_are_those_of_the_network(member):
     operations = OPERATIONS[member : member + 1]
-    network = CellNetworks(operations, [0], Skeleton())
-    counts = (1, int((operations == CONV1).sum()), int((operations == CONV3).sum()))
+    network = CellNetworks(operations, [0])
+    counts = (1, int((operations == CONV1X1).sum()), int((operations == CONV3X3).sum()))
     assert np.dot(counts, PARAMS) == sum(weights.numel() for weights in network.parameters())
     counted = []
 

@@ -8,9 +8,8 @@ import torch
 
 from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks
-from latentnas.measure.layers import Skeleton
-from latentnas.measure.macro import MacroNetwork, MacroSkeleton
-from latentnas.measure.train import Schedule, accuracy, shared_accuracy, train_alone, train_shared, train_side_by_side
+from latentnas.measure.macro import MacroNetwork
+from latentnas.measure.train import Schedule, accuracy, shared_accuracy, train_shared, train_side_by_side
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, configure
@@ -155,7 +154,7 @@ def smaller(data, count=96):
 def test_networks_of_cells_train_side_by_side_on_the_device():
     operations = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1]])
     data, schedule = smaller(digits.load(0.5, copies=1)), Schedule(epochs=1)
-    here, there = (CellNetworks(operations, [0, 1, 2], Skeleton(channels=2)) for _ in range(2))
+    here, there = (CellNetworks(operations, [0, 1, 2], channels=2) for _ in range(2))
     train_side_by_side(here, data, schedule, seed=0)
     with pretended_device() as device:
         train_side_by_side(there.to(device), data, schedule, seed=0)
@@ -169,9 +168,9 @@ def test_the_macro_network_trains_and_is_measured_on_the_device():
     architectures, scores = ENAS.sample(3, seed=0), []
     for place in (nullcontext("cpu"), pretended_device()):
         with place as device:
-            network = MacroNetwork(0, MacroSkeleton(channels=2)).to(device)
+            network = MacroNetwork(0, channels=2).to(device)
             train_shared(network, 4, data, schedule, seed=0)
-            train_alone(network, architectures[:1], data, schedule, seed=0)
+            train_shared(network, architectures[:1], data, schedule, seed=0)
             scores.append(shared_accuracy(network, architectures, data.valid).tolist())
     assert scores[0] == scores[1]
 

@@ -21,8 +21,8 @@ from latentnas.benchmarks.digits import (
 )
 from latentnas.benchmarks.download import BUNDLED, DataError
 from latentnas.measure import tables
-from latentnas.measure.tables import CELL_SCHEDULE, cell_groups, measure_again, score_cells
-from latentnas.spaces.enas import ENAS
+from latentnas.measure.tables import SCHEDULE, cell_groups, measure_again, score_cells
+from latentnas.spaces.enas import ENAS, NUM_LAYERS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 
@@ -74,7 +74,7 @@ def test_optimum_and_query(table):
 def test_the_stated_network_is_the_one_that_is_trained(table):
     write(table)
     benchmark = benchmarks.load("nasbench201", "bundled")
-    assert CELL_SCHEDULE.epochs == EPOCHS
+    assert SCHEDULE.epochs == EPOCHS
     [row] = NASBENCH201.index(NASBENCH201.from_choices([[3, 0, 4, 1, 2, 3]]))  # one 1x1, two 3x3 convolutions
     for column, (fixed, conv1x1, conv3x3) in (("params", PARAMS), ("flops", FLOPS)):
         assert benchmark.table[column][row] == fixed + conv1x1 + 2 * conv3x3
@@ -88,8 +88,8 @@ def test_the_stated_network_is_the_one_that_is_trained(table):
         (SHARED_FILE, lambda: benchmarks.load("enas", "bundled")),
         (SHARED_FILE, load_from_scratch),
         (ALONE_FILE, load_from_scratch),
-        (tables.WEIGHTS_FILE, tables.load_shared),
-        (tables.DEEP_WEIGHTS_FILE, tables.load_deep_shared),
+        (tables.WEIGHTS_FILES[NUM_LAYERS], tables.load_shared),
+        (tables.WEIGHTS_FILES[tables.DEEP_LAYERS], lambda: tables.load_shared(tables.DEEP_LAYERS)),
     ],
 )
 def test_a_bundled_file_that_is_not_as_published_is_named(tmp_path, monkeypatch, name, load):

@@ -12,6 +12,7 @@ import torch.nn.functional as functional
 from latentnas.measure import digits
 from latentnas.measure.digits import Images, ImageSets
 from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.oneshot import e2nas
 from latentnas.oneshot.e2nas import (
     SMALLEST_SPREAD,
     TRACE,
@@ -23,7 +24,7 @@ from latentnas.oneshot.e2nas import (
     kernel_log_density,
 )  # fmt: skip
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
-from latentnas.oneshot.strategies import learned
+from latentnas.oneshot.strategies import one_shot_search
 from latentnas.oneshot.training import SupernetSchedule, train_supernet
 from latentnas.search.latent.crlso import LatentSpace, embed
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -175,13 +176,14 @@ def test_exploration_leads_away_from_the_archive(space):
     assert far[-1] < far[0] - 0.05
 
 
-def test_the_archive_holds_the_last_points(space):
-    search = wandering(space, E2nasConfig(archive=4), points=6)
+def test_the_archive_holds_the_last_points(space, monkeypatch):
+    monkeypatch.setattr(e2nas, "ARCHIVE", 4)
+    search = wandering(space, points=6)
     generator = torch.Generator().manual_seed(1)
     seen = torch.stack([torch.randn(LATENT, generator=generator, dtype=torch.float64) for _ in range(6)])
     assert torch.equal(search.points, seen[2:]) and search.remembered == 4
     torch.testing.assert_close(search.residuals, torch.stack([search.residual(point).detach() for point in seen[2:]]))
-    assert wandering(space, E2nasConfig(archive=4), points=3).remembered == 3
+    assert wandering(space, points=3).remembered == 3
 
 
 # complementation
@@ -285,12 +287,12 @@ def test_z_stays_in_the_ball_of_the_codes(space, data):
 
 def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_path):
     schedule, path = SupernetSchedule(epochs=2, batch_size=16), tmp_path / "e2nas.safetensors"
-    found = learned(network(), E2nas(space, 0), data, schedule, 0, path, cells=1000)
+    found = one_shot_search(network(), E2nas(space, 0), data, schedule, 0, path, cells=1000)
     again = E2nas(space, 1)
     history = train_supernet(network(), again, data, schedule, 0, path)
     assert history["row"].iloc[-1] == NASBENCH201.index(NASBENCH201.from_choices(again.current()[None]))[0]
     assert found.row in found.selection["row"].to_numpy() and len(found.selection) <= 4  # as many as steps
-    last = learned(network(), E2nas(space, 0), data, schedule, 0, path)
+    last = one_shot_search(network(), E2nas(space, 0), data, schedule, 0, path)
     assert last.row == history["row"].iloc[-1] and last.selection is None
     assert again.remembered == 4 and torch.equal(again.points[-5], torch.zeros(LATENT, dtype=torch.float64))
     assert math.isfinite(history["train_loss"].iloc[-1])
@@ -302,7 +304,7 @@ def test_a_search_finds_what_its_point_decodes_to_and_resumes(space, data, tmp_p
 def test_bad_settings_are_refused(space):
     with pytest.raises(ValueError, match="as_intended, as_released"):
         E2nasConfig(variant="released")
-    with pytest.raises(ValueError, match="archive=1"):
-        E2nasConfig(archive=1)
+    with pytest.raises(ValueError, match="complementation=1.5"):
+        E2nasConfig(complementation=1.5)
     with pytest.raises(ValueError, match="has 10 codes"):
         E2nas(dataclasses.replace(space, codes=space.codes[:10]), 0)

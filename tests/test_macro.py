@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as functional
 
 from latentnas.measure import digits
-from latentnas.measure.macro import MacroNetwork, MacroSkeleton
-from latentnas.measure.tables import load_deep_shared
-from latentnas.measure.train import Schedule, shared_accuracy, train_alone, train_shared
+from latentnas.measure.macro import REDUCE_AFTER, MacroNetwork
+from latentnas.measure.tables import DEEP_LAYERS, load_shared
+from latentnas.measure.train import Schedule, shared_accuracy, train_shared
 from latentnas.spaces.enas import ENAS
 
-SKELETON = MacroSkeleton(channels=4)
+CHANNELS = 4
 ARCHITECTURES = [
     "[[0], [1, 0], [2, 0, 0], [3, 0, 0, 0], [4, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0]]",
     "[[5], [4, 1], [3, 1, 1], [2, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]]",
@@ -48,13 +48,13 @@ def plain(network, text, images):
         if operation == 5:
             hidden = functional.max_pool2d(hidden, 3, 1, 1)
         vertices.append(hidden)
-        if layer == network.skeleton.reduce_after:
+        if layer == REDUCE_AFTER:
             vertices = [functional.avg_pool2d(vertex, 2) for vertex in vertices]
     return network.classifier(functional.relu(vertices[-1]).mean(dim=(2, 3)))
 
 
 def test_many_architectures_at_once_equal_each_one_alone():
-    network = MacroNetwork(0, SKELETON).double()
+    network = MacroNetwork(0, channels=CHANNELS).double()
     images = torch.randn(5, 3, 1, 8, 8, dtype=torch.float64)
     logits = network(images, ENAS.to_batch(ARCHITECTURES))
     expected = [plain(network, text, images[:, a]) for a, text in enumerate(ARCHITECTURES)]
@@ -62,7 +62,7 @@ def test_many_architectures_at_once_equal_each_one_alone():
 
 
 def test_gradients_equal_those_of_the_plain_networks():
-    network = MacroNetwork(0, SKELETON).double()
+    network = MacroNetwork(0, channels=CHANNELS).double()
     images = torch.randn(5, 3, 1, 8, 8, dtype=torch.float64)
     loss = network(images, ENAS.to_batch(ARCHITECTURES)).square().sum()
     fast = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
@@ -79,7 +79,7 @@ def test_other_numbers_of_layers(layers):
     random = np.random.default_rng(layers)
     rows = [[int(random.integers(6)), *random.integers(0, 2, row).tolist()] for row in range(layers)]
     batch = ENAS.from_choices(np.array([[number for row in rows for number in row]]), layers)
-    network = MacroNetwork(0, SKELETON, layers).double()
+    network = MacroNetwork(0, layers, CHANNELS).double()
     images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(network(images, batch)[0], plain(network, str(rows), images[:, 0]))
     with pytest.raises(ValueError, match=rf"{layers} layers, so it takes graphs of {layers + 2} vertices"):
@@ -88,13 +88,13 @@ def test_other_numbers_of_layers(layers):
 
 def test_shipped_weights_of_eight_layers_know_the_digits():
     architectures, valid = ENAS.sample(3, 0, 8), digits.load(0.5, copies=1).valid
-    trained = shared_accuracy(load_deep_shared(), architectures, valid)
-    untrained = shared_accuracy(MacroNetwork(0, load_deep_shared().skeleton, 8), architectures, valid)
+    trained = shared_accuracy(load_shared(DEEP_LAYERS), architectures, valid)
+    untrained = shared_accuracy(MacroNetwork(0, DEEP_LAYERS), architectures, valid)
     assert (trained > untrained + 20).all()
 
 
 def test_one_set_of_images_serves_all_architectures():
-    network = MacroNetwork(0, SKELETON).double()
+    network = MacroNetwork(0, channels=CHANNELS).double()
     images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
     batch = ENAS.to_batch(ARCHITECTURES)
     torch.testing.assert_close(network(images, batch), network(images.expand(-1, 3, -1, -1, -1), batch))
@@ -106,11 +106,11 @@ def small_digits(images=256):
 
 
 def test_an_architecture_alone_learns_and_leaves_unused_weights():
-    network, data = MacroNetwork(0, SKELETON), small_digits()
+    network, data = MacroNetwork(0, channels=CHANNELS), small_digits()
     before = network.operations[0][3].convolution.pointwise.clone()
     batch = ENAS.to_batch(ARCHITECTURES[:1])
     untrained = shared_accuracy(network, batch, data.valid).item()
-    train_alone(network, batch, data, Schedule(epochs=6), seed=0)
+    train_shared(network, batch, data, Schedule(epochs=6), seed=0)
     assert shared_accuracy(network, batch, data.valid).item() > untrained + 20
     assert torch.equal(network.operations[0][3].convolution.pointwise, before)
 
@@ -118,7 +118,7 @@ def test_an_architecture_alone_learns_and_leaves_unused_weights():
 def test_shared_training_is_repeatable():
     weights = []
     for _ in range(2):
-        network = MacroNetwork(0, SKELETON)
+        network = MacroNetwork(0, channels=CHANNELS)
         train_shared(network, 2, small_digits(128), Schedule(epochs=2, batch_size=32), seed=3)
         weights.append(torch.cat([weight.detach().flatten() for weight in network.parameters()]))
     assert torch.equal(*weights)

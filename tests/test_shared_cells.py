@@ -8,9 +8,8 @@ import torch.nn.functional as functional
 
 from latentnas import checkpoint
 from latentnas.measure.cells import CellNetworks
-from latentnas.measure.layers import CONV3, NONE, Skeleton
 from latentnas.oneshot.shared_cells import PUBLISHED_SKELETON, SharedCells, SharedEdge, SharedSkeleton
-from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
+from latentnas.spaces.nasbench201 import CELL_EDGES, CONV3X3, NASBENCH201, NONE
 
 OPERATIONS = torch.tensor([[3, 0, 4, 1, 2, 3], [0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 0, 1], [2, 3, 3, 2, 4, 3]])
 SKELETON = SharedSkeleton(channels=4, cells=2)
@@ -28,9 +27,9 @@ def images(batch, count=1):
 def single(network, operations):
     """``CellNetworks`` of one cell with the weights of the weight-sharing network, and the pairs of both's
     parameters."""
-    plain = CellNetworks(operations[None], [0], Skeleton(channels=4, cells=2)).double()
+    plain = CellNetworks(operations[None], [0], channels=4, cells=2).double()
     pairs = [(plain.stem.weight, network.stem.weight)]
-    pairs.append((plain.reduction.convolution.weight, network.reductions[0].shortcut.weight))
+    pairs.append((plain.reduction.weight, network.reductions[0].shortcut.weight))
     for stack, stage in zip((plain.narrow, plain.wide), network.stages):
         for cell, own in zip(stack, stage):
             for edge, choices in zip(cell.edges, own.edges):
@@ -124,7 +123,7 @@ def test_factors_weigh_every_operation():
     slow = torch.autograd.grad(expected.square().sum(), sources)
     for first, second in zip(fast, slow):
         torch.testing.assert_close(first, second)
-    assert fast[0][:, CONV3].abs().min() > 0 and fast[0][:, NONE].abs().max() == 0
+    assert fast[0][:, CONV3X3].abs().min() > 0 and fast[0][:, NONE].abs().max() == 0
 
 
 def test_a_factor_of_zero_is_not_computed_and_gets_no_gradient():

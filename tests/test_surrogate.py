@@ -6,7 +6,7 @@ import pytest
 from latentnas.benchmarks.base import Source
 from latentnas.benchmarks.enas import assemble
 from latentnas.graphs import DagBatch
-from latentnas.measure.macro import MacroNetwork, MacroSkeleton
+from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.surrogate import LiveEvaluator, evaluator_of
 from latentnas.measure.tables import score_shared
 from latentnas.spaces.enas import ENAS
@@ -58,7 +58,7 @@ def live():
     """Untrained shared weights, and a table of 20 architectures that they were not measured with."""
     batch = ENAS.sample(20, seed=0)
     benchmark = assemble(batch, np.linspace(80, 90, 20), Source("bundled", {}, (), ()))
-    return LiveEvaluator(benchmark, MacroNetwork(0, MacroSkeleton(channels=2)))
+    return LiveEvaluator(benchmark, MacroNetwork(0, channels=2))
 
 
 def test_the_live_evaluator_measures_what_the_table_lacks(live):

@@ -11,101 +11,59 @@ small machine this is what makes thousands of trainings affordable.
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from latentnas.measure.layers import CONV1, CONV3, NONE, POOL, SKIP, Cell, Skeleton, average_pool, uniform
-from latentnas.spaces.nasbench201 import CELL_EDGES
-
-MOMENTUM = 0.1  # of the running statistics of batch normalisation
-
-
-class Normalisation(nn.Module):
-    """Batch normalisation of M * C channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return F.batch_norm(images, self.mean, self.variance, self.weight, self.bias, self.training, MOMENTUM)
+from latentnas.measure.layers import NUM_CLASSES, Cell, average_pool, by_group, members, uniform
+from latentnas.spaces.nasbench201 import CELL_EDGES, CONV1X1, CONV3X3, NONE, NUM_OPERATIONS, SKIP
 
 
 class GroupedConvolution(nn.Module):
     """M convolutions side by side, each with batch normalisation; `[B, M * inputs, H, W]` ->
-    `[B, M * outputs, H / stride, W / stride]`."""
+    `[B, M * outputs, H, W]`."""
 
-    def __init__(self, seeds: list, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, generators: list[Generator], inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs * kernel**2)  # PyTorch's own initialisation
-        self.weight = nn.Parameter(uniform(seeds, (outputs, inputs, kernel, kernel), bound).flatten(0, 1))
-        self.normalisation = Normalisation(len(seeds) * outputs)
-        self.stride, self.padding, self.groups = stride, kernel // 2, len(seeds)
+        drawn = uniform(generators, (outputs, inputs, kernel, kernel), inputs * kernel**2)
+        self.weight = nn.Parameter(drawn.flatten(0, 1))
+        self.normalisation = nn.BatchNorm2d(len(self.weight))
+        self.padding, self.groups = kernel // 2, len(generators)
 
     def forward(self, images: Tensor) -> Tensor:
-        mapped = F.conv2d(images, self.weight, None, self.stride, self.padding, 1, self.groups)
-        return self.normalisation(mapped)
+        return self.normalisation(F.conv2d(images, self.weight, padding=self.padding, groups=self.groups))
 
 
 class GroupedEdge(nn.Module):
     """The operations on one edge of M cells: each network has its own."""
 
-    def __init__(self, operations: Tensor, channels: int, generators: list[torch.Generator]) -> None:
+    def __init__(self, operations: Tensor, channels: int, generators: list[Generator]) -> None:
         super().__init__()
         self.channels = channels
         self.convolutions = nn.ModuleDict()
-        self.used = sorted(set(operations.tolist()))
-        groups = [(operations == operation).nonzero().flatten() for operation in self.used]
-        for operation, members in zip(self.used, groups):
-            self.register_buffer(f"members_{operation}", members, persistent=False)
-            if operation in (CONV1, CONV3):
-                drawn = [generators[member] for member in members.tolist()]
-                kernel = 3 if operation == CONV3 else 1
+        for operation, rows in enumerate(members(operations, NUM_OPERATIONS)):
+            self.register_buffer(f"members_{operation}", rows, persistent=False)
+            if len(rows) and operation in (CONV1X1, CONV3X3):
+                drawn, kernel = [generators[row] for row in rows.tolist()], 3 if operation == CONV3X3 else 1
                 self.convolutions[str(operation)] = GroupedConvolution(drawn, channels, channels, kernel)
-        self.register_buffer("order", torch.cat(groups).argsort(), persistent=False)
 
     def forward(self, node: Tensor) -> Tensor | None:
         """`[B, M, C, H, W]`; None stands for zeros."""
-        if self.used == [NONE]:
+        groups = [getattr(self, f"members_{operation}") for operation in range(NUM_OPERATIONS)]
+        if len(groups[NONE]) == node.shape[1]:
             return None
-        if len(self.used) == 1:
-            return self.apply_operation(self.used[0], node)
-        parts = [
-            self.apply_operation(operation, node.index_select(1, getattr(self, f"members_{operation}")))
-            for operation in self.used
-        ]
-        return torch.cat(parts, dim=1).index_select(1, self.order)
+        return by_group(groups, node, [partial(self.apply_operation, o) for o in range(NUM_OPERATIONS)])
 
     def apply_operation(self, operation: int, node: Tensor) -> Tensor:
         if operation == NONE:
             return torch.zeros_like(node)
         if operation == SKIP:
             return node
-        flat = node.flatten(1, 2)
-        pooled = operation == POOL
-        flat = average_pool(flat) if pooled else self.convolutions[str(operation)](F.relu(flat))
+        flat, convolves = node.flatten(1, 2), operation in (CONV1X1, CONV3X3)
+        flat = self.convolutions[str(operation)](F.relu(flat)) if convolves else average_pool(flat)
         return flat.unflatten(1, (-1, self.channels))
-
-
-def grouped_cell(operations: Tensor, channels: int, generators: list[torch.Generator]) -> Cell:
-    """M cells side by side, with operations `[M, 6]`."""
-    return Cell(GroupedEdge(operations[:, e], channels, generators) for e in range(len(CELL_EDGES)))
-
-
-class GroupedReduction(nn.Module):
-    """M blocks that halve the resolution by average pooling and double the channels by a 1x1 convolution."""
-
-    def __init__(self, channels: int, generators: list[torch.Generator]) -> None:
-        super().__init__()
-        self.convolution = GroupedConvolution(generators, channels, 2 * channels, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.convolution(F.relu(F.avg_pool2d(images, 2)))
 
 
 class CellNetworks(nn.Module):
@@ -114,29 +72,35 @@ class CellNetworks(nn.Module):
     Args:
         operations: int64 `[M, 6]`, an operation number for each edge.
         seeds: M whole numbers; network m is initialised from `seeds[m]` alone.
+        channels: C of the first stage; the second has 2 C.
+        cells: a stage.
     """
 
-    def __init__(self, operations: Tensor, seeds: list[int], skeleton: Skeleton) -> None:
+    def __init__(self, operations: Tensor, seeds: list[int], channels: int = 8, cells: int = 1) -> None:
         super().__init__()
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.networks, self.channels = len(operations), skeleton.channels
-        channels, wide = skeleton.channels, 2 * skeleton.channels
-        self.stem = GroupedConvolution(generators, skeleton.image_channels, channels, 3)
-        self.narrow = nn.ModuleList(grouped_cell(operations, channels, generators) for _ in range(skeleton.cells))
-        self.reduction = GroupedReduction(channels, generators)
-        self.wide = nn.ModuleList(grouped_cell(operations, wide, generators) for _ in range(skeleton.cells))
-        self.normalisation = Normalisation(self.networks * wide)
-        bound = 1 / math.sqrt(wide)
-        self.classifier = nn.Parameter(uniform(generators, (wide, skeleton.num_classes), bound))
-        self.bias = nn.Parameter(torch.zeros(self.networks, 1, skeleton.num_classes))
+        generators = [Generator().manual_seed(seed) for seed in seeds]
+
+        def stage(width: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                Cell(GroupedEdge(operations[:, e], width, generators) for e in range(len(CELL_EDGES)))
+                for _ in range(cells)
+            )
+
+        self.networks, wide = len(operations), 2 * channels
+        self.stem = GroupedConvolution(generators, 1, channels, 3)
+        self.narrow = stage(channels)
+        self.reduction = GroupedConvolution(generators, channels, wide, 1)
+        self.wide = stage(wide)
+        self.normalisation = nn.BatchNorm2d(self.networks * wide)
+        self.classifier = nn.Parameter(uniform(generators, (wide, NUM_CLASSES), wide))
+        self.bias = nn.Parameter(torch.zeros(self.networks, 1, NUM_CLASSES))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[M, B, classes]` of images `[B, image_channels, H, W]`."""
-        hidden = self.stem(images.repeat(1, self.networks, 1, 1))
-        hidden = hidden.unflatten(1, (self.networks, -1))
+        """Logits `[M, B, classes]` of images `[B, 1, H, W]`."""
+        hidden = self.stem(images.repeat(1, self.networks, 1, 1)).unflatten(1, (self.networks, -1))
         for cell in self.narrow:
             hidden = cell(hidden)
-        hidden = self.reduction(hidden.flatten(1, 2)).unflatten(1, (self.networks, -1))
+        hidden = self.reduction(F.relu(F.avg_pool2d(hidden.flatten(1, 2), 2))).unflatten(1, (self.networks, -1))
         for cell in self.wide:
             hidden = cell(hidden)
         hidden = F.relu(self.normalisation(hidden.flatten(1, 2)))

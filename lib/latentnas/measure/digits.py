@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-NUM_CLASSES = 10
 SPLIT = (897, 400, 500)  # images to train, to validate and to test
 COPIES = 10  # corrupted versions of every validation and test image
 
@@ -70,11 +69,14 @@ def load(noise: float, copies: int = COPIES) -> ImageSets:
 
 def corrupt(images: Tensor, generator: torch.Generator, noise: float) -> Tensor:
     """Each image shifted by -1, 0 or 1 pixel along both axes, plus normal noise; `[n, 1, 8, 8]`."""
-    count, _, height, width = images.shape
-    background = images.amin()
-    padded = F.pad(images, (1, 1, 1, 1), value=float(background))
-    row = torch.randint(3, (count, 1), generator=generator) + torch.arange(height)
-    column = torch.randint(3, (count, 1), generator=generator) + torch.arange(width)
-    image = torch.arange(count)[:, None, None]
-    shifted = padded[image, 0, row[:, :, None], column[:, None, :]][:, None]
+    shifted = shift(images, 1, float(images.amin()), generator)
     return shifted + noise * torch.randn(shifted.shape, generator=generator)
+
+
+def shift(images: Tensor, most: int, background: float, generator: torch.Generator) -> Tensor:
+    """Each image `[n, channels, H, W]` shifted by up to `most` pixels along both axes."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (most,) * 4, value=background).permute(0, 2, 3, 1)
+    row = torch.randint(2 * most + 1, (count, 1, 1), generator=generator) + torch.arange(height)[:, None]
+    column = torch.randint(2 * most + 1, (count, 1, 1), generator=generator) + torch.arange(width)
+    return padded[torch.arange(count)[:, None, None], row, column].permute(0, 3, 1, 2).contiguous()

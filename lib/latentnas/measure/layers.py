@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +13,7 @@ from torch import Tensor, nn
 
 from latentnas.spaces.nasbench201 import CELL_EDGES
 
-NONE, SKIP, CONV1, CONV3, POOL = range(5)  # operation numbers of spaces/nasbench201.py
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """The macro network around the cell."""
-
-    channels: int = 8  # C of the first stage; the second has 2 C
-    cells: int = 1  # a stage
-    image_channels: int = 1
-    num_classes: int = 10
+NUM_CLASSES = 10  # of the digits, and of CIFAR-10
 
 
 class Cell(nn.Module):
@@ -48,10 +38,24 @@ class Cell(nn.Module):
         return nodes[3]
 
 
-def uniform(generators: list[torch.Generator], shape: tuple[int, ...], bound: float) -> Tensor:
-    """`[M, *shape]`, uniform in -bound to bound, each network's part from its own generator."""
+def uniform(generators: list[torch.Generator], shape: tuple[int, ...], fan_in: int) -> Tensor:
+    """`[M, *shape]`, PyTorch's own initialisation of weights, each network's part from its own generator."""
     drawn = [torch.rand(shape, generator=generator) for generator in generators]
-    return (2 * torch.stack(drawn) - 1) * bound
+    return (2 * torch.stack(drawn) - 1) * (1 / math.sqrt(fan_in))
+
+
+def members(group: Tensor, count: int) -> list[Tensor]:
+    """For each of `count` groups, the places where `group [A]` is its number."""
+    return [(group == number).nonzero().flatten() for number in range(count)]
+
+
+def by_group(groups: list[Tensor], hidden: Tensor, functions: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    """A function of each group of `members`, applied to that group's part of `[B, A, C, H, W]`."""
+    used = [(function, rows) for function, rows in zip(functions, groups) if len(rows)]
+    if len(used) == 1:
+        return used[0][0](hidden)
+    parts = [function(hidden.index_select(1, rows)) for function, rows in used]
+    return torch.cat(parts, dim=1).index_select(1, torch.cat(groups).argsort())
 
 
 def average_pool(images: Tensor) -> Tensor:

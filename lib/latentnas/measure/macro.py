@@ -11,29 +11,19 @@ averages over different architectures would mean nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.measure.layers import average_pool, halve
+from latentnas.measure.layers import NUM_CLASSES, average_pool, by_group, halve, members, uniform
 from latentnas.spaces.enas import FIRST_OPERATION, NUM_LAYERS, NUM_OPERATIONS
 
 KERNELS = (3, 3, 5, 5, 1, 1)  # of each operation's convolution; pooling follows a 1x1 convolution
 SEPARABLE = (False, True, False, True, False, False)
 AVERAGE_POOL, MAX_POOL = 4, 5
-
-
-@dataclass(frozen=True)
-class MacroSkeleton:
-    """The network around the six layers."""
-
-    channels: int = 8
-    reduce_after: int = 3  # the last vertex at full resolution
-    image_channels: int = 1
-    num_classes: int = 10
+REDUCE_AFTER = 3  # the last layer at full resolution
 
 
 class Normalised(nn.Module):
@@ -42,13 +32,13 @@ class Normalised(nn.Module):
     Each architecture's images are normalised by their own statistics: `[B, A, C, H, W]` -> the same.
     """
 
-    def __init__(self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, separable=False) -> None:
+    def __init__(self, generator: Generator, inputs: int, outputs: int, kernel: int, separable: bool = False) -> None:
         super().__init__()
         self.depthwise = None
         if separable:
-            self.depthwise = _weights(generator, inputs, 1, kernel)
+            self.depthwise = nn.Parameter(uniform([generator], (inputs, 1, kernel, kernel), kernel**2)[0])
             kernel = 1
-        self.pointwise = _weights(generator, outputs, inputs, kernel)
+        self.pointwise = nn.Parameter(uniform([generator], (outputs, inputs, kernel, kernel), inputs * kernel**2)[0])
         self.weight, self.bias = nn.Parameter(torch.ones(outputs)), nn.Parameter(torch.zeros(outputs))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -60,14 +50,13 @@ class Normalised(nn.Module):
         mapped = F.conv2d(mapped, self.pointwise, padding=self.pointwise.shape[-1] // 2)
         mapped = mapped.unflatten(0, (-1, architectures)).flatten(1, 2)
         weight, bias = self.weight.repeat(architectures), self.bias.repeat(architectures)
-        mapped = F.batch_norm(mapped, None, None, weight, bias, training=True)
-        return mapped.unflatten(1, (architectures, -1))
+        return F.batch_norm(mapped, None, None, weight, bias, training=True).unflatten(1, (architectures, -1))
 
 
 class Operation(nn.Module):
     """One of the six operations, number `number`: `[B, A, C, H, W]` -> the same."""
 
-    def __init__(self, generator: torch.Generator, channels: int, number: int) -> None:
+    def __init__(self, generator: Generator, channels: int, number: int) -> None:
         super().__init__()
         self.number = number
         self.convolution = Normalised(generator, channels, channels, KERNELS[number], SEPARABLE[number])
@@ -84,12 +73,11 @@ class Operation(nn.Module):
 class MacroNetwork(nn.Module):
     """All weights of all architectures of so many layers, six in the space, initialised from `seed`."""
 
-    def __init__(self, seed: int, skeleton: MacroSkeleton, layers: int = NUM_LAYERS) -> None:
+    def __init__(self, seed: int, layers: int = NUM_LAYERS, channels: int = 8) -> None:
         super().__init__()
-        self.skeleton, self.layers = skeleton, layers
-        channels = skeleton.channels
-        generator = torch.Generator().manual_seed(seed)
-        self.stem = Normalised(generator, skeleton.image_channels, channels, 3)
+        self.layers = layers
+        generator = Generator().manual_seed(seed)
+        self.stem = Normalised(generator, 1, channels, 3)
         self.merges = nn.ModuleList(
             Normalised(generator, vertices * channels, channels, 1) for vertices in range(2, layers + 1)
         )
@@ -97,7 +85,7 @@ class MacroNetwork(nn.Module):
             nn.ModuleList(Operation(generator, channels, number) for number in range(NUM_OPERATIONS))
             for _ in range(layers)
         )
-        self.classifier = nn.Linear(channels, skeleton.num_classes)
+        self.classifier = nn.Linear(channels, NUM_CLASSES)
         with torch.no_grad():
             bound = 1 / math.sqrt(channels)
             self.classifier.weight.uniform_(-bound, bound, generator=generator)
@@ -107,7 +95,7 @@ class MacroNetwork(nn.Module):
         """Logits `[A, B, classes]` of A architectures.
 
         Args:
-            images: `[B, A, image_channels, H, W]`, each architecture's own; A may be 1 for all the same.
+            images: `[B, A, 1, H, W]`, each architecture's own; A may be 1 for all the same.
             architectures: A graphs of the ENAS space, or of its rules with as many layers as the network.
 
         Raises:
@@ -119,50 +107,23 @@ class MacroNetwork(nn.Module):
                 f"This network has {self.layers} layers, so it takes graphs of {self.layers + 2} vertices, but got "
                 f"graphs of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers."
             )
-        stem = self.stem(images)
-        vertices = [stem.expand(-1, len(architectures), -1, -1, -1)]
-        for layer in range(1, self.layers + 1):
+        vertices = [self.stem(images).expand(-1, len(architectures), -1, -1, -1)]
+        for layer, operations in enumerate(self.operations, start=1):
             hidden = self._merge(vertices, architectures.adjacency[:, :layer, layer])
-            chosen = architectures.types[:, layer] - FIRST_OPERATION
-            vertices.append(_apply(self.operations[layer - 1], chosen, hidden))
-            if layer == self.skeleton.reduce_after:
+            chosen = members(architectures.types[:, layer] - FIRST_OPERATION, NUM_OPERATIONS)
+            vertices.append(by_group(chosen, hidden, operations))
+            if layer == REDUCE_AFTER:
                 vertices = [halve(vertex) for vertex in vertices]
         pooled = F.relu(vertices[-1]).mean(dim=(3, 4))  # [B, A, C]
         return self.classifier(pooled).transpose(0, 1)
 
     def _merge(self, vertices: list[Tensor], reads: Tensor) -> Tensor:
-        """What a layer gets: its only input as it is, or a 1x1 convolution of the several that `reads [A,
-        vertices]` names."""
-        several = reads.sum(dim=1) > 1
-        if not several.any():
-            return vertices[-1]
+        """What a layer gets: its only input as it is, or a 1x1 convolution of all that `reads [A, V]` names."""
+        groups = members((reads.sum(dim=1) > 1).long(), 2)
 
-        def merge(_: Tensor, rows: Tensor) -> Tensor:
-            gates = reads[rows].float()[None, :, :, None, None, None]
-            stacked = torch.stack([vertex.index_select(1, rows) for vertex in vertices], dim=2)
+        def merged(_: Tensor) -> Tensor:
+            gates = reads[groups[1]].float()[None, :, :, None, None, None]
+            stacked = torch.stack([vertex.index_select(1, groups[1]) for vertex in vertices], dim=2)
             return self.merges[len(vertices) - 2]((stacked * gates).flatten(2, 3))
 
-        return _by_group(several.long(), vertices[-1], [lambda hidden, _: hidden, merge])
-
-
-def _apply(operations: nn.ModuleList, chosen: Tensor, hidden: Tensor) -> Tensor:
-    """Operation `chosen[a]` on the images of architecture a."""
-    return _by_group(chosen, hidden, [lambda part, _, operation=operation: operation(part) for operation in operations])
-
-
-def _by_group(group: Tensor, hidden: Tensor, functions: list) -> Tensor:
-    """`functions[group[a]](hidden[:, a], a)` for all architectures, those of a group at once."""
-    rows = [(group == number).nonzero().flatten() for number in range(len(functions))]
-    parts = [
-        function(hidden if len(chosen) == len(group) else hidden.index_select(1, chosen), chosen)
-        for function, chosen in zip(functions, rows)
-        if len(chosen)
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat(parts, dim=1).index_select(1, torch.cat(rows).argsort())
-
-
-def _weights(generator: torch.Generator, outputs: int, inputs: int, kernel: int) -> nn.Parameter:
-    bound = 1 / math.sqrt(inputs * kernel**2)  # PyTorch's own initialisation
-    return nn.Parameter((2 * torch.rand(outputs, inputs, kernel, kernel, generator=generator) - 1) * bound)
+        return by_group(groups, vertices[-1], [nn.Identity(), merged])

@@ -28,9 +28,8 @@ FOLDS = 5
 class SkipSurrogate:
     """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it is used on.
 
-    Accuracy in the public table depends on the 15 skip flags alone. It is looked up where the table has
-    the flags, and elsewhere predicted from them: kernel ridge regression (radial basis functions on flags of
-    +-1) over all 8,477 labelled sets of flags, test architectures included.
+    Accuracy in the public table depends on the 15 skip flags alone. It is looked up where the table has them, and
+    elsewhere predicted by kernel ridge regression over all 8,477 labelled sets of flags, test architectures included.
     """
 
     benchmark: EnasTable
@@ -45,19 +44,17 @@ class SkipSurrogate:
         architecture) and `looked_up` (its flags are in the table: `judged` is a label, not a prediction)."""
         frame = self.benchmark.query_any(batch)
         signs = 2.0 * self.benchmark.space.skips(batch.to("cpu")).numpy() - 1.0
-        predicted = np.concatenate(
-            [rbf_kernel(part, self.signs, gamma=GAMMA) @ self.weights + self.mean for part in _parts(signs)]
-        )
+        parts = np.array_split(signs, len(signs) // 4096 + 1)  # small enough for their kernel matrix to fit in memory
+        predicted = np.concatenate([rbf_kernel(part, self.signs, gamma=GAMMA) @ self.weights for part in parts])
         looked_up = frame["accuracy_by_skips"].notna()
-        judged = frame["accuracy_by_skips"].where(looked_up, predicted).where(frame["valid"])
+        judged = frame["accuracy_by_skips"].where(looked_up, predicted + self.mean).where(frame["valid"])
         return frame.assign(judged=judged, looked_up=looked_up)
 
 
 @dataclass(frozen=True)
 class LiveEvaluator:
-    """Accuracy in percent of any ENAS architecture with the shared weights of the bundled table: no
-    prediction, but the same measurement. About 30 ms for an architecture that is neither in the table nor was
-    measured in an earlier call."""
+    """Accuracy in percent of any ENAS architecture, measured with the shared weights of the bundled table. About
+    30 ms for an architecture that is neither in the table nor was measured in an earlier call."""
 
     benchmark: EnasTable
     network: MacroNetwork
@@ -108,8 +105,3 @@ def _train(signs: np.ndarray, accuracy: np.ndarray, path) -> None:
     quality = np.array([scale * rmse(labels, unseen), pearson(labels, unseen)])
     with atomic_write(path) as temporary:
         save_file({"weights": scale * model.fit(signs, labels).dual_coef_, "quality": quality}, temporary)
-
-
-def _parts(signs: np.ndarray) -> list[np.ndarray]:
-    """Pieces small enough for their kernel matrix to fit in memory."""
-    return np.array_split(signs, len(signs) // 4096 + 1)

@@ -11,23 +11,18 @@ learn from training images and z from validation images, and two terms are added
   that operations that are not in use now are not forgotten.
 
 `variant="as_intended"` lets both terms have their gradients. In the released code they have none, because
-they enter the losses as plain numbers; `variant="as_released"` is that: what is left are the factors before
-the losses, (1 - eta) and (1 - lambda). Terms without a gradient are not computed.
+they enter the losses as plain numbers: `variant="as_released"` keeps the factors (1 - eta) and (1 - lambda).
 
-The decoder. The authors train a D-VAE and then fit a small network to its decoder, because D-VAE draws one
-operation after the other and cannot be differentiated. Here the autoencoder is that of CR-LSO without its
-regulariser, whose decoder is such a small network itself: it gives the logits of all six edges at once, so
-there is nothing to fit, and no error of a fit. As in CR-LSO's search, coordinates are in standard deviations
-over all cells.
+The authors fit a small network to the decoder of a D-VAE, which cannot be differentiated. Here the autoencoder
+is that of CR-LSO without its regulariser, whose decoder is such a network: it gives the logits of all six edges
+at once. As in CR-LSO's search, coordinates are in standard deviations over all cells.
 
-What the terms need to do what they are for, where the sources leave it open (notebook 08 measures it):
+Where the sources leave it open (notebook 08 measures it):
 
-* Logits are divided by their standard deviation over all cells. The decoder is so sure of its cells that the
-  softmax would have no gradient.
-* All operations of an edge are computed when z learns, not only the one in use: that one's factor is mere
-  amplitude, which normalisation takes out again, and `none` has no gradient at all.
-* Both terms' gradients have length 1 before they are weighed. The density's is tens of times longer, and
-  would rule almost to the end.
+* Logits are divided by their standard deviation over all cells: the softmax of so sure a decoder has no gradient.
+* All operations of an edge are computed when z learns. The factor of the one in use is mere amplitude, which
+  normalisation takes out again, and `none` has no gradient at all.
+* Both terms' gradients have length 1 before they are weighed. The density's is tens of times longer.
 * z stays in the ball that holds all codes. Outside, the density falls for ever and the decoded cell stays.
 
 Letters: D latent dimensions, n points of the archive.
@@ -54,6 +49,7 @@ from latentnas.train import TrainConfig, train_model
 
 VARIANTS = ("as_intended", "as_released")
 SHAPES = np.linspace(1.0, 10.0, 200)  # of generalised normals: from the Laplace to nearly a uniform distribution
+ARCHIVE = 50  # points that the density is fitted to
 SMALLEST_SPREAD = 1e-2  # standard deviation below which points of the archive count as one
 TRACE = 1e-12  # a factor that changes no number, but is not 0: the operation is computed and has a gradient
 
@@ -68,23 +64,19 @@ class E2nasConfig(LearningConfig):
     balanced: bool = True  # whether both gradients get the same length before they are weighed
     steepness: float = 10.0  # of the fall of eta in the middle of the search
     complementation: float = 0.5  # lambda; 0: without
-    archive: int = 50  # points that the density is fitted to
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant={self.variant!r} is unknown; choose one of {', '.join(VARIANTS)}.")
-        if not 0 <= self.complementation <= 1 or self.archive < 2:
-            raise ValueError(
-                f"complementation={self.complementation} must lie in 0 to 1, and archive={self.archive} must "
-                "be at least 2: a density is fitted to its points."
-            )
+        if not 0 <= self.complementation <= 1:
+            raise ValueError(f"complementation={self.complementation} must lie in 0 to 1.")
 
 
 class E2nas(LearnedCells):
-    """The search's state: the latent point, the archive, the cell before. `one_shot.learned` runs the search.
+    """The search's state: the latent point, the archive, the cell before. `one_shot_search` runs it.
 
     Args:
-        space: of NAS-Bench-201 cells, in the order of rows; see :func:`cell_space`.
+        space: of all NAS-Bench-201 cells, in the order of rows; see `cell_space`.
         seed: of the first point, the code of a cell. (The authors start close to the origin.)
     """
 
@@ -92,8 +84,8 @@ class E2nas(LearnedCells):
         count, size = space.codes.shape
         if count != NASBENCH201.size:
             raise ValueError(
-                f"E2NAS searches all {NASBENCH201.size} cells of NAS-Bench-201, but this latent space has "
-                f"{count} codes. Make one with latentnas.oneshot.e2nas.cell_space."
+                f"E2NAS searches all {NASBENCH201.size} cells of NAS-Bench-201, but this latent space has {count} "
+                "codes. Make one with `cell_space`."
             )
         start = space.codes[torch.randint(count, (), generator=Generator().manual_seed(seed))].clone()
         super().__init__(start, config)
@@ -101,9 +93,9 @@ class E2nas(LearnedCells):
         self.radius = space.codes.norm(dim=1).max()
         with torch.no_grad():
             self.temperature = space.model.decoder(space.codes * space.deviation).std()
-        # The archive: the newest point is the last, the first `archive - remembered` are not yet filled.
-        self.register_buffer("points", torch.zeros(config.archive, size, dtype=start.dtype))
-        self.register_buffer("residuals", torch.zeros(config.archive, dtype=start.dtype))
+        # The archive: the newest point is the last, the first `ARCHIVE - remembered` are not yet filled.
+        self.register_buffer("points", torch.zeros(ARCHIVE, size, dtype=start.dtype))
+        self.register_buffer("residuals", torch.zeros(ARCHIVE, dtype=start.dtype))
         self.register_buffer("remembered", torch.tensor(0))
         self.last = self.current()[None]  # the cell before the first is the first itself
 
@@ -128,8 +120,6 @@ class E2nas(LearnedCells):
         self.variable.data *= (self.radius / self.variable.data.norm()).clamp(max=1)
         return loss
 
-    # exploration
-
     def gradient(self, loss: Tensor, done: float) -> Tensor:
         own = super().gradient(loss, done)
         if not self.config.explores:
@@ -149,13 +139,13 @@ class E2nas(LearnedCells):
     def log_densities(self, z: Tensor) -> dict[str, Tensor]:
         """The three terms of the log density at `z [D]`, each with its gradient; NaN before the first step.
 
-        `decoder`: how much the decoder contracts the space, minus the sum of the logs of the six singular
-        values of the Jacobian of the chosen logits. (The released code adds that sum; in the density of a
-        variable that went through a function, it is subtracted.) `latent`: of generalised normals fitted to
-        the archive, the mean over dimensions. `residual`: of the archive's reconstruction residuals; a sum
-        of normal kernels in place of the released histogram, which is flat between its steps.
+        `decoder`: how much the decoder contracts the space, minus the sum of the logs of the singular values of
+        the Jacobian of the chosen logits. (The released code adds that sum; the density of a variable that went
+        through a function has it subtracted.) `latent`: of generalised normals fitted to the archive, the mean over
+        dimensions. `residual`: of the archive's reconstruction residuals; a sum of normal kernels in place of the
+        released histogram, which is flat between its steps.
         """
-        first = self.config.archive - self.remembered
+        first = len(self.points) - self.remembered
         return {
             "decoder": -self.log_volume(z),
             "latent": generalised_normal_log_density(z, *fit_generalised_normal(self.points[first:])).mean(),
@@ -174,8 +164,6 @@ class E2nas(LearnedCells):
         [row] = NASBENCH201.index(NASBENCH201.from_choices(logits.detach().argmax(dim=1)[None]))
         return (logits.softmax(dim=1) - self.decode(self.space.codes[row]).softmax(dim=1)).norm()
 
-    # complementation
-
     def loss(self, network, images, labels, done, generator) -> Tensor:
         weight, cell, previous = self.config.complementation, self.current(), self.last[0]
         total = (1 - weight) * cross_entropy(network(images[:, None], cell[None]), labels)
@@ -190,7 +178,7 @@ class E2nas(LearnedCells):
         z = self.variable.detach().clone()
         self.points = torch.cat([self.points[1:], z[None]])
         self.residuals = torch.cat([self.residuals[1:], self.residual(z).detach()[None]])
-        self.remembered = (self.remembered + 1).clamp(max=self.config.archive)
+        self.remembered = (self.remembered + 1).clamp(max=len(self.points))
 
 
 def complement(cell: Tensor, previous: Tensor, generator: Generator) -> Tensor:
@@ -228,13 +216,8 @@ def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
     return exponents.logsumexp(dim=0) - (len(samples) * width * math.sqrt(2 * math.pi)).log()
 
 
-def cell_space(
-    training: TrainConfig = TrainConfig(epochs=5), config: CRLSOConfig = CRLSOConfig(latent=30, convexity_weight=0.0)
-) -> LatentSpace:
-    """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded.
-
-    Args:
-        config: of the autoencoder; the 30 dimensions are those of the paper.
-    """
-    graphs = NASBENCH201.enumerate()
+def cell_space(training: TrainConfig) -> LatentSpace:
+    """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded; of 30 dimensions
+    as in the paper."""
+    graphs, config = NASBENCH201.enumerate(), CRLSOConfig(latent=30, convexity_weight=0.0)
     return embed(train_model("cells-autoencoder", CRLSO, config, graphs, {}, training).model, graphs)

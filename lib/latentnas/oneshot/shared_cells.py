@@ -1,9 +1,8 @@
 """All networks made of NAS-Bench-201 cells as one, with weights that they share.
 
-The macro network is that of `supernet/cells.py`, or larger ones up to the published skeleton. Every edge of
-every cell holds all operations once. What is computed with them is said anew in each pass: one operation an
-edge, for one cell or for several side by side, or a weighted sum of operations that can be differentiated by
-its weights. Given one cell, the module is that network alone.
+The macro network is that of `measure/cells.py`, or larger ones up to the published skeleton. Every edge of
+every cell holds all operations once. Each pass says what is computed with them: one operation an edge, for one
+cell or for several side by side, or a weighted sum of operations, differentiable by its weights.
 
 Batches are normalised by their own statistics, in evaluation too, each cell's images by themselves: running
 averages over different cells would mean nothing. Normalisation has no learnable factor and shift, as in the
@@ -12,24 +11,24 @@ weight-sharing experiments of NAS-Bench-201 and E2NAS. Letters: B images, A cell
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentnas.measure.layers import CONV1, CONV3, NONE, SKIP, Cell, Skeleton, average_pool, halve, uniform
-from latentnas.spaces.nasbench201 import CELL_EDGES
-
-OPERATIONS = range(5)
+from latentnas.measure.layers import NUM_CLASSES, Cell, average_pool, halve, uniform
+from latentnas.spaces.nasbench201 import CELL_EDGES, CONV1X1, CONV3X3, NONE, NUM_OPERATIONS, SKIP
 
 
 @dataclass(frozen=True)
-class SharedSkeleton(Skeleton):
+class SharedSkeleton:
     """The macro network around the cell; the defaults are that of `measure/cells.py`."""
 
-    stages: int = 2  # the channels double and the resolution halves from each to the next
+    channels: int = 8  # of the first stage; they double and the resolution halves from each to the next
+    cells: int = 1  # a stage
+    image_channels: int = 1
+    stages: int = 2
     residual: bool = False  # between stages: the residual block of NAS-Bench-201 in place of its shortcut alone
 
 
@@ -41,8 +40,7 @@ class SharedConvolution(nn.Module):
 
     def __init__(self, generator: torch.Generator, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs * kernel**2)  # PyTorch's own initialisation
-        self.weight = nn.Parameter(uniform([generator], (outputs, inputs, kernel, kernel), bound)[0])
+        self.weight = nn.Parameter(uniform([generator], (outputs, inputs, kernel, kernel), inputs * kernel**2)[0])
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,15 +59,11 @@ class SharedEdge(nn.Module):
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
         super().__init__()
-        kernels = {CONV1: 1, CONV3: 3}
-        self.convolutions = nn.ModuleDict(
-            {
-                str(number): SharedConvolution(generator, channels, channels, kernel)
-                for number, kernel in kernels.items()
-            }
-        )
+        self.convolutions = nn.ModuleDict()
+        for operation, kernel in ((CONV1X1, 1), (CONV3X3, 3)):
+            self.convolutions[str(operation)] = SharedConvolution(generator, channels, channels, kernel)
 
-    def forward(self, node: Tensor, members: list[Tensor], weights: Tensor | None) -> Tensor | None:
+    def forward(self, node: Tensor, members: tuple[Tensor, ...], weights: Tensor | None) -> Tensor | None:
         """The sum of what each operation makes of the node, `[B, A, C, H, W]`; None stands for zeros.
 
         Args:
@@ -93,7 +87,7 @@ class SharedEdge(nn.Module):
     def apply_operation(self, operation: int, node: Tensor) -> Tensor:
         if operation == SKIP:
             return node
-        if operation in (CONV1, CONV3):
+        if operation in (CONV1X1, CONV3X3):
             return normalise(self.convolutions[str(operation)](F.relu(node)))
         return average_pool(node.flatten(0, 1)).unflatten(0, node.shape[:2])
 
@@ -105,10 +99,10 @@ class SharedReduction(nn.Module):
     def __init__(self, channels: int, generator: torch.Generator, residual: bool) -> None:
         super().__init__()
         self.shortcut = SharedConvolution(generator, channels, 2 * channels, 1)
-        self.convolutions = nn.ModuleList()
-        if residual:
-            self.convolutions.append(SharedConvolution(generator, channels, 2 * channels, 3, stride=2))
-            self.convolutions.append(SharedConvolution(generator, 2 * channels, 2 * channels, 3))
+        sizes = ((channels, 2), (2 * channels, 1)) if residual else ()
+        self.convolutions = nn.ModuleList(
+            SharedConvolution(generator, c, 2 * channels, 3, stride) for c, stride in sizes
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.convolutions:
@@ -133,9 +127,8 @@ class SharedCells(nn.Module):
             for width in widths
         )
         self.reductions = nn.ModuleList(SharedReduction(width, generator, skeleton.residual) for width in widths[:-1])
-        bound = 1 / math.sqrt(widths[-1])
-        self.classifier = nn.Parameter(uniform([generator], (widths[-1], skeleton.num_classes), bound)[0])
-        self.bias = nn.Parameter(torch.zeros(skeleton.num_classes))
+        self.classifier = nn.Parameter(uniform([generator], (widths[-1], NUM_CLASSES), widths[-1])[0])
+        self.bias = nn.Parameter(torch.zeros(NUM_CLASSES))
 
     def forward(self, images: Tensor, cells: Tensor) -> Tensor:
         """Logits `[A, B, classes]`.
@@ -159,22 +152,19 @@ class SharedCells(nn.Module):
         return (pooled @ self.classifier + self.bias).transpose(0, 1)
 
 
-def _contexts(cells: Tensor, images: Tensor) -> list[tuple[list[Tensor], Tensor | None]]:
+def _contexts(cells: Tensor, images: Tensor) -> list[tuple[tuple[Tensor, ...], Tensor | None]]:
     """For each edge: of each operation, which cells use it, and the factors `[A, 5]`, None for single operations."""
-    real, count = cells.is_floating_point(), len(cells)
-    shape = (len(CELL_EDGES), len(OPERATIONS)) if real else (len(CELL_EDGES),)
-    if cells.shape[1:] != shape or not count:
+    real = cells.is_floating_point()
+    if cells.shape[1:] != (len(CELL_EDGES), NUM_OPERATIONS)[: 1 + real] or not len(cells):
         raise ValueError(
             "Cells are whole numbers of shape [A, 6], an operation for each edge, or real factors of shape "
             f"[A, 6, 5], with A at least 1; these are {cells.dtype} of shape {list(cells.shape)}."
         )
     here = cells.detach().cpu()  # one wait for a GPU here, none on the way
-    if not real and not 0 <= int(here.min()) <= int(here.max()) < len(OPERATIONS):
+    if not real and not 0 <= int(here.min()) <= int(here.max()) < NUM_OPERATIONS:
         raise ValueError(f"Operations are the numbers 0 to 4, but these go from {here.min()} to {here.max()}.")
-    used = here != 0 if real else here[:, :, None] == torch.tensor(OPERATIONS)
+    used = here != 0 if real else F.one_hot(here, NUM_OPERATIONS)
     used = used.permute(1, 2, 0).flatten(0, 1)  # [6 * 5, A]
     members = used.nonzero()[:, 1].to(images.device).split(used.sum(dim=1).tolist())  # all in one upload
-    weights = cells.to(images) if real else None
-    return [
-        (list(members[5 * e : 5 * e + 5]), None if weights is None else weights[:, e]) for e in range(len(CELL_EDGES))
-    ]
+    weights = cells.to(images).unbind(1) if real else [None] * len(CELL_EDGES)
+    return [(members[5 * e : 5 * e + 5], weights[e]) for e in range(len(CELL_EDGES))]

@@ -11,8 +11,7 @@ What a cell found is worth is read from a benchmark afterwards. The defaults are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,29 +48,12 @@ class Found:
     selection: pd.DataFrame | None = None  # cells scored after the training: at least their row and value
 
 
-@dataclass(frozen=True)
-class UniformConfig:
-    """How many cells a step trains, each with its own part of the batch."""
-
-    at_once: int = 1
-
-
 class UniformCells(Strategy):
-    """Cells drawn uniformly. Its current cell is one of those of the last step."""
-
-    def __init__(self, config: UniformConfig = UniformConfig()) -> None:
-        super().__init__(config.at_once)
-        self.config = config
+    """Cells drawn uniformly. Its current cell is that of the last step."""
 
     def loss(self, network, images, labels, done, generator) -> Tensor:
-        if len(images) % len(self.last):
-            raise ValueError(
-                f"A batch of {len(images)} images cannot be split equally among at_once={len(self.last)} "
-                "cells. Choose a batch_size that is a multiple of it."
-            )
         self.last = torch.randint(NUM_OPERATIONS, self.last.shape, generator=generator)
-        logits = network(images.unflatten(0, (-1, len(self.last))), self.last)
-        return F.cross_entropy(logits.transpose(0, 1).flatten(0, 1), labels)
+        return cross_entropy(network(images[:, None], self.last), labels)
 
     def current(self) -> Tensor:
         return self.last[0]
@@ -81,7 +63,7 @@ class UniformCells(Strategy):
 class LearningConfig:
     """How architecture parameters learn: by Adam.
 
-    The published learning rate is 3e-4, with tens of thousands of steps; here there are some two thousand.
+    The published learning rate is 3e-4, for tens of thousands of steps; here there are some two thousand.
     """
 
     learning_rate: float = 3e-3
@@ -99,6 +81,9 @@ class LearnedCells(Strategy):
         self.optimizer = torch.optim.Adam(
             [self.variable], lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
+
+    def description(self) -> dict:
+        return super().description() | asdict(self.config)
 
     def factors(self, done: float, generator: Generator) -> Tensor:
         """Differentiable factors of the operations, `[6, 5]`."""
@@ -134,25 +119,13 @@ class Darts(LearnedCells):
         return self.variable.detach().argmax(dim=1)
 
 
-@dataclass(frozen=True)
-class GdasConfig(LearningConfig):
-    """The temperature of the Gumbel softmax falls linearly, as in NAS-Bench-201."""
-
-    first_temperature: float = 10.0
-    last_temperature: float = 0.1
-
-
 class Gdas(Darts):
     """Every edge computes one operation, drawn with Gumbel noise. The gradient is that of the softmax at the
-    operation that was drawn."""
-
-    def __init__(self, seed: int, config: GdasConfig = GdasConfig()) -> None:
-        super().__init__(seed, config)
+    operation that was drawn. The temperature falls linearly from 10 to 0.1, as in NAS-Bench-201."""
 
     def factors(self, done, generator) -> Tensor:
-        temperature = (1 - done) * self.config.first_temperature + done * self.config.last_temperature
         gumbel = -torch.empty_like(self.variable).exponential_(generator=generator).log()
-        return straight_through((self.variable.log_softmax(dim=1) + gumbel) / temperature)
+        return straight_through((self.variable.log_softmax(dim=1) + gumbel) / ((1 - done) * 10.0 + done * 0.1))
 
 
 def straight_through(logits: Tensor) -> Tensor:
@@ -162,41 +135,32 @@ def straight_through(logits: Tensor) -> Tensor:
     return (hard - soft).detach() + soft
 
 
-@dataclass(frozen=True)
-class TopKConfig:
-    """Sizes of SPOS."""
-
-    population: int = 50
-    parents: int = 10  # the best cells so far
-    mutation: float = 0.1  # probability of each edge to change
-
-
 class TopKEvolution:
     """SPOS's search: half of each generation are crossovers, half mutations of the best cells so far.
 
-    Raises:
-        ValueError: sizes or a probability that leave no evolution.
+    Args:
+        population: cells in the first generation, drawn uniformly.
+        parents: the best cells so far.
+        mutation: probability of each edge to change.
     """
 
-    def __init__(self, domain: Domain, seed: int, config: TopKConfig = TopKConfig()) -> None:
-        if not 1 <= config.parents <= config.population or not 0 < config.mutation <= 1:
-            raise ValueError(
-                f"parents={config.parents} must lie between 1 and population={config.population}, and "
-                f"mutation={config.mutation} in (0, 1]."
-            )
-        self.domain, self.seed, self.config = domain, seed, config
+    def __init__(
+        self, domain: Domain, seed: int, population: int = 50, parents: int = 10, mutation: float = 0.1
+    ) -> None:
+        self.domain, self.seed = domain, seed
+        self.population, self.parents, self.mutation = population, parents, mutation
         self._random = np.random.default_rng(seed)
         self._known: dict[int, float] = {}
 
     def ask(self, n: int) -> np.ndarray:
-        missing = self.config.population - len(self._known)
+        missing = self.population - len(self._known)
         if missing > 0:
             return self._random.integers(self.domain.size, size=min(n, missing))
-        best = sorted(self._known, key=self._known.get, reverse=True)[: self.config.parents]
+        best = sorted(self._known, key=self._known.get, reverse=True)[: self.parents]
         parents = self.domain.choices(self._random.choice(best, size=(2, n)))  # [2, n, edges]
         chosen = np.where(self._random.random(parents[0].shape) < 0.5, *parents)
         drawn = self._random.integers(0, self.domain.options, size=parents[0].shape)
-        mutated = np.where(self._random.random(drawn.shape) < self.config.mutation, drawn, parents[0])
+        mutated = np.where(self._random.random(drawn.shape) < self.mutation, drawn, parents[0])
         children = np.where((np.arange(n) % 2 == 0)[:, None], chosen, mutated)
         return self.domain.from_choices(children)
 
@@ -204,63 +168,37 @@ class TopKEvolution:
         self._known |= zip(rows.tolist(), values.tolist())
 
 
-def scored(
+def one_shot_search(
     network: SharedCells,
-    searcher: Searcher,
-    data: ImageSets,
-    schedule: SupernetSchedule,
-    seed: int,
-    path: Path,
-    cells: int = 1000,
-    observe: Observer | None = None,
-) -> Found:
-    """A training with cells drawn uniformly, then the best by shared accuracy of `cells` that a searcher asks
-    for: with `RandomSearch` random search with parameter sharing, with `TopKEvolution` SPOS.
-
-    The training does not depend on the searcher: a second one finds it in the file.
-
-    Args:
-        searcher: of the rows of `NASBENCH201.enumerate()`. The other arguments are those of `train_supernet`.
-    """
-    strategy = UniformCells()
-    training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    selection = run(searcher, _objective(network, data), cells, batch=CELLS_OF_A_QUERY)
-    return Found(int(selection["incumbent_row"].iloc[-1]), training, _latest_first(strategy), selection)
-
-
-def learned(
-    network: SharedCells,
-    strategy: LearnedCells,
+    strategy: Strategy,
     data: ImageSets,
     schedule: SupernetSchedule,
     seed: int,
     path: Path,
     cells: int = 0,
+    searcher: Searcher | None = None,
     observe: Observer | None = None,
 ) -> Found:
-    """What a strategy learns, and what is handed in at the end: DARTS, GDAS and E2NAS.
+    """A training of shared weights (see `train_supernet`), then the choice of a cell by shared accuracy.
 
     Args:
-        cells: 0 hands in the cell that the strategy stands for at the end, as the authors of all three do; one
-            more step, and it could be another. With more, so many of the cells that were visited last are
-            scored with the shared weights, and the best is handed in.
+        cells: so many are scored, the best is handed in. 0 hands in the cell that the strategy stands for at the end,
+            as the authors of DARTS, GDAS and E2NAS do; one more step, and it could be another.
+        searcher: asks for the cells, of the rows of `NASBENCH201.enumerate()`: with uniform cells, `RandomSearch` is
+            random search with parameter sharing, `TopKEvolution` SPOS. None: those that were visited last.
     """
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    visited = _latest_first(strategy)
+    epochs = strategy.visited.numpy()
+    visited = np.argsort(-epochs, kind="stable")[: np.count_nonzero(epochs)]
     if not cells:
         return Found(int(training["row"].iloc[-1]), training, visited)
-    rows = visited[:cells]
-    values = _objective(network, data)(rows)
-    selection = pd.DataFrame({"row": rows, "value": values})
-    return Found(int(rows[values.argmax()]), training, visited, selection)
-
-
-def _latest_first(strategy: Strategy) -> np.ndarray:
-    epochs = strategy.visited.numpy()
-    return np.argsort(-epochs, kind="stable")[: np.count_nonzero(epochs)]
-
-
-def _objective(network: SharedCells, data: ImageSets) -> Callable[[np.ndarray], np.ndarray]:
-    """The shared accuracy of cells, given by rows."""
     numbers = torch.from_numpy(NASBENCH201.choices(NASBENCH201.enumerate()))
-    return lambda rows: shared_accuracy(network, numbers[rows], data.valid).numpy()
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        return shared_accuracy(network, numbers[rows], data.valid).numpy()
+
+    if searcher is not None:
+        selection = run(searcher, score, cells, batch=CELLS_OF_A_QUERY)
+    else:
+        selection = pd.DataFrame({"row": visited[:cells], "value": score(visited[:cells])})
+    return Found(int(selection["row"][selection["value"].idxmax()]), training, visited, selection)

@@ -29,17 +29,13 @@ from latentnas.oneshot.shared_cells import SharedCells
 from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
-IMAGES_AT_ONCE = 1000  # in evaluation; shared weights are normalised over so many images
-CELLS_AT_ONCE = 1  # in evaluation; several side by side are slower on a CPU
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class SupernetSchedule:
-    """How shared weights are trained: SGD with Nesterov momentum, the rate falling along a cosine.
-
-    The defaults are for the digits; `PUBLISHED_SCHEDULE` is that of E2NAS on CIFAR-10.
-    """
+    """How shared weights are trained: SGD with Nesterov momentum, the rate falling along a cosine. The defaults are
+    for the digits."""
 
     epochs: int = 150
     batch_size: int = 64
@@ -54,26 +50,22 @@ class SupernetSchedule:
             raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must both be at least 1.")
 
 
-PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)
+PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)  # of E2NAS on CIFAR-10
 
 
 class Strategy(nn.Module):
-    """Which cells train the shared weights. Subclasses have a `config`, a dataclass, and keep what changes
-    in parameters and buffers, on the CPU; the network's device does not matter to them.
+    """Which cells train the shared weights. Subclasses keep what changes in parameters and buffers, on the CPU.
 
     In its methods `images` are `[B, channels, H, W]`, `labels` `[B]`, and `done` is the share of
     all steps that lie behind, 0 to 1.
-
-    Args:
-        at_once: number of cells that a step visits.
     """
 
     optimizer: torch.optim.Optimizer | None = None  # of a strategy that learns between the steps
 
-    def __init__(self, at_once: int = 1) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        # The cells that the last step visited, set by `loss`; of each cell the epoch that last did, or 0.
-        self.register_buffer("last", torch.zeros(at_once, len(CELL_EDGES), dtype=torch.int64))
+        # The cell that the last step visited, set by `loss`; of each cell the epoch that last did, or 0.
+        self.register_buffer("last", torch.zeros(1, len(CELL_EDGES), dtype=torch.int64))
         self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
     def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
@@ -81,8 +73,8 @@ class Strategy(nn.Module):
         raise NotImplementedError
 
     def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> float:
-        """Learn from validation images and return the loss, NaN where something that was learned is not
-        finite; the weights stay. Called after each step of the weights if there is an optimizer."""
+        """Learn from validation images, after each step of the weights, and return the loss, NaN where something
+        that was learned is not finite. Only called if there is an optimizer."""
         raise NotImplementedError
 
     def current(self) -> Tensor:
@@ -91,7 +83,7 @@ class Strategy(nn.Module):
 
     def description(self) -> dict:
         """What sets this strategy apart from others, for the checkpoint."""
-        return {"name": type(self).__name__} | dataclasses.asdict(self.config)
+        return {"name": type(self).__name__}
 
 
 Observer = Callable[[SharedCells, int], dict[str, float]]
@@ -126,11 +118,15 @@ def train_supernet(
         those of the observer), and what the observer saw.
 
     Raises:
-        ValueError: a batch larger than the training or the validation images, or a checkpoint of another
-            skeleton, strategy, schedule or seed.
+        ValueError: a batch larger than the training or the validation images, or a checkpoint of another training.
         FloatingPointError: a loss or its gradient is not finite; the last good checkpoint stays.
     """
-    _check_sizes(data, schedule)
+    for name, part in (("training", data.train), ("validation", data.valid)):
+        if schedule.batch_size > len(part):
+            raise ValueError(
+                f"A batch of {schedule.batch_size} images is larger than the {len(part)} {name} images. Choose a "
+                f"batch_size of at most {len(part)}."
+            )
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=schedule.learning_rate,
@@ -149,17 +145,26 @@ def train_supernet(
         try:
             loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
         except FloatingPointError as error:
-            kept = f"The last good ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else ""
+            kept = (
+                f"The last good ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
+            )
             raise FloatingPointError(
-                f"{error} The weights are lost. {kept or 'None were saved before.'} Lower learning_rate (now "
-                f"{schedule.learning_rate}) or gradient_clip, or look for images that are not finite."
+                f"{error} The weights are lost. {kept} Lower learning_rate (now {schedule.learning_rate}) or "
+                "gradient_clip, or look for images that are not finite."
             ) from None
-        history.append({"epoch": epoch + 1, "train_loss": loss} | _current(network, strategy, data))
-        history[-1]["seconds"] = time.monotonic() - begun
-        if observe is not None:
-            history[-1] |= observe(network, epoch + 1)
-        last = epoch + 1 == schedule.epochs
-        if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+        cell = strategy.current()[None]
+        graph = NASBENCH201.from_choices(cell)
+        state = {
+            "epoch": epoch + 1,
+            "train_loss": loss,
+            "row": int(NASBENCH201.index(graph)[0]),
+            "arch": NASBENCH201.to_strings(graph)[0],
+            "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
+            "visited": int(strategy.visited.count_nonzero()),
+            "seconds": time.monotonic() - begun,
+        }
+        history.append(state | (observe(network, epoch + 1) if observe else {}))
+        if epoch + 1 == schedule.epochs or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             checkpoint.save(path, description, modules, optimizers, history)
             saved, saved_epoch = time.monotonic(), epoch + 1
         progress.update(epoch + 1)
@@ -177,7 +182,7 @@ def checkpoint_file(
 
 def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
     """Percent of images that each of A cells `[A, 6]` gets right with shared weights, float64 `[A]`."""
-    return 100 * (sum_over_images(network, cells, part, is_right, IMAGES_AT_ONCE, CELLS_AT_ONCE) / len(part))
+    return 100 * (sum_over_images(network, cells, part, is_right) / len(part))
 
 
 def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
@@ -185,15 +190,15 @@ def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
     apart that get equally many images right."""
 
     def losses(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits[0], labels, reduction="none")[None]
+        return F.cross_entropy(logits.transpose(1, 2), labels.expand(len(logits), -1), reduction="none")
 
-    return sum_over_images(network, cells, part, losses, IMAGES_AT_ONCE, CELLS_AT_ONCE) / len(part)
+    return sum_over_images(network, cells, part, losses) / len(part)
 
 
 def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:
     """One pass over the training images; the mean loss. Each epoch has a generator of its own, so that it
     does not depend on where a training was cut off."""
-    generator = Generator().manual_seed(seed * 1_000_003 + epoch)
+    generator, device = Generator().manual_seed(seed * 1_000_003 + epoch), network.bias.device
     order = torch.randperm(len(data.train), generator=generator)
     steps = len(order) // schedule.batch_size
     losses = []
@@ -201,60 +206,30 @@ def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSche
         place = f"step {epoch * steps + step + 1} (epoch {epoch + 1})"
         done = (epoch + step / steps) / schedule.epochs
         rows = order[step * schedule.batch_size :][: schedule.batch_size]
-        images = data.augment(data.train.images[rows], generator)
-        loss = strategy.loss(network, *_moved(images, data.train.labels[rows], network), done, generator)
-        losses.append(_step(network, optimizer, loss, done, schedule, place))
+        images = data.augment(data.train.images[rows], generator).to(device)
+        loss = strategy.loss(network, images, data.train.labels[rows].to(device), done, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
+        value, norm = torch.stack([loss.detach(), norm]).tolist()  # the step's one wait for the device
+        _require_finite("loss of the shared weights", value, place)
+        _require_finite("gradient of the shared weights", norm, place)
+        height = (1 + math.cos(math.pi * done)) / 2
+        low, high = schedule.last_learning_rate, schedule.learning_rate
+        optimizer.param_groups[0]["lr"] = low + height * (high - low)
+        optimizer.step()
+        losses.append(value)
         strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
-            batch = _moved(data.valid.images[rows], data.valid.labels[rows], network)
-            _require_finite("validation loss", strategy.learn(network, *batch, done, generator), place)
+            images, labels = data.valid.images[rows].to(device), data.valid.labels[rows].to(device)
+            _require_finite("validation loss", strategy.learn(network, images, labels, done, generator), place)
     return float(np.mean(losses))
-
-
-def _step(network, optimizer, loss: Tensor, done: float, schedule: SupernetSchedule, place: str) -> float:
-    """One update of the weights; the loss before it."""
-    optimizer.zero_grad()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-    value, norm = torch.stack([loss.detach(), norm]).tolist()  # the step's one wait for the device
-    _require_finite("loss of the shared weights", value, place)
-    _require_finite("gradient of the shared weights", norm, place)
-    height = (1 + math.cos(math.pi * done)) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = schedule.last_learning_rate + height * (schedule.learning_rate - schedule.last_learning_rate)
-    optimizer.step()
-    return value
 
 
 def _require_finite(what: str, value: float, place: str) -> None:
     if not math.isfinite(value):
         raise FloatingPointError(f"The {what} became {value} in {place}.")
-
-
-def _current(network: SharedCells, strategy: Strategy, data: ImageSets) -> dict:
-    cell = strategy.current()[None]
-    graph = NASBENCH201.from_choices(cell)
-    return {
-        "row": int(NASBENCH201.index(graph)[0]),
-        "arch": NASBENCH201.to_strings(graph)[0],
-        "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
-        "visited": int(strategy.visited.count_nonzero()),
-    }
-
-
-def _moved(images: Tensor, labels: Tensor, network: SharedCells) -> tuple[Tensor, Tensor]:
-    device = network.bias.device
-    return images.to(device), labels.to(device)
-
-
-def _check_sizes(data: ImageSets, schedule: SupernetSchedule) -> None:
-    for name, part in (("training", data.train), ("validation", data.valid)):
-        if schedule.batch_size > len(part):
-            raise ValueError(
-                f"A batch of {schedule.batch_size} images is larger than the {len(part)} {name} images, so "
-                f"no step could be made. Choose a batch_size of at most {len(part)}."
-            )
 
 
 def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> dict:
