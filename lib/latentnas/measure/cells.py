@@ -18,22 +18,21 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from latentnas.measure.layers import NUM_CLASSES, Cell, average_pool, by_group, members, uniform
-from latentnas.spaces.nasbench201 import CELL_EDGES, CONV1X1, CONV3X3, NONE, NUM_OPERATIONS, SKIP
+from latentnas.spaces.nasbench201 import CONV1X1, CONV3X3, NONE, NUM_OPERATIONS, SKIP
 
 
 class GroupedConvolution(nn.Module):
-    """M convolutions side by side, each with batch normalisation; `[B, M * inputs, H, W]` ->
-    `[B, M * outputs, H, W]`."""
+    """M convolutions, each with batch normalisation; `[B, M * inputs, H, W]` -> `[B, M * outputs, H, W]`."""
 
     def __init__(self, generators: list[Generator], inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
         drawn = uniform(generators, (outputs, inputs, kernel, kernel), inputs * kernel**2)
         self.weight = nn.Parameter(drawn.flatten(0, 1))
         self.normalisation = nn.BatchNorm2d(len(self.weight))
-        self.padding, self.groups = kernel // 2, len(generators)
+        self.groups = len(generators)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.normalisation(F.conv2d(images, self.weight, padding=self.padding, groups=self.groups))
+        return self.normalisation(F.conv2d(images, self.weight, padding="same", groups=self.groups))
 
 
 class GroupedEdge(nn.Module):
@@ -80,10 +79,9 @@ class CellNetworks(nn.Module):
         super().__init__()
         generators = [Generator().manual_seed(seed) for seed in seeds]
 
-        def stage(width: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                Cell(GroupedEdge(operations[:, e], width, generators) for e in range(len(CELL_EDGES)))
-                for _ in range(cells)
+        def stage(width: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(Cell(GroupedEdge(edge, width, generators) for edge in operations.t()) for _ in range(cells))
             )
 
         self.networks, wide = len(operations), 2 * channels
@@ -98,11 +96,8 @@ class CellNetworks(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[M, B, classes]` of images `[B, 1, H, W]`."""
         hidden = self.stem(images.repeat(1, self.networks, 1, 1)).unflatten(1, (self.networks, -1))
-        for cell in self.narrow:
-            hidden = cell(hidden)
-        hidden = self.reduction(F.relu(F.avg_pool2d(hidden.flatten(1, 2), 2))).unflatten(1, (self.networks, -1))
-        for cell in self.wide:
-            hidden = cell(hidden)
-        hidden = F.relu(self.normalisation(hidden.flatten(1, 2)))
+        hidden = self.narrow(hidden).flatten(1, 2)
+        hidden = self.reduction(F.relu(F.avg_pool2d(hidden, 2))).unflatten(1, (self.networks, -1))
+        hidden = F.relu(self.normalisation(self.wide(hidden).flatten(1, 2)))
         pooled = hidden.mean(dim=(2, 3)).unflatten(1, (self.networks, -1))  # [B, M, 2 C]
         return torch.baddbmm(self.bias, pooled.transpose(0, 1), self.classifier)

@@ -1,10 +1,9 @@
 """Images small enough to train a network in a fraction of a second: the handwritten digits of scikit-learn.
 
-1,797 images of 8 x 8 grey levels (UCI Optical Recognition of Handwritten Digits, test part; Kaynak 1995), which
-come with scikit-learn and need no download. Clean, the task is too easy to rank architectures: most networks
-get 98 %. Here every image is shifted by up to one pixel and covered with noise. Training images are corrupted
-anew in each epoch; validation and test images a fixed number of times, which makes those sets larger than the
-1,797 images alone would allow.
+1,797 images of 8 x 8 grey levels (UCI Optical Recognition of Handwritten Digits, test part; Kaynak 1995). Clean,
+the task is too easy to rank architectures: most networks get 98 %. Here every image is shifted by up to one pixel
+and covered with noise. Training images are corrupted anew in each epoch; validation and test images a fixed number
+of times, which makes larger sets of them.
 """
 
 from __future__ import annotations
@@ -35,10 +34,8 @@ class Images:
 
 @dataclass(frozen=True)
 class ImageSets:
-    """Images that train weights, that judge architectures during a search, and that judge what it found.
-
-    `augment` makes of a batch of training images what a network is to see; the others are seen as they are.
-    """
+    """Images that train weights, that evaluate architectures during a search, and that evaluate what it found.
+    `augment` makes of a batch of training images what a network is to see; the others are seen as they are."""
 
     train: Images
     valid: Images

@@ -1,11 +1,10 @@
 """Networks of the ENAS macro space (Pham et al., ICML 2018) with weights that they can share.
 
-The network is the one stated in `spaces/enas.py`, smaller and on smaller images: layer l merges the vertices
-that it reads with a 1x1 convolution, then applies its operation; half way the resolution is halved by average
-pooling; global average pooling and a linear layer end it. All weights of every operation on every layer exist
-once. Given one architecture, the module is that network alone; given several, they share the weights, each
-with its own part of the batch. Batches are normalised by their own statistics, in evaluation too: running
-averages over different architectures would mean nothing.
+The network is the one stated in `spaces/enas.py`, smaller and on smaller images: layer l merges the vertices that it
+reads with a 1x1 convolution, then applies its operation; half way the resolution is halved by average pooling; global
+average pooling and a linear layer end it. All weights of every operation on every layer exist once. Architectures
+share them, each with its own images, normalised by their own statistics, in evaluation too: running averages over
+different architectures would mean nothing.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ REDUCE_AFTER = 3  # the last layer at full resolution
 
 
 class Normalised(nn.Module):
-    """A convolution and the normalisation behind it, for A architectures that share its weights.
-
-    Each architecture's images are normalised by their own statistics: `[B, A, C, H, W]` -> the same.
-    """
+    """A convolution and the normalisation behind it, of A architectures: `[B, A, C, H, W]` -> the same."""
 
     def __init__(self, generator: Generator, inputs: int, outputs: int, kernel: int, separable: bool = False) -> None:
         super().__init__()
@@ -45,9 +41,8 @@ class Normalised(nn.Module):
         architectures = images.shape[1]
         mapped = images.flatten(0, 1)
         if self.depthwise is not None:
-            size = self.depthwise.shape[-1]
-            mapped = F.conv2d(mapped, self.depthwise, padding=size // 2, groups=len(self.depthwise))
-        mapped = F.conv2d(mapped, self.pointwise, padding=self.pointwise.shape[-1] // 2)
+            mapped = F.conv2d(mapped, self.depthwise, padding="same", groups=len(self.depthwise))
+        mapped = F.conv2d(mapped, self.pointwise, padding="same")
         mapped = mapped.unflatten(0, (-1, architectures)).flatten(1, 2)
         weight, bias = self.weight.repeat(architectures), self.bias.repeat(architectures)
         return F.batch_norm(mapped, None, None, weight, bias, training=True).unflatten(1, (architectures, -1))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold, cross_val_predict
@@ -21,7 +21,6 @@ from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.stats import pearson, rmse
 
 GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that give `error`: a little optimistic for it
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -78,30 +77,26 @@ class LiveEvaluator:
 
 def evaluator_of(benchmark: EnasTable, patterns: int | None = None) -> SkipSurrogate | LiveEvaluator:
     """What evaluates architectures beyond a table: of the bundled one, its shared weights; of the public one, a
-    regression on all labelled sets of flags, or on the first `patterns` of them (for trying things out).
-
-    The regression is kept among the checkpoints; the first call takes about a minute on two cores.
-    """
+    regression on all labelled sets of flags, or on `patterns` of them (for trying things out), kept among the
+    checkpoints."""
     if benchmark.source.name == "bundled":
         return LiveEvaluator(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)
     chosen = np.random.default_rng(0).permutation(len(flags))[:patterns]
-    name = f"surrogate-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
-    path = CHECKPOINTS / name / "surrogate.safetensors"
+    path = CHECKPOINTS / f"surrogate-{benchmark.source.files['enas'][:12]}-{len(chosen)}" / "surrogate.safetensors"
     signs, accuracy = 2.0 * flags[chosen] - 1.0, benchmark.accuracy.numpy()[rows[chosen]]
     if not path.exists():
         print(f"surrogate: training on {len(chosen)} sets of skip flags, about a minute", file=sys.stderr, flush=True)
         _train(signs, accuracy, path)
-    with safe_open(path, framework="numpy") as file:
-        error, correlation = file.get_tensor("quality").tolist()
-        return SkipSurrogate(benchmark, signs, file.get_tensor("weights"), accuracy.mean(), error, correlation)
+    stored = load_file(path)
+    return SkipSurrogate(benchmark, signs, stored["weights"], accuracy.mean(), *stored["quality"].tolist())
 
 
-def _train(signs: np.ndarray, accuracy: np.ndarray, path) -> None:
+def _train(signs: np.ndarray, accuracy: np.ndarray, path: Path) -> None:
     mean, scale = accuracy.mean(), accuracy.std()
     labels = (accuracy - mean) / scale
     model = KernelRidge(kernel="rbf", gamma=GAMMA, alpha=ALPHA)
-    unseen = cross_val_predict(model, signs, labels, cv=KFold(FOLDS, shuffle=True, random_state=0))
+    unseen = cross_val_predict(model, signs, labels, cv=KFold(5, shuffle=True, random_state=0))
     quality = np.array([scale * rmse(labels, unseen), pearson(labels, unseen)])
     with atomic_write(path) as temporary:
         save_file({"weights": scale * model.fit(signs, labels).dual_coef_, "quality": quality}, temporary)

@@ -17,7 +17,7 @@ import hashlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,7 @@ def score_cells(cells: DagBatch, seed: int) -> pd.DataFrame:
 def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
     """Train one ENAS architecture (a batch of one graph), of any number of layers, from scratch on the digits: `valid`
     and `test` accuracy in percent."""
-    data = digits.load(SCHEDULE.noise)
-    network = MacroNetwork(seed, architecture.max_vertices - 2)
+    data, network = digits.load(SCHEDULE.noise), MacroNetwork(seed, architecture.max_vertices - 2)
     train_shared(network, architecture, data, SCHEDULE, seed)
     parts = {"valid": data.valid, "test": data.test}
     return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()}
@@ -84,8 +83,7 @@ def score_shared(network: MacroNetwork, architectures: DagBatch) -> np.ndarray:
 
 
 def measure_cells(jobs: int) -> Path:
-    """Train what is missing of all classes of cells, `jobs` groups at a time, and write the bundled table: one line
-    a class (its first row), one column a seed."""
+    """Train all classes of cells, `jobs` groups at a time, and write the table: one line a class, one column a seed."""
     folder = _folder("digits-nb201", SCHEDULE, NETWORKS_AT_ONCE)
     tasks = [(folder / f"{seed}-{rows[0]:05d}.csv", seed, rows) for seed, rows in cell_groups()]
     measured = _measure(_cell_group, tasks, jobs)
@@ -93,9 +91,8 @@ def measure_cells(jobs: int) -> Path:
 
 
 def cell_groups() -> list[tuple[int, np.ndarray]]:
-    """All (seed, rows) to be trained together: the first row of every class. Neighbouring rows share most of
-    their operations, which makes a group fast; the groups come in random order, so that a part of the table
-    is a sample of it."""
+    """All (seed, rows) to be trained together: the first row of every class. Neighbouring rows share most of their
+    operations, which makes a group fast; groups in random order make a part of the table a sample of it."""
     rows = NASBENCH201.representatives()
     starts = np.random.default_rng(0).permutation(range(0, len(rows), NETWORKS_AT_ONCE))
     return [(seed, rows[start : start + NETWORKS_AT_ONCE]) for start in starts for seed in SEEDS]
@@ -109,12 +106,11 @@ def reproduce_cell(row: int) -> pd.DataFrame:
     return pd.DataFrame({"stored": stored, "again": again})
 
 
-def measure_again(rows: ArrayLike, seeds: Iterable[int], jobs: int) -> pd.DataFrame:
+def measure_again(rows: ArrayLike, seeds: Sequence[int], jobs: int) -> pd.DataFrame:
     """Train cells with further seeds, `jobs` groups at a time; groups that were trained before are read from files.
 
     Args:
         rows: of the table `digits-nb201`; a cell stands for its class, whose first row is trained, as in the table.
-        seeds: none that the table has.
 
     Returns:
         One line a class and seed: `row` (the first of the class), `seed` and what `score_cells` gives.
@@ -122,14 +118,13 @@ def measure_again(rows: ArrayLike, seeds: Iterable[int], jobs: int) -> pd.DataFr
     Raises:
         ValueError: a seed is one of the table's own.
     """
-    seeds = list(seeds)
     if known := sorted(set(seeds) & set(SEEDS)):
         raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])
     rows = NASBENCH201.representatives()[np.unique(classes)]
     folder = _folder("digits-nb201-again", SCHEDULE)
     groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
-    names = [hashlib.sha256(group.astype("<i8").tobytes()).hexdigest()[:12] for group in groups]
+    names = ["-".join(map(str, group)) for group in groups]
     tasks = [(folder / f"{seed}-{name}.csv", seed, group) for seed in seeds for name, group in zip(names, groups)]
     return _measure(_cell_group, tasks, jobs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,10 +62,7 @@ def train_shared(
 
 def _train(network: nn.Module, batch: Batch, data: ImageSets, schedule: Schedule, seed: int) -> None:
     """Images are corrupted anew in each epoch; the rest of an epoch that fills no batch is left out."""
-    network.train()
-    optimizer = torch.optim.SGD(
-        network.parameters(), momentum=schedule.momentum, nesterov=True, weight_decay=schedule.weight_decay
-    )
+    optimizer = nesterov(network.train(), schedule)
     generator, device = torch.Generator().manual_seed(seed), next(network.parameters()).device
     part, per_epoch = data.train, len(data.train) // schedule.batch_size
     steps = schedule.epochs * per_epoch
@@ -81,6 +79,12 @@ def _train(network: nn.Module, batch: Batch, data: ImageSets, schedule: Schedule
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def nesterov(network: nn.Module, schedule: Any) -> torch.optim.SGD:
+    """The optimiser of a schedule, whose learning rate is yet to be set for each step."""
+    decay = schedule.weight_decay
+    return torch.optim.SGD(network.parameters(), momentum=schedule.momentum, nesterov=True, weight_decay=decay)
 
 
 @torch.no_grad()

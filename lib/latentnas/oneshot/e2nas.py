@@ -10,8 +10,8 @@ learn from training images and z from validation images, and two terms are added
 * Complementation: a step of the weights also trains the cell before and the complement of the present one, so
   that operations that are not in use now are not forgotten.
 
-`variant="as_intended"` lets both terms have their gradients. In the released code they have none, because
-they enter the losses as plain numbers: `variant="as_released"` keeps the factors (1 - eta) and (1 - lambda).
+In the released code both terms have no gradients, because they enter the losses as plain numbers: `released=True`
+keeps the factors (1 - eta) and (1 - lambda) alone.
 
 The authors fit a small network to the decoder of a D-VAE, which cannot be differentiated. Here the autoencoder
 is that of CR-LSO without its regulariser, whose decoder is such a network: it gives the logits of all six edges
@@ -41,13 +41,12 @@ from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.oneshot.shared_cells import cross_entropy
 from latentnas.oneshot.strategies import LearnedCells, LearningConfig, straight_through
-from latentnas.oneshot.training import cross_entropy
 from latentnas.search.latent.crlso import LatentSpace, embed
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.train import TrainConfig, train_model
 
-VARIANTS = ("as_intended", "as_released")
 SHAPES = np.linspace(1.0, 10.0, 200)  # of generalised normals: from the Laplace to nearly a uniform distribution
 ARCHIVE = 50  # points that the density is fitted to
 SMALLEST_SPREAD = 1e-2  # standard deviation below which points of the archive count as one
@@ -59,15 +58,13 @@ class E2nasConfig(LearningConfig):
     """The defaults but for the learning rate and the balance are the published ones."""
 
     learning_rate: float = 0.2  # published: 3e-4, with a hundred times as many steps
-    variant: str = "as_intended"  # or "as_released": without the gradients of both terms
+    released: bool = False  # without the gradients of both terms, as in the authors' code
     explores: bool = True  # whether there is an exploration term
     balanced: bool = True  # whether both gradients get the same length before they are weighed
     steepness: float = 10.0  # of the fall of eta in the middle of the search
     complementation: float = 0.5  # lambda; 0: without
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant={self.variant!r} is unknown; choose one of {', '.join(VARIANTS)}.")
         if not 0 <= self.complementation <= 1:
             raise ValueError(f"complementation={self.complementation} must lie in 0 to 1.")
 
@@ -83,10 +80,7 @@ class E2nas(LearnedCells):
     def __init__(self, space: LatentSpace, seed: int, config: E2nasConfig = E2nasConfig()) -> None:
         count, size = space.codes.shape
         if count != NASBENCH201.size:
-            raise ValueError(
-                f"E2NAS searches all {NASBENCH201.size} cells of NAS-Bench-201, but this latent space has {count} "
-                "codes. Make one with `cell_space`."
-            )
+            raise ValueError(f"E2NAS searches all cells, but this latent space has {count} codes. Use `cell_space`.")
         start = space.codes[torch.randint(count, (), generator=Generator().manual_seed(seed))].clone()
         super().__init__(start, config)
         self.space = space
@@ -125,7 +119,7 @@ class E2nas(LearnedCells):
         if not self.config.explores:
             return own
         eta = self.exploration_weight(done)
-        if self.config.variant == "as_released":
+        if self.config.released:
             return (1 - eta) * own
         [away] = torch.autograd.grad(sum(self.log_densities(self.variable).values()) / 3, [self.variable])
         if self.config.balanced:
@@ -167,7 +161,7 @@ class E2nas(LearnedCells):
     def loss(self, network, images, labels, done, generator) -> Tensor:
         weight, cell, previous = self.config.complementation, self.current(), self.last[0]
         total = (1 - weight) * cross_entropy(network(images[:, None], cell[None]), labels)
-        if weight and self.config.variant == "as_intended":
+        if weight and not self.config.released:
             others = torch.stack([previous, complement(cell, previous, generator)])
             total = total + weight * cross_entropy(network(images[:, None], others), labels)
         self.last = cell[None]
@@ -175,7 +169,7 @@ class E2nas(LearnedCells):
         return total
 
     def _remember(self) -> None:
-        z = self.variable.detach().clone()
+        z = self.variable.detach()
         self.points = torch.cat([self.points[1:], z[None]])
         self.residuals = torch.cat([self.residuals[1:], self.residual(z).detach()[None]])
         self.remembered = (self.remembered + 1).clamp(max=len(self.points))
@@ -188,11 +182,9 @@ def complement(cell: Tensor, previous: Tensor, generator: Generator) -> Tensor:
 
 
 def fit_generalised_normal(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, scale and shape `[D]` of the generalised normal with the moments of `points [n, D]`.
-
-    The shape is the one whose ratio of squared mean absolute deviation to variance is that of the points
-    (Mallat, 1989), within `SHAPES`: below 1, the gradient of the density would be infinite at the mean.
-    """
+    """Mean, scale and shape `[D]` of the generalised normal with the moments of `points [n, D]`: the shape has the
+    points' ratio of squared mean absolute deviation to variance (Mallat, 1989), within `SHAPES`: below 1, the gradient
+    of the density would be infinite at the mean."""
     mean = points.mean(dim=0)
     deviation = (points - mean).abs()
     variance = deviation.square().mean(dim=0).clamp(min=SMALLEST_SPREAD**2)

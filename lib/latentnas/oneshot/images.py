@@ -41,8 +41,7 @@ def cifar10_images(archive: str | Path, checksum: str, seed: int = 0) -> ImageSe
     images, labels = (torch.cat([getattr(part, name) for part in train]) for name in ("images", "labels"))
     halves = torch.randperm(len(labels), generator=Generator().manual_seed(seed)).tensor_split(2)
     parts = [Images(images[rows], labels[rows]) for rows in halves] + [test]
-    values = parts[0].images.float()
-    mean, deviation = (values.mean(dim=(0, 2, 3), keepdim=True), values.std(dim=(0, 2, 3), keepdim=True))
+    deviation, mean = torch.std_mean(parts[0].images.float(), dim=(0, 2, 3), keepdim=True)
     return ImageSets(*(Images((part.images - mean) / deviation, part.labels) for part in parts), crop_and_flip)
 
 

@@ -4,9 +4,9 @@ The macro network is that of `measure/cells.py`, or larger ones up to the publis
 every cell holds all operations once. Each pass says what is computed with them: one operation an edge, for one
 cell or for several side by side, or a weighted sum of operations, differentiable by its weights.
 
-Batches are normalised by their own statistics, in evaluation too, each cell's images by themselves: running
-averages over different cells would mean nothing. Normalisation has no learnable factor and shift, as in the
-weight-sharing experiments of NAS-Bench-201 and E2NAS. Letters: B images, A cells, C channels.
+Batches are normalised by their own statistics, in evaluation too, each cell's images by themselves, without a
+learnable factor and shift, as in the weight-sharing experiments of NAS-Bench-201 and E2NAS. Letters: B images, A
+cells, C channels.
 """
 
 from __future__ import annotations
@@ -64,12 +64,8 @@ class SharedEdge(nn.Module):
             self.convolutions[str(operation)] = SharedConvolution(generator, channels, channels, kernel)
 
     def forward(self, node: Tensor, members: tuple[Tensor, ...], weights: Tensor | None) -> Tensor | None:
-        """The sum of what each operation makes of the node, `[B, A, C, H, W]`; None stands for zeros.
-
-        Args:
-            members: for each operation, which of the A cells use it, int64.
-            weights: factors `[A, 5]`; None for ones.
-        """
+        """The sum of what each operation makes of the node for its `members` of the A cells, with factors `weights
+        [A, 5]` or None for ones, `[B, A, C, H, W]`; None stands for zeros."""
         total = None
         for operation, cells in enumerate(members):
             if operation == NONE or not len(cells):
@@ -99,10 +95,9 @@ class SharedReduction(nn.Module):
     def __init__(self, channels: int, generator: torch.Generator, residual: bool) -> None:
         super().__init__()
         self.shortcut = SharedConvolution(generator, channels, 2 * channels, 1)
-        sizes = ((channels, 2), (2 * channels, 1)) if residual else ()
-        self.convolutions = nn.ModuleList(
-            SharedConvolution(generator, c, 2 * channels, 3, stride) for c, stride in sizes
-        )
+        self.convolutions = nn.ModuleList()
+        for inputs, stride in ((channels, 2), (2 * channels, 1)) if residual else ():
+            self.convolutions.append(SharedConvolution(generator, inputs, 2 * channels, 3, stride))
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.convolutions:
@@ -150,6 +145,11 @@ class SharedCells(nn.Module):
                 hidden = cell(hidden, contexts)
         pooled = F.relu(normalise(hidden)).mean(dim=(3, 4))  # [B, A, C]
         return (pooled @ self.classifier + self.bias).transpose(0, 1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over all images of `[A, B, classes]`, each cell's with the same labels `[B]`."""
+    return F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
 
 
 def _contexts(cells: Tensor, images: Tensor) -> list[tuple[tuple[Tensor, ...], Tensor | None]]:

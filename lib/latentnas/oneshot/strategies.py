@@ -22,16 +22,9 @@ from torch import Generator, Tensor, nn
 
 from latentnas.interfaces import Searcher
 from latentnas.measure.digits import ImageSets
-from latentnas.oneshot.shared_cells import SharedCells
-from latentnas.oneshot.training import (
-    Observer,
-    Strategy,
-    SupernetSchedule,
-    cross_entropy,
-    shared_accuracy,
-    train_supernet,
-)  # fmt: skip
-from latentnas.search.base import run
+from latentnas.oneshot.shared_cells import SharedCells, cross_entropy
+from latentnas.oneshot.training import Observer, Strategy, SupernetSchedule, shared_accuracy, train_supernet
+from latentnas.search.base import ModelBasedSearch, run
 from latentnas.search.domains import Domain
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
@@ -61,12 +54,9 @@ class UniformCells(Strategy):
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """How architecture parameters learn: by Adam.
+    """How architecture parameters learn: by Adam."""
 
-    The published learning rate is 3e-4, for tens of thousands of steps; here there are some two thousand.
-    """
-
-    learning_rate: float = 3e-3
+    learning_rate: float = 3e-3  # published: 3e-4, for tens of thousands of steps; here there are some two thousand
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-3
 
@@ -87,7 +77,6 @@ class LearnedCells(Strategy):
 
     def factors(self, done: float, generator: Generator) -> Tensor:
         """Differentiable factors of the operations, `[6, 5]`."""
-        raise NotImplementedError
 
     def gradient(self, loss: Tensor, done: float) -> Tensor:
         """What the optimizer follows, given the validation loss."""
@@ -135,37 +124,26 @@ def straight_through(logits: Tensor) -> Tensor:
     return (hard - soft).detach() + soft
 
 
-class TopKEvolution:
-    """SPOS's search: half of each generation are crossovers, half mutations of the best cells so far.
-
-    Args:
-        population: cells in the first generation, drawn uniformly.
-        parents: the best cells so far.
-        mutation: probability of each edge to change.
-    """
+class TopKEvolution(ModelBasedSearch):
+    """SPOS's search: after a uniform first `population`, half of each generation are crossovers, half mutations of the
+    best `parents` so far; `mutation` is the probability of each edge to change."""
 
     def __init__(
         self, domain: Domain, seed: int, population: int = 50, parents: int = 10, mutation: float = 0.1
     ) -> None:
-        self.domain, self.seed = domain, seed
-        self.population, self.parents, self.mutation = population, parents, mutation
-        self._random = np.random.default_rng(seed)
-        self._known: dict[int, float] = {}
+        super().__init__(domain, seed, population)
+        self.parents, self.mutation = parents, mutation
 
-    def ask(self, n: int) -> np.ndarray:
-        missing = self.population - len(self._known)
-        if missing > 0:
-            return self._random.integers(self.domain.size, size=min(n, missing))
-        best = sorted(self._known, key=self._known.get, reverse=True)[: self.parents]
+    def _first(self, n: int) -> np.ndarray:
+        return self._random.integers(self.domain.size, size=n)
+
+    def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        best = rows[np.argsort(-values, kind="stable")[: self.parents]]
         parents = self.domain.choices(self._random.choice(best, size=(2, n)))  # [2, n, edges]
         chosen = np.where(self._random.random(parents[0].shape) < 0.5, *parents)
         drawn = self._random.integers(0, self.domain.options, size=parents[0].shape)
         mutated = np.where(self._random.random(drawn.shape) < self.mutation, drawn, parents[0])
-        children = np.where((np.arange(n) % 2 == 0)[:, None], chosen, mutated)
-        return self.domain.from_choices(children)
-
-    def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self._known |= zip(rows.tolist(), values.tolist())
+        return self.domain.from_choices(np.where((np.arange(n) % 2 == 0)[:, None], chosen, mutated))
 
 
 def one_shot_search(

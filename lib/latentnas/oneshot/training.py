@@ -1,8 +1,7 @@
 """Training of shared weights in one loop for every one-shot method, with checkpoints and resume.
 
-A `Strategy` says with which cells each step trains the weights, and may learn from validation images
-between the steps. Shared accuracy is that on validation images with shared weights; test images are never
-seen. Letters: B images, A cells.
+A `Strategy` says with which cells each step trains the weights, and may learn from validation images between the
+steps. Shared accuracy is that on validation images; test images are never seen. Letters: B images, A cells.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from torch import Generator, Tensor, nn
 from latentnas import checkpoint
 from latentnas.code import version_of
 from latentnas.measure.digits import Images, ImageSets
-from latentnas.measure.train import is_right, sum_over_images
+from latentnas.measure.train import is_right, nesterov, sum_over_images
 from latentnas.oneshot.shared_cells import SharedCells
 from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
@@ -44,10 +43,6 @@ class SupernetSchedule:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     gradient_clip: float = 5.0  # largest norm
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must both be at least 1.")
 
 
 PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)  # of E2NAS on CIFAR-10
@@ -70,16 +65,13 @@ class Strategy(nn.Module):
 
     def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         """What a step of the weights lowers, from training images."""
-        raise NotImplementedError
 
     def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> float:
-        """Learn from validation images, after each step of the weights, and return the loss, NaN where something
-        that was learned is not finite. Only called if there is an optimizer."""
-        raise NotImplementedError
+        """Learn from validation images after a step of the weights, if there is an optimizer; the loss, NaN where
+        something that was learned is not finite."""
 
     def current(self) -> Tensor:
         """The cell that the strategy stands for now, int64 `[6]`."""
-        raise NotImplementedError
 
     def description(self) -> dict:
         """What sets this strategy apart from others, for the checkpoint."""
@@ -87,11 +79,6 @@ class Strategy(nn.Module):
 
 
 Observer = Callable[[SharedCells, int], dict[str, float]]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over all images of `[A, B, classes]`, each cell's with the same labels `[B]`."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
 
 
 def train_supernet(
@@ -103,38 +90,28 @@ def train_supernet(
     path: Path,
     observe: Observer | None = None,
 ) -> pd.DataFrame:
-    """Train shared weights and what the strategy learns, in place, on the network's device.
-
-    A training that was cut off goes on from its last checkpoint and ends with the same weights.
+    """Train shared weights and what the strategy learns, in place, on the network's device. A training that was cut
+    off goes on from its last checkpoint and ends with the same weights.
 
     Args:
         path: file for the checkpoint, renewed every 30 seconds and at the end.
-        observe: called at the end of each epoch with the network and the number of epochs so far; the
-            numbers it returns by name become columns. It must leave the network as it is.
+        observe: called at the end of each epoch with the network and the number of epochs so far; the numbers it
+            returns by name become columns. It must leave the network as it is.
 
     Returns:
-        One row an epoch: `epoch`, `train_loss`, the strategy's current cell as `row` and `arch`, its
-        `shared_accuracy` in percent, how many different cells were `visited` so far, `seconds` (without
-        those of the observer), and what the observer saw.
+        One row an epoch: `epoch`, `train_loss`, the strategy's current cell as `row` and `arch`, its `shared_accuracy`
+        in percent, how many cells were `visited` so far, `seconds` (without the observer's), and what that saw.
 
     Raises:
         ValueError: a batch larger than the training or the validation images, or a checkpoint of another training.
         FloatingPointError: a loss or its gradient is not finite; the last good checkpoint stays.
     """
-    for name, part in (("training", data.train), ("validation", data.valid)):
-        if schedule.batch_size > len(part):
-            raise ValueError(
-                f"A batch of {schedule.batch_size} images is larger than the {len(part)} {name} images. Choose a "
-                f"batch_size of at most {len(part)}."
-            )
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=schedule.learning_rate,
-        momentum=schedule.momentum,
-        nesterov=True,
-        weight_decay=schedule.weight_decay,
-    )
-    description = _description(network, strategy, data, schedule, seed)
+    if schedule.batch_size > (most := min(len(data.train), len(data.valid))):
+        raise ValueError(
+            f"A batch of {schedule.batch_size} images is more than there are to train or to validate: choose a "
+            f"batch_size of at most {most}."
+        )
+    optimizer, description = nesterov(network, schedule), _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
     history = checkpoint.resume(path, description, modules, optimizers)
@@ -145,9 +122,7 @@ def train_supernet(
         try:
             loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
         except FloatingPointError as error:
-            kept = (
-                f"The last good ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
-            )
+            kept = f"The last ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
             raise FloatingPointError(
                 f"{error} The weights are lost. {kept} Lower learning_rate (now {schedule.learning_rate}) or "
                 "gradient_clip, or look for images that are not finite."
@@ -215,8 +190,8 @@ def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSche
         _require_finite("loss of the shared weights", value, place)
         _require_finite("gradient of the shared weights", norm, place)
         height = (1 + math.cos(math.pi * done)) / 2
-        low, high = schedule.last_learning_rate, schedule.learning_rate
-        optimizer.param_groups[0]["lr"] = low + height * (high - low)
+        low = schedule.last_learning_rate
+        optimizer.param_groups[0]["lr"] = low + height * (schedule.learning_rate - low)
         optimizer.step()
         losses.append(value)
         strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
