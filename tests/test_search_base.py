@@ -336,3 +336,46 @@ def test_random_search_on_nasbench201(nasbench201, signal, rows):
             assert abs(found.mean - mean) < 3 * found.std / np.sqrt(2000) + 0.005, (dataset, found)
             # the error of a standard deviation of 2,000 values, wide for their long tails
             assert std is None or abs(found.std - std) < 0.1 * found.std + 0.005, (dataset, found)
+
+
+# ---------------------------------------------------------------- histories on disk
+
+
+class CutOff:
+    """An objective that counts what it is asked for, and fails after so many."""
+
+    def __init__(self, most):
+        self.asked, self.most = 0, most
+
+    def __call__(self, rows):
+        self.asked += len(rows)
+        if self.asked > self.most:
+            raise InterruptedError("cut off")
+        return np.sin(rows)
+
+
+def test_searches_that_were_cut_off_go_on_with_the_seeds_that_are_missing(tmp_path):
+    make = partial(RegularisedEvolution, table_domain(NASBENCH201))
+    expected = run_many(make, CutOff(200), 30, range(4))
+    with pytest.raises(InterruptedError):
+        run_many(make, CutOff(75), 30, range(4), folder=tmp_path / "runs")
+    stored = sorted((tmp_path / "runs").iterdir())
+    assert [file.name for file in stored] == ["0.json.gz", "1.json.gz"]
+    objective = CutOff(200)
+    pd.testing.assert_frame_equal(
+        run_many(make, objective, 30, range(4), folder=tmp_path / "runs"), expected, check_exact=True
+    )
+    assert objective.asked == 60
+
+
+def test_a_damaged_history_is_named_and_made_again(tmp_path, capsys):
+    make = partial(RegularisedEvolution, table_domain(NASBENCH201))
+    expected = run_many(make, CutOff(100), 30, [3], folder=tmp_path)
+    content = bytearray((tmp_path / "3.json.gz").read_bytes())
+    for damage in (bytes(content[:20]), b"", bytes(content[:-6]) + b"\0" + bytes(content[-5:])):
+        (tmp_path / "3.json.gz").write_bytes(damage)
+        objective = CutOff(100)
+        pd.testing.assert_frame_equal(run_many(make, objective, 30, [3], folder=tmp_path), expected)
+        assert objective.asked == 30
+        assert f"{tmp_path / '3.json.gz'} is damaged" in capsys.readouterr().err
+        assert (tmp_path / "3.json.gz.damaged").exists() and (tmp_path / "3.json.gz").read_bytes() == content

@@ -10,7 +10,12 @@ row. Asking again for a known architecture costs nothing.
 
 from __future__ import annotations
 
+import gzip
+import json
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -19,6 +24,7 @@ import pandas as pd
 import torch
 
 from latentnas.interfaces import Searcher
+from latentnas.paths import atomic_write
 from latentnas.progress import Progress
 from latentnas.search.domains import Domain, Objective
 
@@ -118,12 +124,14 @@ def run_many(
     jobs: int = 1,
     batch: int = 1,
     initial: Sequence[int] | None = None,
+    folder: Path | None = None,
 ) -> pd.DataFrame:
     """The histories of `run` for many seeds, one below the other in the order of `seeds`.
 
     Args:
         make_searcher: seed -> a fresh searcher, such as `partial(RandomSearch, domain)`.
         jobs: processes. Every run computes on one thread, so its history does not depend on them.
+        folder: where each history is stored, and loaded from if it is there. Its name must say all that decides them.
 
     Raises:
         ValueError: no seed, or one twice; what `run` raises.
@@ -132,7 +140,7 @@ def run_many(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
     run_seed = joblib.delayed(_run_on_one_thread)
-    tasks = (run_seed(make_searcher, seed, objective, budget, batch, initial) for seed in seeds)
+    tasks = (run_seed(make_searcher, seed, folder, objective, budget, batch, initial) for seed in seeds)
     progress, histories = Progress("search, seeds", len(seeds)), []
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         for history in joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks):
@@ -201,13 +209,26 @@ class _Labels:
         return history if names is None else history.assign(arch=names)
 
 
-def _run_on_one_thread(make_searcher: Callable[[int], Searcher], seed: int, *arguments: Any) -> pd.DataFrame:
+def _run_on_one_thread(
+    make_searcher: Callable[[int], Searcher], seed: int, folder: Path | None, *arguments: Any
+) -> pd.DataFrame:
+    file = folder and folder / f"{seed}.json.gz"
+    if file and file.exists():
+        try:
+            return pd.DataFrame(json.loads(gzip.decompress(file.read_bytes())))
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; searching anew", file=sys.stderr)
+            file.rename(f"{file}.damaged")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads in their last bits
     try:
-        return run(make_searcher(seed), *arguments)
+        history = run(make_searcher(seed), *arguments)
     finally:
         torch.set_num_threads(threads)
+    if file:
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(gzip.compress(json.dumps(history.to_dict("list")).encode(), mtime=0))
+    return history
 
 
 def _checked_rows(domain: Domain, rows: Sequence[int], source: str) -> np.ndarray:
