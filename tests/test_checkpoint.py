@@ -37,7 +37,7 @@ def trained(optimizer_class, **options):
 @pytest.fixture
 def path(tmp_path):
     model, optimizer = trained(torch.optim.Adam)
-    save(tmp_path / "state.safetensors", DESCRIPTION, {"model": model}, {"adam": optimizer}, [{"epoch": 1}])
+    save(tmp_path / "state.safetensors", DESCRIPTION, {"model": model, "adam": optimizer}, [{"epoch": 1}])
     return tmp_path / "state.safetensors"
 
 
@@ -48,12 +48,11 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(tmp_path, optimizer_class, 
     save(
         tmp_path / "a.safetensors",
         DESCRIPTION,
-        {"model": models[0], "other": Two()},
-        {"one": optimizers[0], "learner": learner},
+        {"model": models[0], "other": Two(), "one": optimizers[0], "learner": learner},
         [{"epoch": 1, "total": 0.1}],
     )
-    both = ({"model": models[1], "other": Two()}, {"one": optimizers[1], "learner": learner})
-    assert load(tmp_path / "a.safetensors", DESCRIPTION, *both) == [{"epoch": 1, "total": 0.1}]
+    again = {"model": models[1], "other": Two(), "one": optimizers[1], "learner": learner}
+    assert load(tmp_path / "a.safetensors", DESCRIPTION, again) == [{"epoch": 1, "total": 0.1}]
     for model, optimizer in zip(models, optimizers):
         step(model, optimizer)
     assert torch.equal(models[0].first.weight, models[1].second.weight)

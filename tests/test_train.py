@@ -192,6 +192,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_made_again(data, tmp_path, monkey
     line = capsys.readouterr().err.splitlines()[0]
     assert str(file) in line and line.endswith(f"set aside as {file.name}.damaged; training anew")
     assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged
+    with pytest.raises(ValueError, match="were not kept, only those after 2, 4. Name"):
+        again.at_epoch(3)
     assert again.history.drop(columns="seconds").equals(run.history.drop(columns="seconds"))
     assert same(weights(run.directory), last) and same(weights(run.directory, 2), early)
     assert "loaded" in (train_model("ngae", NGAE, MODEL, *data, TRAINING), capsys.readouterr().err)[1]

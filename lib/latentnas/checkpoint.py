@@ -1,8 +1,8 @@
 """Checkpoints: weights, optimisers and history of a training in one safetensors file, and what it belongs to.
 
     description = {"model": "NGAE", "config": {"hidden": 501}, "code": version_of(NGAE)}
-    history = resume(path, description, {"model": model}, {"adamw": optimizer})
-    save(path, description, {"model": model}, {"adamw": optimizer}, [*history, {"epoch": 1, "total": 0.5}])
+    history = resume(path, description, {"model": model, "adamw": optimizer})
+    save(path, description, {"model": model, "adamw": optimizer}, [*history, {"epoch": 1, "total": 0.5}])
 
 A file is renamed into place when it is whole, so a process that is killed leaves the old one. Its metadata hold a hash
 of everything in it, so that damage of any kind is noticed.
@@ -16,11 +16,11 @@ import hashlib
 import json
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 from safetensors.torch import save_file
@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 
 from latentnas.paths import atomic_write
 
-Modules, Optimizers = Mapping[str, nn.Module], Mapping[str, Optimizer]
+Description, Parts = Mapping[str, Any], Mapping[str, nn.Module | Optimizer]
 
 
 class CheckpointError(ValueError):
@@ -40,86 +40,67 @@ class DamagedError(CheckpointError):
     """A file is lost, or does not hold what was written to it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"The checkpoint {path} cannot be read ({reason}). It is missing, damaged or not of this library. Delete "
-            "it to train anew."
-        )
         self.path, self.reason = path, reason
+        words = "It is missing, damaged or not of this library. Delete it to train anew."
+        super().__init__(f"The checkpoint {path} cannot be read ({reason}). {words}")
 
 
-def save(
-    path: Path,
-    description: Mapping[str, Any],
-    modules: Modules,
-    optimizers: Optimizers | None = None,
-    history: Sequence[dict] = (),
-) -> None:
+def save(path: Path, description: Description, parts: Parts, history: Sequence[dict] = ()) -> None:
     """Write all that a training needs to go on.
 
     Args:
         description: all that decides the result, of JSON's types; `code`, if there is one, is the version of the code.
-        modules: by names without a full stop, which the names of optimisers may not repeat.
+        parts: modules and optimisers by names without a full stop.
         history: one dictionary an epoch, of JSON's types.
     """
-    tensors = _module_tensors(modules)
-    for name, optimizer in (optimizers or {}).items():
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}.{index}.{key}": value for key, value in state.items() if value is not None}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(parts).items()}
     metadata = {"description": json.dumps(description, sort_keys=True), "history": json.dumps(list(history))}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata | {"sha256": _hash(tensors, metadata)})
 
 
-def load(
-    path: Path, description: Mapping[str, Any], modules: Modules, optimizers: Optimizers | None = None
-) -> list[dict]:
+def load(path: Path, description: Description, parts: Parts) -> list[dict]:
     """Put what `save` wrote into modules and optimisers, in place, and return the history.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another description. Nothing has been changed then.
     """
     tensors, history = _read(path, description)
-    own = _module_tensors(modules)
-    for name, value in own.items():
+    modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    for name, value in _tensors(modules).items():
         if name not in tensors or tensors[name].shape != value.shape:
             raise CheckpointError(
                 f"The checkpoint {path} lacks {name} of shape {list(value.shape)}, though it is described like this "
                 "training. Delete it to train anew."
             )
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(tensors[name])
-    for name, optimizer in (optimizers or {}).items():
-        states: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            owner, _, rest = key.partition(".")
-            if owner == name:
-                index, _, field = rest.partition(".")
-                states.setdefault(int(index), {})[field] = value
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    for name, part in parts.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        if name in modules:
+            part.load_state_dict(own, strict=False)  # without the second names of what is shared
+            continue
+        states: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in own.items():
+            index, _, field = key.partition(".")
+            states[int(index)][field] = value
+        part.load_state_dict(part.state_dict() | {"state": dict(states)})
     return history
 
 
 def resume(
     path: Path,
-    description: Mapping[str, Any],
-    modules: Modules,
-    optimizers: Optimizers | None = None,
-    others: Callable[[list[dict]], Mapping[Path, Mapping[str, Any]]] = lambda history: {},
+    description: Description,
+    parts: Parts,
+    others: Callable[[list[dict]], Mapping[Path, Description]] = lambda history: {},
 ) -> list[dict]:
     """As `load`; an empty history where there is no file, or where one is damaged: it is renamed, with a line on
-    stderr, so that the training begins anew.
-
-    Args:
-        others: files, with their descriptions, that the training had written before such a history.
+    stderr, so that the training begins anew. `others`: files that were written before such a history, as `path` was.
     """
     if not path.exists():
         return []
     try:
         for file, described in others(_read(path, description)[1]).items():
             _read(file, described)
-        return load(path, description, modules, optimizers)
+        return load(path, description, parts)
     except DamagedError as error:
         aside = error.path.with_name(f"{error.path.name}.damaged")
         if error.path.exists():
@@ -139,7 +120,7 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path, description: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict]]:
+def _read(path: Path, description: Description) -> tuple[dict[str, Tensor], list[dict]]:
     """The tensors and the history in a file of that description."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -157,10 +138,8 @@ def _read(path: Path, description: Mapping[str, Any]) -> tuple[dict[str, Tensor]
     if differ:
         values = "; ".join(f"{key} is {found.get(key)!r} there and {expected.get(key)!r} here" for key in differ)
         made = "was made by other code" if differ == ["code"] else "belongs to another training"
-        raise CheckpointError(
-            f"The checkpoint {path} {made}: {values}. Delete it to train anew, or go back to the code or the "
-            "configuration that made it."
-        )
+        remedy = "Delete it to train anew, or go back to the code or the configuration that made it."
+        raise CheckpointError(f"The checkpoint {path} {made}: {values}. {remedy}")
     return tensors, history
 
 
@@ -168,12 +147,17 @@ def _hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     return hashlib.sha256(serialized(dict(tensors)) + json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
-def _module_tensors(modules: Modules) -> dict[str, Tensor]:
-    """Parameters and persistent buffers, those that two submodules share only under the first of their names."""
+def _tensors(parts: Parts) -> dict[str, Tensor]:
+    """States of optimisers, parameters and persistent buffers; what two submodules share under its first name only."""
     tensors = {}
-    for name, module in modules.items():
-        once = {key for key, _ in module.named_parameters()} | {key for key, _ in module.named_buffers()}
-        tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items() if key in once}
+    for name, part in parts.items():
+        if isinstance(part, Optimizer):
+            states = part.state_dict()["state"].items()
+            own = {f"{index}.{key}": value for index, state in states for key, value in state.items()}
+        else:
+            first = {key for key, _ in part.named_parameters()} | {key for key, _ in part.named_buffers()}
+            own = {key: value for key, value in part.state_dict().items() if key in first}
+        tensors |= {f"{name}.{key}": value for key, value in own.items() if value is not None}
     return tensors
 
 

@@ -19,18 +19,11 @@ PACKAGES = ("latentnas", "companion")
 
 
 def module_closure(*names: str) -> list[str]:
-    """Names, sorted, of the given modules and of all modules of this project that they import, directly or not.
-
-    A module brings the packages that it lies in, as an import does. Names of other packages are left out.
-    """
-    found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name in found or _file(name) is None:
-            continue
-        found.add(name)
-        waiting += [name.rpartition(".")[0], *_imports(name)]
+    """Names, sorted, of the given modules, the packages they lie in and all modules of this project they import."""
+    found, waiting = set(), set(names)
+    while waiting := {name for name in waiting - found if _file(name)}:
+        found |= waiting
+        waiting = {other for name in waiting for other in (name.rpartition(".")[0], *_imports(name))}
     return sorted(found)
 
 
@@ -44,12 +37,10 @@ def fingerprint(modules: Iterable[str]) -> str:
 def version_of(cls: type, *modules: str) -> str:
     """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides.
 
-    For a class of this project that is the closure of its module. For one that is written elsewhere, such as in a
-    notebook, it is what its methods compile to, its attributes, and the same of the functions, classes and plain
-    values outside of installed packages that they name.
+    For a class of this project that is the closure of its module; for one that is written elsewhere, as in a notebook,
+    what its methods compile to, its attributes, and the same of what they name outside of installed packages.
     """
-    names, parts = set(modules), []
-    seen: set[int] = set()
+    names, parts, seen = set(modules), [], set()
 
     def visit(name: str, value: object) -> None:
         value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
@@ -62,12 +53,10 @@ def version_of(cls: type, *modules: str) -> str:
                 return
             seen.add(id(value))
             if isinstance(value, FunctionType):
-                parts.append(
-                    f"{name} {_compiled(value.__code__, value.__doc__)} {value.__defaults__!r} {value.__kwdefaults__!r}"
-                )
-                for used in _names(value.__code__):
-                    if used in value.__globals__:
-                        visit(used, value.__globals__[used])
+                compiled = _compiled(value.__code__, value.__doc__)
+                parts.append(f"{name} {compiled} {value.__defaults__!r} {value.__kwdefaults__!r}")
+                for used in filter(value.__globals__.__contains__, _names(value.__code__)):
+                    visit(used, value.__globals__[used])
             elif isinstance(value, type):
                 for base in value.__bases__:
                     visit(base.__name__, base)
@@ -128,11 +117,8 @@ def _is_installed(module: str) -> bool:
 
 def _compiled(code: CodeType, docstring: str | None = None) -> str:
     """What a function does, as text: its instructions and constants, those of inner functions too."""
-    constants = [
-        _compiled(const) if isinstance(const, CodeType) else repr(const)
-        for const in code.co_consts
-        if const is None or const != docstring
-    ]
+    kept = [const for const in code.co_consts if const is None or const != docstring]
+    constants = [_compiled(const) if isinstance(const, CodeType) else repr(const) for const in kept]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
 
 
@@ -142,12 +128,11 @@ def _names(code: CodeType) -> list[str]:
 
 
 def _without_words(tree: ast.Module) -> str:
+    """The code without statements that are only a string, such as docstrings."""
     return ast.unparse(_Undocumented().visit(tree))
 
 
 class _Undocumented(ast.NodeTransformer):
-    """Takes out every statement that is only a string: docstrings."""
-
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else node

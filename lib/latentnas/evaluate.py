@@ -9,7 +9,6 @@ canonical hash. All shares are in percent. Letters: B graphs, D latent.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -63,35 +62,26 @@ def prior_quality(
 ) -> dict[str, float]:
     """Validity, uniqueness and novelty of graphs decoded from the prior, in percent.
 
-    *Published*: `points` latent points x 10 random decodes; uniqueness and novelty are shares of the valid
-    graphs, so nine further decodes of a point that all agree lower uniqueness to 10 %. *Clean*: 10 x
-    `points` latent points, each decoded once, greedily.
+    *Published*: `points` latent points x 10 random decodes; uniqueness and novelty are shares of the valid graphs, so
+    equal decodes of a point lower uniqueness. *Clean*: 10 x `points` latent points, each decoded once, greedily.
     """
     mu = encode_all(model, train)
     generator = torch.Generator(mu.device).manual_seed(seed)
     z = prior_points(mu, points, generator)
     decoded, _, count = model.sample_decodes(z, PUBLISHED_DECODES, generator)
-    published = _shares(decoded.to("cpu"), count.cpu(), space, train, DagBatch.keys)
-    once = model.decode(prior_points(mu, points * PUBLISHED_DECODES, generator)).to("cpu")
-    clean = _shares(once, torch.ones(len(once)), space, train, lambda graphs: canonical_hash(graphs).tolist())
-    return {f"{name}_published": value for name, value in published.items()} | {
-        f"{name}_clean": value for name, value in clean.items()
-    }
-
-
-def _shares(
-    graphs: DagBatch, count: Tensor, space: Space, train: DagBatch, identity: Callable[[DagBatch], Sequence]
-) -> dict[str, float]:
-    """Validity, uniqueness and novelty in percent of `graphs`, each counted `count` times, compared by `identity`."""
-    valid = space.is_valid(graphs)
-    counts, keys, known = count[valid].tolist(), identity(graphs[valid]), set(identity(train))
-    total = sum(counts)
-    new = sum(number for number, key in zip(counts, keys) if key not in known)
-    return {
-        "validity": 100 * total / float(count.sum()),
-        "uniqueness": 100 * len(set(keys)) / max(total, 1),
-        "novelty": 100 * new / max(total, 1),
-    }
+    once = model.decode(prior_points(mu, points * PUBLISHED_DECODES, generator))
+    shares = {}
+    for protocol, graphs, counts, identity in (
+        ("published", decoded.to("cpu"), count.cpu(), DagBatch.keys),
+        ("clean", once.to("cpu"), torch.ones(len(once)), lambda graphs: canonical_hash(graphs).tolist()),
+    ):
+        valid = space.is_valid(graphs)
+        keys, known, total = identity(graphs[valid]), set(identity(train)), float(counts[valid].sum())
+        new = sum(number for number, key in zip(counts[valid].tolist(), keys, strict=True) if key not in known)
+        shares[f"validity_{protocol}"] = 100 * total / float(counts.sum())
+        shares[f"uniqueness_{protocol}"] = 100 * len(set(keys)) / max(total, 1)
+        shares[f"novelty_{protocol}"] = 100 * new / max(total, 1)
+    return shares
 
 
 def latent_lines(mu: Tensor, lines: int, steps: int, seed: int = 0) -> Tensor:
@@ -108,9 +98,8 @@ def smoothness(model: GraphVAE, space: Space, z: Tensor) -> pd.DataFrame:
     """What is decoded, greedily, along lines `z [lines, points, D]`, one row a line.
 
     `validity`: share of its points that give a valid graph, in percent. `graphs`: how many different ones.
-    `between_ends`: edit distance of the graphs at both ends. `on_the_way`: the sum of those from point to
-    point, `largest`: the largest of them; a line that makes only changes which its end needs, a few at a
-    time, has `on_the_way` equal to `between_ends`, and a small `largest`.
+    `between_ends`: edit distance of the graphs at both ends. `on_the_way`: the sum of those from point to point, equal
+    to `between_ends` where only changes are made that the end needs. `largest`: the largest of them.
     """
     model.eval()
     lines, points = z.shape[:2]
@@ -146,11 +135,10 @@ def predicted_accuracy(model: GraphVAE, batch: DagBatch) -> np.ndarray:
 
 
 class GPProbe:
-    """How much codes `[B, D]` say about labels `[B]`: Gaussian process regression on the codes.
+    """How much codes `[B, D]` say about labels `[B]`: Gaussian process regression on the codes, in the labels' unit.
 
-    The kernel is linear plus squared exponential, with one length scale for all D dimensions, so that one that hardly
-    varies counts for hardly anything. Its parameters are fitted to the first 300 labels at most, the process to all.
-    Predictions are in the labels' unit.
+    The kernel is linear plus squared exponential, with one length scale for all D dimensions. Its parameters are fitted
+    to the first 300 labels at most, the process to all.
     """
 
     def __init__(self, points: Tensor, labels: np.ndarray) -> None:

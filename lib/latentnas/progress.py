@@ -15,13 +15,7 @@ def in_words(seconds: float) -> str:
 
 
 class Progress:
-    """Reports a loop whose length is known.
-
-    Args:
-        name: what runs, the first words of each line.
-        total: steps (or any unit of work) in all. done: those that were done before this process began.
-        every: seconds between lines.
-    """
+    """Reports a loop of `total` steps, or other units, of which `done` were done before; `every` seconds a line."""
 
     def __init__(self, name: str, total: float, done: float = 0, every: float = SECONDS_BETWEEN_LINES) -> None:
         self.name, self.total, self.first, self.every = name, total, done, every

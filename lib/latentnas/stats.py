@@ -18,21 +18,15 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     """
     values = _finite("values", values)
     if len(values) < 2:
-        return float("nan"), float("nan")
+        return np.nan, np.nan
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
 
 def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share.
-
-    Raises:
-        ValueError: more hits than trials, or no trial.
-    """
+    """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share."""
     if not 0 <= hits <= total or total < 1:
-        raise ValueError(
-            f"A share needs at least one trial and from none to all of them as hits, not {hits} of {total}."
-        )
+        raise ValueError(f"A share needs at least one trial and none to all of them as hits, not {hits} of {total}.")
     interval = stats.binomtest(hits, total).proportion_ci(confidence, method="exact")
     return 100 * float(interval.low), 100 * float(interval.high)
 
@@ -46,9 +40,7 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float,
     if np.isnan(values).any():
         raise ValueError("A median needs numbers, but there is a NaN. Drop unknown values first.")
     rank = int(stats.binom.ppf((1 - confidence) / 2, len(values), 0.5))  # of the ends, counted from outside
-    if rank == 0:
-        return float("nan"), float("nan")
-    return float(values[rank - 1]), float(values[-rank])
+    return (float(values[rank - 1]), float(values[-rank])) if rank else (np.nan, np.nan)
 
 
 def normal_scores(values: ArrayLike) -> np.ndarray:
@@ -84,45 +76,33 @@ def kendall(true: ArrayLike, predicted: ArrayLike) -> float:
 def regression_report(true: ArrayLike, predicted: ArrayLike, train_mean: float, train_std: float) -> dict[str, float]:
     """What a predictor is worth on a test set, from values in their raw unit.
 
-    `rmse` is raw; `rmse_std` counts in train standard deviations, the scale on which the papers report
-    it; `rmse_std_of_mean_line` is what predicting the train mean for everything reaches on that scale.
+    `rmse_std` counts in train standard deviations, the scale on which the papers report it; `rmse_std_of_mean_line` is
+    what predicting the train mean for everything reaches on that scale.
     """
     true, predicted = _pair(true, predicted)
-    return {
-        "rmse": rmse(true, predicted),
-        "rmse_std": rmse(true, predicted) / train_std,
-        "rmse_std_of_mean_line": rmse(true, np.full_like(true, train_mean)) / train_std,
-        "pearson": pearson(true, predicted),
-        "spearman": spearman(true, predicted),
-        "kendall": kendall(true, predicted),
-    }
+    mean_line = rmse(true, np.full_like(true, train_mean)) / train_std
+    errors = {"rmse": rmse(true, predicted), "rmse_std": rmse(true, predicted) / train_std}
+    correlations = {function.__name__: function(true, predicted) for function in (pearson, spearman, kendall)}
+    return errors | {"rmse_std_of_mean_line": mean_line} | correlations
 
 
 def paired_test(first: ArrayLike, second: ArrayLike) -> float:
-    """p-value (two-sided) of Wilcoxon's signed-rank test that two methods, paired by seed, do equally well.
-
-    All pairs equal gives 1.0: no evidence of a difference.
-    """
+    """p-value (two-sided) of Wilcoxon's signed-rank test that two methods, paired by seed, do equally well."""
     first, second = _pair(first, second)
-    if np.array_equal(first, second):
-        return 1.0
-    return float(stats.wilcoxon(first, second).pvalue)
+    return 1.0 if np.array_equal(first, second) else float(stats.wilcoxon(first, second).pvalue)
 
 
 def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:
     true, predicted = _pair(true, predicted)
-    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0:
-        return float("nan")
-    return float(function(true, predicted).statistic)
+    constant = len(true) < 2 or np.ptp(true) == 0 or np.ptp(predicted) == 0
+    return np.nan if constant else float(function(true, predicted).statistic)
 
 
 def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = _finite("the first array", first), _finite("the second array", second)
     if len(first) != len(second):
-        raise ValueError(
-            f"These two arrays are compared entry by entry, so they need equal lengths, but have "
-            f"{len(first)} and {len(second)}. Pass values of the same graphs (or seeds) in one order."
-        )
+        found = f"they need equal lengths, but have {len(first)} and {len(second)}"
+        raise ValueError(f"Compared entry by entry, {found}. Pass values of the same graphs or seeds in one order.")
     return first, second
 
 

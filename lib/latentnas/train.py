@@ -1,8 +1,7 @@
 """One training loop for every model: seeds, precision, schedule, history, checkpoints, resume.
 
-A run lives in one folder, named after everything that decides its result. A run that was cut off goes on
-from its last checkpoint and ends with the same weights, bit for bit on a CPU, because each epoch draws its
-batches and noise from a seed of its own.
+A run lives in one folder, named after everything that decides its result. A run that was cut off goes on from its last
+checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from latentnas.progress import Progress
 SCHEDULES = ("one_cycle", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16")
 OPTIMIZERS = ("adamw", "muon")
+Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
 SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 STATE = "state.safetensors"  # in a run's folder: weights, optimisers and history
@@ -82,10 +82,10 @@ class TrainConfig:
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
         for name, kind, allowed, words in (
-            ("schedule", str, SCHEDULES.__contains__, f"one of {', '.join(SCHEDULES)}"),
-            ("precision", str, PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
-            ("optimizer", str, OPTIMIZERS.__contains__, f"one of {', '.join(OPTIMIZERS)}"),
             ("epochs", int, lambda value: value >= 1, "a whole number, at least 1"),
             ("batch_size", int, lambda value: value >= 1, "a whole number, at least 1"),
             ("learning_rate", float, lambda value: 0 < value < math.inf, "a number above 0"),
@@ -95,8 +95,7 @@ class TrainConfig:
             ("seed", int, lambda value: value >= 0, "a whole number, 0 or more"),
             ("keep", tuple, lambda value: {*value} <= {*range(1, self.epochs + 1)}, "a tuple of epochs"),
         ):
-            value = getattr(self, name)
-            kinds = (int, float) if kind is float else kind
+            value, kinds = getattr(self, name), {float: float | int}.get(kind, kind)
             if not isinstance(value, kinds) or isinstance(value, bool) or not allowed(value):
                 raise ValueError(f"{name}={value!r} cannot be trained with: it must be {words}.")
 
@@ -123,10 +122,11 @@ class Run:
             CheckpointError: their file is damaged.
         """
         if not _weights_file(self.directory, epoch).exists():
-            kept = sorted(int(path.stem.removeprefix("epoch-")) for path in self.directory.glob("epoch-*"))
+            files = sorted(self.directory.glob("epoch-*.safetensors"))
+            kept = ", ".join(str(int(path.stem.removeprefix("epoch-"))) for path in files) or "none"
             raise ValueError(
-                f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after "
-                f"{', '.join(map(str, kept)) or 'none'}. Name the epoch in TrainConfig.keep and train again."
+                f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after {kept}. "
+                "Name the epoch in TrainConfig.keep and train again."
             )
         checkpoint.load(_weights_file(self.directory, epoch), _description(self.model), {"model": self.model})
         return self.model
@@ -137,7 +137,7 @@ def train_model(
     model_class: type[GraphVAE],
     model_config: Any,
     batch: DagBatch,
-    targets: dict[str, Tensor],
+    targets: Labels,
     config: TrainConfig,
     start: Run | None = None,
     device: str | None = None,
@@ -175,15 +175,14 @@ def train_model(
     return Run(model.eval(), history, directory, loaded)
 
 
-def _check_labels(batch: DagBatch, targets: dict[str, Tensor]) -> None:
+def _check_labels(batch: DagBatch, targets: Labels) -> None:
     """Raise ValueError unless there are graphs, and for each name one floating-point label for each of them."""
     if not len(batch):
         raise ValueError("There are no graphs to train on: the batch is empty. Give at least one.")
     for name, values in targets.items():
-        if not isinstance(values, Tensor) or not values.is_floating_point() or values.shape != (len(batch),):
-            found = (
-                f"{values.dtype} of shape {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-            )
+        is_tensor = isinstance(values, Tensor)
+        if not is_tensor or not values.is_floating_point() or values.shape != (len(batch),):
+            found = f"{values.dtype} of shape {list(values.shape)}" if is_tensor else type(values).__name__
             raise ValueError(
                 f"The labels '{name}' are {found}, but {len(batch)} graphs need a floating-point tensor of shape "
                 f"[{len(batch)}], one label for each. Select the labels with the same rows as the graphs, and convert "
@@ -192,12 +191,7 @@ def _check_labels(batch: DagBatch, targets: dict[str, Tensor]) -> None:
 
 
 def run_directory(
-    name: str,
-    model: GraphVAE,
-    batch: DagBatch,
-    targets: dict[str, Tensor],
-    config: TrainConfig,
-    start: Run | None = None,
+    name: str, model: GraphVAE, batch: DagBatch, targets: Labels, config: TrainConfig, start: Run | None = None
 ) -> Path:
     """The folder of a run: its name and a hash of configuration, code, training graphs, labels and where it started."""
     digest = hashlib.sha256(json.dumps(_description(model, config), sort_keys=True).encode())
@@ -211,17 +205,11 @@ def run_directory(
 
 
 def fit(
-    model: GraphVAE,
-    batch: DagBatch,
-    targets: dict[str, Tensor],
-    config: TrainConfig,
-    directory: Path,
-    device: str | None = None,
+    model: GraphVAE, batch: DagBatch, targets: Labels, config: TrainConfig, directory: Path, device: str | None = None
 ) -> pd.DataFrame:
     """Train a model in place, or load it where the run in `directory` is complete; what is damaged there is made again.
 
     Args:
-        batch: B training graphs. targets: labels `[B]` by the names of the arguments of `model.loss`.
         directory: where checkpoints and `history.csv` go; see `run_directory`.
         device: `default_device()` if not given.
 
@@ -236,10 +224,9 @@ def fit(
     model.to(device).train()
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
     optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
-    state, parts = directory / STATE, (_description(model, config), {"model": model}, optimizers)
+    state = directory / STATE, _description(model, config), {"model": model} | optimizers
     history = checkpoint.resume(
-        state,
-        *parts,
+        *state,
         lambda rows: {_weights_file(directory, row["epoch"]): described for row in rows if row.get("epoch") in kept},
     )
     part = history.pop() if history and "step" in history[-1] else {}  # of an epoch that was cut off
@@ -255,13 +242,10 @@ def fit(
             for step, sums, generators in _steps(model, optimizers, batch, targets, config, history, part):
                 progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
                 if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    part = {
-                        "step": step,
-                        "sums": _finite(sums, epoch, directory, config),
-                        "seconds": time.monotonic() - started,
-                    }
+                    part = {"step": step, "seconds": time.monotonic() - started}
+                    part["sums"] = _finite(sums, epoch, directory, config)
                     part["generators"] = [generator.get_state().tolist() for generator in generators]
-                    checkpoint.save(state, *parts, [*history, part])
+                    checkpoint.save(*state, [*history, part])
                     saved = time.monotonic()
         means = {name: value / len(batch) for name, value in _finite(sums, epoch, directory, config).items()}
         rate = optimizers["adamw"].param_groups[0]["lr"]
@@ -270,7 +254,7 @@ def fit(
         if epoch + 1 in kept:
             checkpoint.save(_weights_file(directory, epoch + 1), described, {"model": model})
         if last or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            checkpoint.save(state, *parts, history)
+            checkpoint.save(*state, history)
             with atomic_write(directory / "history.csv") as temporary:
                 pd.DataFrame(history).to_csv(temporary, index=False)
             saved = time.monotonic()
@@ -280,17 +264,10 @@ def fit(
 
 
 def _steps(
-    model: GraphVAE,
-    optimizers: dict[str, Optimizer],
-    batch: DagBatch,
-    targets: dict[str, Tensor],
-    config: TrainConfig,
-    history: list[dict],
-    part: dict[str, Any],
-) -> Iterator[tuple[int, dict[str, Tensor], list[torch.Generator]]]:
-    """Train the epoch after those of `history`, or what `part` left of it: after each step its number, the sums of
-    the terms and the generators. The epoch has a seed of its own, so that it does not depend on where a
-    training was cut off."""
+    model, optimizers, batch: DagBatch, targets: Labels, config: TrainConfig, history: list[dict], part: dict
+) -> Iterator[tuple[int, Labels, list[torch.Generator]]]:
+    """Train the epoch after those of `history`, or what `part` left of it: after each step its number, the sums of the
+    terms and the generators. The epoch has a seed of its own, so it does not depend on where others were cut off."""
     epoch, device = len(history), batch.types.device
     torch.manual_seed(config.seed * 1_000_003 + epoch)
     generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + epoch)

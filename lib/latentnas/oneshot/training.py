@@ -114,7 +114,7 @@ def train_supernet(
     optimizer, description = nesterov(network, schedule), _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
-    history = checkpoint.resume(path, description, modules, optimizers)
+    history = checkpoint.resume(path, description, modules | optimizers)
     saved_epoch, saved = len(history), time.monotonic()
     progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
     for epoch in range(len(history), schedule.epochs):
@@ -140,7 +140,7 @@ def train_supernet(
         }
         history.append(state | (observe(network, epoch + 1) if observe else {}))
         if epoch + 1 == schedule.epochs or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            checkpoint.save(path, description, modules, optimizers, history)
+            checkpoint.save(path, description, modules | optimizers, history)
             saved, saved_epoch = time.monotonic(), epoch + 1
         progress.update(epoch + 1)
     return pd.DataFrame(history)
