@@ -13,20 +13,7 @@ from companion import notebooks, paths
 REPOSITORY = paths.ROOT
 MODULES = {  # that the command line and the toy notebooks need
     "latentnas": ("__init__", "code", "paths", "progress"),
-    "companion": (
-        "__init__",
-        "__main__",
-        "claims",
-        "cli",
-        "gpus",
-        "notebooks",
-        "paths",
-        "profiles",
-        "report",
-        "runner",
-        "together",
-        "trainings",
-    ),
+    "companion": sorted(path.stem for path in (REPOSITORY / "lib/companion").glob("*.py")),
 }
 OWN_MODULES = {
     "companion/figures/__init__.py": "",

@@ -86,7 +86,7 @@ class Claim:
     def _compared(self) -> str:
         if self.ours is None:
             return "not measured"
-        if math.isinf(self.ours):  # such as the median of runs most of which never came there
+        if math.isinf(self.ours):  # the median of runs most of which never came there
             return "not reached"
         goal = self.target if self.target is not None else self.paper
         if goal is None:
@@ -205,7 +205,7 @@ def read_results(path: Path) -> dict | None:
         return json.loads(text)
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
         aside = path.rename(path.with_name(path.name + ".damaged")).name
         remedy = f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
         print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)

@@ -103,10 +103,8 @@ def run(options: argparse.Namespace) -> int:
     if not agenda:
         print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
     for label in sorted({label for label, _ in agenda}):
-        print(
-            f"Done. Results: data/results/{label}   figures and report: figures/{label}   "
-            f"notebooks as run: notebooks/executed/{label}"
-        )
+        places = ("Results: data/results", "figures and report: figures", "notebooks as run: notebooks/executed")
+        print("Done.", "   ".join(f"{place}/{label}" for place in places))
     return 0
 
 
@@ -144,10 +142,8 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
 
 @contextlib.contextmanager
 def one_run_at_a_time() -> Iterator[None]:
-    """Hold this output folder's run lock. The system lets go of it when this process ends in any way.
-
-    Raises:
-        UsageError: Another run holds it.
+    """Hold this output folder's run lock, which the system takes back however this process ends; UsageError where
+    another run holds it.
     """
     paths.STATE.mkdir(parents=True, exist_ok=True)
     with open(paths.STATE / "run.lock", "w") as lock:

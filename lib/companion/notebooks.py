@@ -64,18 +64,12 @@ def source_of(notebook: str) -> Path:
 
 
 def cells_of(path: Path, kind: str = "code") -> list[Cell]:
-    """The cells of one kind.
-
-    Raises:
-        UsageError: The file is no notebook.
-    """
+    """The cells of one kind; UsageError where the file is no notebook."""
     try:
         return [cell for cell in Notebook.model_validate_json(path.read_bytes()).cells if cell.cell_type == kind]
     except (OSError, TypeError, ValidationError) as error:
-        raise UsageError(
-            f"{path.name} is not a notebook file that can be read ({reason(error)}). "
-            "Restore it from the repository, or save it again in Jupyter."
-        ) from error
+        remedy = "Restore it from the repository, or save it again in Jupyter."
+        raise UsageError(f"{path.name} is not a notebook file that can be read ({reason(error)}). {remedy}") from error
 
 
 def reason(error: Exception) -> str:

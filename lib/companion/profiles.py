@@ -110,9 +110,8 @@ def read_profiles() -> Profiles:
     named = {*content.depends, *content.readme, *(name for needed in content.depends.values() for name in needed)}
     named |= {name for tables in content.model_extra.values() for name in tables} - {"common", "training"}
     for name in sorted(named - set(notebooks.names())):
-        raise UsageError(
-            f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(notebooks.names())}."
-        )
+        known = ", ".join(notebooks.names())
+        raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {known}.")
     return content
 
 
@@ -131,10 +130,8 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     for wanted in only:
         matches = [name for name in known if name.startswith(wanted.removesuffix(".ipynb"))] if wanted else []
         if not matches:
-            raise UsageError(
-                f"There is no notebook '{wanted}'. Known notebooks: {', '.join(known)} (files named NN_name.ipynb). "
-                "Give a name or its beginning, for example --only 02."
-            )
+            how = f"Give a name or its beginning, as in --only 02, of: {', '.join(known)} (files named NN_name.ipynb)."
+            raise UsageError(f"There is no notebook '{wanted}'. {how}")
         chosen.update(matches)
     return sorted(chosen) if only else known
 
@@ -170,9 +167,8 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
         having = [parameters[name] for parameters in declared if name in parameters]
         if not having:
             known = ", ".join(sorted(set().union(*declared) - {"profile"}))
-            raise UsageError(
-                f"No selected notebook declares a parameter '{name}'. {', '.join(selected)} can be given: {known}."
-            )
+            can = f"{', '.join(selected)} can be given: {known}"
+            raise UsageError(f"No selected notebook declares a parameter '{name}'. {can}.")
         try:
             overrides[name] = [parameter.parsed(text) for parameter in having][-1]
         except ValueError as error:
@@ -204,9 +200,8 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
     try:
         order = list(TopologicalSorter({name: depends.get(name, []) for name in notebooks.names()}).static_order())
     except CycleError as error:
-        raise UsageError(
-            f"notebooks/profiles.toml: [depends] goes in a circle: {' -> '.join(error.args[1])}."
-        ) from error
+        circle = " -> ".join(error.args[1])
+        raise UsageError(f"notebooks/profiles.toml: [depends] goes in a circle: {circle}.") from error
     wanted = set(select_notebooks(only))
     for name in reversed(order):
         wanted |= set(depends.get(name, [])) if name in wanted else set()
