@@ -169,7 +169,7 @@ def test_bad_searchers_and_objectives_are_refused():
             run(Scripted([]), lookup, budget, batch)
     with pytest.raises(ValueError, match="64 values"):
         domain.lookup(np.zeros(63))
-    with pytest.raises(ValueError, match=r"64 rows, so .* shape \[63, 2\]"):
+    with pytest.raises(ValueError, match=r"64 rows, so pass a whole column .* not shape \[63, 2\]"):
         TableDomain(domain.choices(), np.arange(64), domain.neighbors, np.zeros((63, 2)))
 
 

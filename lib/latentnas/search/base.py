@@ -1,11 +1,9 @@
 """Searching a table or a space: one loop for every method.
 
-A searcher asks for rows of a domain (`latentnas.search.domains`) and is told their values; `run` stands between the
-two, counts, and writes the history. Test labels come in afterwards, with `latentnas.search.history`.
-
-One query is the first use of the label of an architecture, for whatever purpose (an initial design counts). Where
-rows are grouped into classes of the same function, a class is one architecture with one label, that of its first
-row. Asking again for a known architecture costs nothing.
+A searcher asks for rows of a domain (`latentnas.search.domains`) and is told their values; `run` counts the queries
+and writes the history. One query is the first use of the label of an architecture, for whatever purpose (an initial
+design counts); asking again costs nothing. Where rows are grouped into classes of the same function, a class is one
+architecture with the label of its first row. Test labels come in afterwards, with `latentnas.search.history`.
 """
 
 from __future__ import annotations
@@ -38,6 +36,7 @@ class ModelBasedSearch:
         self.domain, self.seed, self._initial = domain, seed, initial
         self._random = np.random.default_rng(seed)
         self._values: dict[int, float] = {}  # by representative, in the order of tell
+        self._pending: list[int] = []  # what is left of a round
 
     def ask(self, n: int) -> np.ndarray:
         missing = self._initial - len(self._values)
@@ -57,10 +56,6 @@ class ModelBasedSearch:
 
 class RoundSearch(ModelBasedSearch):
     """A searcher that works in rounds: all that one round proposed is asked for before the next."""
-
-    def __init__(self, domain: Domain, seed: int, initial: int = 0) -> None:
-        super().__init__(domain, seed, initial)
-        self._pending: list[int] = []
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         self._pending = [row for row in self._pending if row not in self._values]
@@ -87,10 +82,6 @@ def run(
         value so far), `incumbent_row` (where it was first found), and for the run as a whole `counted_by` (what is
         one architecture, see `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed":
         no answer, or 1,000 in a row that were all known).
-
-    Raises:
-        ValueError: a budget or batch below 1, queries beyond the budget, rows outside the domain, more rows
-            than asked for, or a value that is NaN or infinite.
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"A search needs a budget and a batch of at least 1, but got {budget} and {batch}.")
@@ -132,9 +123,6 @@ def run_many(
         make_searcher: seed -> a fresh searcher, such as `partial(RandomSearch, domain)`.
         jobs: processes. Every run computes on one thread, so its history does not depend on them.
         folder: where each history is stored, and loaded from if it is there. Its name must say all that decides them.
-
-    Raises:
-        ValueError: no seed, or one twice; what `run` raises.
     """
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -163,48 +151,37 @@ class _Labels:
     def query(self, rows: np.ndarray) -> np.ndarray:
         """Values `[n]` of rows `[n]`; the unknown ones are bought."""
         stands_for = self.domain.representative(rows).tolist()
-        unknown = dict.fromkeys(row for row in stands_for if row not in self.known)
-        if unknown:
-            self._buy(np.array(list(unknown)))
-        return np.array([self.known[row] for row in stands_for], dtype=np.float64)
-
-    def _buy(self, rows: np.ndarray) -> None:
-        if len(self.known) + len(rows) > self.budget:
+        unknown = np.array(list(dict.fromkeys(row for row in stands_for if row not in self.known)), dtype=np.int64)
+        if len(self.known) + len(unknown) > self.budget:
             raise ValueError(
-                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of {len(rows)} "
+                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of {len(unknown)} "
                 "more architectures cannot be used. Raise the budget, or start from fewer."
             )
-        values = np.asarray(self.objective(rows), dtype=np.float64)
-        if values.shape != rows.shape:
-            raise ValueError(f"The objective was given {len(rows)} rows but returned shape {list(values.shape)}.")
-        if not np.isfinite(values).all():
-            bad = int(np.argmin(np.isfinite(values)))
-            raise ValueError(
-                f"The objective gives {values[bad]} for row {rows[bad]}; a search needs a finite label for every row. "
-                "Leave architectures without a label out of the domain."
-            )
-        self.known.update(zip(rows.tolist(), values.tolist(), strict=True))
+        if len(unknown):
+            values = np.asarray(self.objective(unknown), dtype=np.float64)
+            if values.shape != unknown.shape:
+                raise ValueError(
+                    f"The objective was given {len(unknown)} rows but returned shape {list(values.shape)}."
+                )
+            bad = ~np.isfinite(values)
+            if bad.any():
+                raise ValueError(
+                    f"The objective gives {values[bad][0]} for row {unknown[bad][0]}; a search needs a finite label of "
+                    "every row. Leave architectures without a label out of the domain."
+                )
+            self.known.update(zip(unknown.tolist(), values.tolist()))
+        return np.array([self.known[row] for row in stands_for], dtype=np.float64)
 
     def history(self, seed: int) -> pd.DataFrame:
         rows = np.array(list(self.known), dtype=np.int64)
         values = np.array(list(self.known.values()), dtype=np.float64)
         incumbent = np.maximum.accumulate(values)
-        if len(rows) == self.budget:
-            stopped = "budget spent"
-        else:
-            stopped = "nothing new proposed" if self.left else "space exhausted"
-        history = pd.DataFrame(
-            {
-                "seed": seed,
-                "query": np.arange(1, len(rows) + 1),
-                "row": rows,
-                "value": values,
-                "incumbent": incumbent,
-                "incumbent_row": rows[np.searchsorted(incumbent, incumbent)],  # where it first was as high
-                "counted_by": self.domain.counted_by,
-                "stopped": stopped,
-            }
-        )
+        ended = "nothing new proposed" if self.left else "space exhausted"
+        history = pd.DataFrame({"seed": seed, "query": np.arange(1, len(rows) + 1), "row": rows, "value": values})
+        history["incumbent"] = incumbent
+        history["incumbent_row"] = rows[np.searchsorted(incumbent, incumbent)]  # where it first was as high
+        history["counted_by"] = self.domain.counted_by
+        history["stopped"] = "budget spent" if len(rows) == self.budget else ended
         names = self.domain.names(rows)
         return history if names is None else history.assign(arch=names)
 
@@ -235,8 +212,7 @@ def _checked_rows(domain: Domain, rows: Sequence[int], source: str) -> np.ndarra
     rows = np.asarray(rows)
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
         raise ValueError(f"{source} must be rows as whole numbers [n], not {rows.dtype} of shape {list(rows.shape)}.")
-    known = domain.contains(rows)
-    if not known.all():
-        wrong = rows[~known][0]
-        raise ValueError(f"{source} has row {wrong}, but the rows of this domain are {domain.row_range}.")
+    outside = rows[~domain.contains(rows)]
+    if len(outside):
+        raise ValueError(f"{source} has row {outside[0]}, but the rows of this domain are {domain.row_range}.")
     return rows.astype(np.int64)

@@ -1,7 +1,5 @@
 """Searches that need no model: random search, regularised evolution, local search, REINFORCE.
 
-They move over the rows of a domain and know nothing of what is behind them. Papers:
-
 * regularised evolution: Real et al., AAAI 2019, https://arxiv.org/abs/1802.01548;
 * local search: White et al., UAI 2021, https://arxiv.org/abs/2005.02960;
 * REINFORCE: Williams, Machine Learning 8, 1992; as a baseline of NAS-Bench-201, Dong and Yang, ICLR 2020,
@@ -45,18 +43,12 @@ class EvolutionConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.tournament <= self.population:
-            raise ValueError(
-                f"tournament={self.tournament} must lie between 1 and population={self.population}: the parent is the "
-                "best of that many."
-            )
+            raise ValueError(f"tournament={self.tournament} must lie between 1 and population={self.population}.")
 
 
 class RegularisedEvolution:
-    """Aging evolution (Real et al., Algorithm 1).
-
-    Each step draws a tournament from the population, mutates its best member to one of the neighbours, adds the child
-    and removes the oldest member. A parent without neighbours is followed by a random row.
-    """
+    """Aging evolution (Real et al., Algorithm 1): each step draws a tournament from the population, mutates its best
+    member to one of the neighbours (without any: to a random row), adds the child and removes the oldest member."""
 
     def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
         self.domain, self.seed, self.config = domain, seed, config
@@ -79,11 +71,8 @@ class RegularisedEvolution:
 
 
 class LocalSearch:
-    """Steepest ascent with restarts (White et al.).
-
-    From a random row: evaluate all neighbours, move to the best of them if it is better, until none is; then start
-    again from another random row.
-    """
+    """Steepest ascent with restarts (White et al.): from a random row, evaluate all neighbours and move to the best of
+    them if it is better, until none is; then start again from another random row."""
 
     def __init__(self, domain: Domain, seed: int) -> None:
         self.domain, self.seed = domain, seed
@@ -130,14 +119,9 @@ class ReinforceConfig:
 
 
 class Reinforce:
-    """Policy gradient (Williams) as in NAS-Bench-201: no controller network.
-
-    The policy is an independent categorical distribution for each decision, uniform at the start. Every value moves
-    the logits by one step of Adam along (value - baseline) x gradient of the log-probability.
-
-    Raises:
-        ValueError: not every combination of decisions is an architecture of the domain.
-    """
+    """Policy gradient (Williams) as in NAS-Bench-201: the policy is an independent categorical distribution for each
+    decision, uniform at the start. Every value moves the logits by one step of Adam along (value - baseline) x gradient
+    of the log-probability."""
 
     def __init__(self, domain: Domain, seed: int, config: ReinforceConfig = ReinforceConfig()) -> None:
         self.domain, self.seed, self.config = domain, seed, config

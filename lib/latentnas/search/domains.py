@@ -1,9 +1,8 @@
 """What a search moves over: the rows of a table, or graphs of a space that is sampled.
 
-A searcher speaks of *rows*, numbers of architectures. Two kinds of domain say what is behind them. A `TableDomain`
-knows all its rows beforehand, 0 to size - 1. A `SampledDomain` has a space that cannot be listed: it draws
-architectures, finds their neighbours, and takes what a model decodes; the row of an architecture is its canonical
-hash, the same number in every run and process. Letters: n rows, P decisions, F features.
+A searcher speaks of *rows*, numbers of architectures. A `TableDomain` knows all its rows beforehand, 0 to size - 1. A
+`SampledDomain` has a space that cannot be listed: the row of an architecture is its canonical hash, the same number in
+every run and process. Letters: n rows, P decisions, F features.
 """
 
 from __future__ import annotations
@@ -23,15 +22,11 @@ ALL = slice(None)
 REDRAWS = 20  # times that a sampled domain draws again for architectures that are not known yet
 
 Objective = Callable[[np.ndarray], np.ndarray]  # rows [n] -> values [n], more is better
-Draw = Callable[[int], int]  # a random whole number below its argument
 
 
 class Domain:
-    """What both kinds share; a method without a body is what each has of its own.
-
-    Args:
-        features: rows -> `[n, F]`, what a predictor sees beside the choices.
-    """
+    """What both kinds share. Each has its own methods where there is no body here, and its own `_find` (rows of pruned
+    graphs) and `_find_neighbors` (of one row)."""
 
     size: int | None  # rows, where they are known beforehand
     count: float  # architectures in all
@@ -39,8 +34,8 @@ class Domain:
     counted_by: str  # what is one architecture: "string", every row; "class", some rows together; "graph"
     reference: np.ndarray  # rows that stand for the domain where a scale is needed
 
-    def __init__(self, space: Space | None, features: Callable[[np.ndarray], ArrayLike] | None) -> None:
-        self.space, self._features = space, features
+    def __init__(self, space: Space | None, features: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self.space, self._features = space, features  # rows -> [n, F]
         self._neighbors: dict[int, np.ndarray] = {}
 
     def contains(self, rows: np.ndarray) -> np.ndarray:
@@ -72,11 +67,7 @@ class Domain:
         """The decisions that make each architecture, numbered from 0, int64 `[n, P]`."""
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
-        """The rows of decisions `[n, P]`, for searchers that make each of them by itself.
-
-        Raises:
-            ValueError: not every combination of decisions is an architecture.
-        """
+        """The rows of decisions `[n, P]`; ValueError where not every combination is an architecture."""
 
     @cached_property
     def options(self) -> np.ndarray:
@@ -90,11 +81,11 @@ class Domain:
 
     def inputs(self, rows: np.ndarray | slice = ALL) -> np.ndarray:
         """What a predictor sees: the features, where the domain has any, and the one-hot choices, float32."""
-        parts = [] if self._features is None else [np.asarray(self._features(rows))]
-        return np.hstack([*parts, self.one_hot(rows)]).astype(np.float32)
+        features = [self._features(rows)] if self._features else []
+        return np.hstack([*features, self.one_hot(rows)]).astype(np.float32)
 
-    def sample(self, draw: Draw) -> int:
-        """A row drawn uniformly."""
+    def sample(self, draw: Callable[[int], int]) -> int:
+        """A row drawn uniformly; `draw` gives a random whole number below its argument."""
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
         """All architectures, each once, in random order; one row for each."""
@@ -120,12 +111,6 @@ class Domain:
     def _pruned(self, graphs: DagBatch) -> DagBatch:
         prune = getattr(self.space, "prune", None)
         return prune(graphs) if prune else graphs
-
-    def _find(self, graphs: DagBatch) -> np.ndarray:
-        """`rows_of` after pruning."""
-
-    def _find_neighbors(self, row: int) -> np.ndarray:
-        """`neighbors` of a row that was not asked for before."""
 
 
 class TableDomain(Domain):
@@ -158,16 +143,12 @@ class TableDomain(Domain):
         self.counted_by = "string" if self.count == self.size else "class"
 
     def lookup(self, values: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
-        """What reads a column of the table: as an objective, or a matrix as the inputs of a model.
-
-        Raises:
-            ValueError: not one value for each row.
-        """
+        """What reads a column of the table: as an objective, or a matrix as the inputs of a model."""
         values = np.asarray(values)
         if values.shape[:1] != (self.size,):
             raise ValueError(
-                f"The domain has {self.size} rows, so a column of it has {self.size} values, but got shape "
-                f"{list(values.shape)}. Pass the whole column of the table that the domain was made from."
+                f"The domain has {self.size} rows, so pass a whole column of its table, {self.size} values, not shape "
+                f"{list(values.shape)}."
             )
         return values.__getitem__
 
@@ -195,7 +176,7 @@ class TableDomain(Domain):
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
         return self._row_of_code[np.ravel_multi_index(choices.T, self.options)]
 
-    def sample(self, draw: Draw) -> int:
+    def sample(self, draw: Callable[[int], int]) -> int:
         return int(draw(self.size))
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
@@ -222,7 +203,7 @@ class TableDomain(Domain):
         if self.size != combinations or len(np.unique(codes)) != combinations:
             raise ValueError(
                 f"This searcher makes every decision by itself, so all {combinations} combinations must be rows of the "
-                f"domain, each once, but it has {self.size} rows. Use another searcher for such a space."
+                f"domain, each once, but it has {self.size} rows."
             )
         return np.argsort(codes)
 
@@ -233,17 +214,14 @@ class SampledDomain(Domain):
     Args:
         space: draws, finds neighbours and tells choices.
         seed: of the `typical` architectures that stand for the whole space where a scale is needed.
-        features: graphs -> `[B, F]`, what a predictor sees beside the choices.
         typical: also how many architectures from anywhere the Gaussian process ranks.
     """
 
     size, count, counted_by = None, math.inf, "graph"
     row_range = "the hashes of the graphs that it has seen"
 
-    def __init__(
-        self, space: Space, seed: int = 0, features: Callable[[DagBatch], ArrayLike] | None = None, typical: int = 500
-    ) -> None:
-        super().__init__(space, None if features is None else lambda rows: features(self.graphs(rows)))
+    def __init__(self, space: Space, seed: int = 0, typical: int = 500) -> None:
+        super().__init__(space)
         self._seen: dict[int, DagBatch] = {}  # one graph for each row
         self.reference = np.unique(self._keep(space.sample(typical, seed)))
 
@@ -258,16 +236,14 @@ class SampledDomain(Domain):
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
         try:
-            graphs = self.space.from_choices(choices)
+            return self._keep(self.space.from_choices(choices))
         except (AttributeError, ValueError) as error:
             raise ValueError(
                 "This searcher makes every decision by itself, so every combination must be an architecture: the "
-                f"space needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error}). "
-                "Use another searcher for such a space."
+                f"space needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error})."
             ) from None
-        return self._keep(graphs)
 
-    def sample(self, draw: Draw) -> int:
+    def sample(self, draw: Callable[[int], int]) -> int:
         return int(self._keep(self.space.sample(1, int(draw(2**63))))[0])
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
@@ -314,19 +290,14 @@ def table_domain(
         identity: "string": every architecture counts; "class": those of the same function, which `space.canonical`
             numbers alike, count as one.
         features: graphs -> `[B, F]`, what a predictor sees beside the choices.
-
-    Raises:
-        ValueError: another identity, a space that knows no classes, or one that cannot be listed.
     """
-    missing = [name for name in ("enumerate", "index", "neighbor_rows") if not hasattr(space, name)]
-    if missing:
+    needed = ["enumerate", "index", "neighbor_rows"] + ["canonical"] * (identity == "class")
+    missing = [name for name in needed if not hasattr(space, name)]
+    if missing or identity not in ("string", "class"):
         raise ValueError(
-            f"The space {space.name} cannot be searched as a table: it lacks {', '.join(missing)}. Search it with "
-            "SampledDomain."
+            f"The space {space.name} cannot be searched as a table with identity={identity!r}: "
+            + (f"it lacks {', '.join(missing)}. Use SampledDomain." if missing else 'that must be "string" or "class".')
         )
-    known = ["string", "class"] if hasattr(space, "canonical") else ["string"]  # classes: canonical(batch) -> [B]
-    if identity not in known:
-        raise ValueError(f"identity={identity!r} must be {' or '.join(known)} for the space {space.name}.")
     graphs = space.enumerate()
     return TableDomain(
         space.choices(graphs),

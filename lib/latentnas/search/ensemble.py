@@ -39,8 +39,7 @@ class EnsembleConfig:
         least = min(self.initial, self.members - 1, self.hidden, self.steps, self.parents, self.random_candidates)
         if least < 1 or not self.learning_rate > 0 or self.shared_error < 0:
             raise ValueError(
-                "All counts must be at least 1 (members at least 2), learning_rate positive and shared_error not "
-                f"negative, but this is {self}."
+                f"Counts must be at least 1 (members 2), learning_rate > 0, shared_error >= 0, not {self}."
             )
 
 
@@ -79,11 +78,8 @@ def targets(values: np.ndarray) -> np.ndarray:
 
 
 class Ensemble:
-    """E networks F -> H -> H -> 1 with ReLU, independent of each other, in one batched product a layer.
-
-    Args:
-        features: of all architectures that the networks may see, or of typical ones, `[size, F]`.
-    """
+    """E networks F -> H -> H -> 1 with ReLU, independent of each other, in one batched product a layer. The features
+    `[size, F]` are those of all architectures that they may see, or of typical ones."""
 
     def __init__(self, features: Tensor, config: EnsembleConfig, generator: torch.Generator) -> None:
         self.config = config

@@ -41,16 +41,9 @@ class GaussianConfig:
 
 
 class GaussianSearch(ModelBasedSearch):
-    """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the
-    mean had been observed at those before it ("kriging believer").
-
-    Args:
-        inputs: rows -> what the process sees of each, `[n, F]`, best scaled to about the unit cube, such as
-            `domain.lookup(codes)`; the one-hot choices where it is None.
-
-    Raises:
-        ValueError: the inputs are not finite rows of numbers.
-    """
+    """Expected improvement over the best label. Within one answer, the next architecture is chosen as if the mean had
+    been observed at those before it ("kriging believer"). What the process sees of each row are its `inputs [n, F]`,
+    best scaled to about the unit cube, such as `domain.lookup(codes)`, or else the one-hot choices."""
 
     def __init__(
         self,
@@ -99,10 +92,8 @@ class GaussianSearch(ModelBasedSearch):
         if not self._fitted or len(y) >= self._fitted + self.config.refit:
             with torch.random.fork_rng(devices=[]):  # a fit that fails starts again at random
                 torch.manual_seed(int(self._random.integers(2**63)))
-                fit_gpytorch_mll(
-                    ExactMarginalLogLikelihood(model.likelihood, model),
-                    optimizer_kwargs={"options": {"maxiter": self.config.iterations}},
-                )
+                options = {"options": {"maxiter": self.config.iterations}}
+                fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=options)
             self._fitted, self._hyperparameters = len(y), model.state_dict()
         return model.eval()
 

@@ -29,23 +29,13 @@ def queries_to_optimum(history: pd.DataFrame, optimum: Iterable[int]) -> pd.Seri
 
 
 def curve(history: pd.DataFrame, at: Sequence[int], column: str = "incumbent") -> pd.DataFrame:
-    """A column of the history after the numbers of queries `at`, over seeds. A run that ended earlier keeps its last
-    value.
-
-    Returns:
-        One row a number: `query`, `mean`, `low` and `high` (`stats.mean_interval`), `std` (divisor n - 1) and `seeds`.
-
-    Raises:
-        ValueError: a number of queries below 1.
-    """
+    """A column of the history after the numbers of queries `at`, over seeds: `query`, `mean`, `low` and `high` (see
+    `stats.mean_interval`), `std` (divisor n - 1) and `seeds`. A run that ended earlier keeps its last value."""
     if min(at) < 1:
         raise ValueError(f"The first query has the number 1, but the curve is asked for at {min(at)}.")
     by_seed = history.pivot(index="seed", columns="query", values=column).ffill(axis=1)
-    rows = []
-    for query in at:
-        values = by_seed[min(query, by_seed.columns[-1])]
-        low, high = mean_interval(values)
-        rows.append((query, values.mean(), low, high, values.std(), len(values)))
+    reached = [(query, by_seed[min(query, by_seed.columns[-1])]) for query in at]
+    rows = [(query, values.mean(), *mean_interval(values), values.std(), len(values)) for query, values in reached]
     return pd.DataFrame(rows, columns=["query", "mean", "low", "high", "std", "seeds"])
 
 
@@ -62,9 +52,6 @@ def expected_random_search(
 
     Returns:
         One row a count: `query`, `mean` and `std` (over draws) of the reported test value.
-
-    Raises:
-        ValueError: values of different lengths or not finite, or a count that cannot be drawn.
     """
     valid, test = np.asarray(valid, dtype=np.float64), np.asarray(test, dtype=np.float64)
     if valid.shape != test.shape or valid.ndim != 1 or not np.isfinite([valid, test]).all():

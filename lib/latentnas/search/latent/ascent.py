@@ -38,7 +38,7 @@ def prior_start(train_mu: Tensor, count: int, seed: int) -> Tensor:
 
 def best_of_prior(model: NGAE, train_mu: Tensor, samples: int = 10_000, keep: int = 100, seed: int = 0) -> Tensor:
     """The `keep` of `samples` prior points with the highest predicted performance, best first, `[keep, D]`."""
-    _require_predictors(model)
+    _check_points(model, "train_mu", train_mu)
     z = prior_start(train_mu, samples, seed)
     with torch.no_grad():
         return z[model.performance(z).topk(keep).indices]
@@ -55,8 +55,7 @@ def gradient_ascent(
 ) -> Trajectory:
     """`steps` times z <- z + step_size * gradient of f, for all starts `[S, D]` at once.
 
-    The released code takes steps of 10 and 1000, for predictors of raw labels, whose gradients are tiny. Here labels
-    are standardised; with a step of 0.1 f is near its plateau after 50 steps.
+    The released code takes steps of 10 and 1000, for predictors of raw labels; here labels are standardised.
 
     Args:
         prior_weight: p > 0, which is ours and not the paper's, subtracts p / 2 times the squared distance from the
@@ -65,7 +64,6 @@ def gradient_ascent(
             included: exploratory.)
 
     Raises:
-        ValueError: no predictors, `start` of another latent dimension, or a prior_weight without train_mu.
         FloatingPointError: z left the finite numbers.
     """
     _check_points(model, "start", start)
@@ -86,29 +84,22 @@ def gradient_ascent(
 
 
 def nao_steps(
-    model: NGAE,
-    space: Space,
-    seeds_mu: Tensor,
-    known: DagBatch,
-    step_size: float = 0.3,
-    max_steps: int = 100,
-    complexity_weight: float = 0.0,
+    model: NGAE, space: Space, seeds_mu: Tensor, known: DagBatch, step_size: float = 0.3, max_steps: int = 100
 ) -> pd.DataFrame:
     """NAO (Luo et al., 2018): from each seed one gradient step, longer and longer until a new architecture decodes.
 
     Args:
         seeds_mu: encodings `[S, D]` of the best *training* architectures, best first.
         known: what is not new: the training architectures.
-        step_size: the lengths tried are 1, 2, ..., `max_steps` times this times the gradient.
+        step_size: the lengths tried are 1, 2, ..., `max_steps` times this times the gradient of f with w = 0.
 
     Returns:
-        One row for every seed that found one: `arch`, `predicted_performance` (accuracy), `start` (row of
-        `seeds_mu`) and `multiple` (of the step size). No two rows have the same architecture.
+        One row for every seed that found one, no architecture twice: `arch`, `predicted_performance` (accuracy),
+        `start` (row of `seeds_mu`) and `multiple` (of the step size).
     """
     _check_points(model, "seeds_mu", seeds_mu)
-    _, _, gradient = _ascent_direction(model, seeds_mu.detach(), complexity_weight)
-    taken, rows = set(known.keys()), []
-    waiting = list(range(len(seeds_mu)))
+    _, _, gradient = _ascent_direction(model, seeds_mu.detach(), 0.0)
+    taken, rows, waiting = set(known.keys()), [], list(range(len(seeds_mu)))
     for multiple in range(1, max_steps + 1):
         if not waiting:
             break
@@ -122,27 +113,20 @@ def nao_steps(
                 [arch] = space.to_strings(graphs[[place]])
                 rows.append((arch, accuracy[place].item(), waiting[place], multiple))
         waiting = [start for start in waiting if start not in found]
-    return pd.DataFrame(rows, columns=["arch", "predicted_performance", "start", "multiple"]).sort_values(
-        "start", ignore_index=True
-    )
+    found = pd.DataFrame(rows, columns=["arch", "predicted_performance", "start", "multiple"])
+    return found.sort_values("start", ignore_index=True)
 
 
 def architectures(model: NGAE, space: Space, z: Tensor) -> pd.DataFrame:
-    """The distinct valid architectures that points `[S, D]` decode to (greedily), best predicted first.
-
-    Columns: `arch`, `predicted_performance` (accuracy) and `start`, the row of `z` with the best prediction of those
-    that decode to it.
+    """The distinct valid architectures that points `[S, D]` decode to, best predicted first: `arch`,
+    `predicted_performance` (accuracy) and `start`, the row of `z` with the best prediction of those that decode to it.
     """
     _check_points(model, "z", z)
     graphs = model.decode(z)
     valid = space.contains(graphs).nonzero().flatten()
-    frame = pd.DataFrame(
-        {
-            "arch": space.to_strings(graphs[valid]),
-            "predicted_performance": _accuracy(model, z[valid]).cpu().numpy(),
-            "start": valid.cpu().numpy(),
-        }
-    )
+    frame = pd.DataFrame({"arch": space.to_strings(graphs[valid])})
+    frame["predicted_performance"] = _accuracy(model, z[valid]).cpu().numpy()
+    frame["start"] = valid.cpu().numpy()
     frame = frame.sort_values("predicted_performance", ascending=False, kind="stable")
     return frame.drop_duplicates("arch", ignore_index=True)
 
@@ -161,16 +145,12 @@ def _accuracy(model: NGAE, z: Tensor) -> Tensor:
     return model.performance.unstandardise(model.performance(z))
 
 
-def _require_predictors(model: NGAE) -> None:
+def _check_points(model: NGAE, name: str, points: Tensor) -> None:
     if model.config.predictors == "none":
         raise ValueError(
             'This model has no predictors (predictors="none", which is D-VAE), so there is nothing to ascend. Train '
             'with predictors="paper", or search with latentnas.search.latent.bayesian.'
         )
-
-
-def _check_points(model: NGAE, name: str, points: Tensor) -> None:
-    _require_predictors(model)
     if points.ndim != 2 or points.shape[1] != model.config.latent or not len(points):
         raise ValueError(
             f"{name} must hold latent points [S, {model.config.latent}] with S at least 1, but has shape "

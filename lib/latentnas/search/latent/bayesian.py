@@ -3,11 +3,11 @@
 Zhang, Jiang, Cui, Garnett, Chen: D-VAE, NeurIPS 2019, https://arxiv.org/abs/1904.11088; expected improvement
 E[max(f - best, 0)] by its logarithm (Ament et al., NeurIPS 2023, https://arxiv.org/abs/2310.20708).
 
-Each round fits a sparse Gaussian process to all points so far and picks a batch greedily. A point is the best of
-many candidates, uniform in the box around the training means, refined by L-BFGS inside the box. The next one is
-chosen as if the GP's mean at the points already picked had been observed there ("kriging believer"). Each point is
-decoded many times, and the most common valid graph is evaluated. (The authors' code takes the first valid one on
-Python 3, by mistake.) Letters: n labelled points, D latent dimensions, C candidates, P points picked so far.
+Each round fits a sparse Gaussian process to all points so far and picks a batch greedily: the best of many candidates,
+uniform in the box around the training means, refined by L-BFGS, each chosen as if the GP's mean at those before it had
+been observed ("kriging believer"). Of many decodes of a point, the most common valid graph is evaluated. (The authors'
+code takes the first valid one on Python 3, by mistake.) Letters: n labelled points, D latent dimensions, C candidates,
+P points picked so far.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import torch
 from botorch.generation import gen_candidates_scipy
 from torch import Tensor
 
-from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
 from latentnas.models.base import require
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
@@ -54,10 +53,6 @@ class BayesianSearch(RoundSearch):
 
     Args:
         train_mu: latent means `[n, D]` of the *training* graphs. labels: their values `[n]`. They count as no query.
-
-    Raises:
-        ValueError: shapes that do not fit, or labels that are not finite.
-        RuntimeError: (when asked) no point of the first round decoded to an architecture.
     """
 
     def __init__(
@@ -69,7 +64,7 @@ class BayesianSearch(RoundSearch):
         labels: Tensor,
         config: BayesianConfig = BayesianConfig(),
     ) -> None:
-        super().__init__(domain, seed)
+        super().__init__(domain, seed, initial=0)
         _check(model, train_mu, labels)
         self.model, self.config = model, config
         self._generator = torch.Generator().manual_seed(seed)
@@ -79,12 +74,10 @@ class BayesianSearch(RoundSearch):
         self._rounds, self._decoded = 0, []  # rows of the last round's points; -1: no architecture
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
-        """What the first of the rounds left leads to that is unknown."""
         new: list[int] = []
         while not new and self._rounds < self.config.rounds:
             self._rounds += 1
-            # what did not decode is as bad as the worst training label
-            found = [self._values.get(row, self._worst) for row in self._decoded]
+            found = [self._values.get(row, self._worst) for row in self._decoded]  # no architecture: the worst label
             self._labels = torch.cat([self._labels, torch.tensor(found, dtype=torch.float64)])
             points = self._choose()
             self._z = torch.cat([self._z, points])
@@ -93,18 +86,22 @@ class BayesianSearch(RoundSearch):
         return new
 
     def _decode(self, points: Tensor) -> list[int]:
-        graphs, decodable = most_common(self.model, self.domain, points, self.config.trials, self._generator)
-        if decodable.any():
-            rows = np.full(len(points), -1)
-            rows[decodable.numpy()] = self.domain.representative(self.domain.rows_of(graphs[decodable]))
-            return rows.tolist()
-        if self._rounds == 1:
+        """The row of the most common architecture among the decodes of each point."""
+        noise = torch.Generator(points.device).manual_seed(int(torch.randint(2**31, (), generator=self._generator)))
+        graphs, source, count = self.model.sample_decodes(points, self.config.trials, noise)
+        valid = self.domain.accepts(graphs)
+        if self._rounds == 1 and not valid.any():
             raise RuntimeError(
                 f"None of the {len(points)} points of the first round decoded to a valid architecture in "
-                f"{self.config.trials} trials each, so there is nothing to evaluate. Check that the model is trained "
-                "and that train_mu comes from this model's encoder."
+                f"{self.config.trials} trials each. Check that the model is trained and that train_mu comes from it."
             )
-        return [-1] * len(points)
+        source, count = source[valid].cpu().numpy(), count[valid].cpu().numpy()
+        order = np.lexsort((-count, source))  # by point, most common first
+        place, first = np.unique(source[order], return_index=True)
+        rows = np.full(len(points), -1)
+        if len(place):
+            rows[place] = self.domain.representative(self.domain.rows_of(graphs[valid][order[first]]))
+        return rows.tolist()
 
     def _choose(self) -> Tensor:
         """The points of a round, `[batch, D]`."""
@@ -122,20 +119,15 @@ class RandomInBox(BayesianSearch):
 
 
 def choose_batch(gp: SparseGP, best: float, candidates: Tensor, box: Tensor, config: BayesianConfig) -> Tensor:
-    """The points `[batch, D]` of one round. Believing lowers expected improvement everywhere, so only the candidates
-    that were best before the first pick are looked at again: `SHORTLIST` for each point.
-
-    Args:
-        best: value to beat. candidates: `[C, D]`, float64. box: lowest and highest corner `[2, D]`.
-    """
+    """The points `[batch, D]` of one round, in the `box [2, D]` from lowest to highest corner, given the value to beat.
+    Believing lowers expected improvement everywhere, so only the candidates `[C, D]` that were best before the first
+    pick are looked at again: `SHORTLIST` for each point."""
     believer = _Believer(gp, best)
     gains = torch.cat([believer.log_gain(part) for part in candidates.split(2048)])
     candidates = candidates[gains.argsort(descending=True)[: SHORTLIST * config.batch]]
     for _ in range(config.batch):
-        start, options = (
-            candidates[believer.log_gain(candidates).argmax()].view(1, 1, -1),
-            {"maxiter": config.refinement},
-        )
+        start = candidates[believer.log_gain(candidates).argmax()].view(1, 1, -1)
+        options = {"maxiter": config.refinement}
         with warnings.catch_warnings(record=True):  # BoTorch tells of a flat end or spent iterations: no matter
             point, _ = gen_candidates_scipy(start, believer.gain(), box[0], box[1], options=options)
         believer.believe(point.detach().view(1, -1))
@@ -143,10 +135,8 @@ def choose_batch(gp: SparseGP, best: float, candidates: Tensor, box: Tensor, con
 
 
 class _Believer(KrigingBeliever):
-    """The sparse GP after believing its mean at the points picked so far.
-
-    With the picked points P and L L' = cov(P, P): variance(x) = cov(x, x) - |L^-1 cov(P, x)|^2.
-    """
+    """The sparse GP after believing its mean at the points P picked so far: with L L' = cov(P, P),
+    variance(x) = cov(x, x) - |L^-1 cov(P, x)|^2."""
 
     def __init__(self, gp: SparseGP, best: float) -> None:
         super().__init__()
@@ -175,19 +165,6 @@ def _uniform(box: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return box[0] + draw * (box[1] - box[0])
 
 
-def most_common(
-    model: GraphVAE, domain: Domain, points: Tensor, trials: int, generator: torch.Generator
-) -> tuple[DagBatch, Tensor]:
-    """The most common architecture among `trials` decodes of each point, and where there is one, bool `[B]`."""
-    noise = torch.Generator(points.device).manual_seed(int(torch.randint(2**31, (), generator=generator)))
-    graphs, source, count = model.sample_decodes(points, trials, noise)
-    score = torch.where(domain.accepts(graphs), count, 0)
-    order = score.argsort(descending=True, stable=True)
-    order = order[source[order].argsort(stable=True)]  # by point, most common first
-    first = torch.searchsorted(source[order], torch.arange(len(points), device=points.device))
-    return graphs[order[first]].to("cpu"), (score[order[first]] > 0).cpu()
-
-
 def _check(model: GraphVAE, train_mu: Tensor, labels: Tensor) -> None:
     if train_mu.ndim != 2 or train_mu.shape[1] != model.config.latent or labels.shape != train_mu.shape[:1]:
         raise ValueError(
@@ -195,8 +172,8 @@ def _check(model: GraphVAE, train_mu: Tensor, labels: Tensor) -> None:
             f"shapes {tuple(train_mu.shape)} and {tuple(labels.shape)}."
         )
     if not len(labels) or not labels.isfinite().all() or not train_mu.isfinite().all():
+        bad_labels, bad_points = int((~labels.isfinite()).sum()), int((~train_mu.isfinite()).any(1).sum())
         raise ValueError(
-            f"The search starts from labelled training graphs, but of {len(labels)} labels "
-            f"{int((~labels.isfinite()).sum())} and of their points {int((~train_mu.isfinite()).any(1).sum())} are NaN "
-            "or infinite; keep only the graphs whose label is known."
+            f"The search starts from labelled training graphs, but of {len(labels)} labels {bad_labels} and of their "
+            f"points {bad_points} are NaN or infinite; keep only the graphs whose label is known."
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,16 +53,12 @@ class LatentSpace:
         """The graphs that codes `[S, D]` decode to."""
         return self.model.decode(codes * self.deviation)
 
-    def encode(self, graphs: DagBatch) -> Tensor:
-        """The codes `[B, D]` of graphs."""
-        return encode_all(self.model, graphs) / self.deviation
-
     def network(self) -> InputConvexNetwork:
         """A copy of the autoencoder's convex network that reads codes; ValueError where it has none."""
         if not getattr(self.model.config, "convexity_weight", 0):
             raise ValueError(
                 "This autoencoder was trained without the convexity regulariser, so it has no convex network to "
-                "fine-tune. Search with more than one member (ENSEMBLE), or train with convexity_weight above 0."
+                "fine-tune. Search with several members (ENSEMBLE), or train with convexity_weight above 0."
             )
         network = copy.deepcopy(self.model.performance.network)
         with torch.no_grad():
@@ -71,11 +67,7 @@ class LatentSpace:
 
 
 def embed(model: GraphVAE, graphs: DagBatch, listed: bool = True) -> LatentSpace:
-    """The latent space of a trained model.
-
-    Args:
-        graphs: all architectures in the order of rows or, of a domain that is not `listed`, some typical ones.
-    """
+    """The latent space of a trained model, from all graphs in the order of rows or, if not `listed`, typical ones."""
     mu = encode_all(model, graphs).cpu()
     deviation = mu.std(dim=0)
     return LatentSpace(model.cpu(), mu / deviation if listed else None, deviation)
@@ -115,10 +107,9 @@ def learn_latent_space(
 class CRLSOSearchConfig:
     """How the search moves. Lengths are in standard deviations of the codes.
 
-    The defaults are the numbers of the authors' code but for the direction and the step. There, a step is 0.2 times
-    the gradient, in units of a latent space whose spread is not stated (in ours that would be 0.35). Here it is so
-    fine that no cell is passed by. On CIFAR-100 (500 queries, seeds 110 to 129) 19 of 20 runs found the best class, 18
-    with a step of 0.2; of the first nine, all did with 0.05 and with 0.01, and eight with 0.2.
+    The defaults are the numbers of the authors' code but for the direction and the step (there 0.2 times the gradient,
+    in units of a latent space whose spread is not stated). On CIFAR-100 (500 queries, seeds 110 to 129) 19 of 20 runs
+    found the best class, 18 with a step of 0.2; of the first nine, all did with 0.05 and 0.01, and eight with 0.2.
     """
 
     initial: int = 300  # random cells, labelled before the latent space is made
@@ -151,31 +142,24 @@ AS_RELEASED = CRLSOSearchConfig(direction="descent")
 # of its own. Chosen on one data set: ImageNet16-120 validation accuracy of NAS-Bench-201, by class, seeds 100 to 111,
 # ten spaces: the best class in 12 of 12 runs, after a median of 94.5 queries. Five members: 12 and 121; five with four
 # starts and a spread of 1: 12 and 156; five that share one space, likewise: 10 and 216.
+FULL_BATCH = RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0)
 ENSEMBLE = CRLSOSearchConfig(
-    initial=10,
-    proposals=5,
-    starts=10,
-    step=0.2,
-    max_steps=25,
-    members=10,
-    layers=1,
-    spread=0.5,
-    refit=RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0),
+    initial=10, proposals=5, starts=10, step=0.2, max_steps=25, members=10, layers=1, spread=0.5, refit=FULL_BATCH
 )
 
 
-def random_design(domain: Domain, seed: int, n: int) -> np.ndarray:
-    """The `n` architectures, int64, that a search with this seed labels first."""
-    return np.fromiter(itertools.islice(domain.shuffled(np.random.default_rng(seed)), n), dtype=np.int64)
+def random_design(domain: Domain, seed: int, n: int, known: Collection[int] = ()) -> np.ndarray:
+    """The `n` architectures, int64, that a search with this seed labels first, without those that are known."""
+    unknown = (row for row in domain.shuffled(np.random.default_rng(seed)) if row not in known)
+    return np.fromiter(itertools.islice(unknown, n), dtype=np.int64)
 
 
 class CRLSOSearch(RoundSearch):
-    """The search on the rows of a domain; see the module's docstring.
+    """The search of this module.
 
     Args:
         learn: makes the latent spaces, one for all members or one for each, from the rows and values known after the
-            initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once. A space that was
-            trained without labels needs more than one member.
+            initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once.
     """
 
     def __init__(
@@ -189,15 +173,12 @@ class CRLSOSearch(RoundSearch):
         self.config, self._learn = config, learn
         self._spaces: list[LatentSpace] = []  # E, of each member
         self._generator = torch.Generator().manual_seed(seed)
-        self._design = domain.shuffled(np.random.default_rng(seed))
         self._radius, self._best = config.trust_radius, -math.inf
 
     def _first(self, n: int) -> np.ndarray:
-        unknown = (row for row in self._design if row not in self._values)
-        return np.fromiter(itertools.islice(unknown, n), dtype=np.int64)
+        return random_design(self.domain, self.seed, n, self._values)
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
-        """Unknown rows after one refit; none when even wide noise does not lead to any."""
         if not self._spaces:
             self._spaces = self._learned(rows, values)
         else:
@@ -223,12 +204,11 @@ class CRLSOSearch(RoundSearch):
                 f"{len(spaces)} latent spaces for {members} convex networks, of {', '.join(map(str, sizes))} "
                 "dimensions: give one space for all of them, or one for each, all of one latent size."
             )
-        for count in (None if space.codes is None else len(space.codes) for space in spaces):
-            if count != self.domain.size:
-                raise ValueError(
-                    f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows. Embed "
-                    "all cells of the domain, in the order of its rows, or none of a domain that is not listed."
-                )
+        for count in {None if space.codes is None else len(space.codes) for space in spaces} - {self.domain.size}:
+            raise ValueError(
+                f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows. Embed all "
+                "cells of the domain, in the order of its rows, or none of a domain that is not listed."
+            )
         if members == 1:
             self._network = spaces[0].network()  # fine-tuned ever further
         return spaces * (members // len(spaces))
@@ -238,16 +218,17 @@ class CRLSOSearch(RoundSearch):
         return torch.stack([self._codes_in(space, rows) for space in self._spaces])
 
     def _codes_in(self, space: LatentSpace, rows: np.ndarray) -> Tensor:
-        return space.encode(self.domain.graphs(rows)) if space.codes is None else space.codes[rows]
+        if space.codes is not None:
+            return space.codes[rows]
+        return encode_all(space.model, self.domain.graphs(rows)) / space.deviation
 
     def _refitted(self, rows: np.ndarray, values: Tensor) -> InputConvexNetwork:
         """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
-        codes = self._codes(rows)
-        config = self.config
+        codes, config = self._codes(rows), self.config
         if config.members == 1:
             network, scale = self._network, self._spaces[0].model.performance
         else:
-            kind = {"layers": config.layers, "constraint": config.constraint, "members": config.members}
+            kind = {name: getattr(config, name) for name in ("layers", "constraint", "members")}
             network = InputConvexNetwork(codes.shape[2], **kind, generator=self._generator)
             scale = LabelScale("upper")
             scale.calibrate(values)
@@ -266,10 +247,10 @@ class CRLSOSearch(RoundSearch):
             ways[mine] = self._ways(network, member, start[place[mine]], drawn[torch.from_numpy(mine)])
         seen, found = self._values.keys() | set(taken), []
         for way in ways.tolist():
-            first = next((row for row in way if row >= 0 and row not in seen), None)
-            if first is not None:
-                found.append(first)
-                seen.add(first)
+            new = next((row for row in way if row >= 0 and row not in seen), None)
+            if new is not None:
+                found.append(new)
+                seen.add(new)
         return found
 
     def _ways(self, network: InputConvexNetwork, member: int, start: np.ndarray, noise: Tensor) -> np.ndarray:
