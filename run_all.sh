@@ -1,45 +1,68 @@
 #!/usr/bin/env bash
 # The door: finds or makes the Python environment, then hands over to `python -m companion` (see --help).
 # LATENTNAS_PYTHON=/path/to/python uses an interpreter that has the packages already, and sets nothing up.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"      # called with sh
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+stamp=$here/.venv/installed             # written last: without it, or after a change, all is done again
+wanted="$(cksum < "$here/requirements.lock") $(cksum < "$here/pyproject.toml") $here"
+supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
+is_made() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; }
+pip() { "$python" -m pip install --quiet --disable-pip-version-check "$@"; }
+
+set_up() {
+    local base log=$here/.venv-setup.log lock=$here/data/state/run.lock
+    for base in python3.11 python3.12 python3.13 python3 python ""; do
+        if [ -n "$base" ] && "$base" -c "import venv, ensurepip; $supported" 2>/dev/null; then break; fi
+    done
+    [ -n "$base" ] || fail "No Python 3.11 to 3.13 with pip and venv was found." \
+        "Install one (on Debian and Ubuntu also its venv package, python3-venv)," \
+        "or make the conda environment: conda env create -f environment.yml && conda activate latentnas."
+    { : >> "$log"; } 2>/dev/null || fail "The Python environment cannot be set up, because $here cannot be written to." \
+        "Name a Python that has the packages with LATENTNAS_PYTHON, and a folder for results with LATENTNAS_OUTPUT."
+    exec 9>> "$log"                     # of two first calls one waits here for the other
+    "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || true
+    if is_made; then return; fi
+    if [ -e "$lock" ] && ! "$base" -c 'import fcntl; fcntl.flock(0, fcntl.LOCK_SH | fcntl.LOCK_NB)' < "$lock" 2>/dev/null; then
+        fail "The requirements have changed, and a run still uses .venv. Wait until it has finished, or end it."
+    fi
+    echo "setting up the Python environment in .venv with $("$base" --version) (about 3 minutes)" >&2
+    rm -f "$stamp"
+    if ! { "$base" -m venv --clear "$here/.venv" && pip -r "$here/requirements.lock" &&
+           pip --no-deps --no-build-isolation -e "$here"; } > "$log" 2>&1; then
+        { grep -v '^WARNING' "$log" || true; } | tail -n 15 >&2
+        fail "Setting up the Python environment failed; the last lines of $log are above." \
+            "It needs the Python package index and about 2 GB of disk (6 GB with CUDA). The same command tries again."
+    fi
+    printf '%s' "$wanted" > "$stamp.part" && mv "$stamp.part" "$stamp"
+}
+
+state=${LATENTNAS_OUTPUT:-$here}/data/state
+[[ $state = /* ]] || state=$PWD/$state
+[ -w "${HOME:-}" ] || export HOME=$state/home PIP_NO_CACHE_DIR=1    # a user without a home folder,
+export USER="${USER:-$(id -u)}"                                     # or without a name
 
 if [ -n "${LATENTNAS_PYTHON:-}" ]; then
     python=$LATENTNAS_PYTHON
-    command -v "$python" >/dev/null || fail "LATENTNAS_PYTHON is '$python', which is not a program." \
-        "Unset it, or name a Python 3.11 or newer with the packages of requirements.lock."
-    export PYTHONPATH="$here/lib${PYTHONPATH:+:$PYTHONPATH}"
-elif [ "${CONDA_DEFAULT_ENV:-}" = latentnas ]; then
+    remedy="Unset LATENTNAS_PYTHON, or name a Python 3.11 to 3.13 with the packages of requirements.lock."
+    command -v "$python" >/dev/null || fail "LATENTNAS_PYTHON is '$python', which is not a program. $remedy"
+    "$python" -c "$supported" || fail "LATENTNAS_PYTHON is '$python', which is not Python 3.11 to 3.13. $remedy"
+else                                    # other packages have no place in an environment of our own
+    unset PYTHONPATH PYTHONHOME
+    export PYTHONNOUSERSITE=1
+    remedy="Renew the environment: conda env update -f environment.yml"
     python=python
-    export PYTHONPATH="$here/lib${PYTHONPATH:+:$PYTHONPATH}"
-else
-    environment=$here/.venv
-    python=$environment/bin/python
-    stamp=$environment/installed        # written last: without it, or after a change, all is done again
-    wanted="$(cksum < "$here/requirements.lock") $(cksum < "$here/pyproject.toml") $here"
-    if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-        usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
-        for base in python3.11 python3.12 python3.13 python3 python; do
-            if "$base" -c "$usable" 2>/dev/null; then break; fi
-            base=
-        done
-        [ -n "$base" ] || fail "No Python 3.11 or newer with pip and venv was found." \
-            "Install one (on Debian and Ubuntu also its venv package, python3-venv)," \
-            "or make the conda environment: conda env create -f environment.yml && conda activate latentnas."
-        log=$here/.venv-setup.log
-        echo "setting up the Python environment in .venv with $("$base" --version) (about 3 minutes)" >&2
-        rm -f "$stamp"
-        pip() { "$python" -m pip install --quiet --disable-pip-version-check "$@"; }
-        if ! { "$base" -m venv --clear "$environment" && pip -r "$here/requirements.lock" &&
-               pip --no-deps -e "$here"; } >"$log" 2>&1; then
-            { grep -v '^WARNING' "$log" || true; } | tail -n 15 >&2
-            fail "Setting up the Python environment failed; the last lines of $log are above." \
-                "It needs the Python package index and about 2 GB of disk (6 GB with CUDA). The same command tries again."
-        fi
-        printf '%s' "$wanted" > "$stamp.part" && mv "$stamp.part" "$stamp"
-        rm -f "$log"
+    if [ "${CONDA_DEFAULT_ENV:-}" != latentnas ]; then
+        python=$here/.venv/bin/python
+        if ! is_made; then (set_up); fi
+        remedy=
     fi
 fi
-exec "$python" -m companion "$@"
+
+# This checkout comes before any other that is installed, and no settings or caches outside of it have a say.
+export PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH} LATENTNAS_ROOT=$here
+export XDG_CACHE_HOME=$state/cache MPLCONFIGDIR=$state/matplotlib
+[ -z "$remedy" ] || "$python" -P -m companion.packages || fail "$remedy"
+exec "$python" -P -m companion "$@"

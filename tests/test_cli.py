@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -266,94 +265,6 @@ def test_two_runs_at_once_do_not_mix(project):
         assert second.returncode == 2 and "Another run" in second.stderr
     finally:
         assert first.wait(timeout=60) == 0
-
-
-# ---------------------------------------------------------------- the door itself
-
-FAKE_PYTHON = """#!/bin/bash
-# stands in for python: notes what it is asked and makes the files that the real one would
-case "$1 $2" in
-    "-c "*) exit 0 ;;
-    "--version "*) echo "Python 3.11.0" ;;
-    "-m venv") echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
-    "-m pip") echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
-    "-m companion") shift 2; echo "started with: $*" ;;
-esac
-"""
-
-
-@pytest.fixture
-def bare(tmp_path):
-    """A checkout on a machine where `python3.11` is the stand-in; returns a function that runs its
-    run_all.sh, and the notes' path.
-    """
-    folder = tmp_path / "a checkout with spaces"
-    folder.mkdir()
-    for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, folder)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    fake = programs / "python3.11"
-    fake.write_text(FAKE_PYTHON)
-    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    notes = tmp_path / "notes"
-
-    def door(*arguments, **variables):
-        environment = {"PATH": f"{programs}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(tmp_path)} | variables
-        return subprocess.run(
-            [str(folder / "run_all.sh"), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
-        )
-
-    return door, notes, folder
-
-
-def test_the_environment_is_made_once_and_again_when_the_lock_changes(bare):
-    door, notes, folder = bare
-    first = door("--only", "02")
-    assert first.returncode == 0 and first.stdout == "started with: --only 02\n"
-    assert first.stderr.count("\n") == 1 and "setting up" in first.stderr and "minutes" in first.stderr
-    assert notes.read_text().split() == ["venv", "pip", "pip"]
-    assert door().stderr == "" and notes.read_text().split() == ["venv", "pip", "pip"]
-    with open(folder / "requirements.lock", "a") as lock:
-        lock.write("six==1.17.0\n")
-    door()
-    assert notes.read_text().split() == ["venv", "pip", "pip"] * 2
-
-
-def test_an_installation_that_broke_off_is_done_again(bare):
-    door, notes, _ = bare
-    broken = notes.with_name("notes.broken")
-    broken.touch()
-    run = door()
-    assert run.returncode == 1 and "no network" in run.stderr and "failed" in run.stderr and "started" not in run.stdout
-    broken.unlink()
-    assert door().stdout.startswith("started")
-    assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
-
-
-def test_no_python_and_a_wrong_python_are_explained(bare, tmp_path):
-    door, *_ = bare
-    none = door(PATH=f"{tmp_path / 'only_tools'}:{tools_without_python(tmp_path / 'only_tools')}")
-    assert none.returncode == 1 and "No Python 3.11 or newer" in none.stderr and "environment.yml" in none.stderr
-    wrong = door(LATENTNAS_PYTHON="/nowhere/python")
-    assert wrong.returncode == 1 and "/nowhere/python" in wrong.stderr
-
-
-def tools_without_python(folder):
-    """A folder with the few programs that run_all.sh uses, and no Python; returned as text."""
-    folder.mkdir()
-    for name in ("bash", "env", "dirname", "cksum", "cat", "mv", "rm", "tail", "grep"):
-        (folder / name).symlink_to(shutil.which(name))
-    return str(folder)
-
-
-def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
-    door, notes, _ = bare
-    active = tmp_path / "active"
-    active.mkdir()
-    shutil.copy(tmp_path / "programs/python3.11", active / "python")
-    run = door(CONDA_DEFAULT_ENV="latentnas", PATH=f"{active}:/usr/bin:/bin")
-    assert run.stdout.startswith("started") and not notes.exists()
 
 
 # ---------------------------------------------------------------- reports

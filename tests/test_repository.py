@@ -3,7 +3,6 @@ notebooks with the conventions.
 """
 
 import base64
-import importlib.metadata
 import io
 import json
 import re
@@ -12,8 +11,6 @@ import sys
 import tomllib
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from PIL import Image
 
 from companion import notebooks, paths, profiles, report
@@ -21,41 +18,6 @@ from companion.claims import load_results
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
-
-
-def plain(name):
-    """A package's name, or its pin, as package indexes compare them."""
-    name, equals, version = name.strip().partition("==")
-    return re.sub(r"[-_.]+", "-", name).lower() + equals + version
-
-
-def test_the_lock_pins_every_dependency_within_its_range():
-    declared = [
-        Requirement(line)
-        for line in tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    ]
-    lines = [
-        line
-        for line in (paths.ROOT / "requirements.lock").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    pinned = {plain(name): version for name, version in (line.split("==") for line in lines)}
-    for requirement in declared:
-        assert pinned[plain(requirement.name)] in requirement.specifier, requirement
-    assert not any("+" in version for version in pinned.values())  # a local build cannot be installed elsewhere
-
-
-@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.12.0", "3.13.0"])
-def test_every_pinned_package_accepts_the_pythons_that_the_readme_names(python):
-    for distribution in importlib.metadata.distributions():
-        accepted = distribution.metadata.get("Requires-Python")
-        pin = f"{plain(distribution.name)}=={distribution.version}"
-        if accepted and pin in pins():
-            assert python in SpecifierSet(accepted), f"{pin} needs Python {accepted}"
-
-
-def pins():
-    return {plain(line) for line in (paths.ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
 
 
 @pytest.mark.parametrize("rules", [["format", "--check"], ["check"]], ids=["format", "lint"])

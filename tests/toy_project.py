@@ -74,7 +74,7 @@ def make_project(folder):
     (folder / "notebooks/profiles.toml").write_text(
         '[depends]\n"01_second" = ["00_first"]\n[smoke]\n[quick.common]\nseed = 3\n[quick.00_first]\n'
     )
-    for name in ("Snakefile", "run_all.sh"):
+    for name in ("Snakefile", "run_all.sh", "pyproject.toml", "requirements.lock"):
         shutil.copy(REPOSITORY / name, folder / name)
     for package, names in MODULES.items():
         (folder / "lib" / package).mkdir(parents=True, exist_ok=True)

@@ -179,8 +179,8 @@ def nb201_correlations(correlations: pd.DataFrame, best: pd.DataFrame) -> Figure
     grid = correlations.pivot(index="first", columns="second", values="spearman").loc[names, names]
     grid = grid.where(np.tri(len(grid), dtype=bool))
     heat(matrix, grid, grid.min().min(), 1, "cividis", lambda value: f"{value:.2f}")
-    matrix.set_xticks(range(len(names)), range(1, len(names) + 1))
-    matrix.set_yticks(range(len(names)), [f"{name}  {number}" for number, name in enumerate(names, start=1)])
+    matrix.set_xticklabels(range(1, len(names) + 1))
+    matrix.set_yticklabels([f"{name}  {number}" for number, name in enumerate(names, start=1)])
     colours = dict(zip(best.dataset.unique(), DATASET_COLOURS))
     for (dataset, epochs), part in best.groupby(["dataset", "epochs"], sort=False):
         style = "-" if epochs == best.epochs.max() else "--"

@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Space
 from latentnas.plots.cells import draw_cell
-from latentnas.plots.style import DOUBLE, INK, new_figure, rows_of, styled
+from latentnas.plots.style import DOUBLE, new_figure, rows_of, styled
 from latentnas.spaces.enas import ENAS
 
 
@@ -50,20 +50,17 @@ def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figur
     return figure
 
 
-def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words: Callable[[float], str]) -> AxesImage:
+def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words: Callable[[float], str]) -> QuadMesh:
     """A table of numbers as coloured cells with the numbers in them; NaN stays empty."""
-    image = ax.imshow(grid, cmap=cmap, vmin=low, vmax=high, aspect="auto")
-    for (row, column), value in np.ndenumerate(grid.to_numpy(dtype=float)):
-        if np.isfinite(value):
-            brightness = np.dot(image.to_rgba(value)[:3], (0.3, 0.59, 0.11))
-            colour = "white" if brightness < 0.5 else INK
-            ax.text(column, row, words(value), ha="center", va="center", fontsize=5.5, color=colour)
-    ax.set_xticks(range(len(grid.columns)), grid.columns)
-    ax.set_yticks(range(len(grid.index)), grid.index)
+    sns.heatmap(
+        grid.astype(float), vmin=low, vmax=high, cmap=cmap, annot=grid.map(words, na_action="ignore"), fmt="",
+        annot_kws={"fontsize": 5.5}, cbar=False, xticklabels=False, yticklabels=False, rasterized=True, ax=ax,
+    )  # fmt: skip
+    ax.set_xticks(np.arange(len(grid.columns)) + 0.5, grid.columns)
+    ax.set_yticks(np.arange(len(grid.index)) + 0.5, grid.index)
     ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    return image
+    ax.set(xlabel="", ylabel="")
+    return ax.collections[0]
 
 
 def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options) -> None:

@@ -1,0 +1,25 @@
+"""Name the packages that pyproject.toml asks for and that are not installed, without importing any of them."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+
+from companion import paths
+
+
+def missing() -> list[str]:
+    """What the library and the notebooks need and this Python does not have."""
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    absent = []
+    for requirement in [*project["dependencies"], *project["optional-dependencies"]["run"]]:
+        name = re.match(r"[\w.-]+", requirement).group()
+        try:
+            version(name)
+        except PackageNotFoundError:
+            absent.append(name)
+    return absent
+
+
+if __name__ == "__main__" and (absent := missing()):
+    sys.exit(f"{sys.executable} has no {', '.join(absent)}.")

@@ -1,0 +1,189 @@
+"""run_all.sh itself: which Python and which checkout run, in what surroundings, and how the environment is made."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import venv
+
+import pytest
+
+from toy_project import REPOSITORY, make_project, project_environment, run_all
+
+FAKE_PYTHON = f"""#!/bin/bash
+# stands in for python: notes what it is asked and makes the files that the real one would
+case "$1 $2 $3" in
+    "-c "*) exec {sys.executable} "$@" ;;
+    "--version "*) echo "Python 3.11.0" ;;
+    "-m venv "*) echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; sleep 0.3 ;;
+    "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
+    "-P -m companion.packages") ;;
+    "-P -m companion") shift 3; echo "started with: $*"; env ;;
+esac
+"""
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A checkout on a machine where `python3.11` is the stand-in; returns a function that starts its run_all.sh, the
+    notes' path and the checkout.
+    """
+    folder = tmp_path / "a checkout with spaces"
+    folder.mkdir()
+    for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "python3.11").write_text(FAKE_PYTHON)
+    (programs / "python3.11").chmod(0o755)
+    notes = tmp_path / "notes"
+
+    def start(*arguments, command=(folder / "run_all.sh",), **variables):
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "NOTES": str(notes), "HOME": str(tmp_path)} | variables
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*command, *arguments], env=environment, cwd=tmp_path, **streams)
+
+    return start, notes, folder
+
+
+def end(running):
+    """Status, stdout and stderr of what was started."""
+    stdout, stderr = running.communicate(timeout=60)
+    return running.returncode, stdout, stderr
+
+
+def seen(stdout):
+    """The environment variables that the stand-in was started with."""
+    return dict(line.split("=", 1) for line in stdout.splitlines() if "=" in line)
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def test_it_is_made_once_and_again_when_the_lock_changes(bare):
+    start, notes, folder = bare
+    status, stdout, stderr = end(start("--only", "02"))
+    assert status == 0 and stdout.startswith("started with: --only 02\n")
+    assert stderr.count("\n") == 1 and "setting up" in stderr and "minutes" in stderr
+    assert notes.read_text().split() == ["venv", "pip", "pip"]
+    assert end(start())[2] == "" and notes.read_text().split() == ["venv", "pip", "pip"]
+    with open(folder / "requirements.lock", "a") as lock:
+        lock.write("six==1.17.0\n")
+    end(start())
+    assert notes.read_text().split() == ["venv", "pip", "pip"] * 2
+    (folder / ".venv/bin/python").unlink()  # as when the Python that it was made with is gone
+    assert end(start())[0] == 0
+    assert notes.read_text().split() == ["venv", "pip", "pip"] * 3
+
+
+def test_an_installation_that_broke_off_is_done_again(bare):
+    start, notes, _ = bare
+    broken = notes.with_name("notes.broken")
+    broken.touch()
+    status, stdout, stderr = end(start())
+    assert status == 1 and "no network" in stderr and "failed" in stderr and "started" not in stdout
+    broken.unlink()
+    assert end(start())[1].startswith("started")
+    assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
+
+
+def test_of_first_calls_at_once_one_sets_up_and_the_others_wait(bare):
+    start, notes, _ = bare
+    for status, stdout, _ in map(end, [start() for _ in range(3)]):
+        assert status == 0 and stdout.startswith("started")
+    assert notes.read_text().split() == ["venv", "pip", "pip"]
+
+
+def test_a_run_keeps_its_environment(bare):
+    start, notes, folder = bare
+    (folder / "data/state").mkdir(parents=True)
+    with open(folder / "data/state/run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, _, stderr = end(start())
+        assert status == 1 and "a run still uses .venv" in stderr and not notes.exists()
+    assert end(start())[0] == 0
+
+
+def test_no_python_is_explained(bare, tmp_path):
+    start, *_ = bare
+    tools = tmp_path / "only_tools"
+    tools.mkdir()
+    for name in ("bash", "env", "dirname", "readlink", "cksum", "cat", "id"):
+        (tools / name).symlink_to(shutil.which(name))
+    status, _, stderr = end(start(PATH=str(tools)))
+    assert status == 1 and "No Python 3.11 to 3.13" in stderr and "environment.yml" in stderr
+
+
+def test_a_checkout_that_cannot_be_written_is_explained(bare):
+    start, _, folder = bare
+    (folder / ".venv-setup.log").mkdir()
+    status, _, stderr = end(start())
+    assert status == 1 and stderr.count("\n") == 1 and "cannot be written" in stderr and "LATENTNAS_OUTPUT" in stderr
+
+
+def test_inside_the_conda_environment_that_one_is_used(bare, tmp_path):
+    start, notes, _ = bare
+    active = tmp_path / "active"
+    active.mkdir()
+    shutil.copy(tmp_path / "programs/python3.11", active / "python")
+    _, stdout, _ = end(start(CONDA_DEFAULT_ENV="latentnas", PATH=f"{active}:/usr/bin:/bin"))
+    assert stdout.startswith("started") and not notes.exists()
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false"])
+def test_a_wrong_python_is_explained(bare, program):
+    status, _, stderr = end(bare[0](LATENTNAS_PYTHON=program))
+    assert status == 1 and stderr.count("\n") == 1 and program in stderr and "requirements.lock" in stderr
+
+
+def test_a_python_without_the_packages_is_explained(tmp_path):
+    project = make_project(tmp_path / "project")
+    venv.create(tmp_path / "empty", symlinks=True)
+    run = run_all(project, LATENTNAS_PYTHON=str(tmp_path / "empty/bin/python"))
+    assert run.returncode == 1 and "has no torch, numpy," in run.stderr and "papermill" in run.stderr
+    assert "Unset LATENTNAS_PYTHON" in run.stderr and "Traceback" not in run.stderr
+
+
+# ---------------------------------------------------------------- surroundings
+
+
+@pytest.mark.parametrize("variables", [{"HOME": ""}, {"HOME": "/nonexistent"}, {"LATENTNAS_OUTPUT": "out"}])
+def test_an_account_and_a_home_folder_are_not_needed(bare, tmp_path, variables):
+    start, _, folder = bare
+    environment = seen(end(start(**variables))[1])
+    state = (tmp_path / "out" if "LATENTNAS_OUTPUT" in variables else folder) / "data/state"
+    assert environment["HOME"] == (str(tmp_path) if "HOME" not in variables else f"{state}/home")
+    assert environment["USER"] == str(os.getuid())
+    assert environment["XDG_CACHE_HOME"] == f"{state}/cache" and environment["MPLCONFIGDIR"] == f"{state}/matplotlib"
+
+
+def test_other_packages_have_no_place_in_an_environment_of_our_own(bare, tmp_path):
+    start, _, folder = bare
+    foreign = {"PYTHONPATH": "/theirs", "PYTHONHOME": sys.base_prefix}
+    environment = seen(end(start(**foreign))[1])
+    assert environment["PYTHONPATH"] == f"{folder}/lib" and "PYTHONHOME" not in environment
+    theirs = seen(end(start(PYTHONPATH="/theirs", LATENTNAS_PYTHON=str(tmp_path / "programs/python3.11")))[1])
+    assert theirs["PYTHONPATH"] == f"{folder}/lib:/theirs"
+
+
+@pytest.mark.parametrize("name", ["checkout/run_all.sh", "./link.sh", "sh checkout/run_all.sh", "folder/run_all.sh"])
+def test_this_checkout_runs_however_it_is_called(bare, tmp_path, name):
+    start, _, folder = bare
+    folder.rename(tmp_path / "checkout")
+    (tmp_path / "link.sh").symlink_to("checkout/run_all.sh")
+    (tmp_path / "folder").symlink_to("checkout")
+    _, stdout, stderr = end(start(command=name.split(), CDPATH=".", LATENTNAS_ROOT="/elsewhere"))
+    assert stdout.startswith("started"), stderr
+    assert seen(stdout)["LATENTNAS_ROOT"] == str(tmp_path / "checkout")
+
+
+def test_another_installed_checkout_and_modules_of_the_users_have_no_say(tmp_path):
+    project = make_project(tmp_path / "project")
+    for module in ("theirs/companion/__init__", "theirs/latentnas/__init__", "here/random", "here/companion"):
+        (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('not this one')")
+    environment = project_environment(project) | {"PYTHONPATH": str(tmp_path / "theirs")}
+    command = [project / "run_all.sh", "--dry-run"]
+    run = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0 and "00_first" in run.stdout, run.stderr
