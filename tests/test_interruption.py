@@ -114,9 +114,9 @@ def test_a_snakefile_that_fails_is_reported(project):
 # ---------------------------------------------------------------- what is out of date
 
 
-def test_an_edit_while_a_notebook_runs_is_noticed(project):
-    edit = "for name in ('notebooks/00_first.ipynb', 'lib/companion/figures/first.py'):\n    file = paths.ROOT / name\n"
-    edit += "    file.write_text(file.read_text().replace('blue', 'red'))"
+@pytest.mark.parametrize("name", ["notebooks/00_first.ipynb", "lib/companion/figures/first.py"])
+def test_an_edit_while_a_notebook_runs_is_noticed(project, name):
+    edit = f"file = paths.ROOT / '{name}'\nfile.write_text(file.read_text().replace('blue', 'red'))"
     rewrite(project, "from companion.figures import first", WORK, edit)
     assert run_all(project).returncode == 0
     assert would_run(project) == ["00_first"]
