@@ -144,6 +144,17 @@ class _Checked:
         if not kept:
             raise InterfaceError(f"{self.own_name} does not keep its contract: {otherwise}.")
 
+    def run(self, check: Callable, arguments: tuple, named: dict[str, Any]) -> Any:
+        """What a check returns. Any error of a member becomes one that names it."""
+        try:
+            return check(self, *arguments, **named)
+        except InterfaceError:
+            raise
+        except Exception as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            asked = f"Keep to the contract{self.meaning(self.used)}"
+            self.require(False, f"{self.used} fails or gives what cannot be used ({words}). {asked}")
+
     def require_members(self) -> None:
         self.require(not isinstance(self.thing, type), f"it is a class. Give an instance: {self.own_name}(...)")
         methods = [member for member in vars(self.contract) if not member.startswith("_")]
@@ -176,31 +187,14 @@ class _Checked:
             f"num_vertices={sizes.num_vertices} and num_types={sizes.num_types} must hold for every graph",
         )
         forward = (graphs.types[~graphs.present] == NO_VERTEX).all() and not graphs.adjacency.tril().any()
-        self.require(
-            forward, f"{source} gives edges backwards or types past the end of a graph. Number vertices in order"
-        )
+        problem = f"{source} gives edges backwards or types past the end of a graph"
+        self.require(forward, f"{problem}. Number vertices in order")
         return graphs
 
 
 def _check(contract: type) -> Callable[[Callable], Callable]:
-    """Makes the first argument a `_Checked`, and any error of a member one that names it."""
-
-    def decorate(body: Callable) -> Callable:
-        @wraps(body)
-        def check(thing: Any, *arguments: Any, **options: Any) -> Any:
-            checked = _Checked(thing, contract)
-            try:
-                return body(checked, *arguments, **options)
-            except InterfaceError:
-                raise
-            except Exception as error:
-                words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-                asked = f"Keep to the contract{checked.meaning(checked.used)}"
-                checked.require(False, f"{checked.used} fails or gives what cannot be used ({words}). {asked}")
-
-        return check
-
-    return decorate
+    """Makes the first argument of a check a `_Checked`."""
+    return lambda check: wraps(check)(lambda thing, *rest, **named: _Checked(thing, contract).run(check, rest, named))
 
 
 @_check(Space)
@@ -275,15 +269,15 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
         f"query of {len(batch)} graphs gives {len(frame)} lines, without {', '.join(missing) or 'gaps'}. "
         "Return one line for each graph, with the column `known` and one for each signal",
     )
-    known, values = frame["known"].to_numpy(dtype=bool), _numbers(frame, signals)
+    known, values = frame["known"].to_numpy(dtype=bool), frame[[*signals]].to_numpy(dtype=np.float64)
     require(not known[-1], "query knows a graph that is not in the space. Set known to False and the signals to NaN")
     percent = np.isnan(values[~known]).all() and ((values[known] >= 0) & (values[known] <= 100)).all()
     require(percent, "a signal is not a percentage where known, or not NaN elsewhere. Give accuracies from 0 to 100")
     for signal, column in zip(signals, values[known].T, strict=True):
         largest = max(column, default=100)
         require(largest > 1, f"the accuracies of '{signal}' are at most {largest:.3g}. Give percent, not fractions")
-    backwards = range(len(batch) - 1, -1, -1)
-    alike = np.array_equal(_numbers(benchmark.query(batch[backwards]), signals)[backwards], values, equal_nan=True)
+    again = benchmark.query(batch[range(len(batch) - 1, -1, -1)])[[*signals]].to_numpy(dtype=np.float64)[::-1]
+    alike = np.array_equal(again, values, equal_nan=True)
     require(alike, "query gives other values for the same graphs in another order. Answer in the order asked")
     for signal in signals if hasattr(benchmark, "labels") else ():
         labels, graphs = np.asarray(benchmark.labels(signal)), benchmark.batch
@@ -319,22 +313,21 @@ def check_model(model: GraphVAE, batch: DagBatch, **labels: Tensor) -> None:
         shapes = [list(part.shape) for part in model.encode(batch)]
     require(shapes == [expected] * 2, f"encode gives shapes {shapes[:2]}. Return mu and logvar {expected}")
     model.train()
-    terms = model.loss(batch, generator=_seeded(), **labels)
+    terms = model.loss(batch, generator=torch.Generator().manual_seed(0), **labels)
     total = terms.get("total") if isinstance(terms, dict) else None
     finite = isinstance(total, Tensor) and total.shape == () and total.requires_grad and math.isfinite(total.item())
     require(finite, 'loss gives no finite scalar `total` that can be differentiated. Return {"total": ..., ...}')
     model.eval()
-    with torch.no_grad():
-        _check_evaluation(model, batch, labels)
+    _check_evaluation(model, batch, labels)
 
 
+@torch.no_grad()
 def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) -> None:
-    """What needs no gradients."""
-
     def losses(graphs: DagBatch, times: int = 1) -> Tensor:
         """`total` under eight draws of noise."""
         repeated = {name: values.repeat(times) for name, values in labels.items()}
-        return torch.stack([model.loss(graphs, generator=_seeded(seed), **repeated)["total"] for seed in range(8)])
+        draws = [torch.Generator().manual_seed(seed) for seed in range(8)]
+        return torch.stack([model.loss(graphs, generator=draw, **repeated)["total"] for draw in draws])
 
     require, z, total = model.require, model.encode(batch)[0], losses(batch)
     wide, twice = batch.pad_to(batch.max_vertices + 1), losses(DagBatch.cat([batch, batch]), 2).mean()
@@ -350,7 +343,7 @@ def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) ->
     require(alike, f"{found}. Let it be a mean over the graphs")
     for points, trials in ((z, 7), (z[:2], 3)):
         model.graphs("decode", model.decode(points), len(points), model.config)
-        graphs, source, count = model.sample_decodes(points, trials, _seeded())
+        graphs, source, count = model.sample_decodes(points, trials, torch.Generator().manual_seed(0))
         model.graphs("sample_decodes", graphs, len(source), model.config)
         right = torch.bincount(source, count, len(points)).tolist() == [trials] * len(points)
         require(right, "the counts of sample_decodes do not sum to `trials` for each point. Count every decode")
@@ -393,10 +386,6 @@ def _rows_asked(searcher: Searcher, domain: Any, queries: int) -> list[int]:
     return asked
 
 
-def _seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def _nowhere(space: Space) -> DagBatch:
     """One graph that is in no space: a single vertex without edges."""
     return DagBatch(torch.tensor([[space.input_type]]), torch.zeros(1, 1, 1, dtype=torch.bool), torch.tensor([1]))
@@ -404,7 +393,3 @@ def _nowhere(space: Space) -> DagBatch:
 
 def _shape(values: Any) -> str:
     return f"{values.dtype} of shape {list(values.shape)}"
-
-
-def _numbers(frame: pd.DataFrame, signals: tuple[str, ...]) -> np.ndarray:
-    return frame[list(signals)].to_numpy(dtype=np.float64)
