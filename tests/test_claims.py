@@ -212,3 +212,18 @@ def test_the_commit_is_of_the_checkout_itself_and_of_no_folder_around_it(tmp_pat
         ["git", "-C", str(inner), "rev-parse", "HEAD"], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
     )
     assert claims.git_state() == {"commit": head.stdout.strip(), "changed": False}
+
+
+def test_searches_are_stored_under_a_name_of_all_that_decides_them_and_not_by_hand(monkeypatch):
+    values = {"profile": "quick", "data_source": "bundled", "seed": 0}
+
+    def folder(*names, **changed):
+        return Results("02_x", values | changed).searches(*names)
+
+    assert folder("digits", "random") is None
+    monkeypatch.setenv("LATENTNAS_NOTEBOOK", "02_x")
+    first = folder("digits", "random")
+    assert folder("digits", "random", profile="quick+1") == first
+    others = [folder("digits", "random", seed=5), folder("digits", "random", data_source="public"), folder("digits")]
+    monkeypatch.setattr(claims.notebooks, "code_fingerprint", lambda source: "changed")
+    assert len({first, *others, folder("digits", "random")}) == 5

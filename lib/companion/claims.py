@@ -34,6 +34,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from companion import notebooks, paths
+from latentnas.paths import CHECKPOINTS
 
 if TYPE_CHECKING:  # half a second, which the command line need not wait
     import pandas as pd
@@ -157,6 +158,17 @@ class Results:
     @property
     def path(self) -> Path:
         return paths.RESULTS / self.profile / f"{self.notebook}.json"
+
+    def searches(self, *names: str) -> Path | None:
+        """A folder for the histories of one kind of searches, named after all that decides them.
+
+        None by hand, where cells may have changed since the file was saved.
+        """
+        if "LATENTNAS_NOTEBOOK" not in os.environ:
+            return None
+        deciding = {key: value for key, value in self.parameters.items() if key not in notebooks.NOT_DECIDING}
+        content = json.dumps([self.data_source, deciding, self.code, names], sort_keys=True)
+        return CHECKPOINTS / "searches" / f"{self.notebook}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def claim(self, id: str, ours: float | None, unit: str, **details: object) -> Claim:
         """Add a claim (fields of `Claim`) and return it. The same id twice is an error."""
