@@ -114,36 +114,39 @@ def train_supernet(
     optimizer, description = nesterov(network, schedule), _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
-    history = checkpoint.resume(path, description, modules | optimizers)
-    saved_epoch, saved = len(history), time.monotonic()
-    progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
-    for epoch in range(len(history), schedule.epochs):
-        begun = time.monotonic()
-        try:
-            loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
-        except FloatingPointError as error:
-            kept = f"The last ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
-            raise FloatingPointError(
-                f"{error} The weights are lost. {kept} Lower learning_rate (now {schedule.learning_rate}) or "
-                "gradient_clip, or look for images that are not finite."
-            ) from None
-        cell = strategy.current()[None]
-        graph = NASBENCH201.from_choices(cell)
-        state = {
-            "epoch": epoch + 1,
-            "train_loss": loss,
-            "row": int(NASBENCH201.index(graph)[0]),
-            "arch": NASBENCH201.to_strings(graph)[0],
-            "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
-            "visited": int(strategy.visited.count_nonzero()),
-            "seconds": time.monotonic() - begun,
-        }
-        history.append(state | (observe(network, epoch + 1) if observe else {}))
-        if epoch + 1 == schedule.epochs or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            checkpoint.save(path, description, modules | optimizers, history)
-            saved, saved_epoch = time.monotonic(), epoch + 1
-        progress.update(epoch + 1)
-    return pd.DataFrame(history)
+    with checkpoint.alone(path):
+        history = checkpoint.resume(path, description, modules | optimizers)
+        saved_epoch, saved = len(history), time.monotonic()
+        progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
+        for epoch in range(len(history), schedule.epochs):
+            begun = time.monotonic()
+            try:
+                loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
+            except FloatingPointError as error:
+                kept = (
+                    f"The last ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
+                )
+                raise FloatingPointError(
+                    f"{error} The weights are lost. {kept} Lower learning_rate (now {schedule.learning_rate}) or "
+                    "gradient_clip, or look for images that are not finite."
+                ) from None
+            cell = strategy.current()[None]
+            graph = NASBENCH201.from_choices(cell)
+            state = {
+                "epoch": epoch + 1,
+                "train_loss": loss,
+                "row": int(NASBENCH201.index(graph)[0]),
+                "arch": NASBENCH201.to_strings(graph)[0],
+                "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
+                "visited": int(strategy.visited.count_nonzero()),
+                "seconds": time.monotonic() - begun,
+            }
+            history.append(state | (observe(network, epoch + 1) if observe else {}))
+            if epoch + 1 == schedule.epochs or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                checkpoint.save(path, description, modules | optimizers, history)
+                saved, saved_epoch = time.monotonic(), epoch + 1
+            progress.update(epoch + 1)
+        return pd.DataFrame(history)
 
 
 def checkpoint_file(
