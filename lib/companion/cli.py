@@ -23,6 +23,7 @@ commands:
   run        (default) run the notebooks that are out of date, then renew the reports
   test       run the tests, two files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
+  fetch      download the public tables, for machines that will have no internet
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
   bench      measure the speed of training against the readable reference
 
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, commands = result.add_argument, ("run", "test", "figures", "lab", "bench")
+    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "bench")
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
     several = {"action": "append", "default": []}
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return speed.main()
         options = parser().parse_args(arguments)
+        if options.command == "fetch":
+            return fetch()
         return figures(options) if options.command == "figures" else run(options)
     except (UsageError, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
@@ -153,6 +156,17 @@ def one_run_at_a_time() -> Iterator[None]:
             remedy = "Wait until it has finished, or end it; then give the command again."
             raise UsageError(f"Another run is writing to this folder. {remedy}") from error
         yield
+
+
+def fetch() -> int:
+    """Download the public tables that are not here yet."""
+    from latentnas.benchmarks import download, fetch  # imports torch
+
+    try:
+        print(f"All {len(fetch())} public files are here, with the right checksums.")
+    except download.DataError as error:
+        raise UsageError(str(error)) from error
+    return 0
 
 
 def figures(options: argparse.Namespace) -> int:
