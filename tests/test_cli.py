@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, 
 
 def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTNAS_DATA_MIRROR", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("latentnas.benchmarks.download.CACHE", tmp_path / "cache")
+    monkeypatch.setattr("latentnas.paths.CACHE", tmp_path / "cache")
     assert cli.main(["fetch"]) == 2
     told = capsys.readouterr().err
     assert "1 of 8" in told and "nowhere" in told and "Traceback" not in told
