@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from companion import paths, profiles, runner
+from companion import notebooks, paths, profiles, runner
 from latentnas.models.family import FAMILY
 
 pytestmark = pytest.mark.slow
@@ -80,3 +80,11 @@ def check_run(job, output, **variables):
         assert job.parameters["data_source"] == "public" or claim["paper"] is None
     executed = (output / "notebooks/executed" / job.label / f"{job.notebook}.ipynb").read_text()
     assert str(output) not in executed and str(paths.ROOT) not in executed
+
+
+def test_every_notebook_says_what_to_install_where_the_library_is_missing(monkeypatch):
+    [guard] = {notebooks.cells_of(notebooks.source_of(name))[0].text for name in notebooks.names()}
+    exec(guard)  # silent where the library is there
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="%pip install"):
+        exec(guard)
