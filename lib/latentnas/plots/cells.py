@@ -90,16 +90,9 @@ def arc_curve(start: float, end: float, side: int, span: int) -> Curve:
 
 
 @styled
-def draw_cell(
-    ax: Axes, types: ArrayLike, adjacency: ArrayLike, type_names: Sequence[str], title: str | None = None
-) -> None:
-    """Draw one architecture from left to right: boxes are operations, arrows the flow, arcs the skip connections.
-
-    Args:
-        types: node types `[N]`, -1 where there is no vertex.
-        adjacency: `[N, N]`, `adjacency[u, v]` the edge u -> v, u < v.
-        type_names: name of every type; colours depend on the name alone.
-    """
+def draw_cell(ax: Axes, types: ArrayLike, adjacency: ArrayLike, type_names: Sequence[str]) -> None:
+    """Draw one architecture, types `[N]` and adjacency `[N, N]` of a `DagBatch`, from left to right: boxes are
+    operations, arrows the flow, arcs the skip connections. Colours depend on the name of a type alone."""
     types = [int(t) for t in types if int(t) >= 0]
     adjacency = np.asarray(adjacency, dtype=bool)
     edges = [(int(u), int(v)) for u, v in np.argwhere(adjacency[: len(types), : len(types)])]
@@ -119,24 +112,19 @@ def draw_cell(
     ax.set_ylim(-BOX_HEIGHT / 2 - reach - 0.1, BOX_HEIGHT / 2 + reach + 0.1)
     ax.set_aspect("equal")
     ax.axis("off")
-    ax.set_title(title or "", loc="center")
 
 
 def draw_box(ax: Axes, x: float, name: str, y: float = 0.0) -> None:
     """The box of an operation around (x, y)."""
     colour, text = operation_look(name)
     fill = tuple(0.62 + 0.38 * channel for channel in to_rgb(colour))
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2), BOX_WIDTH, BOX_HEIGHT, boxstyle="round,pad=0,rounding_size=0.12",
-            facecolor=fill, edgecolor=colour, linewidth=0.9, gid=f"vertex {name}",
-        )
-    )  # fmt: skip
+    look = dict(boxstyle="round,pad=0,rounding_size=0.12", facecolor=fill, edgecolor=colour, linewidth=0.9)
+    corner = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
+    ax.add_patch(FancyBboxPatch(corner, BOX_WIDTH, BOX_HEIGHT, gid=f"vertex {name}", **look))
     # Letters as outlines in the unit of the boxes: they fit at any size of the figure.
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        middle = y + (len(lines) - 1) / 2 * 0.29 - number * 0.29
-        draw_letters(ax, x, middle, line, 0.9 * BOX_WIDTH)
+        draw_letters(ax, x, y + (len(lines) - 1) / 2 * 0.29 - number * 0.29, line, 0.9 * BOX_WIDTH)
 
 
 def draw_letters(ax: Axes, x: float, y: float, text: str, width: float) -> None:
@@ -176,7 +164,5 @@ def edge_curves(start: float, end: float, middle: float, height: float) -> tuple
         return Curve([(start + NODE_RADIUS, 0), (left, 0)]), Curve([(right, 0), (end - NODE_RADIUS, 0)])
     rim = NODE_RADIUS if height > 0 else -NODE_RADIUS
     codes = [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]
-    return (
-        Curve([(start, rim), (start, height), (left, height)], codes),
-        Curve([(right, height), (end, height), (end, rim)], codes),
-    )
+    into_box, out_of_box = [(start, rim), (start, height), (left, height)], [(right, height), (end, height), (end, rim)]
+    return Curve(into_box, codes), Curve(out_of_box, codes)

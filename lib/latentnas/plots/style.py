@@ -74,19 +74,14 @@ def new_figure(
 
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for every method: fixed for those named above, in order of appearance for the rest. The first five of
-    these are easy to tell apart."""
+    """A colour for every method: fixed for those named above, in order of appearance for the rest."""
     others = [method for method in dict.fromkeys(methods) if method not in METHOD_COLOURS]
     more = chain(OTHER_COLOURS, cycle(to_hex(colour) for colour in plt.colormaps["tab20"].colors))
     return {**METHOD_COLOURS, **dict(zip(others, more))}
 
 
 def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The frame itself.
-
-    Raises:
-        ValueError: a column is missing, or there is no row.
-    """
+    """The frame itself; ValueError where a column is missing, or there is no row."""
     missing = [column for column in columns if column not in frame.columns]
     if missing or frame.empty:
         fault = f"{', '.join(missing)} is missing" if missing else "the table has no rows"

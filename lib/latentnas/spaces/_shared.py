@@ -35,6 +35,9 @@ class OperationSpace:
     expected: str  # of a text, a sentence that begins so
 
     def to_batch(self, texts: list[str]) -> DagBatch:
+        def wrong(index: int, problem: str) -> ValueError:
+            return ValueError(f"Text {index + 1} of {len(texts)}: Not {self.architecture}: {problem}")
+
         if isinstance(texts, str):
             raise TypeError(f"to_batch takes a list of texts, each {self.architecture}, not one text: write [text].")
         read = []
@@ -44,14 +47,11 @@ class OperationSpace:
                     raise ValueError("there is no text")
                 read.append(self._read(text))
             except ValueError as error:
-                raise self._text_error(texts, len(read), f"{error} in {shorten(text)}. {self.expected}") from None
+                raise wrong(len(read), f"{error} in {shorten(text)}. {self.expected}") from None
         batch = self._graphs(read)
         for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
-            raise self._text_error(texts, index, self._problem(batch[[index]]))
+            raise wrong(index, self._problem(batch[[index]]))
         return batch
-
-    def contains(self, batch: DagBatch) -> Tensor:
-        raise NotImplementedError
 
     def is_valid(self, batch: DagBatch) -> Tensor:
         whole = (batch.num_vertices >= 2) & (batch.num_vertices <= batch.max_vertices)
@@ -62,10 +62,7 @@ class OperationSpace:
         raise NotImplementedError
 
     def _graphs(self, read: list) -> DagBatch:
-        raise NotImplementedError
-
-    def _text_error(self, texts: list[str], index: int, problem: str) -> ValueError:
-        return ValueError(f"Text {index + 1} of {len(texts)}: Not {self.architecture}: {problem}")
+        return self.from_choices(read)
 
     def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
         """What may be wrong with a vertex, and with which ones it is, bool `[B, N]`."""
@@ -115,11 +112,10 @@ def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> n
         ValueError: one of another type or outside; the sentence begins with `what`.
     """
     values = np.asarray(values)
-    limits = np.broadcast_to(limit, values.shape)
     if values.size and values.dtype.kind not in "iu":
-        raise ValueError(
-            f"{what} is a whole number from 0 to {np.max(limit) - 1}, but these are of type {values.dtype}."
-        )
+        below = f"from 0 to {np.max(limit) - 1}"
+        raise ValueError(f"{what} is a whole number {below}, but these are of type {values.dtype}.")
+    limits = np.broadcast_to(limit, values.shape)
     outside = (values < 0) | (values >= limits)
     if outside.any():
         raise ValueError(f"{what} is a whole number from 0 to {limits[outside][0] - 1}, not {values[outside][0]}.")
@@ -131,7 +127,7 @@ def whole_choices(choices: ArrayLike, limits: Sequence[int], space: str) -> np.n
     choices = np.asarray(choices)
     if choices.size and choices.shape[1:] != (len(limits),):
         raise ValueError(
-            f"Choices of {space} have shape [B, {len(limits)}], but these have shape {list(choices.shape)}."
+            f"Choices of {space} are of shape [B, {len(limits)}], but these have shape {[*choices.shape]}."
         )
     return whole_numbers(choices.reshape(-1, len(limits)), f"A choice of {space}", limits)
 

@@ -76,7 +76,12 @@ OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS
 
 
 class EnasSpace(shared.OperationSpace):
-    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`."""
+    """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`.
+
+    Valid, whatever the number of layers, is what keeps D-VAE's rules: one input and one output, every other vertex with
+    predecessors and successors, the whole backbone, and only one edge into the output. `skips` and `complexity` take
+    graphs outside the space too.
+    """
 
     name = "enas"
     num_vertices = 8
@@ -93,20 +98,14 @@ class EnasSpace(shared.OperationSpace):
         "is an operation from 0 to 5 followed by r - 1 flags, each 0 or 1."
     )
 
-    # text and choices
-
     def _read(self, text: str) -> list[int]:
         rows = shared.read_json(text)
         shared.require_rows(rows, _limits(NUM_LAYERS))
         return [number for row in rows for number in row]
 
-    def _graphs(self, read: list[list[int]]) -> DagBatch:
-        return self.from_choices(read)
-
     def to_strings(self, batch: DagBatch) -> list[str]:
-        choices = self.choices(batch).tolist()
-        starts = OPERATION_COLUMNS.tolist()
-        return [str([row[start : start + place + 1] for place, start in enumerate(starts)]) for row in choices]
+        rows = [list(range(start, start + size)) for size, start in enumerate(OPERATION_COLUMNS, 1)]
+        return [str([choices[row].tolist() for row in rows]) for choices in self.choices(batch)]
 
     def choices(self, batch: DagBatch) -> np.ndarray:
         """The numbers of the text, row after row, int64 `[B, 21]`."""
@@ -134,25 +133,11 @@ class EnasSpace(shared.OperationSpace):
         sources, targets = torch.tensor(np.array([FLAG_SOURCES, FLAG_TARGETS]), device=batch.types.device)
         return batch.adjacency[:, sources, targets]
 
-    # graphs
-
-    def is_valid(self, batch: DagBatch) -> Tensor:
-        """D-VAE's rules, bool `[B]`: a DAG with one input and one output vertex, every other vertex with predecessors
-        and successors, the whole backbone, and only one edge into the output, whatever the number of layers. Every edge
-        must lead to a later position, as in any decoded graph."""
-        return super().is_valid(batch)
-
     def contains(self, batch: DagBatch) -> Tensor:
-        """Which graphs are architectures of this space, bool `[B]`: valid, with all six layers."""
         return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
-        """`n` architectures drawn uniformly from the whole space, with replacement; with another number of layers
-        graphs that follow the same rules (`is_valid`) but are not in this space (`contains`).
-
-        Raises:
-            ValueError: less than one layer.
-        """
+        """With another number of layers graphs that are valid but not in this space; ValueError for less than one."""
         if layers < 1:
             raise ValueError(f"An architecture has at least one layer, but layers={layers}.")
         random = np.random.default_rng(seed)
@@ -175,15 +160,11 @@ class EnasSpace(shared.OperationSpace):
             "has other edges into it than that of the last layer": (batch.adjacency.sum(1) != 1) & (position == last),
         }
 
-    # cost
-
     def flops(self, batch: DagBatch) -> Tensor:
-        """Multiply-adds for one image, int64 `[B]`, of the network stated at the top of this module."""
         weights, pixels = self._convolutions(batch)
         return (weights * pixels).sum(1) + CHANNELS * NUM_CLASSES
 
     def params(self, batch: DagBatch) -> Tensor:
-        """Trainable parameters, int64 `[B]`, of the network stated at the top of this module."""
         weights, _ = self._convolutions(batch)
         normalisation = 2 * CHANNELS * (weights > 0).sum(1)
         return weights.sum(1) + normalisation + CHANNELS * NUM_CLASSES + NUM_CLASSES

@@ -33,9 +33,7 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     graphs, vertices, device = *batch.types.shape, batch.types.device
     rows, last = torch.arange(graphs, device=device), batch.num_vertices - 1
     one_hot = batch.one_hot(num_types).double()
-    alive = batch.types != NO_VERTEX
-    if dead_type is not None:
-        alive = alive & (batch.types != dead_type)
+    alive = (batch.types != NO_VERTEX) & (batch.types != (NO_VERTEX if dead_type is None else dead_type))
     edges = batch.adjacency & alive[:, :, None] & alive[:, None, :]
 
     paths = torch.zeros(graphs, vertices, dtype=torch.double, device=device)  # that lead from vertex 0 to each vertex
@@ -60,13 +58,10 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
 
 def nasbench201_path_encoding(batch: DagBatch) -> Tensor:
     """The path encoding of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858), bool `[B, 180]`: one
-    feature for each path from input to output and each sequence of operations on it.
+    feature for each path from input to output and each sequence of operations on it; ValueError outside the space.
 
     The paths are 0-3 (5 features), 0-1-3 (25), 0-2-3 (25) and 0-1-2-3 (125), and the sequences of each are in
     lexicographic order. A path with a `none` on it is absent: its features are never set.
-
-    Raises:
-        ValueError: a graph is no cell of NAS-Bench-201.
     """
     operations = operations_of_edges(batch)
     blocks = []

@@ -27,7 +27,6 @@ from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import _shared as shared
-from latentnas.spaces import nasbench101_network as network
 from latentnas.spaces._shared import FIRST_OPERATION
 from latentnas.spaces.nasbench101_cells import (
     MAX_EDGES,
@@ -38,6 +37,7 @@ from latentnas.spaces.nasbench101_cells import (
     all_cells,
     official_hashes,
 )
+from latentnas.spaces.nasbench101_network import costs
 
 EDGE_SOURCES, EDGE_TARGETS = np.triu_indices(MAX_VERTICES, k=1)  # of the choices that are edges, row by row
 INNER = np.arange(1, MAX_VERTICES - 1)  # the positions that may hold an operation
@@ -47,7 +47,8 @@ class NasBench101Space(shared.OperationSpace):
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
     Methods that need all cells (`sample`, `index`, `neighbors`, `enumerate`, `cells`) list them when called for the
-    first time, which takes a minute once and 0.1 s in later sessions.
+    first time, which takes a minute once and 0.1 s in later sessions. Valid is what keeps the rules without the limits
+    on size.
     """
 
     name = "nasbench101"
@@ -62,8 +63,6 @@ class NasBench101Space(shared.OperationSpace):
         'Expected one line such as {"matrix": [[0, 1, 1], [0, 0, 1], [0, 0, 0]], "ops": ["input", "maxpool3x3", '
         '"output"]}: matrix[u][v] is 1 for an edge u -> v, u < v.'
     )
-
-    # text and choices
 
     def _read(self, text: str) -> tuple[list[list[int]], list[int]]:
         """Matrix and types."""
@@ -88,7 +87,6 @@ class NasBench101Space(shared.OperationSpace):
         return DagBatch(types, adjacency, (types != NO_VERTEX).sum(1))
 
     def to_strings(self, batch: DagBatch) -> list[str]:
-        """Texts of graphs, vertices in the order of the graph."""
         self._require(batch)
         matrices, types = batch.adjacency.int().tolist(), batch.types.tolist()
         texts = []
@@ -105,15 +103,7 @@ class NasBench101Space(shared.OperationSpace):
         operations = (batch.types[:, INNER].numpy() - FIRST_OPERATION + 1).clip(min=0)  # no vertex, and the output: 0
         return np.hstack([batch.adjacency[:, EDGE_SOURCES, EDGE_TARGETS].numpy(), operations]).astype(np.int64)
 
-    # graphs
-
-    def is_valid(self, batch: DagBatch) -> Tensor:
-        """The rules without the limits on size, bool `[B]`: the first vertex is the input and the last the output,
-        every other one has an operation and lies on a path between them, and edges lead to later positions."""
-        return super().is_valid(batch)
-
     def contains(self, batch: DagBatch) -> Tensor:
-        """Which graphs are cells of this space, bool `[B]`: valid, with at most 7 vertices and 9 edges."""
         small = (batch.num_vertices <= MAX_VERTICES) & (batch.adjacency.sum((1, 2)) <= MAX_EDGES)
         return self.is_valid(batch) & small
 
@@ -136,25 +126,17 @@ class NasBench101Space(shared.OperationSpace):
         )
 
     def official_hash(self, batch: DagBatch) -> list[str]:
-        """The MD5 graph hash of each graph, by which NAS-Bench-101's files know it; graphs may be larger than the cells
-        of the space.
-
-        Raises:
-            ValueError: a graph is not valid.
-        """
+        """The MD5 graph hash of each valid graph, by which NAS-Bench-101's files know it; ValueError for others."""
         self._require(batch, "is_valid")
         return official_hashes(batch)
 
     def sample(self, n: int, seed: int) -> DagBatch:
-        """`n` cells drawn uniformly from all 423,624, with replacement."""
         return all_cells().batch(np.random.default_rng(seed).integers(0, self.size, n))
 
     def neighbors(self, batch: DagBatch) -> list[DagBatch]:
         """For each graph the cells of `neighbor_rows`."""
         self._require(batch)
         return [all_cells().batch(rows) for rows in self.neighbor_rows(self.index(batch))]
-
-    # rows
 
     def cells(self) -> Cells:
         """All cells in the order of their rows, in compact form; `cells().batch(rows)` gives graphs."""
@@ -165,20 +147,17 @@ class NasBench101Space(shared.OperationSpace):
         return all_cells().batch()
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 `[B]`, however its vertices are numbered; -1 for one that is not a cell of this
-        space."""
+        """However the vertices are numbered."""
         batch = batch.to("cpu")
         return np.where(self.contains(batch).numpy(), all_cells().find(batch), -1)
 
     def neighbor_rows(self, rows: ArrayLike) -> list[np.ndarray]:
-        """For each row, the rows of the cells that one change and pruning make of it, ascending.
+        """For each row, the rows of the cells that one change and pruning make of it, ascending; ValueError for rows
+        other than whole numbers 0 to 423,623.
 
         A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle, whatever the
         numbering. Taking an edge away can leave vertices on no path, which are pruned; so a neighbour may be smaller,
         and then the cell is not among its neighbours.
-
-        Raises:
-            ValueError: rows other than whole numbers 0 to 423,623.
         """
         rows = shared.whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 space", self.size)
         sources, changed = _changes(all_cells().batch(rows))
@@ -187,17 +166,13 @@ class NasBench101Space(shared.OperationSpace):
         owners, found = sources.numpy()[known], found[known]
         return [np.unique(found[owners == place]) for place in range(len(rows))]
 
-    # cost
-
     def params(self, batch: DagBatch) -> Tensor:
-        """Trainable parameters, int64 `[B]`, of the network that NAS-Bench-101 builds around a cell."""
         self._require(batch)
-        return network.params(batch)
+        return costs(batch)[0]
 
     def flops(self, batch: DagBatch) -> Tensor:
-        """Multiply-adds for one 32 x 32 image, int64 `[B]`, of the same network."""
         self._require(batch)
-        return network.flops(batch)
+        return costs(batch)[1]
 
 
 NASBENCH101 = NasBench101Space()
@@ -228,9 +203,7 @@ def _changes(batch: DagBatch) -> tuple[Tensor, DagBatch]:
     types[at] = FIRST_OPERATION + (types[at] - FIRST_OPERATION + other) % NUM_OPERATIONS
     relabelled = DagBatch(types, batch.adjacency[graph], batch.num_vertices[graph])
 
-    reaches = batch.adjacency | torch.eye(MAX_VERTICES, dtype=torch.bool)
-    for _ in range(3):  # paths of up to 2, 4, 8 edges
-        reaches = (reaches.float() @ reaches.float()) > 0
+    reaches = torch.linalg.matrix_power(batch.adjacency.float() + torch.eye(MAX_VERTICES), MAX_VERTICES - 1) > 0
     starts, ends = (position == 0) | inner, inner | (position == last)
     addable = starts[:, :, None] & ends[:, None, :] & ~reaches.transpose(1, 2)
     owner, u, v = (batch.adjacency | addable).nonzero().T

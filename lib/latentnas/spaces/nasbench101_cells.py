@@ -31,8 +31,8 @@ import torch
 from latentnas import paths
 from latentnas.graphs import NO_VERTEX, DagBatch, canonical_hash
 from latentnas.progress import Progress
-from latentnas.spaces import nasbench101_network as network
 from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
+from latentnas.spaces.nasbench101_network import costs
 
 MAX_VERTICES = 7
 MAX_EDGES = 9
@@ -75,8 +75,7 @@ class Cells:
         return [digest.tobytes().hex() for digest in self.digests[rows]]
 
     def find(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 `[B]`; -1 for one that is isomorphic to no cell. That there is no edge at an
-        absent vertex is not checked."""
+        """The row of each graph, int64 `[B]`; -1 for one that is isomorphic to no cell."""
         return self._rows.get_indexer(canonical_hash(batch).numpy())
 
     @functools.cached_property
@@ -120,7 +119,7 @@ def compute_cells() -> Cells:
     for rows in _chunks(first, "step 2 of 2: hashing each cell as the benchmark does"):
         batch = _graphs(*(column[rows] for column in written))
         digests = np.array([list(bytes.fromhex(text)) for text in official_hashes(batch)], dtype=np.uint8)
-        described.append((digests, network.params(batch).numpy(), network.flops(batch).numpy()))
+        described.append((digests, *(cost.numpy() for cost in costs(batch))))
     digests, params, flops = map(np.concatenate, zip(*described, strict=True))
     order = np.argsort(digests.view("S16")[:, 0])
     columns = (*(column[first] for column in written), digests, canonical, params, flops)

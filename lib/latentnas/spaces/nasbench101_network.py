@@ -17,8 +17,6 @@ benchmark's numbers are those of the numbering it trained, which `nasbench101_ce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -32,24 +30,26 @@ IMAGE_SIZE = 32
 
 KERNEL_AREAS = (0, 0, 9, 1, 0)  # of the types input, output, 3x3 convolution, 1x1 convolution, max pooling
 
-_STEM_WEIGHTS = 3 * 9 * STEM_CHANNELS
-_HEAD_WEIGHTS = (STEM_CHANNELS << NUM_STACKS - 1) * NUM_CLASSES
+
+def costs(batch: DagBatch) -> tuple[Tensor, Tensor]:
+    """Trainable parameters of the whole network, and multiply-adds of its convolutions and its linear layer for one
+    image, int64 `[B]` each. That the graphs are cells is not checked."""
+    stem, head = 3 * 9 * STEM_CHANNELS, (STEM_CHANNELS << NUM_STACKS - 1) * NUM_CLASSES
+    params, flops = stem + 2 * STEM_CHANNELS + head + NUM_CLASSES, stem * IMAGE_SIZE**2 + head
+    areas = torch.tensor(KERNEL_AREAS, device=batch.types.device)[batch.types.clamp(min=0)]
+    for stack in range(NUM_STACKS):
+        channels = STEM_CHANNELS << stack
+        widths = _vertex_channels(batch, channels)
+        projected = (batch.adjacency[:, 0] * widths).sum(1)
+        # the first cell reads what the stack before it, or the stem, gives
+        inputs = max(channels // 2, STEM_CHANNELS) + channels * (CELLS_PER_STACK - 1)
+        weights = CELLS_PER_STACK * (areas * widths**2).sum(1) + inputs * projected
+        normalised = CELLS_PER_STACK * (((areas > 0) * widths).sum(1) + projected)
+        params, flops = params + weights + 2 * normalised, flops + weights * (IMAGE_SIZE >> stack) ** 2
+    return params, flops
 
 
-def params(batch: DagBatch) -> Tensor:
-    """Trainable parameters of the whole network, int64 `[B]`. The graphs must be cells: this is not checked."""
-    fixed = _STEM_WEIGHTS + 2 * STEM_CHANNELS + _HEAD_WEIGHTS + NUM_CLASSES
-    return fixed + sum(weights + 2 * normalised for weights, normalised, _ in _stacks(batch))
-
-
-def flops(batch: DagBatch) -> Tensor:
-    """Multiply-adds of all convolutions and of the linear layer for one image, int64 `[B]`; pooling, normalisation,
-    activations and sums are not counted. The graphs must be cells: this is not checked."""
-    fixed = _STEM_WEIGHTS * IMAGE_SIZE**2 + _HEAD_WEIGHTS
-    return fixed + sum(weights * pixels for weights, _, pixels in _stacks(batch))
-
-
-def vertex_channels(batch: DagBatch, channels: int) -> Tensor:
+def _vertex_channels(batch: DagBatch, channels: int) -> Tensor:
     """Channels of each vertex of cells with `channels` output channels, int64 `[B, N]`; 0 for the cell's input, whose
     width the cell does not choose."""
     graphs, last = torch.arange(len(batch), device=batch.types.device), batch.num_vertices - 1
@@ -63,17 +63,3 @@ def vertex_channels(batch: DagBatch, channels: int) -> Tensor:
         widths[:, vertex] = torch.where(concatenated[:, vertex] > 0, widths[:, vertex], widest_reader)
     widths[graphs, last] = channels
     return widths
-
-
-def _stacks(batch: DagBatch) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """For each stack the weights of its convolutions `[B]`, the channels they normalise `[B]`, and its pixels."""
-    areas = torch.tensor(KERNEL_AREAS, device=batch.types.device)[batch.types.clamp(min=0)]
-    for stack in range(NUM_STACKS):
-        channels = STEM_CHANNELS << stack
-        widths = vertex_channels(batch, channels)
-        projected = (batch.adjacency[:, 0] * widths).sum(1)
-        # the first cell reads what the stack before it, or the stem, gives
-        inputs = max(channels // 2, STEM_CHANNELS) + channels * (CELLS_PER_STACK - 1)
-        weights = CELLS_PER_STACK * (areas * widths**2).sum(1) + inputs * projected
-        normalised = CELLS_PER_STACK * (((areas > 0) * widths).sum(1) + projected)
-        yield weights, normalised, (IMAGE_SIZE >> stack) ** 2

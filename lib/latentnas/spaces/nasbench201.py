@@ -35,6 +35,7 @@ import re
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
@@ -69,7 +70,8 @@ _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~
 
 
 class NasBench201Space(shared.OperationSpace):
-    """The space of 15,625 cells. Use the instance `NASBENCH201`."""
+    """The space of 15,625 cells, those whose output is not connected to their input among them. Use the instance
+    `NASBENCH201`."""
 
     name = "nasbench201"
     num_vertices = 8
@@ -85,8 +87,6 @@ class NasBench201Space(shared.OperationSpace):
         ": after each operation ~ and the node it reads, in ascending order, without white space inside."
     )
 
-    # text and choices
-
     def _read(self, text: str) -> list[int]:
         match, names = _TEXT.fullmatch(text.strip()), self.operation_names
         if not match:
@@ -97,9 +97,6 @@ class NasBench201Space(shared.OperationSpace):
                 raise ValueError(f"edge {u} -> {v} has the operation {wrong} (the five are {', '.join(names)})")
         return [names.index(operation) for operation in match.groups()]
 
-    def _graphs(self, read: list[list[int]]) -> DagBatch:
-        return self.from_choices(read)
-
     def to_strings(self, batch: DagBatch) -> list[str]:
         operations = np.array(self.operation_names)[self.choices(batch)].tolist()
         return ["|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*names) for names in operations]
@@ -109,11 +106,7 @@ class NasBench201Space(shared.OperationSpace):
         return operations_of_edges(batch).cpu().numpy()
 
     def from_choices(self, choices: ArrayLike) -> DagBatch:
-        """The inverse of `choices`: graphs with the operations on the vertices, 8 vertices, 10 edges.
-
-        Raises:
-            ValueError: the choices are no whole numbers from 0 to 4 in the shape `[B, 6]`.
-        """
+        """The inverse of `choices`; ValueError for others than whole numbers from 0 to 4 in the shape `[B, 6]`."""
         choices = torch.from_numpy(shared.whole_choices(choices, _LIMITS, self.name))
         return shared.from_operations(choices, _ADJACENCY.repeat(len(choices), 1, 1))
 
@@ -123,16 +116,11 @@ class NasBench201Space(shared.OperationSpace):
         cells[:, [u for u, _ in CELL_EDGES], [v for _, v in CELL_EDGES]] = self.choices(batch)
         return cells
 
-    # graphs
-
     def contains(self, batch: DagBatch) -> Tensor:
-        """Which graphs are architectures of this space, bool `[B]`: input, six operations and output, in this order,
-        with exactly the ten edges. Cells whose output is not connected to their input count too."""
         return super().is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
-        """Validity of generated graphs, bool `[B]`: the same, as all graphs of this space share one wiring."""
-        return self.contains(batch)
+        return self.contains(batch)  # all graphs of this space share one wiring
 
     def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
         more = batch.max_vertices - self.num_vertices  # fewer are cut: such graphs have another number of vertices
@@ -140,7 +128,6 @@ class NasBench201Space(shared.OperationSpace):
         return {**super()._faults(batch), "has other edges": (batch.adjacency != wiring).any(2)}
 
     def sample(self, n: int, seed: int) -> DagBatch:
-        """`n` architectures drawn uniformly from all 15,625, with replacement."""
         random = np.random.default_rng(seed)
         return self.from_choices(random.integers(0, NUM_OPERATIONS, size=(n, len(CELL_EDGES))))
 
@@ -148,14 +135,10 @@ class NasBench201Space(shared.OperationSpace):
         """For each graph the 24 that differ in one operation, in the order of `neighbor_rows`."""
         return [self.from_choices(changed) for changed in shared.one_change(self.choices(batch), _LIMITS)]
 
-    # rows
-
     def enumerate(self) -> DagBatch:
-        """All architectures in the order of their rows."""
         return self.from_choices(_choices(np.arange(self.size)))
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 `[B]`; -1 for one that is not in the space."""
         inside = self.contains(batch)
         rows = np.full(len(batch), -1)
         rows[inside.cpu().numpy()] = self.choices(batch[inside]) @ _PLACE_VALUES if inside.any() else -1
@@ -163,15 +146,9 @@ class NasBench201Space(shared.OperationSpace):
 
     def neighbor_rows(self, rows: ArrayLike) -> np.ndarray:
         """Rows of the 24 cells that differ in one operation, int64 `[B, 24]`: edge by edge, on each the four other
-        operations in ascending order.
-
-        Raises:
-            ValueError: rows other than whole numbers 0 to 15,624.
-        """
+        operations in ascending order. ValueError for rows other than whole numbers 0 to 15,624."""
         rows = shared.whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size)
         return shared.one_change(_choices(rows), _LIMITS) @ _PLACE_VALUES
-
-    # what a cell computes
 
     def connected(self, batch: DagBatch) -> Tensor:
         """Whether a path of operations other than `none` leads from input to output, bool `[B]`."""
@@ -195,35 +172,24 @@ class NasBench201Space(shared.OperationSpace):
     @cached_property
     def _classes(self) -> np.ndarray:
         """The class of every row, int64 `[15625]`."""
-        operations = range(NUM_OPERATIONS)
-        node1 = [self._expression(a, "0") for a in operations]
-        node2 = {
-            (a, b, c): "+".join(sorted([self._expression(b, "0"), self._expression(c, node1[a])]))
-            for a, b, c in itertools.product(operations, repeat=3)
-        }
-        from_input = [self._expression(d, "0") for d in operations]
-        from_node1 = [[self._expression(e, node1[a]) for e in operations] for a in operations]
-        classes: dict[str, int] = {}
-        of_rows = []
-        for (a, b, c), d, e, f in itertools.product(node2, operations, operations, operations):
-            summands = sorted([from_input[d], from_node1[a][e], self._expression(f, node2[a, b, c])])
-            of_rows.append(classes.setdefault("+".join(summands), len(classes)))
-        return np.array(of_rows)
+        cells = []
+        for a, b, c, d, e, f in itertools.product(range(NUM_OPERATIONS), repeat=len(CELL_EDGES)):
+            node1 = self._expression((a, "0"))
+            node2 = self._expression((b, "0"), (c, node1))
+            cells.append(self._expression((d, "0"), (e, node1), (f, node2)))
+        return pd.factorize(np.array(cells))[0]
 
-    def _expression(self, operation: int, node: str) -> str:
-        """What an edge brings from a node, as text; `#` is zero."""
-        if operation == NONE or node == "#":
-            return "#"
-        return node if operation == SKIP else f"({node})@{self.operation_names[operation]}"
-
-    # cost
+    def _expression(self, *edges: tuple[int, str]) -> str:
+        """The sum of what edges bring, operation by node, as text; `#` is zero."""
+        summands = []
+        for operation, node in edges:
+            zero = operation == NONE or node == "#"
+            applied = node if operation == SKIP else f"({node})@{self.operation_names[operation]}"
+            summands.append("#" if zero else applied)
+        return "+".join(sorted(summands))
 
     def flops(self, batch: DagBatch, dataset: str = "cifar10") -> Tensor:
-        """Multiply-adds for one image, int64 `[B]`, of the network stated at the top of this module.
-
-        Raises:
-            ValueError: a data set other than cifar10, cifar100 and ImageNet16-120.
-        """
+        """For an image of cifar10, cifar100 or ImageNet16-120; ValueError for another data set."""
         head, size = _network(dataset)
         pixels = (size >> np.arange(len(STAGE_CHANNELS))) ** 2
         fixed = 27 * _CHANNELS[0] * pixels[0] + _REDUCTIONS @ pixels[1:] + head
@@ -231,11 +197,7 @@ class NasBench201Space(shared.OperationSpace):
         return self._cost(batch, fixed, conv1x1, 9 * conv1x1)
 
     def params(self, batch: DagBatch, dataset: str = "cifar10") -> Tensor:
-        """Trainable parameters, int64 `[B]`, of the same network.
-
-        Raises:
-            ValueError: a data set other than cifar10, cifar100 and ImageNet16-120.
-        """
+        """With the classes of cifar10, cifar100 or ImageNet16-120; ValueError for another data set."""
         head, _ = _network(dataset)
         normalised = 2 * _CHANNELS  # parameters of one normalisation in each stage
         fixed = 27 * _CHANNELS[0] + normalised[0] + _REDUCTIONS.sum() + 2 * normalised[1:].sum() + normalised[-1] + head
@@ -258,11 +220,7 @@ def _choices(rows: np.ndarray) -> np.ndarray:
 
 
 def operations_of_edges(batch: DagBatch) -> Tensor:
-    """Operations of the six edges, int64 `[B, 6]`, on the device of the batch.
-
-    Raises:
-        ValueError: a graph is not in the space.
-    """
+    """Operations of the six edges, int64 `[B, 6]`, on the device of the batch; ValueError outside the space."""
     NASBENCH201._require(batch)
     return batch.types[:, 1 : 1 + len(CELL_EDGES)] - FIRST_OPERATION
 
@@ -271,8 +229,7 @@ def _network(dataset: str) -> tuple[int, int]:
     """Weights and biases of the linear layer, and the side of an image."""
     if dataset not in DATASETS:
         raise ValueError(
-            f"NAS-Bench-201 has no data set {shared.shorten(dataset)} with a cost of its own. The three are "
-            f"{', '.join(DATASETS)}."
+            f"NAS-Bench-201 has no data set {shared.shorten(dataset)}; the three are {', '.join(DATASETS)}."
         )
     classes, size = DATASETS[dataset]
     return (STAGE_CHANNELS[-1] + 1) * classes, size
