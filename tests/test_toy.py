@@ -90,7 +90,7 @@ def test_searches_of_ones_own_and_of_the_library_are_drawn(seeds):
 def test_a_cell_is_drawn():
     figure, ax = plt.subplots()
     graph = SPACE.to_batch(["cpc 101"])
-    draw_cell(ax, graph.types[0], graph.adjacency[0], SPACE.type_names, title="toy")
+    draw_cell(ax, graph.types[0], graph.adjacency[0], SPACE.type_names)
     figure.canvas.draw()
     words = {text.get_text() for text in ax.texts}
     assert ax.patches and (not words or any("conv" in word for word in words))

@@ -14,9 +14,8 @@ SHOWN_FROM = 20  # queries; what comes before is the luck of the first draws
 def incumbent_curves(curves: pd.DataFrame) -> Figure:
     """The best architecture so far against queries: means over runs with 95 % intervals.
 
-    One row of panels for each signal, one column for each data set. Columns: dataset, signal ("validation" or
-    "test" accuracy of the incumbent), method, query, mean, low, high (percent), best (percent, the dotted
-    line: what the best cell by validation has).
+    One row of panels for each signal, one column for each data set. Columns: dataset, signal ("validation" or "test"
+    accuracy of the incumbent), method, query, mean, low, high, best (percent; the dotted line: the best cell's).
     """
     curves = rows_of(curves, "dataset", "signal", "method", "query", "mean", "low", "high", "best")
     datasets, signals = curves.dataset.unique(), curves.signal.unique()
@@ -41,10 +40,8 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
 
 @styled
 def optimum_found(found: pd.DataFrame) -> Figure:
-    """In how many runs the best cell had been met after so many queries, one panel a data set.
-
-    Columns: dataset, method, query, share (of the runs).
-    """
+    """In how many runs the best cell had been met after so many queries, one panel a data set. Columns: dataset,
+    method, query, share (of the runs)."""
     found = rows_of(found, "dataset", "method", "query", "share")
     datasets = found.dataset.unique()
     figure, axes = new_figure(2.3, columns=len(datasets), sharey=True)

@@ -5,6 +5,7 @@ in the module's docstring what the graphs look like, what the text looks like an
 vertices in topological order, from the input (type `input_type`) to the output (`output_type`), and look at
 `batch.num_vertices`, not at the width of the tensors: batches may be padded. `enas` is the shortest example of a space
 that is too large to list. One that can be listed also has `enumerate()` and `index(batch)`, as `nasbench201`; with
-`neighbor_rows(rows)`, its neighbours by rows, a table of it can be searched. `latentnas.interfaces.check_space(
-MySpace())` says what is still missing, and a line in `tests/test_interfaces.py` keeps it so.
+`neighbor_rows(rows)`, its neighbours by rows, a table of it can be searched. Graphs are looked up by
+`graphs.canonical_hash`, which may collide: count once that the hashes are as many as the architectures.
+`latentnas.interfaces.check_space(MySpace())` says what is missing; a line in `tests/test_interfaces.py` keeps it so.
 """

@@ -28,15 +28,7 @@ from torch import Tensor
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import _shared as shared
 from latentnas.spaces._shared import FIRST_OPERATION
-from latentnas.spaces.nasbench101_cells import (
-    MAX_EDGES,
-    MAX_VERTICES,
-    NUM_CELLS,
-    NUM_OPERATIONS,
-    Cells,
-    all_cells,
-    official_hashes,
-)
+from latentnas.spaces.nasbench101_cells import MAX_EDGES, MAX_VERTICES, NUM_OPERATIONS, all_cells, official_hashes
 from latentnas.spaces.nasbench101_network import costs
 
 EDGE_SOURCES, EDGE_TARGETS = np.triu_indices(MAX_VERTICES, k=1)  # of the choices that are edges, row by row
@@ -55,7 +47,8 @@ class NasBench101Space(shared.OperationSpace):
     num_vertices = MAX_VERTICES  # at most
     num_types = 5
     type_names = ("input", "output", "conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-    size = NUM_CELLS
+    size = 423_624
+    cells = staticmethod(all_cells)  # in compact form; `cells().batch(rows)` gives graphs
 
     architecture = "a NAS-Bench-101 cell"
     sizes = f"2 to {MAX_VERTICES} vertices and at most {MAX_EDGES} edges"
@@ -137,10 +130,6 @@ class NasBench101Space(shared.OperationSpace):
         """For each graph the cells of `neighbor_rows`."""
         self._require(batch)
         return [all_cells().batch(rows) for rows in self.neighbor_rows(self.index(batch))]
-
-    def cells(self) -> Cells:
-        """All cells in the order of their rows, in compact form; `cells().batch(rows)` gives graphs."""
-        return all_cells()
 
     def enumerate(self) -> DagBatch:
         """All cells in the order of their rows, 48 MB."""

@@ -38,7 +38,6 @@ MAX_VERTICES = 7
 MAX_EDGES = 9
 NUM_OPERATIONS = 3
 NUM_LABELLED = 1_293_208
-NUM_CELLS = 423_624
 
 # The edge u -> v of each of the 21 bits.
 BIT_SOURCES = np.array([u for v in range(MAX_VERTICES) for u in range(v)])
