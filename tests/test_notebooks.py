@@ -83,7 +83,7 @@ def check_run(job, output, **variables):
 
 
 def test_every_notebook_says_what_to_install_where_the_library_is_missing(monkeypatch):
-    [guard] = {notebooks.cells_of(notebooks.source_of(name))[0].text for name in notebooks.names()}
+    [guard] = {notebooks.cells_of(notebooks.source_of(name))[0].source for name in notebooks.names()}
     exec(guard)  # silent where the library is there
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="%pip install"):
