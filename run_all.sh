@@ -10,7 +10,15 @@ supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 is_made() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; }
-pip() { "$python" -m pip install --quiet --disable-pip-version-check "$@"; }
+pip() { "$python" -m pip "$@" --quiet --disable-pip-version-check; }
+
+braces() {      # setuptools cannot build below a path with braces, so what has no wheel is built elsewhere
+    if [[ $here != *[{}]* ]]; then return; fi
+    local elsewhere; elsewhere=$(mktemp -d)
+    "$base" -m venv "$elsewhere" && PIP_USE_PEP517=1 python=$elsewhere/bin/python pip wheel --no-deps \
+        -w "$elsewhere/wheels" "$(grep ^connection-pool= "$here/requirements.lock")" &&
+        pip install "$elsewhere"/wheels/*.whl && rm -rf "$elsewhere"
+}
 
 set_up() {
     local base log=$here/.venv-setup.log lock=$here/data/state/run.lock
@@ -20,22 +28,23 @@ set_up() {
     [ -n "$base" ] || fail "No Python 3.11 to 3.13 with pip and venv was found." \
         "Install one (on Debian and Ubuntu also its venv package, python3-venv)," \
         "or make the conda environment: conda env create -f environment.yml && conda activate latentnas."
-    { : >> "$log"; } 2>/dev/null || fail "The Python environment cannot be set up, because $here cannot be written to." \
+    { : >> "$log"; } 2>/dev/null || fail "The Python environment cannot be set up: $here cannot be written to." \
         "Name a Python that has the packages with LATENTNAS_PYTHON, and a folder for results with LATENTNAS_OUTPUT."
     exec 9>> "$log"                     # of two first calls one waits here for the other
     "$base" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || true
     if is_made; then return; fi
-    if [ -e "$lock" ] && ! "$base" -c 'import fcntl; fcntl.flock(0, fcntl.LOCK_SH | fcntl.LOCK_NB)' < "$lock" 2>/dev/null; then
+    [ ! -e "$lock" ] ||
+        "$base" -c 'import fcntl; fcntl.flock(0, fcntl.LOCK_SH | fcntl.LOCK_NB)' < "$lock" 2>/dev/null ||
         fail "The requirements have changed, and a run still uses .venv. Wait until it has finished, or end it."
-    fi
     echo "setting up the Python environment in .venv with $("$base" --version) (about 3 minutes)" >&2
     rm -f "$stamp"
-    if ! { "$base" -m venv --clear "$here/.venv" && pip -r "$here/requirements.lock" &&
-           pip --no-deps --no-build-isolation -e "$here"; } > "$log" 2>&1; then
+    if ! { "$base" -m venv --clear "$here/.venv" && braces && pip install -r "$here/requirements.lock"; } > "$log" 2>&1
+    then
         { grep -v '^WARNING' "$log" || true; } | tail -n 15 >&2
         fail "Setting up the Python environment failed; the last lines of $log are above." \
             "It needs the Python package index and about 2 GB of disk (6 GB with CUDA). The same command tries again."
     fi
+    for base in "$here"/.venv/lib/python3.*/site-packages; do echo "$here/lib" > "$base/latentnas.pth"; done
     printf '%s' "$wanted" > "$stamp.part" && mv "$stamp.part" "$stamp"
 }
 

@@ -16,7 +16,9 @@ FAKE_PYTHON = f"""#!/bin/bash
 case "$1 $2 $3" in
     "-c "*) exec {sys.executable} "$@" ;;
     "--version "*) echo "Python 3.11.0" ;;
-    "-m venv "*) echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; sleep 0.3 ;;
+    "-m venv "*)
+        echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin" "$4/lib/python3.11/site-packages"
+        cp "$0" "$4/bin/python"; sleep 0.3 ;;
     "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
     "-P -m companion.packages") ;;
     "-P -m companion") shift 3; echo "started with: $*"; env ;;
@@ -66,15 +68,16 @@ def test_it_is_made_once_and_again_when_the_lock_changes(bare):
     status, stdout, stderr = end(start("--only", "02"))
     assert status == 0 and stdout.startswith("started with: --only 02\n")
     assert stderr.count("\n") == 1 and "setting up" in stderr and "minutes" in stderr
-    assert notes.read_text().split() == ["venv", "pip", "pip"]
-    assert end(start())[2] == "" and notes.read_text().split() == ["venv", "pip", "pip"]
+    assert notes.read_text().split() == ["venv", "pip"]
+    assert (folder / ".venv/lib/python3.11/site-packages/latentnas.pth").read_text() == f"{folder}/lib\n"  # for Jupyter
+    assert end(start())[2] == "" and notes.read_text().split() == ["venv", "pip"]
     with open(folder / "requirements.lock", "a") as lock:
         lock.write("six==1.17.0\n")
     end(start())
-    assert notes.read_text().split() == ["venv", "pip", "pip"] * 2
+    assert notes.read_text().split() == ["venv", "pip"] * 2
     (folder / ".venv/bin/python").unlink()  # as when the Python that it was made with is gone
     assert end(start())[0] == 0
-    assert notes.read_text().split() == ["venv", "pip", "pip"] * 3
+    assert notes.read_text().split() == ["venv", "pip"] * 3
 
 
 def test_an_installation_that_broke_off_is_done_again(bare):
@@ -85,14 +88,14 @@ def test_an_installation_that_broke_off_is_done_again(bare):
     assert status == 1 and "no network" in stderr and "failed" in stderr and "started" not in stdout
     broken.unlink()
     assert end(start())[1].startswith("started")
-    assert notes.read_text().split() == ["venv", "pip", "venv", "pip", "pip"]
+    assert notes.read_text().split() == ["venv", "pip", "venv", "pip"]
 
 
 def test_of_first_calls_at_once_one_sets_up_and_the_others_wait(bare):
     start, notes, _ = bare
     for status, stdout, _ in map(end, [start() for _ in range(3)]):
         assert status == 0 and stdout.startswith("started")
-    assert notes.read_text().split() == ["venv", "pip", "pip"]
+    assert notes.read_text().split() == ["venv", "pip"]
 
 
 def test_a_run_keeps_its_environment(bare):
