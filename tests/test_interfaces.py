@@ -183,7 +183,7 @@ def chain_table(**members):
     """A table of chains with some members replaced, or taken away where they are None."""
     columns = {"valid": np.linspace(50, 90, ONCE.size), "test": np.linspace(92, 45, ONCE.size)}
     columns["valid"][5] = columns["test"][5] = np.nan  # not measured
-    table = Table(ONCE, pd.DataFrame(columns), ("valid", "test"), Source("a test", {}, (), ()))
+    table = Table(ONCE, pd.DataFrame(columns), ("valid", "test"), Source("a test", {}, ()))
     if not members:
         return table
     plain = {

@@ -1,8 +1,8 @@
 """The four contracts of the library, and a check of each that says what a class of one's own still lacks.
 
 A **space** says what an architecture is, a **benchmark** what it is worth, a **graph VAE** turns architectures into
-points and back, a **searcher** proposes the next ones. Architectures travel between them as `DagBatch`, accuracies
-in percent. Letters: B graphs, N vertices, T node types, D latent, P decisions.
+points and back, a **searcher** proposes the next ones. Architectures travel between them as `DagBatch`, accuracies in
+percent. Letters: B graphs, N vertices, T node types, D latent, P decisions.
 
     check_space(MySpace())
     check_benchmark(MyTable())
@@ -28,7 +28,7 @@ Decodes = tuple[DagBatch, Tensor, Tensor]  # distinct graphs, the row of z each 
 
 
 class InterfaceError(Exception):
-    """A class does not keep the contract that it was checked against; the message says where and what to do."""
+    """A class lacks something of its contract, fails or contradicts itself; the message says where and what to do."""
 
 
 class Space(Protocol):
@@ -181,14 +181,12 @@ class _Checked:
         found = f"{len(graphs)} graphs" if isinstance(graphs, DagBatch) else type(graphs).__name__
         self.require(right, f"{source} gives {found} instead of a DagBatch of {count}. Return one graph for each")
         largest, types = max(graphs.num_vertices.tolist(), default=0), graphs.types[graphs.present].tolist()
-        self.require(
-            largest <= sizes.num_vertices and {*types} <= {*range(sizes.num_types)},
-            f"{source} gives graphs of {largest} vertices with types up to {max(types, default=0)}. "
-            f"num_vertices={sizes.num_vertices} and num_types={sizes.num_types} must hold for every graph",
-        )
+        fits = largest <= sizes.num_vertices and {*types} <= {*range(sizes.num_types)}
+        found = f"graphs of {largest} vertices with types up to {max(types, default=0)}"
+        rule = f"num_vertices={sizes.num_vertices} and num_types={sizes.num_types} must hold for every graph"
+        self.require(fits, f"{source} gives {found}. {rule}")
         forward = (graphs.types[~graphs.present] == NO_VERTEX).all() and not graphs.adjacency.tril().any()
-        problem = f"{source} gives edges backwards or types past the end of a graph"
-        self.require(forward, f"{problem}. Number vertices in order")
+        self.require(forward, f"{source} gives edges backwards or types past the end. Number vertices in order")
         return graphs
 
 
@@ -199,17 +197,12 @@ def _check(contract: type) -> Callable[[Callable], Callable]:
 
 @_check(Space)
 def check_space(space: Space, seed: int = 0) -> None:
-    """Check a space on 30 of its architectures.
-
-    Raises:
-        InterfaceError: what is missing, fails or contradicts itself.
-    """
+    """Check a space on 30 of its architectures. Raises InterfaceError."""
     space.require_members()
     require, names = space.require, len(space.type_names)
     require(names == space.num_types, f"num_types is {space.num_types}, but type_names has {names} names. Name each")
-    batch = space.graphs("sample(30, seed)", space.sample(30, seed), 30, space)
-    alike = equal(space.sample(30, seed), batch).all()
-    require(alike, "sample gives other architectures for the same seed. Draw from np.random.default_rng(seed)")
+    batch, again = space.graphs("sample(30, seed)", space.sample(30, seed), 30, space), space.sample(30, seed)
+    require(equal(again, batch).all(), "sample gives other architectures for one seed. Draw from default_rng(seed)")
     first, last = batch.types[:, 0].unique().tolist(), batch.types.gather(1, batch.num_vertices[:, None] - 1).unique()
     found = f"its graphs begin with types {first} and end with {last.tolist()}"
     right = (first, last.tolist()) == ([space.input_type], [space.output_type])
@@ -220,11 +213,9 @@ def check_space(space: Space, seed: int = 0) -> None:
     nowhere, wider = _nowhere(space), batch.pad_to(batch.max_vertices + 1)
     outside = not space.one_each("contains", torch.bool, nowhere).any()
     require(outside, "contains accepts a graph of one vertex, which has no output. Let it check the rules")
-    padded = space.one_each("contains", torch.bool, wider).all()
-    require(padded, "contains depends on padding. Look at batch.num_vertices, not at the width of the tensors")
-    back = canonical_hash(space.to_batch(space.to_strings(batch)))
-    alike = torch.equal(back, canonical_hash(batch))
-    require(alike, "to_batch does not read back what to_strings writes. Let one be the inverse of the other")
+    require(space.one_each("contains", torch.bool, wider).all(), "contains depends on padding. Read batch.num_vertices")
+    hashes, back = (canonical_hash(graphs) for graphs in (batch, space.to_batch(space.to_strings(batch))))
+    require(torch.equal(hashes, back), "to_batch does not read back what to_strings writes. Let one invert the other")
     for method in ("flops", "params"):
         values = space.one_each(method, torch.int64, batch)
         require((values >= 0).all(), f"{method} gives a number below 0. Count from 0")
@@ -250,28 +241,21 @@ def check_space(space: Space, seed: int = 0) -> None:
 
 @_check(Benchmark)
 def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
-    """Check a benchmark on 30 architectures of its space and on one graph that is none.
-
-    Raises:
-        InterfaceError: what is missing, fails or contradicts itself.
-    """
+    """Check a benchmark on 30 architectures of its space and on one graph that is none. Raises InterfaceError."""
     benchmark.require_members()
     signals, require = benchmark.signals, benchmark.require
     named = isinstance(signals, tuple) and signals
     require(named, f'signals is {signals!r}. Name its accuracies in a tuple, such as ("valid", "test")')
     batch = DagBatch.cat([benchmark.space.sample(30, seed), _nowhere(benchmark.space)])
     frame = benchmark.query(batch)
-    framed, found = isinstance(frame, pd.DataFrame), type(frame).__name__
-    require(framed, f"query gives {found}. Return a pandas DataFrame, one line for each graph")
+    require(isinstance(frame, pd.DataFrame), f"query gives {type(frame).__name__}. Return a pandas DataFrame")
     missing = [column for column in ("known", *signals) if column not in frame]
-    require(
-        len(frame) == len(batch) and not missing,
-        f"query of {len(batch)} graphs gives {len(frame)} lines, without {', '.join(missing) or 'gaps'}. "
-        "Return one line for each graph, with the column `known` and one for each signal",
-    )
+    found = f"query of {len(batch)} graphs gives {len(frame)} lines, without {', '.join(missing) or 'gaps'}"
+    whole = len(frame) == len(batch) and not missing
+    require(whole, f"{found}. Return one line for each graph, with the column `known` and one for each signal")
     known, values = frame["known"].to_numpy(dtype=bool), frame[[*signals]].to_numpy(dtype=np.float64)
     require(not known[-1], "query knows a graph that is not in the space. Set known to False and the signals to NaN")
-    percent = np.isnan(values[~known]).all() and ((values[known] >= 0) & (values[known] <= 100)).all()
+    percent = np.isnan(values[~known]).all() and ((values >= 0) & (values <= 100))[known].all()
     require(percent, "a signal is not a percentage where known, or not NaN elsewhere. Give accuracies from 0 to 100")
     for signal, column in zip(signals, values[known].T, strict=True):
         largest = max(column, default=100)
@@ -292,11 +276,7 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
 
 @_check(GraphVAE)
 def check_model(model: GraphVAE, batch: DagBatch, **labels: Tensor) -> None:
-    """Check a model on graphs of its space (at least two) with the labels that its loss takes.
-
-    Raises:
-        InterfaceError: what is missing, fails or contradicts itself.
-    """
+    """Check a model on graphs of its space (at least two), with the labels its loss takes. Raises InterfaceError."""
     require, config = model.require, getattr(model.thing, "config", None)
     if not isinstance(model.thing, GraphVAE):
         require(False, "it is no GraphVAE. Derive it from latentnas.interfaces.GraphVAE and give an instance")
@@ -354,11 +334,7 @@ def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) ->
 
 @_check(Searcher)
 def check_searcher(make_searcher: Callable[..., Searcher], domain: Any, queries: int = 30, seed: int = 0) -> None:
-    """Check a search method, a callable of a domain and a seed, on `queries` random values.
-
-    Raises:
-        InterfaceError: what is missing, fails or contradicts itself.
-    """
+    """Check a search method, a callable of a domain and a seed, on `queries` values. Raises InterfaceError."""
     require = make_searcher.require
     first, second = (_rows_asked(make_searcher.thing(domain, seed), domain, queries) for _ in range(2))
     require(first, "ask proposes nothing. Return at least one row while there are unknown ones")

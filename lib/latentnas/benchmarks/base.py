@@ -33,7 +33,6 @@ class Source:
 
     name: str  # "public", "bundled" or "official"
     files: dict[str, str]  # name -> SHA-256; of public files, their names in `download.FILES`
-    licences: tuple[str, ...]
     citations: tuple[str, ...]
     paths: tuple[Path, ...] = ()  # of the files, in the same order
 
@@ -115,11 +114,7 @@ class Table:
         return frame
 
     def labels(self, signal: str) -> np.ndarray:
-        """Accuracies of all rows in percent, float64 `[rows]`, NaN where not known.
-
-        Raises:
-            ValueError: the table has no such signal.
-        """
+        """Accuracies of all rows in percent, float64 `[rows]`, NaN where not known; ValueError for another signal."""
         if signal not in self.signals:
             raise ValueError(
                 f"The {self.source.name} table of {self.space.name} has no signal {signal!r}; it has "
@@ -132,11 +127,8 @@ class Table:
         return int(np.nanargmax(self.labels(signal)))
 
     def runs(self, signal: str) -> np.ndarray:
-        """Accuracies of the single runs in percent, float64 `[rows, R]`, NaN past the last run of a row.
-
-        Raises:
-            ValueError: the table has no single runs of this signal.
-        """
+        """Accuracies of the single runs in percent, float64 `[rows, R]`, NaN past the last run of a row; ValueError for
+        a signal without any."""
         if signal not in self.run_values:
             raise ValueError(
                 f"The {self.source.name} table of {self.space.name} has no single runs of {signal!r}; it has those of "
@@ -159,7 +151,6 @@ def public_source(names: Iterable[str], *citations: str) -> Source:
     return Source(
         "public",
         {file.name: file.sha256 for file in used},
-        tuple(dict.fromkeys(f"{file.repository}: {file.licence}" for file in used)),
         tuple(dict.fromkeys([*citations, *(file.citation for file in used)])),
         tuple(download.fetch(file.name) for file in used),
     )
@@ -170,18 +161,13 @@ def bundled_source(name: str) -> Source:
     return Source(
         "bundled",
         {name: download.BUNDLED[name]},
-        ("MIT (this project); the images: CC BY 4.0",),
         ("Measured by this project. Images: Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI, 1998.",),
         (download.bundled(name),),
     )
 
 
 def official_path(variable: str, what: str) -> Path:
-    """The path that an environment variable gives.
-
-    Raises:
-        DataError: the variable is not set, or nothing is there.
-    """
+    """The path that an environment variable gives. Raises DataError: it is not set, or nothing is there."""
     path = Path(os.environ.get(variable, "")).expanduser()
     if not os.environ.get(variable):
         raise DataError(

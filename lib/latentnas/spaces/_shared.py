@@ -106,11 +106,8 @@ def shorten(value: object) -> str:
 
 
 def whole_numbers(values: ArrayLike, what: str, limit: int | Sequence[int]) -> np.ndarray:
-    """Array-like whole numbers from 0 below `limit` (one, or one for each column) as int64, in their shape.
-
-    Raises:
-        ValueError: one of another type or outside; the sentence begins with `what`.
-    """
+    """Array-like whole numbers from 0 below `limit` (one, or one for each column) as int64, in their shape; ValueError
+    for others, a sentence that begins with `what`."""
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":
         below = f"from 0 to {np.max(limit) - 1}"
@@ -147,20 +144,13 @@ def read_json(text: str) -> Any:
 
     def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
-            raise KeyError
+            raise ValueError("a key is there twice")
         return dict(pairs)
 
     try:
         return json.loads(text, object_pairs_hook=distinct)
-    except json.JSONDecodeError as error:
-        problem = f"character {error.pos + 1} cannot be read"
-    except KeyError:
-        problem = "a key is there twice"
-    except RecursionError:
-        problem = "brackets are nested too deeply"
-    except ValueError:  # more digits than Python converts
-        problem = "a number has too many digits"
-    raise ValueError(problem)
+    except (ValueError, RecursionError) as error:  # also more digits than Python converts
+        raise ValueError(f"the JSON cannot be read ({error})") from None
 
 
 def require_rows(rows: object, limits: list[list[int]], where: str = "") -> None:

@@ -117,10 +117,7 @@ class EnasSpace(shared.OperationSpace):
 
     def from_choices(self, choices: ArrayLike, layers: int = NUM_LAYERS) -> DagBatch:
         """The inverse of `choices`; for another number of layers graphs that `is_valid` accepts, `contains` not.
-
-        Raises:
-            ValueError: the choices are others, or of another shape than `[B, layers * (layers + 1) / 2]`.
-        """
+        ValueError for other choices, or another shape than `[B, layers * (layers + 1) / 2]`."""
         operations, flags, sources, targets = _layout(layers)
         limits = np.concatenate(_limits(layers))
         choices = torch.from_numpy(shared.whole_choices(choices, limits, f"{self.name} with {layers} layers"))
