@@ -164,11 +164,8 @@ def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
 
 
 def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
-    """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number).
-
-    Raises:
-        ValueError: a graph has a cycle or more than `max_vertices` vertices.
-    """
+    """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number); ValueError for
+    one with a cycle or more than `max_vertices` vertices."""
     import networkx
 
     types = torch.full((len(graphs), max_vertices), NO_VERTEX)

@@ -1,10 +1,9 @@
 """Where things lie, and how a file is written so that nothing half-written is ever seen.
 
-Two environment variables move things, both read once at import:
-LATENTNAS_ROOT is the project (default: the folder this package was checked out in);
-LATENTNAS_OUTPUT is where runs write (default: the project). The tests point it at a temporary folder.
-Where the package was installed from a wheel there is no project: the bundled tables lie beside the modules, and all
-that is written goes to LATENTNAS_OUTPUT or else the current folder.
+Two environment variables move things, both read once at import: LATENTNAS_ROOT is the project (default: the folder
+this package was checked out in), LATENTNAS_OUTPUT is where runs write (default: the project). Where the package was
+installed from a wheel there is no project: the bundled tables lie beside the modules, and LATENTNAS_OUTPUT is the
+current folder by default.
 """
 
 import contextlib

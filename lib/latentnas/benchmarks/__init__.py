@@ -6,10 +6,9 @@
 
 A new table is one new file here: a function `load(data_source)` that reads the numbers and returns a `base.Table` with
 a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that searches select by
-first) and a `base.Source`. Put its name into `load` below and its files, with their checksums, into
-`download`. `latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in
-`tests/test_interfaces.py` keeps it so. `digits` is the shortest example; `enas` is that of a space too large to list,
-whose table has graphs of its own.
+first) and a `base.Source`. Put its name into `load` below and its files, with their checksums, into `download`.
+`latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in `tests/test_interfaces.py` keeps
+it so. `digits` is the shortest example; `enas`, whose space is too large to list, has graphs of its own.
 """
 
 from __future__ import annotations
@@ -26,14 +25,11 @@ if TYPE_CHECKING:
 
 
 def load(name: str, data_source: str) -> Table:
-    """A table by name and data source; "bundled" of `nasbench201` is `digits-nb201`.
+    """A table by name and data source; "bundled" of `nasbench201` is `digits-nb201`. Raises DataError.
 
     Args:
         data_source: "public": downloaded once and checked; "bundled": measured by this project and part of it;
             "official": the benchmark's own file, at the path in `LATENTNAS_NASBENCH101` or `LATENTNAS_NASBENCH201`.
-
-    Raises:
-        DataError: there is no such table or source, or its files are missing, unreachable or not the right ones.
     """
     from latentnas.benchmarks import digits, enas, nasbench101, nasbench101_official, nasbench201, nasbench201_official
 
@@ -53,11 +49,7 @@ def load(name: str, data_source: str) -> Table:
 
 
 def fetch(source: str = "public", tables: tuple[str, ...] = ("enas", "nasbench101", "nasbench201")) -> list[Path]:
-    """The files of some tables; those that are not here yet are downloaded, with a line on stderr for each.
-
-    Raises:
-        DataError: the source has nothing to fetch, or a file is unreachable or not the right one.
-    """
+    """The files of some tables, downloaded where not yet here, with a line on stderr for each. Raises DataError."""
     if source != "public":
         raise DataError(
             f'Only the files of the source "public" can be fetched, not {source!r}: "bundled" tables come with the '

@@ -1,19 +1,17 @@
 """NAS-Bench-101 (Ying et al., ICML 2019): every cell of the space, trained on CIFAR-10.
 
-Each cell was trained three times for each of 4, 12, 36 and 108 epochs on 40,000 of CIFAR-10's training
-images; the other 10,000 are the validation images. A column of accuracies is named `<training
-set>/<evaluation set>@<epochs>` and is in percent.
+Each cell was trained three times for each of 4, 12, 36 and 108 epochs on 40,000 of CIFAR-10's training images; the
+other 10,000 are the validation images. A column of accuracies (percent) is named `cifar10/<evaluation set>@<epochs>`.
 
-The public table has one such column, `cifar10/test@108`: the mean of the three runs after 108 epochs on the
-test images. It has no validation accuracy and no single runs; the benchmark's own file has both, and
-`nasbench101_official` reads it. A search on the public table therefore sees test labels: say so wherever its
-results are shown.
+The public table has one such column, `cifar10/test@108`, a mean of three runs. Validation accuracy and single runs are
+in the benchmark's own file, which `nasbench101_official` reads. A search on the public table therefore sees test
+labels: say so wherever its results are shown.
 
-The public file gives accuracies by position, without graphs. The position is the rank of the cell's graph hash,
-that is, a row of `NASBENCH101.enumerate()`: a test compares the parameters that the same repository gives by
-position with those counted from each graph. All accuracies on file are whole multiples of 1/29,952 (three times
-9,984 images, so it seems that 16 of the 10,000 test images were left out), but for single-precision noise that
-would break ties; it is removed.
+The public file gives accuracies by position, without graphs. The position is the rank of the cell's graph hash, that
+is, a row of `NASBENCH101.enumerate()`: a test compares the parameters that the same repository gives by position with
+those counted from each graph. All accuracies on file are whole multiples of 1/29,952 (three times 9,984 images, so it
+seems that 16 of the 10,000 test images were left out), but for single-precision noise that would break ties; it is
+removed.
 """
 
 from __future__ import annotations

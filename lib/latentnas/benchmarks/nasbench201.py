@@ -1,12 +1,10 @@
 """NAS-Bench-201 (Dong and Yang, ICLR 2020): every cell of the space, trained on three data sets.
 
-Two training schedules, each with its own annealing, so the shorter one is no prefix of the longer: 12 epochs
-(a cheap signal) and 200 epochs. Four training sets: `cifar10-valid` is half of CIFAR-10's training images,
-`cifar10` all of them, `cifar100` and `ImageNet16-120` their training images. Evaluation sets: `x-valid` and
-`x-test` are validation and test images; `ori-test` is the whole official test set, which for CIFAR-100 and
-ImageNet16-120 is `x-valid` and `x-test` together. One signal of the table is named
-`<training set>/<evaluation set>@<epochs>`; the usual protocol selects by `valid_column` and reports
-`test_column`.
+Two training schedules, each with its own annealing, so the shorter one is no prefix of the longer: 12 epochs (a cheap
+signal) and 200 epochs. Four training sets: `cifar10-valid` is half of CIFAR-10's training images, `cifar10` all of
+them, `cifar100` and `ImageNet16-120` their training images. Evaluation sets: `x-valid` and `x-test` are validation and
+test images; `ori-test` is the whole official test set, which for CIFAR-100 and ImageNet16-120 is both together. A
+signal is named `<training set>/<evaluation set>@<epochs>`; one selects by `valid_column` and reports `test_column`.
 
 The public table is put together from small files of four repositories (see `download.FILES`). All are indexed
 as the official file is, and agree with the three official records that are public:

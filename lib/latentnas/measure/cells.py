@@ -1,12 +1,11 @@
 """Networks made of NAS-Bench-201 cells (Dong and Yang, ICLR 2020), many of them trained side by side.
 
-The macro network is that of NAS-Bench-201, smaller: a 3x3 convolution, `cells` cells, a residual block that
-halves the resolution and doubles the channels, `cells` cells, normalisation, global average pooling, a
-linear layer. In a cell, node 0 is the input and node j the sum over i < j of operation (i, j) on node i.
+The macro network is that of NAS-Bench-201, smaller: a 3x3 convolution, `cells` cells, a block that halves the
+resolution and doubles the channels, `cells` cells, normalisation, global average pooling, a linear layer.
 
-M networks of the same size are one module. Their channels lie next to each other, `[B, M * C, H, W]`; a
-grouped convolution keeps them apart, and the loss is a sum, so each is trained as if it were alone. On a
-small machine this is what makes thousands of trainings affordable.
+M networks of the same size are one module. Their channels lie next to each other, `[B, M * C, H, W]`; a grouped
+convolution keeps them apart, and the loss is a sum, so each is trained as if it were alone. On a small machine this is
+what makes thousands of trainings affordable.
 """
 
 from __future__ import annotations

@@ -150,17 +150,12 @@ def _cell_group(seed: int, rows: np.ndarray) -> pd.DataFrame:
 
 
 def _macro_part(rows: np.ndarray) -> pd.DataFrame:
-    batch, network = _architectures(rows), load_shared(path=paths.BUNDLED / WEIGHTS_FILES[NUM_LAYERS])
+    batch, network = ENAS.sample(ENAS_ROWS, seed=0)[rows], load_shared(path=paths.BUNDLED / WEIGHTS_FILES[NUM_LAYERS])
     return pd.DataFrame({"row": rows, "arch": ENAS.to_strings(batch), "valid": score_shared(network, batch)})
 
 
 def _macro_alone(row: int) -> pd.DataFrame:
-    return pd.DataFrame([{"row": row, "seed": 0} | score_macro(_architectures([row]), 0)])
-
-
-def _architectures(rows: ArrayLike) -> DagBatch:
-    """Rows of the table `digits-enas`."""
-    return ENAS.sample(ENAS_ROWS, seed=0)[torch.as_tensor(rows)]
+    return pd.DataFrame([{"row": row, "seed": 0} | score_macro(ENAS.sample(ENAS_ROWS, seed=0)[[row]], 0)])
 
 
 def _by_seed(measured: pd.DataFrame) -> pd.DataFrame:

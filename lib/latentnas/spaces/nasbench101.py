@@ -1,9 +1,8 @@
 """The cell search space of NAS-Bench-101 (Ying et al., ICML 2019).
 
-A cell is a DAG of 2 to 7 vertices with at most 9 edges: the input (first), the output (last), and between
-them operations, each on some path from the input to the output. Isomorphic graphs are the same cell; there
-are 423,624. As text a cell is one line of JSON, the adjacency matrix row by row and the operation of each
-vertex:
+A cell is a DAG of 2 to 7 vertices with at most 9 edges: the input (first), the output (last), and between them
+operations, each on some path from the input to the output. Isomorphic graphs are the same cell; there are 423,624. As
+text a cell is one line of JSON, the adjacency matrix row by row and the operation of each vertex:
 
     {"matrix": [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]],
      "ops": ["input", "conv3x3-bn-relu", "maxpool3x3", "output"]}
