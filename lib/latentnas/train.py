@@ -4,8 +4,6 @@ A run lives in one folder, named after everything that decides its result. A run
 checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on a CPU.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

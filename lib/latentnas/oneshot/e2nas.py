@@ -28,8 +28,6 @@ Where the sources leave it open (notebook 08 measures it):
 Letters: D latent dimensions, n points of the archive.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ images and one of test images. An image is a record of 3,073 bytes: the class, t
 green and of blue, row by row.
 """
 
-from __future__ import annotations
-
 import tarfile
 from pathlib import Path, PurePosixPath
 

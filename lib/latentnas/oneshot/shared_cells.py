@@ -9,8 +9,6 @@ learnable factor and shift, as in the weight-sharing experiments of NAS-Bench-20
 cells, C channels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

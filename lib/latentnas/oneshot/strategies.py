@@ -8,8 +8,6 @@
 What a cell found is worth is read from a benchmark afterwards. The defaults are for the digits.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A `Strategy` says with which cells each step trains the weights, and may learn f
 steps. Shared accuracy is that on validation images; test images are never seen. Letters: B images, A cells.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

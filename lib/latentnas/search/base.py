@@ -6,8 +6,6 @@ design counts); asking again costs nothing. Where rows are grouped into classes 
 architecture with the label of its first row. Test labels come in afterwards, with `latentnas.search.history`.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import sys

@@ -6,8 +6,6 @@
   https://arxiv.org/abs/2001.00326.
 """
 
-from __future__ import annotations
-
 import random
 from collections import deque
 from dataclasses import dataclass

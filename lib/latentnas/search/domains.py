@@ -5,8 +5,6 @@ A searcher speaks of *rows*, numbers of architectures. A `TableDomain` knows all
 every run and process. Letters: n rows, P decisions, F features.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property

@@ -8,8 +8,6 @@ the paths, and some architectures from anywhere are candidates too. Letters: n l
 C candidates.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

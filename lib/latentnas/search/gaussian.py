@@ -6,8 +6,6 @@ choices, or on other inputs, such as codes in a latent space. The acquisition is
 NeurIPS 2023, https://arxiv.org/abs/2310.20708) of every candidate. Letters: n labels, F inputs, C candidates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What is read from the histories of `latentnas.search.base`, and random search without simulation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -8,8 +8,6 @@ https://arxiv.org/abs/1808.07233. All ascend
 with both predictions on the standardised scale. Letters: S starts, D latent dimensions.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

@@ -10,8 +10,6 @@ code takes the first valid one on Python 3, by mistake.) Letters: n labelled poi
 P points picked so far.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass, field
 

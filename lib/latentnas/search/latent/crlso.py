@@ -9,8 +9,6 @@ size, S starts, M lengths of a step, E convex networks.
 the predicted accuracy (and starts from the first 300 cells of its table). `ENSEMBLE` is our variant.
 """
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math
