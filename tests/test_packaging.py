@@ -115,7 +115,7 @@ def test_what_is_imported_is_declared(package, listed):
 def test_the_wheel_has_every_package():
     folders = {file.parent.relative_to(ROOT / "lib") for file in (ROOT / "lib").rglob("__init__.py")}
     listed = set(SETTINGS["tool"]["setuptools"]["packages"])
-    assert listed - {"latentnas.bundled"} == {".".join(folder.parts) for folder in folders}
+    assert listed - {"latentnas.bundled", "companion.sources"} == {".".join(folder.parts) for folder in folders}
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,9 @@ def installed(tmp_path_factory):
     source = folder / "source"
     shutil.copytree(ROOT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(ROOT / "data/bundled", source / "data/bundled")
+    (source / "notebooks").mkdir()
+    for file in (*ROOT.glob("notebooks/*.ipynb"), ROOT / "notebooks/profiles.toml"):
+        shutil.copy(file, source / "notebooks")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     python = folder / "environment/bin/python"
@@ -138,13 +141,16 @@ def installed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("output", [None, "elsewhere"])
-def test_the_wheel_brings_the_bundled_tables_and_writes_where_it_is_called(installed, tmp_path, output):
+def test_the_wheel_brings_tables_and_notebooks_and_writes_where_it_is_called(installed, tmp_path, output):
     program = """
 from latentnas import benchmarks, paths
-from companion.paths import RESULTS
+from companion.claims import Results
+from companion.notebooks import parameters_of
+values = {name: parameter.default for name, parameter in parameters_of("00_start_here").items()}
+results = Results("00_start_here", values).write()
 table = benchmarks.load("nasbench201", "bundled")
 assert paths.BUNDLED.parent.name == "latentnas", paths.BUNDLED
-print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, RESULTS, sep="\\n")
+print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LATENTNAS_", "PYTHON"))}
     environment |= {"LATENTNAS_OUTPUT": output} if output else {}
@@ -153,7 +159,8 @@ print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, RESULTS, sep="\\n")
     )
     assert run.returncode == 0, run.stderr
     data = tmp_path / (output or "") / "data"
-    assert run.stdout.split() == ["15625", *map(str, (data / "checkpoints", data / "cache", data / "results"))]
+    expected = (data / "checkpoints", data / "cache", data / "results/scratch/00_start_here.json")
+    assert run.stdout.split() == ["15625", *map(str, expected)] and expected[-1].exists()
 
 
 def test_nothing_is_missing_here_and_what_is_would_be_named(monkeypatch, tmp_path):

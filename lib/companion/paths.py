@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from latentnas.paths import OUTPUT, ROOT, atomic_write
+from latentnas.paths import OUTPUT, PROJECT, ROOT, atomic_write
 
-NOTEBOOKS = ROOT / "notebooks"  # sources, outputs stripped
+# Sources, outputs stripped; pyproject.toml puts them into the wheel.
+NOTEBOOKS = ROOT / "notebooks" if PROJECT else Path(__file__).resolve().with_name("sources")
 PROFILES = NOTEBOOKS / "profiles.toml"  # named sets of sizes and seeds
 
 EXECUTED = OUTPUT / "notebooks" / "executed"

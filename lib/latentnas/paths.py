@@ -2,8 +2,8 @@
 
 Two environment variables move things, both read once at import: LATENTNAS_ROOT is the project (default: the folder
 this package was checked out in), LATENTNAS_OUTPUT is where runs write (default: the project). Where the package was
-installed from a wheel there is no project: the bundled tables lie beside the modules, and LATENTNAS_OUTPUT is the
-current folder by default.
+installed from a wheel there is no project: bundled tables and notebooks lie beside the modules, and LATENTNAS_OUTPUT
+is the current folder by default.
 """
 
 import contextlib
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parents[2]
-_PROJECT = os.environ.get("LATENTNAS_ROOT") or (_FOLDER if (_FOLDER / "run_all.sh").exists() else None)
+PROJECT = os.environ.get("LATENTNAS_ROOT") or (_FOLDER if (_FOLDER / "run_all.sh").exists() else None)
 
-OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or _PROJECT or ".").resolve()
-ROOT = Path(_PROJECT or OUTPUT).resolve()
+OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or PROJECT or ".").resolve()
+ROOT = Path(PROJECT or OUTPUT).resolve()
 
 DATA = ROOT / "data"
 CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
 # Small tables that this project measured itself, committed; pyproject.toml puts them into the wheel.
-BUNDLED = DATA / "bundled" if _PROJECT else Path(__file__).resolve().with_name("bundled")
+BUNDLED = DATA / "bundled" if PROJECT else Path(__file__).resolve().with_name("bundled")
 
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
 
