@@ -8,14 +8,7 @@ import pytest
 import torch
 
 from latentnas.search.base import run, run_many
-from latentnas.search.discrete import (
-    EvolutionConfig,
-    LocalSearch,
-    RandomSearch,
-    RegularisedEvolution,
-    Reinforce,
-    ReinforceConfig,
-)
+from latentnas.search.discrete import LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
 from latentnas.search.domains import TableDomain, table_domain
 from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
 from latentnas.search.history import curve
@@ -24,9 +17,9 @@ from test_search_base import toy_domain, toy_values
 
 SEARCHERS = [
     RandomSearch,
-    partial(RegularisedEvolution, config=EvolutionConfig(8, 3)),
+    partial(RegularisedEvolution, population=8, tournament=3),
     LocalSearch,
-    partial(Reinforce, config=ReinforceConfig(0.05)),
+    partial(Reinforce, learning_rate=0.05),
 ]
 
 
@@ -77,7 +70,7 @@ def test_random_search_draws_classes_uniformly():
 def test_evolution_mutates_the_best_of_the_youngest():
     """With a tournament of all, the parent is known: the best of the last five, old champions being dead."""
     domain, values = toy_domain(), toy_values()
-    searcher = RegularisedEvolution(domain, 0, EvolutionConfig(5, 5))
+    searcher = RegularisedEvolution(domain, 0, 5, 5)
     asked = [row for [row] in ask_and_tell(searcher, values, 300)]
     champions_died = False
     for step in range(5, 300):
@@ -91,7 +84,7 @@ def test_evolution_mutates_the_best_of_the_youngest():
 def test_evolution_selects_by_tournament():
     """Two of four, without replacement: the best is parent with chance 1/2, then 1/3, 1/6 and 0."""
     still = TableDomain(toy_domain().choices(), np.arange(64), lambda rows: rows[:, None])  # the child is the parent
-    searcher = RegularisedEvolution(still, 0, EvolutionConfig(4, 2))
+    searcher = RegularisedEvolution(still, 0, 4, 2)
     searcher.tell(np.array([10, 20, 30, 40]), np.array([1.0, 4.0, 2.0, 3.0]))
     parents = Counter(searcher.ask(6000).tolist())
     assert parents[10] == 0
@@ -101,7 +94,7 @@ def test_evolution_selects_by_tournament():
 
 def test_evolution_mutates_to_every_neighbor():
     domain = toy_domain()
-    searcher = RegularisedEvolution(domain, 0, EvolutionConfig(1, 1))
+    searcher = RegularisedEvolution(domain, 0, 1, 1)
     searcher.tell(np.array([33]), np.array([1.0]))
     children = Counter(searcher.ask(900).tolist())
     assert set(children) == set(domain.neighbors(33))
@@ -109,7 +102,7 @@ def test_evolution_mutates_to_every_neighbor():
 
 
 def test_evolution_fills_its_population_first():
-    searcher = RegularisedEvolution(toy_domain(), 0, EvolutionConfig(10, 2))
+    searcher = RegularisedEvolution(toy_domain(), 0, 10, 2)
     asked = ask_and_tell(searcher, toy_values(), 4, batch=4)
     assert [len(rows) for rows in asked] == [4, 4, 2, 4]
 
@@ -169,7 +162,7 @@ def test_the_smallest_cell_of_nasbench101_does_not_end_a_search():
     domain = table_domain(NASBENCH101)
     [smallest] = np.flatnonzero(NASBENCH101.cells().num_vertices == 2)
     values = np.where(np.arange(domain.size) == smallest, 1.0, 0.0)
-    for make in (partial(RegularisedEvolution, config=EvolutionConfig(1, 1)), LocalSearch):
+    for make in (partial(RegularisedEvolution, population=1, tournament=1), LocalSearch):
         history = run(make(domain, 0), domain.lookup(values), 30, initial=[smallest])
         assert len(history) == 30 and set(history.stopped) == {"budget spent"}
 
@@ -185,7 +178,7 @@ def uneven_domain():
 
 def test_reinforce_equals_autograd_and_adam():
     domain, values = uneven_domain(), np.array([0.3, 0.9, 0.2, 0.5, 0.1, 0.7]) * 100
-    searcher = Reinforce(domain, 0, ReinforceConfig(learning_rate=0.03, momentum=0.8))
+    searcher = Reinforce(domain, 0, learning_rate=0.03, momentum=0.8)
     logits = [torch.zeros(options, dtype=torch.float64, requires_grad=True) for options in (3, 2)]
     optimizer = torch.optim.Adam(logits, lr=0.03)
     average = weight = 0.0
@@ -205,7 +198,7 @@ def test_reinforce_equals_autograd_and_adam():
 
 def test_reinforce_draws_from_its_policy():
     domain = uneven_domain()
-    searcher = Reinforce(domain, 0, ReinforceConfig(0.2))
+    searcher = Reinforce(domain, 0, 0.2)
     searcher.tell(np.array([0, 1, 0, 1, 0]), np.array([1.0, 0.0, 1.0, 0.0, 1.0]))
     policy = searcher._policy()
     drawn = Counter(searcher.ask(12_000).tolist())
@@ -222,10 +215,10 @@ def test_reinforce_needs_all_combinations():
 
 def test_configurations_are_checked():
     with pytest.raises(ValueError, match="tournament=9 .* population=8"):
-        EvolutionConfig(8, 9)
+        RegularisedEvolution(toy_domain(), 0, 8, 9)
     with pytest.raises(ValueError, match="tournament=0"):
-        EvolutionConfig(8, 0)
+        RegularisedEvolution(toy_domain(), 0, 8, 0)
     with pytest.raises(ValueError, match="learning_rate=0"):
-        ReinforceConfig(0)
+        Reinforce(toy_domain(), 0, 0)
     with pytest.raises(ValueError, match="momentum=1"):
-        ReinforceConfig(0.1, 1)
+        Reinforce(toy_domain(), 0, 0.1, 1)

@@ -13,7 +13,7 @@ from latentnas.models.convex import RefitConfig
 from latentnas.models.gaussian_process import SparseGPConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.search.base import run, run_many
-from latentnas.search.discrete import EvolutionConfig, LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
+from latentnas.search.discrete import LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
 from latentnas.search.domains import SampledDomain, table_domain
 from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
 from latentnas.search.gaussian import GaussianConfig, GaussianSearch
@@ -26,7 +26,7 @@ from test_dagnn import ENAS_SHAPE
 
 TABLE_SEARCHES = {
     "random": RandomSearch,
-    "evolution": partial(RegularisedEvolution, config=EvolutionConfig(8, 3)),
+    "evolution": partial(RegularisedEvolution, population=8, tournament=3),
     "local": LocalSearch,
     "reinforce": Reinforce,
     "ensemble": partial(EnsembleSearch, config=EnsembleConfig(initial=6, hidden=8, steps=20, random_candidates=20)),

@@ -59,15 +59,12 @@ class Decoding:
 
     def first_state(self, types: Tensor, z: Tensor) -> Branches:
         """What else is kept of branches that consist of vertex 0, of the given types `[M]`."""
-        raise NotImplementedError
 
     def type_probability(self, v: int) -> Tensor:
         """Of each type for vertex v, `[M, T]`."""
-        raise NotImplementedError
 
     def choose_edges(self, v: int) -> None:
         """Split the branches over the edges into vertex v, whose types are chosen."""
-        raise NotImplementedError
 
     def run(self) -> Decodes:
         finished, last = [], self.config.num_vertices - 1

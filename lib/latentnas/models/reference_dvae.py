@@ -1,4 +1,4 @@
-"""D-VAE written plainly: encoder, loss and decoder, one graph, one vertex and one decision at a time.
+"""D-VAE written plainly: encoder, decoder and loss, one graph, one vertex and one decision at a time.
 
 Zhang et al., NeurIPS 2019 (https://arxiv.org/abs/1904.11088), as NGAE uses it. To be read before the fast path in
 `dagnn.py`, which the tests hold to it. Of a model it only uses the layers, which are PyTorch's own. Letters: N
@@ -95,13 +95,6 @@ class Decoding:
         cell, message = self.decoder.cell, self.decoder.message
         self.states[-1] = state(cell, message, self.types[-1], self.states, self.predecessors[-1])
 
-    def close(self) -> Graph:
-        """The graph, with an output vertex that has edges from every vertex without a successor."""
-        used = {u for sources in self.predecessors for u in sources}
-        loose = [u for u in range(len(self.types)) if u not in used]
-        predecessors = [sorted(sources) for sources in self.predecessors]
-        return Graph([*self.types, self.config.output_type], [*predecessors, loose])
-
 
 def loss(model: NGAE, graph: Graph, z: Tensor) -> tuple[Tensor, Tensor]:
     """(vertex NLL, edge NLL) in nats of one graph given z, under teacher forcing.
@@ -123,16 +116,3 @@ def loss(model: NGAE, graph: Graph, z: Tensor) -> tuple[Tensor, Tensor]:
             edge_nll = edge_nll - F.logsigmoid(decoding.edge_logit(u) * (1 if edge else -1))
             decoding.decide(u, edge)
     return vertex_nll, edge_nll
-
-
-def decode_greedy(model: NGAE, z: Tensor) -> Graph:
-    """The graph decoded from z by taking the most likely types and the edges with probability above 0.5."""
-    decoding = Decoding(model, z)
-    for v in range(1, model.config.num_vertices):
-        vertex_type = int(decoding.type_logits().argmax())
-        if vertex_type == model.config.output_type or v == model.config.num_vertices - 1:
-            break
-        decoding.add_vertex(vertex_type)
-        for u in range(v - 1, -1, -1):
-            decoding.decide(u, bool(decoding.edge_logit(u) > 0))
-    return decoding.close()

@@ -8,7 +8,6 @@
 
 import random
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 
@@ -32,29 +31,20 @@ class RandomSearch:
         pass
 
 
-@dataclass(frozen=True)
-class EvolutionConfig:
-    """Sizes of the example notebook of NAS-Bench-101; Real et al. used 100 and 25 for 20,000 models."""
-
-    population: int = 50
-    tournament: int = 10
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.tournament <= self.population:
-            raise ValueError(f"tournament={self.tournament} must lie between 1 and population={self.population}.")
-
-
 class RegularisedEvolution:
     """Aging evolution (Real et al., Algorithm 1): each step draws a tournament from the population, mutates its best
-    member to one of the neighbours (without any: to a random row), adds the child and removes the oldest member."""
+    member to one of the neighbours (without any: to a random row), adds the child and removes the oldest member. The
+    sizes are those of the example notebook of NAS-Bench-101; Real et al. used 100 and 25 for 20,000 models."""
 
-    def __init__(self, domain: Domain, seed: int, config: EvolutionConfig = EvolutionConfig()) -> None:
-        self.domain, self.seed, self.config = domain, seed, config
+    def __init__(self, domain: Domain, seed: int, population: int = 50, tournament: int = 10) -> None:
+        if not 1 <= tournament <= population:
+            raise ValueError(f"{tournament=} must lie between 1 and {population=}.")
+        self.domain, self.seed, self.tournament = domain, seed, tournament
         self._random = random.Random(seed)  # for single draws much faster than NumPy
-        self._population: deque[tuple[float, int]] = deque(maxlen=config.population)  # the oldest leaves by itself
+        self._population: deque[tuple[float, int]] = deque(maxlen=population)  # the oldest leaves by itself
 
     def ask(self, n: int) -> np.ndarray:
-        missing = self.config.population - len(self._population)
+        missing = self._population.maxlen - len(self._population)
         if missing:
             return np.array([self.domain.sample(self._random.randrange) for _ in range(min(n, missing))])
         return np.array([self._child() for _ in range(n)])
@@ -63,7 +53,7 @@ class RegularisedEvolution:
         self._population.extend(zip(values.tolist(), rows.tolist()))
 
     def _child(self) -> int:
-        _, parent = max(self._random.sample(self._population, self.config.tournament), key=itemgetter(0))
+        _, parent = max(self._random.sample(self._population, self.tournament), key=itemgetter(0))
         neighbors = self.domain.neighbors(parent)
         return self._random.choice(neighbors) if len(neighbors) else self.domain.sample(self._random.randrange)
 
@@ -102,33 +92,22 @@ class LocalSearch:
         self._pending = [self.domain.sample(self._random.integers)]
 
 
-@dataclass(frozen=True)
-class ReinforceConfig:
-    """The method is that of NAS-Bench-201; the rate is chosen here for a few hundred queries."""
-
-    learning_rate: float = 0.01  # of Adam
-    momentum: float = 0.9  # of the moving average of the values, the baseline
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not 0 <= self.momentum < 1:
-            raise ValueError(
-                f"learning_rate={self.learning_rate} must be positive and momentum={self.momentum} lie in [0, 1)."
-            )
-
-
 class Reinforce:
     """Policy gradient (Williams) as in NAS-Bench-201: the policy is an independent categorical distribution for each
     decision, uniform at the start. Every value moves the logits by one step of Adam along (value - baseline) x gradient
-    of the log-probability."""
+    of the log-probability. The rate is chosen for a few hundred queries; the baseline is the moving average of the
+    values, of the given momentum."""
 
-    def __init__(self, domain: Domain, seed: int, config: ReinforceConfig = ReinforceConfig()) -> None:
-        self.domain, self.seed, self.config = domain, seed, config
+    def __init__(self, domain: Domain, seed: int, learning_rate: float = 0.01, momentum: float = 0.9) -> None:
+        if not learning_rate > 0 or not 0 <= momentum < 1:
+            raise ValueError(f"{learning_rate=} must be positive and {momentum=} lie in [0, 1).")
+        self.domain, self.seed, self.momentum = domain, seed, momentum
         options = domain.options
         domain.from_choices(np.random.default_rng(seed).integers(0, options, (100, len(options))))  # or ValueError
         self._random = np.random.default_rng(seed)
         possible = torch.arange(int(options.max())) < torch.from_numpy(options)[:, None]
         self._logits = torch.where(possible, 0.0, -torch.inf).double()  # [P, options]
-        self._optimizer = torch.optim.Adam([self._logits], lr=config.learning_rate, maximize=True)
+        self._optimizer = torch.optim.Adam([self._logits], lr=learning_rate, maximize=True)
         self._average, self._told = 0.0, 0
 
     def ask(self, n: int) -> np.ndarray:
@@ -139,8 +118,8 @@ class Reinforce:
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         for choices, value in zip(self.domain.choices(rows), values.tolist(), strict=True):
             self._told += 1
-            self._average += (1 - self.config.momentum) * (value - self._average)
-            baseline = self._average / (1 - self.config.momentum**self._told)
+            self._average += (1 - self.momentum) * (value - self._average)
+            baseline = self._average / (1 - self.momentum**self._told)
             policy = self._policy()
             taken = choices[:, None] == np.arange(policy.shape[1])
             self._logits.grad = torch.from_numpy((value - baseline) * (taken - policy))
