@@ -74,7 +74,6 @@ def lines(package, without="-"):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="not reached yet")
 def test_the_library_is_small():
     assert lines("latentnas") <= 10_000
 
