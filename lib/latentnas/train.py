@@ -48,11 +48,9 @@ def default_device() -> str:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # as PyTorch was built and what it lacks
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"LATENTNAS_DEVICE={name!r} is no device that PyTorch can use here ({reason}). Set it to 'cpu' or, on a "
-            "machine with a GPU, 'cuda' or 'cuda:0', or unset it."
-        ) from None
+        found = f"LATENTNAS_DEVICE={name!r} is no device that PyTorch can use here ({str(error).splitlines()[0]})"
+        asked = "Set it to 'cpu' or, on a machine with a GPU, 'cuda' or 'cuda:0', or unset it"
+        raise ValueError(f"{found}. {asked}.") from None
     return name
 
 
@@ -122,10 +120,8 @@ class Run:
         if not _weights_file(self.directory, epoch).exists():
             files = sorted(self.directory.glob("epoch-*.safetensors"))
             kept = ", ".join(str(int(path.stem.removeprefix("epoch-"))) for path in files) or "none"
-            raise ValueError(
-                f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after {kept}. "
-                "Name the epoch in TrainConfig.keep and train again."
-            )
+            found = f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after {kept}"
+            raise ValueError(f"{found}. Name the epoch in TrainConfig.keep and train again.")
         checkpoint.load(_weights_file(self.directory, epoch), _description(self.model), {"model": self.model})
         return self.model
 
@@ -159,11 +155,9 @@ def train_model(
         own, other = model.state_dict(), start.model.state_dict()
         for key, value in other.items():
             if key not in own or own[key].shape != value.shape:
-                raise ValueError(
-                    f"{name} cannot start from {start.directory.name}: that has weights {key} of shape "
-                    f"{list(value.shape)}, which {model_class.__name__} lacks as it is configured here. Start from a "
-                    "run of the same model and sizes."
-                )
+                found = f"that has weights {key} of shape {list(value.shape)}, which {model_class.__name__} lacks here"
+                asked = "Start from a run of the same model and sizes"
+                raise ValueError(f"{name} cannot start from {start.directory.name}: {found}. {asked}.")
         model.load_state_dict(own | other)
     model.calibrate(**targets)
     directory = run_directory(name, model, batch, targets, config, start)
@@ -181,11 +175,9 @@ def _check_labels(batch: DagBatch, targets: Labels) -> None:
         is_tensor = isinstance(values, Tensor)
         if not is_tensor or not values.is_floating_point() or values.shape != (len(batch),):
             found = f"{values.dtype} of shape {list(values.shape)}" if is_tensor else type(values).__name__
-            raise ValueError(
-                f"The labels '{name}' are {found}, but {len(batch)} graphs need a floating-point tensor of shape "
-                f"[{len(batch)}], one label for each. Select the labels with the same rows as the graphs, and convert "
-                "whole numbers with .float()."
-            )
+            wanted = f"{len(batch)} graphs need a floating-point tensor of shape [{len(batch)}], one label for each"
+            asked = "Select the labels with the same rows as the graphs, and convert whole numbers with .float()"
+            raise ValueError(f"The labels '{name}' are {found}, but {wanted}. {asked}.")
 
 
 def run_directory(
@@ -299,10 +291,10 @@ def _steps(
 def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainConfig) -> dict[str, float]:
     """The sums as numbers. Raises FloatingPointError where the loss is none."""
     if not math.isfinite(sums["total"]):
-        raise FloatingPointError(
-            f"The loss became {float(sums['total'])} in epoch {epoch + 1} of {directory.name}. The last good "
-            f"checkpoint is in {directory}; lower learning_rate (now {config.learning_rate}) or use fp32."
+        found = (
+            f"The loss became {float(sums['total'])} in epoch {epoch + 1}. The last good checkpoint is in {directory}"
         )
+        raise FloatingPointError(f"{found}; lower learning_rate (now {config.learning_rate}) or use fp32.")
     return {name: float(value) for name, value in sums.items()}
 
 

@@ -59,16 +59,12 @@ def validated(batch: DagBatch, config: Any) -> DagBatch:
         return batch.pad_to(config.num_vertices)
     if large.any():
         largest = int(batch.num_vertices.max())
-        raise ValueError(
-            f"This model was built for graphs of at most {config.num_vertices} vertices, but the batch has one of "
-            f"{largest}; build the model with num_vertices={largest}."
-        )
+        found = f"graphs of at most {config.num_vertices} vertices, but the batch has one of {largest}"
+        raise ValueError(f"This model was built for {found}; build the model with num_vertices={largest}.")
     graph, vertex = strange.nonzero()[0].tolist()
-    found = f"{int(types[graph, vertex])}{' in the place of the input' * (vertex == 0)}"
-    raise ValueError(
-        f"This model knows the node types 0 to {config.num_types - 1}, but the batch has a vertex of type {found}; "
-        "give it graphs of its own space, or build it with that space's num_types."
-    )
+    found = f"a vertex of type {int(types[graph, vertex])}{' in the place of the input' * (vertex == 0)}"
+    known = f"This model knows the node types 0 to {config.num_types - 1}, but the batch has {found}"
+    raise ValueError(f"{known}; give it graphs of its own space, or build it with that space's num_types.")
 
 
 def full_precision(value: Tensor) -> Tensor:

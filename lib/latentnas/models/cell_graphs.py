@@ -40,11 +40,9 @@ class Layout:
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])
-            raise ValueError(
-                f"This model was built for cells of {self.space.name}, but {len(foreign)} of {len(batch)} graphs are "
-                f"none, the first at index {first} with vertex types {batch.types[first].tolist()}. Encode graphs of "
-                f"that space, or build the model with another space ({', '.join(LAYOUTS)})."
-            )
+            found = f"the first at index {first} with vertex types {batch.types[first].tolist()}"
+            wanted = f"This model was built for cells of {self.space.name}, or another of {', '.join(LAYOUTS)}"
+            raise ValueError(f"{wanted}, but {len(foreign)} of {len(batch)} graphs are none, {found}.")
         return batch.pad_to(self.space.num_vertices)
 
 

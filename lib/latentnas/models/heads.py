@@ -32,17 +32,14 @@ class LabelScale(nn.Module):
             ValueError: a label that is NaN or infinite; fractions where percent are expected; labels that do not
                 differ (of "upper": in their upper half) where the scale is taken from them.
         """
-        finite = labels.isfinite()
-        if not len(labels) or not finite.all():
-            raise ValueError(
-                f"{int((~finite).sum())} of {len(labels)} labels are NaN or infinite. A predictor learns "
-                "from finite labels, at least one: leave out the architectures without a label."
-            )
+        strange = int((~labels.isfinite()).sum())
+        if strange or not len(labels):
+            found = f"{strange} of {len(labels)} labels are NaN or infinite"
+            raise ValueError(f"{found}. Give finite ones, at least one: leave out architectures without a label.")
+        found = f"These {len(labels)} labels, from {labels.min():g} to {labels.max():g},"
         if self.label_scale == "percent" and labels.max() <= 1:
-            found = (
-                f"Labels from {labels.min():g} to {labels.max():g} are no accuracies in percent. Give them in percent"
-            )
-            raise ValueError(f'{found}, or choose another label_scale, such as "standardised".')
+            asked = 'Give them in percent, or choose another label_scale, such as "standardised"'
+            raise ValueError(f"{found} are no accuracies in percent. {asked}.")
         if self.label_scale in ("percent", "none"):
             return
         if self.label_scale == "standardised":
@@ -51,10 +48,7 @@ class LabelScale(nn.Module):
             zero = labels.quantile(0.5)
             unit = labels.quantile(0.9) - zero
         if not unit > 1e-6 * zero.abs():  # equal labels may differ from their mean by rounding
-            raise ValueError(
-                f"These {len(labels)} labels, from {labels.min():g} to {labels.max():g}, have no spread to "
-                "be scaled by: there is nothing to learn from them. Give labels of architectures that differ."
-            )
+            raise ValueError(f"{found} have no spread to be scaled by. Give labels of architectures that differ.")
         self.zero.copy_(zero)
         self.unit.copy_(unit)
 

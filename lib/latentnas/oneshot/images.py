@@ -82,10 +82,8 @@ def _located(archive: str, checksum: str) -> Path:
     if not path.is_file():
         raise DataUnreachable(f"The image archive {path} does not exist. Give the path of the file, or its URL.")
     if (found := pooch.file_hash(str(path), algorithm)) != expected.lower():
-        raise DataError(
-            f"The image archive {path} is damaged or not the right one: its checksum should be {checksum} "
-            f"but is {algorithm}:{found}. Replace it."
-        )
+        differs = f"its checksum should be {checksum} but is {algorithm}:{found}"
+        raise DataError(f"The image archive {path} is damaged or not the right one: {differs}. Replace it.")
     return path
 
 

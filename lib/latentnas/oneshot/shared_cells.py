@@ -154,10 +154,8 @@ def _contexts(cells: Tensor, images: Tensor) -> list[tuple[tuple[Tensor, ...], T
     """For each edge: of each operation, which cells use it, and the factors `[A, 5]`, None for single operations."""
     real = cells.is_floating_point()
     if cells.shape[1:] != (len(CELL_EDGES), NUM_OPERATIONS)[: 1 + real] or not len(cells):
-        raise ValueError(
-            "Cells are whole numbers of shape [A, 6], an operation for each edge, or real factors of shape "
-            f"[A, 6, 5], with A at least 1; these are {cells.dtype} of shape {list(cells.shape)}."
-        )
+        asked = "whole numbers of shape [A, 6], an operation for each edge, or real factors [A, 6, 5], A at least 1"
+        raise ValueError(f"Cells are {asked}; these are {cells.dtype} of shape {list(cells.shape)}.")
     here = cells.detach().cpu()  # one wait for a GPU here, none on the way
     if not real and not 0 <= int(here.min()) <= int(here.max()) < NUM_OPERATIONS:
         raise ValueError(f"Operations are the numbers 0 to 4, but these go from {here.min()} to {here.max()}.")

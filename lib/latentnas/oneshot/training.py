@@ -105,10 +105,8 @@ def train_supernet(
         FloatingPointError: a loss or its gradient is not finite; the last good checkpoint stays.
     """
     if schedule.batch_size > (most := min(len(data.train), len(data.valid))):
-        raise ValueError(
-            f"A batch of {schedule.batch_size} images is more than there are to train or to validate: choose a "
-            f"batch_size of at most {most}."
-        )
+        found = f"A batch of {schedule.batch_size} images is more than there are to train or to validate"
+        raise ValueError(f"{found}: choose a batch_size of at most {most}.")
     optimizer, description = nesterov(network, schedule), _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
@@ -121,13 +119,9 @@ def train_supernet(
             try:
                 loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
             except FloatingPointError as error:
-                kept = (
-                    f"The last ones, after epoch {saved_epoch}, are in {path}." if saved_epoch else "None were saved."
-                )
-                raise FloatingPointError(
-                    f"{error} The weights are lost. {kept} Lower learning_rate (now {schedule.learning_rate}) or "
-                    "gradient_clip, or look for images that are not finite."
-                ) from None
+                kept = f"The last ones, after epoch {saved_epoch}, are in {path}" if saved_epoch else "None were saved"
+                asked = f"Lower learning_rate (now {schedule.learning_rate}) or gradient_clip, or look at the images"
+                raise FloatingPointError(f"{error} The weights are lost. {kept}. {asked}.") from None
             cell = strategy.current()[None]
             graph = NASBENCH201.from_choices(cell)
             state = {

@@ -8,6 +8,7 @@ architecture with the label of its first row. Test labels come in afterwards, wi
 
 import gzip
 import json
+import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -93,10 +94,8 @@ def run(
         asked = min(batch, left)
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
-            raise ValueError(
-                f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}. ask(n) may return at "
-                "most n."
-            )
+            found = f"{type(searcher).__name__} was asked for {asked} rows but returned {len(rows)}"
+            raise ValueError(f"{found}. ask(n) may return at most n.")
         if not len(rows):
             break
         searcher.tell(rows, labels.query(rows))
@@ -151,23 +150,17 @@ class _Labels:
         stands_for = self.domain.representative(rows).tolist()
         unknown = np.array(list(dict.fromkeys(row for row in stands_for if row not in self.known)), dtype=np.int64)
         if len(self.known) + len(unknown) > self.budget:
-            raise ValueError(
-                f"The budget is {self.budget} queries and {len(self.known)} are spent, so the labels of {len(unknown)} "
-                "more architectures cannot be used. Raise the budget, or start from fewer."
-            )
+            found = f"The budget is {self.budget} queries and {len(self.known)} are spent"
+            raise ValueError(f"{found}, so {len(unknown)} more are too many. Raise the budget, or start from fewer.")
         if len(unknown):
             values = np.asarray(self.objective(unknown), dtype=np.float64)
             if values.shape != unknown.shape:
-                raise ValueError(
-                    f"The objective was given {len(unknown)} rows but returned shape {list(values.shape)}."
-                )
-            bad = ~np.isfinite(values)
-            if bad.any():
-                raise ValueError(
-                    f"The objective gives {values[bad][0]} for row {unknown[bad][0]}; a search needs a finite label of "
-                    "every row. Leave architectures without a label out of the domain."
-                )
-            self.known.update(zip(unknown.tolist(), values.tolist()))
+                raise ValueError(f"The objective got {len(unknown)} rows but returned shape {list(values.shape)}.")
+            for row, value in zip(unknown.tolist(), values.tolist()):
+                if not math.isfinite(value):
+                    found = f"The objective gives {value} for row {row}; a search needs a finite label of every row"
+                    raise ValueError(f"{found}. Leave architectures without a label out of the domain.")
+                self.known[row] = value
         return np.array([self.known[row] for row in stands_for], dtype=np.float64)
 
     def history(self, seed: int) -> pd.DataFrame:

@@ -144,10 +144,8 @@ class TableDomain(Domain):
         """What reads a column of the table: as an objective, or a matrix as the inputs of a model."""
         values = np.asarray(values)
         if values.shape[:1] != (self.size,):
-            raise ValueError(
-                f"The domain has {self.size} rows, so pass a whole column of its table, {self.size} values, not shape "
-                f"{list(values.shape)}."
-            )
+            asked = f"pass a whole column of its table, {self.size} values, not shape {list(values.shape)}"
+            raise ValueError(f"The domain has {self.size} rows, so {asked}.")
         return values.__getitem__
 
     def optimum(self, values: ArrayLike) -> np.ndarray:
@@ -199,10 +197,10 @@ class TableDomain(Domain):
         combinations = math.prod(self.options.tolist())
         codes = np.ravel_multi_index(self._choices.T, self.options)
         if self.size != combinations or len(np.unique(codes)) != combinations:
-            raise ValueError(
-                f"This searcher makes every decision by itself, so all {combinations} combinations must be rows of the "
-                f"domain, each once, but it has {self.size} rows."
+            asked = (
+                f"all {combinations} combinations must be rows of the domain, each once, but it has {self.size} rows"
             )
+            raise ValueError(f"This searcher makes every decision by itself, so {asked}.")
         return np.argsort(codes)
 
 
@@ -236,10 +234,9 @@ class SampledDomain(Domain):
         try:
             return self._keep(self.space.from_choices(choices))
         except (AttributeError, ValueError) as error:
-            raise ValueError(
-                "This searcher makes every decision by itself, so every combination must be an architecture: the "
-                f"space needs from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error})."
-            ) from None
+            asked = "This searcher makes every decision by itself, so every combination must be an architecture"
+            found = f"from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error})"
+            raise ValueError(f"{asked}: the space needs {found}.") from None
 
     def sample(self, draw: Callable[[int], int]) -> int:
         return int(self._keep(self.space.sample(1, int(draw(2**63))))[0])
@@ -292,10 +289,8 @@ def table_domain(
     needed = ["enumerate", "index", "neighbor_rows"] + ["canonical"] * (identity == "class")
     missing = [name for name in needed if not hasattr(space, name)]
     if missing or identity not in ("string", "class"):
-        raise ValueError(
-            f"The space {space.name} cannot be searched as a table with identity={identity!r}: "
-            + (f"it lacks {', '.join(missing)}. Use SampledDomain." if missing else 'that must be "string" or "class".')
-        )
+        found = f"it lacks {', '.join(missing)}. Use SampledDomain" if missing else 'that must be "string" or "class"'
+        raise ValueError(f"The space {space.name} cannot be searched as a table with identity={identity!r}: {found}.")
     graphs = space.enumerate()
     return TableDomain(
         space.choices(graphs),

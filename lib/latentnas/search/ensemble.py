@@ -36,9 +36,7 @@ class EnsembleConfig:
     def __post_init__(self) -> None:
         least = min(self.initial, self.members - 1, self.hidden, self.steps, self.parents, self.random_candidates)
         if least < 1 or not self.learning_rate > 0 or self.shared_error < 0:
-            raise ValueError(
-                f"Counts must be at least 1 (members 2), learning_rate > 0, shared_error >= 0, not {self}."
-            )
+            raise ValueError(f"Counts must be at least 1, members 2, learning_rate > 0, shared_error >= 0, not {self}.")
 
 
 class EnsembleSearch(ModelBasedSearch):

@@ -54,10 +54,8 @@ class GaussianSearch(ModelBasedSearch):
         self.config, self._inputs = config, inputs or domain.one_hot
         seen = self._inputs(domain.reference)
         if seen.ndim != 2 or not np.isfinite(seen).all():
-            raise ValueError(
-                "A Gaussian process needs finite inputs [n, F], one vector for each row, but those of "
-                f"{len(domain.reference)} rows have shape {list(seen.shape)}, or are NaN or infinite."
-            )
+            found = f"those of {len(seen)} rows have shape {list(seen.shape)}, or are NaN or infinite"
+            raise ValueError(f"A Gaussian process needs finite inputs [n, F], one vector for each row, but {found}.")
         self._fitted = 0  # labels at the last fit
         self._hyperparameters: dict[str, Tensor] = {}
 

@@ -13,10 +13,8 @@ def attach(history: pd.DataFrame, test_values: Sequence[float]) -> pd.DataFrame:
     test_values = np.asarray(test_values, dtype=np.float64)
     last = history["incumbent_row"].max()
     if test_values.ndim != 1 or len(test_values) <= last:
-        raise ValueError(
-            f"Row {last} is an incumbent of this history, but test_values has shape {list(test_values.shape)}. Give "
-            "one value for each row of the domain that was searched."
-        )
+        found = f"Row {last} is an incumbent of this history, but test_values has shape {list(test_values.shape)}"
+        raise ValueError(f"{found}. Give one value for each row of the domain that was searched.")
     return history.assign(test=test_values[history["incumbent_row"]])
 
 
@@ -53,10 +51,8 @@ def expected_random_search(
     """
     valid, test = np.asarray(valid, dtype=np.float64), np.asarray(test, dtype=np.float64)
     if valid.shape != test.shape or valid.ndim != 1 or not np.isfinite([valid, test]).all():
-        raise ValueError(
-            "Random search needs a finite validation and test value for each architecture, but got shapes "
-            f"{list(valid.shape)} and {list(test.shape)}, or values that are NaN or infinite."
-        )
+        found = f"shapes {list(valid.shape)} and {list(test.shape)}, or values that are NaN or infinite"
+        raise ValueError(f"Random search needs a finite validation and test value of each architecture, not {found}.")
     size = len(valid)
     _, group, members = np.unique(-valid, return_inverse=True, return_counts=True)  # best first
     moments = [np.bincount(group, test**power) / members for power in (1, 2)]

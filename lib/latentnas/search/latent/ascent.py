@@ -145,12 +145,8 @@ def _accuracy(model: NGAE, z: Tensor) -> Tensor:
 
 def _check_points(model: NGAE, name: str, points: Tensor) -> None:
     if model.config.predictors == "none":
-        raise ValueError(
-            'This model has no predictors (predictors="none", which is D-VAE), so there is nothing to ascend. Train '
-            'with predictors="paper", or search with latentnas.search.latent.bayesian.'
-        )
+        found = 'This model has no predictors (predictors="none", which is D-VAE), so there is nothing to ascend'
+        raise ValueError(f'{found}. Train with predictors="paper", or search with latentnas.search.latent.bayesian.')
     if points.ndim != 2 or points.shape[1] != model.config.latent or not len(points):
-        raise ValueError(
-            f"{name} must hold latent points [S, {model.config.latent}] with S at least 1, but has shape "
-            f"{tuple(points.shape)}."
-        )
+        wanted = f"latent points [S, {model.config.latent}] with S at least 1"
+        raise ValueError(f"{name} must hold {wanted}, but has shape {tuple(points.shape)}.")

@@ -89,10 +89,8 @@ class BayesianSearch(RoundSearch):
         graphs, source, count = self.model.sample_decodes(points, self.config.trials, noise)
         valid = self.domain.accepts(graphs)
         if self._rounds == 1 and not valid.any():
-            raise RuntimeError(
-                f"None of the {len(points)} points of the first round decoded to a valid architecture in "
-                f"{self.config.trials} trials each. Check that the model is trained and that train_mu comes from it."
-            )
+            found = f"None of the {len(points)} points of the first round decoded to a valid architecture"
+            raise RuntimeError(f"{found}. Check that the model is trained and that train_mu comes from it.")
         source, count = source[valid].cpu().numpy(), count[valid].cpu().numpy()
         order = np.lexsort((-count, source))  # by point, most common first
         place, first = np.unique(source[order], return_index=True)
@@ -165,13 +163,9 @@ def _uniform(box: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 def _check(model: GraphVAE, train_mu: Tensor, labels: Tensor) -> None:
     if train_mu.ndim != 2 or train_mu.shape[1] != model.config.latent or labels.shape != train_mu.shape[:1]:
-        raise ValueError(
-            f"The search needs train_mu [n, {model.config.latent}] and labels [n] of the training graphs, but got "
-            f"shapes {tuple(train_mu.shape)} and {tuple(labels.shape)}."
-        )
+        wanted = f"train_mu [n, {model.config.latent}] and labels [n] of the training graphs"
+        raise ValueError(f"The search needs {wanted}, not shapes {tuple(train_mu.shape)} and {tuple(labels.shape)}.")
     if not len(labels) or not labels.isfinite().all() or not train_mu.isfinite().all():
         bad_labels, bad_points = int((~labels.isfinite()).sum()), int((~train_mu.isfinite()).any(1).sum())
-        raise ValueError(
-            f"The search starts from labelled training graphs, but of {len(labels)} labels {bad_labels} and of their "
-            f"points {bad_points} are NaN or infinite; keep only the graphs whose label is known."
-        )
+        found = f"of {len(labels)} labels {bad_labels} and of their points {bad_points} are NaN or infinite"
+        raise ValueError(f"The search starts from labelled training graphs, but {found}; keep only those known.")

@@ -54,10 +54,8 @@ class LatentSpace:
     def network(self) -> InputConvexNetwork:
         """A copy of the autoencoder's convex network that reads codes; ValueError where it has none."""
         if not getattr(self.model.config, "convexity_weight", 0):
-            raise ValueError(
-                "This autoencoder was trained without the convexity regulariser, so it has no convex network to "
-                "fine-tune. Search with several members (ENSEMBLE), or train with convexity_weight above 0."
-            )
+            found = "Trained without the convexity regulariser, this autoencoder has no convex network to fine-tune"
+            raise ValueError(f"{found}. Search with several members (ENSEMBLE), or set convexity_weight above 0.")
         network = copy.deepcopy(self.model.performance.network)
         with torch.no_grad():
             network.from_input *= self.deviation[:, None]
@@ -129,9 +127,7 @@ class CRLSOSearchConfig:
         counts = ("initial", "best", "proposals", "starts", "max_steps", "members", "layers")
         require(self, counts, {"direction": tuple(DIRECTIONS), "constraint": tuple(CONSTRAINTS)})
         if not min(self.step, self.trust_radius) > 0 or min(self.start_noise, self.spread) < 0:
-            raise ValueError(
-                f"step and trust_radius must be positive, start_noise and spread not negative, but this is {self}."
-            )
+            raise ValueError(f"step and trust_radius must be above 0, start_noise and spread not below, not {self}.")
 
 
 AS_RELEASED = CRLSOSearchConfig(direction="descent")
@@ -198,15 +194,12 @@ class CRLSOSearch(RoundSearch):
         spaces, members = self._learn(rows, values), self.config.members
         sizes = sorted({len(space.deviation) for space in spaces})
         if len(spaces) not in (1, members) or len(sizes) > 1:
-            raise ValueError(
-                f"{len(spaces)} latent spaces for {members} convex networks, of {', '.join(map(str, sizes))} "
-                "dimensions: give one space for all of them, or one for each, all of one latent size."
-            )
+            found = f"{len(spaces)} latent spaces for {members} convex networks"
+            found += f", of {', '.join(map(str, sizes))} dimensions"
+            raise ValueError(f"{found}: give one space for all of them, or one for each, all of one latent size.")
         for count in {None if space.codes is None else len(space.codes) for space in spaces} - {self.domain.size}:
-            raise ValueError(
-                f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows. Embed all "
-                "cells of the domain, in the order of its rows, or none of a domain that is not listed."
-            )
+            found = f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows"
+            raise ValueError(f"{found}. Embed all cells, in the order of rows, or none of a domain that is not listed.")
         if members == 1:
             self._network = spaces[0].network()  # fine-tuned ever further
         return spaces * (members // len(spaces))
