@@ -291,10 +291,9 @@ def _steps(
 def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainConfig) -> dict[str, float]:
     """The sums as numbers. Raises FloatingPointError where the loss is none."""
     if not math.isfinite(sums["total"]):
-        found = (
-            f"The loss became {float(sums['total'])} in epoch {epoch + 1}. The last good checkpoint is in {directory}"
-        )
-        raise FloatingPointError(f"{found}; lower learning_rate (now {config.learning_rate}) or use fp32.")
+        found = f"The loss became {float(sums['total'])} in epoch {epoch + 1} of {directory.name}"
+        asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
+        raise FloatingPointError(f"{found}. The last good checkpoint is in {directory}; {asked}.")
     return {name: float(value) for name, value in sums.items()}
 
 

@@ -133,6 +133,7 @@ class BaseVAE(GraphVAE):
 
     def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         """Terms of the loss, averaged over the graphs that z stands for."""
+        raise NotImplementedError
 
 
 class AutoregressiveVAE(BaseVAE):
@@ -148,3 +149,4 @@ class AutoregressiveVAE(BaseVAE):
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """As `sample_decodes`; without a generator every decision is the most likely one."""
+        raise NotImplementedError

@@ -197,9 +197,7 @@ class TableDomain(Domain):
         combinations = math.prod(self.options.tolist())
         codes = np.ravel_multi_index(self._choices.T, self.options)
         if self.size != combinations or len(np.unique(codes)) != combinations:
-            asked = (
-                f"all {combinations} combinations must be rows of the domain, each once, but it has {self.size} rows"
-            )
+            asked = f"all {combinations} combinations must be in the domain, each once, but it has {self.size} rows"
             raise ValueError(f"This searcher makes every decision by itself, so {asked}.")
         return np.argsort(codes)
 

@@ -127,7 +127,7 @@ class CRLSOSearchConfig:
         counts = ("initial", "best", "proposals", "starts", "max_steps", "members", "layers")
         require(self, counts, {"direction": tuple(DIRECTIONS), "constraint": tuple(CONSTRAINTS)})
         if not min(self.step, self.trust_radius) > 0 or min(self.start_noise, self.spread) < 0:
-            raise ValueError(f"step and trust_radius must be above 0, start_noise and spread not below, not {self}.")
+            raise ValueError(f"step and trust_radius must be positive, start_noise and spread not negative: {self}.")
 
 
 AS_RELEASED = CRLSOSearchConfig(direction="descent")
