@@ -9,17 +9,23 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
-from companion import gpus, paths, profiles, report, runner
+from companion import paths, profiles, report, runner
 
-ONLY = profiles.as_list(config.get("only", []))
-OVERRIDES = profiles.parse_overrides(profiles.as_list(config.get("overrides", [])), profiles.select_notebooks(ONLY))
+
+def texts(setting):
+    """What `--config` makes of `only=00`, a number, and of `only=[00,01]`, a list, as texts."""
+    return [str(value).zfill(2) for value in (setting if isinstance(setting, list) else [setting])]
+
+
+ONLY = texts(config.get("only", []))
+OVERRIDES = profiles.parse_overrides(texts(config.get("overrides", [])), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
 if workflow.is_main_process:
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
 THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if CORES else 2))    # of a notebook
-GPU = int(config.get("gpu", bool(gpus.visible_gpus())))     # of each job
+GPU = int(config.get("gpu", bool(runner.visible_gpus())))     # of each job
 
 
 def relative(path):
@@ -27,9 +33,9 @@ def relative(path):
     return os.path.relpath(path, paths.OUTPUT)
 
 
-def command(module, job, *more):
+def command(job):
     """A function, because the braces of a plain string would be wildcards."""
-    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", f"companion.{module}", json.dumps(asdict(job)), *more, *wildcards])
+    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", "companion.runner", json.dumps(asdict(job)), *wildcards])
 
 
 def resource(job, name):
@@ -37,7 +43,7 @@ def resource(job, name):
 
 
 def trained(label, notebook):
-    return relative(profiles.trained_path(label, notebook))
+    return relative(profiles.stamp_path(label, f"{notebook}.trainings"))
 
 
 LISTED = {(job.label, job.notebook) for job in JOBS if job.trainings}
@@ -55,7 +61,7 @@ localrules: all
 
 onsuccess:
     if "LATENTNAS_AGENDA" not in os.environ:    # else the command line renews the report
-        report.renew(sorted({job.label for job in JOBS}))
+        report.renew({job.label for job in JOBS})
 
 
 rule all:
@@ -75,7 +81,7 @@ for job in JOBS:
             priority: 2 + priority
             input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
             output: temp(touch(relative(share)))
-            params: command=command("trainings", job)
+            params: command=command(job)
             threads: 1
             resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
             shell: "{params.command}"
@@ -96,7 +102,7 @@ for job in JOBS:
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],
         output:
             stamp=relative(job.stamp),
-        params: command=command("runner", job)
+        params: command=command(job)
         threads: THREADS
         resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
         shell: "{params.command}"

@@ -54,6 +54,7 @@ def untouched(tmp_path_factory):
         (["--jobs", "many"], ["--jobs"]),
         (["--unknown"], ["--unknown"]),
         (["fly"], ["fly", "figures"]),
+        (["--jobs", "1", "test"], ["'test' must come first"]),
         (["figures"], ["no results", "./run_all.sh"]),
         (["figures", "--profile", "huge"], ["huge"]),
         (["figures", "--only", "00"], ["only --profile"]),

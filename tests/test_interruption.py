@@ -93,7 +93,7 @@ def test_a_signal_before_anything_has_started(project):
 def test_what_a_killed_kernel_had_started_ends_too(project):
     rewrite(project, WORK, WORKERS.partition("joblib.Par")[0], "import os; os.kill(os.getpid(), 9)")
     run = run_all(project)
-    assert run.returncode == 1 and "The Python process of notebook 00_first died" in run.stderr
+    assert run.returncode == 1 and "Notebook 00_first stopped: its Python process died" in run.stderr
     assert processes_of(project) == []
 
 

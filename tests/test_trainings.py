@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from companion import gpus, notebooks, paths, profiles, trainings
+from companion import notebooks, paths, profiles, runner
 from companion.runner import NotebookFailed
 from toy_project import FINISH, make_project, run_all, write_notebook
 
@@ -74,13 +74,13 @@ def test_one_training_that_fails_takes_nothing_away(project):
 
 @pytest.mark.parametrize(
     "cells, words",
-    [(["trainings = made_elsewhere"], "Cell 2 .* NameError"), (["trainings = [print]"], "no dictionary `trainings`")],
+    [(["trainings = made_elsewhere"], "cell 2, .* NameError"), (["trainings = [print]"], "no dictionary `trainings`")],
 )
 def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells, words):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
     write_notebook(tmp_path / "00_first.ipynb", cells, tags={1: ["trainings"]})
     with pytest.raises(NotebookFailed, match=words):
-        trainings.trainings_of(profiles.Job("00_first", "quick", {}, ()))
+        runner.trainings_of(profiles.Job("00_first", "quick", {}, ()))
 
 
 LISTING = [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if notebooks.tagged_cells(path, "trainings")]
@@ -90,14 +90,13 @@ LISTING = [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if note
 def test_the_tagged_cells_of_each_notebook_run_alone(notebook, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(paths.ROOT)
     values = profiles.profile_parameters("smoke", notebook)
-    listed = trainings.trainings_of(profiles.Job(notebook, "smoke", values, ()))
+    listed = runner.trainings_of(profiles.Job(notebook, "smoke", values, ()))
     assert len(listed) > 1
 
 
 def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):
-    take = (
-        "import os; from companion import gpus; gpus.take_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)"
-    )
+    take = "import os; from companion.runner import take_gpu; take_gpu()"
+    take += "; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)"
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "0,3", "LATENTNAS_OUTPUT": str(tmp_path)}
     environment["PYTHONPATH"] = str(paths.ROOT / "lib")
 
@@ -125,14 +124,12 @@ def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
     listing.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: x)'\necho 'GPU 1: NVIDIA H100 (UUID: y)'\n")
     listing.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert gpus.visible_gpus() == ["0", "1"]
+    assert runner.visible_gpus() == ["0", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpus.visible_gpus() == []
+    assert runner.visible_gpus() == []
 
 
 def test_resources_come_from_the_last_run(monkeypatch, tmp_path):
-    from companion import runner
-
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     job = profiles.Job("00_first", "quick+12345678", {}, ())
     assert runner.resources(job, 1) == {"runtime": 60, "mem_mb": 6050}

@@ -19,4 +19,4 @@ if __name__ == "__main__":
         signal.signal(number, stop)
     from companion.cli import main
 
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,6 @@ seed on the same machine, but for the block `manifest` (commit, memory, times an
 """
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -22,9 +21,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
+from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -41,9 +40,6 @@ if TYPE_CHECKING:  # half a second, which the command line need not wait
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
-CLAIM_ID = r"^[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?$"
-FRAME_NAME = re.compile(r"[a-z0-9_]+")
-UNIT_OF_TIME = re.compile(r"(CPU )?(s|min|h)\b")
 DIGITS = 10  # significant digits kept: more than any experiment means, fewer than rounding noise reaches
 
 
@@ -52,25 +48,23 @@ def rounded(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else float(f"{float(value):.{DIGITS}g}")
 
 
-def numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    return tuple(int(seed) for seed in ((seeds,) if isinstance(seeds, Integral) else seeds))
-
-
+Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(\.[a-z0-9_-]+)+(@[a-z0-9_]+)?$")]  # system.space.quantity[@condition]
 Number = Annotated[float | None, BeforeValidator(rounded)]
+Seeds = Annotated[tuple[int, ...], BeforeValidator(lambda seeds: (seeds,) if isinstance(seeds, Integral) else seeds)]
 
 
 @dataclass
 class Claim:
     """One number of ours beside the paper's."""
 
-    id: Annotated[str, Field(pattern=CLAIM_ID)]  # <system>.<space>.<quantity>[@condition]
+    id: Id
     ours: Number
     unit: str  # "%", "accuracy (st. dev.)", "s", ...
     paper: Number = None  # None: no published value
     printed_in: str | None = None  # "NGAE Table 1"
     low: Number = None  # to high: the 95 % interval of ours
     high: Number = None
-    seeds: Annotated[tuple[int, ...], BeforeValidator(numbers)] = ()
+    seeds: Seeds = ()
     target: Number = None  # the goal, where that is not the paper's number
     tolerance: Number = 0.0  # how far on the wrong side of the goal still counts as met
     better: Literal["higher", "lower"] = "higher"
@@ -79,23 +73,20 @@ class Claim:
     def __post_init__(self) -> None:
         if self.paper is not None and not self.printed_in:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
-        self.verdict = self._compared()
+        goal = self.target if self.target is not None else self.paper
+        if self.ours is None:
+            self.verdict = "not measured"
+        elif math.isinf(self.ours):  # the median of runs most of which never came there
+            self.verdict = "not reached"
+        elif goal is None:
+            self.verdict = "no published value"
+        elif (goal - self.ours) * (1 if self.better == "higher" else -1) <= self.tolerance + 1e-9 * abs(goal):
+            self.verdict = "met"
+        else:
+            self.verdict = "short of the target" if self.target is not None else "short of the paper"
         for name in ("ours", "low", "high"):
             if math.isinf(getattr(self, name) or 0.0):
                 setattr(self, name, None)
-
-    def _compared(self) -> str:
-        if self.ours is None:
-            return "not measured"
-        if math.isinf(self.ours):  # the median of runs most of which never came there
-            return "not reached"
-        goal = self.target if self.target is not None else self.paper
-        if goal is None:
-            return "no published value"
-        shortfall = goal - self.ours if self.better == "higher" else self.ours - goal
-        if shortfall <= self.tolerance + 1e-9 * abs(goal):
-            return "met"
-        return "short of the target" if self.target is not None else "short of the paper"
 
 
 class Manifest(BaseModel):
@@ -146,10 +137,8 @@ class Results:
         if missing:
             why = f"The parameter {missing[0]} of notebook {notebook} has no value."
             raise notebooks.UsageError(f"{why} Run its parameters cell first, and pass globals() to Results.")
-        self.notebook = notebook
-        self.parameters = {name: values[name] for name in names}
-        self.profile = self.parameters.pop("profile")
-        self.data_source = self.parameters.pop("data_source")
+        self.notebook, self.profile, self.data_source = notebook, values["profile"], values["data_source"]
+        self.parameters = {name: values[name] for name in names if name not in ("profile", "data_source")}
         self.code = {"cells": notebooks.code_cells_hash(source), "library": notebooks.code_fingerprint(source)}
         self.data_files, self.device = list(data_files), str(device)
         self.claims: dict[str, Claim] = {}
@@ -166,12 +155,11 @@ class Results:
         """
         if "LATENTNAS_NOTEBOOK" not in os.environ:
             return None
-        deciding = {key: value for key, value in self.parameters.items() if key not in notebooks.NOT_DECIDING}
-        content = json.dumps([self.data_source, deciding, self.code, names], sort_keys=True)
-        return CHECKPOINTS / "searches" / f"{self.notebook}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        decided = notebooks.hash_of([self.data_source, notebooks.deciding(self.parameters), self.code, names])
+        return CHECKPOINTS / "searches" / f"{self.notebook}-{decided[:12]}"
 
     def claim(self, id: str, ours: float | None, unit: str, **details: object) -> Claim:
-        """Add a claim (fields of `Claim`) and return it. The same id twice is an error."""
+        """Add a claim (fields of `Claim`) and return it; `ValueError` for the same id twice."""
         if id in self.claims:
             raise ValueError(f"Notebook {self.notebook} makes the claim {id} twice.")
         self.claims[id] = Claim(id, ours, unit, **details)
@@ -179,7 +167,7 @@ class Results:
 
     def frame(self, name: str, table: "pd.DataFrame") -> Path:
         """Write a table to <notebook>/<name>.csv beside the results, for figures and readers; return the path."""
-        if not FRAME_NAME.fullmatch(name):
+        if not re.fullmatch("[a-z0-9_]+", name):
             raise ValueError(f"The frame name '{name}' must be small letters, digits and underscores.")
         file = self.path.with_suffix("") / f"{name}.csv"
         with paths.atomic_write(file) as temporary:
@@ -188,29 +176,28 @@ class Results:
         return file
 
     def write(self, loaded_seconds: float = 0.0) -> Path:
-        """Write the results file and return its path.
-
-        `loaded_seconds` is what the checkpoints that this run loaded took to train when they were made.
-        """
+        """Write the results file; `loaded_seconds` is what the loaded checkpoints took to train when they were made."""
         claims, times = [], []
         for claim in self.claims.values():
-            (times if UNIT_OF_TIME.match(claim.unit) else claims).append(asdict(claim))
-        not_deciding = {name: self.parameters.pop(name) for name in notebooks.NOT_DECIDING if name in self.parameters}
-        about = {"loaded_seconds": round(float(loaded_seconds), 1), "times": times} | not_deciding
-        content = {name: getattr(self, name) for name in ("notebook", "profile", "data_source", "parameters")}
-        content |= {"claims": claims, "frames": self.frames, "manifest": manifest(self) | about}
+            (times if re.match(r"(CPU )?(s|min|h)\b", claim.unit) else claims).append(asdict(claim))
+        deciding = notebooks.deciding(self.parameters)
+        others = {name: value for name, value in self.parameters.items() if name not in deciding}
+        about = {"loaded_seconds": round(float(loaded_seconds), 1), "times": times} | others
+        content = {"notebook": self.notebook, "profile": self.profile, "data_source": self.data_source}
+        content |= {"parameters": deciding, "claims": claims, "frames": self.frames}
+        content |= {"manifest": manifest(self) | about}
         paths.write_text(self.path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         return self.path
 
 
 def load_results(profile: str) -> dict[str, dict]:
     """The results files of a profile, by notebook name; without those that are damaged."""
-    files = sorted((paths.RESULTS / profile).glob("[!.]*.json"))
-    return {path.stem: content for path in files if (content := read_results(path))}
+    contents = {path.stem: read_results(path) for path in sorted((paths.RESULTS / profile).glob("[!.]*.json"))}
+    return {name: content for name, content in contents.items() if content}
 
 
 def read_results(path: Path) -> dict | None:
-    """The content of a results file; None where there is none. A damaged one is named and set aside, with None."""
+    """The content of a results file, or None. A damaged one is named and set aside."""
     try:
         text = path.read_bytes()
         Stored.model_validate_json(text)
@@ -226,7 +213,8 @@ def read_results(path: Path) -> dict | None:
 
 def is_intact(path: Path) -> bool:
     """Whether a results file and all of its tables are there as they were written."""
-    content = read_results(path) or {"frames": {"": {}}}
+    if (content := read_results(path)) is None:
+        return False
     files = {path.with_suffix("") / f"{name}.csv": frame.get("sha256") for name, frame in content["frames"].items()}
     return all(file.is_file() and sha256(file) == digest for file, digest in files.items())
 
@@ -236,20 +224,17 @@ def seconds_of(manifest: dict) -> float:
     return manifest["wall_seconds"] + manifest["loaded_seconds"]
 
 
-# ---------------------------------------------------------------- the manifest
-
-
 def manifest(results: Results) -> dict:
     """What the numbers do not need but a reader might: code, versions, machine, data, cost."""
-    times = Counter(file.name for file in results.data_files)  # a name that is not enough gets its folder in front
-    names = {f: f.name if times[f.name] == 1 else f"{f.parent.name}/{f.name}" for f in results.data_files}
+    names = [file.name for file in results.data_files]  # one that is not enough gets its folder in front
+    names = [f.name if names.count(f.name) == 1 else f"{f.parent.name}/{f.name}" for f in results.data_files]
     return {
         "code": results.code,
         "git": git_state(),
         "versions": versions(),
         "device": device_name(results.device),
         "cpu_cores": os.cpu_count(),
-        "data": {name: sha256(file) for file, name in names.items()},
+        "data": dict(zip(names, map(sha256, results.data_files))),
         "wall_seconds": round(time.time() - psutil.Process().create_time(), 1),
         "peak_memory_mb": peak_memory(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -258,7 +243,7 @@ def manifest(results: Results) -> dict:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
 
 
 def git_state() -> dict | None:
@@ -285,16 +270,15 @@ def device_name(device: str) -> str:
 
         return f"cuda: {torch.cuda.get_device_name(device)}"
     cpuinfo = Path("/proc/cpuinfo")
-    models = re.findall(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8"), re.M) if cpuinfo.exists() else []
-    return f"cpu: {models[0] if models else platform.machine()}"
+    model = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else "", re.M)
+    return f"cpu: {model[1] if model else platform.machine()}"
 
 
 def peak_memory() -> dict[str, int]:
     """Largest resident size of this process so far, and of the GPU's tensors where one was used, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     peak = {"cpu": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)}
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         peak["cuda"] = round(torch.cuda.max_memory_allocated() / 2**20)
     return peak
 

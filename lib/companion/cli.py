@@ -4,16 +4,15 @@ Nothing here imports torch: that a run has nothing to do must be known within se
 """
 
 import argparse
-import contextlib
-import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from companion import lab, paths, profiles, report, runner
+from companion import notebooks, paths, profiles, report, runner
 from companion.profiles import UsageError
 from companion.together import ending_together
 
@@ -38,13 +37,9 @@ A run that was interrupted goes on where it stopped when the same command is giv
 
 
 def parser() -> argparse.ArgumentParser:
-    """The argument parser of `run` and `figures`; `test`, `lab` and `bench` take their arguments as they are."""
-    result = argparse.ArgumentParser(
-        prog="run_all.sh",
-        description="Rerun the notebooks of this companion.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """The argument parser of `run`, `figures` and `fetch`; the other commands take their arguments as they are."""
+    about, layout = "Rerun the notebooks of this companion.", argparse.RawDescriptionHelpFormatter
+    result = argparse.ArgumentParser("run_all.sh", description=about, epilog=EXAMPLES, formatter_class=layout)
     add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "bench")
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
@@ -58,23 +53,22 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something impossible."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] == ["test"]:
             one_thread_each = {"OMP_NUM_THREADS": "1"} | os.environ
             return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
         if arguments[:1] == ["lab"]:
-            return lab.main(arguments[1:])
+            return lab(arguments[1:])
         if arguments[:1] == ["bench"]:
             from companion import speed  # imports torch
 
             return speed.main()
-        options = parser().parse_args(arguments)
-        if options.command == "fetch":
-            return fetch()
-        return figures(options) if options.command == "figures" else run(options)
+        options, with_options = parser().parse_args(arguments), {"run": run, "figures": figures, "fetch": fetch}
+        if options.command not in with_options:
+            raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
+        return with_options[options.command](options)
     except (UsageError, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -94,20 +88,24 @@ def run(options: argparse.Namespace) -> int:
             print(f"  {notebook} -> data/results/{label}{runner.total_time([(label, notebook)])}")
         return 0
     if agenda:
-        with one_run_at_a_time(), ending_together("LATENTNAS_RUN"):
+        try:
+            lock = paths.locked("run.lock")
+        except BlockingIOError as error:
+            remedy = "Wait until it has finished, or end it; then give the command again."
+            raise UsageError(f"Another run is writing to this folder. {remedy}") from error
+        with lock, ending_together("LATENTNAS_RUN"):
             profiles.out_of_date(jobs, forget=True)
             run_snakemake(profile, options, agenda)
     if not options.dry_run:
-        report.renew(sorted({job.label for job in jobs}))
-    undone = ", ".join(notebook for _, notebook in runner.unfinished(agenda))
-    if undone:
-        print(f"Not finished: {undone}. The same command goes on from here.", file=sys.stderr)
+        report.renew({job.label for job in jobs})
+    if undone := [notebook for label, notebook in agenda if not profiles.stamp_path(label, notebook).exists()]:
+        print(f"Not finished: {', '.join(undone)}. The same command goes on from here.", file=sys.stderr)
         return 1
     if not agenda:
         print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
     for label in sorted({label for label, _ in agenda}):
-        places = ("Results: data/results", "figures and report: figures", "notebooks as run: notebooks/executed")
-        print("Done.", "   ".join(f"{place}/{label}" for place in places))
+        places = f"figures and report: figures/{label}   notebooks as run: notebooks/executed/{label}"
+        print(f"Done. Results: data/results/{label}   {places}")
     return 0
 
 
@@ -115,12 +113,12 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     """Run Snakemake; its own words go to a log, what the runners of the notebooks mark for the terminal goes there.
 
     Only missing stamps count: `software-env` stands for no trigger. No Snakemake profile of the user's applies.
-    --nolock: `one_run_at_a_time` holds a lock that, unlike Snakemake's, a killed process does not leave behind. A
-    session of its own: Ctrl-C is for this process, which ends the others.
+    --nolock: `run` holds a lock that, unlike Snakemake's, a killed process does not leave behind. A session of its
+    own: Ctrl-C is for this process, which ends the others.
     """
     took = runner.total_time(agenda, min(options.jobs, len(agenda)))
-    names = ", ".join(notebook for _, notebook in agenda)
-    print(f"{len(agenda)} notebook{'s' if len(agenda) > 1 else ''} to run{took}: {names}", flush=True)
+    names = [notebook for _, notebook in agenda]
+    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{took}: {', '.join(names)}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
     command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]
     command += f"--cores {options.jobs} --rerun-triggers software-env --profile none --workflow-profile none".split()
@@ -143,22 +141,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
         print(f"Snakemake failed. All that it said is in {log}; the end of it:\n{''.join(last)}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def one_run_at_a_time() -> Iterator[None]:
-    """Hold this output folder's run lock, which the system takes back however this process ends; UsageError where
-    another run holds it.
-    """
-    paths.STATE.mkdir(parents=True, exist_ok=True)
-    with open(paths.STATE / "run.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            remedy = "Wait until it has finished, or end it; then give the command again."
-            raise UsageError(f"Another run is writing to this folder. {remedy}") from error
-        yield
-
-
-def fetch() -> int:
+def fetch(_: argparse.Namespace) -> int:
     """Download the public tables that are not here yet."""
     from latentnas.benchmarks import download, fetch  # imports torch
 
@@ -167,6 +150,19 @@ def fetch() -> int:
     except download.DataError as error:
         raise UsageError(str(error)) from error
     return 0
+
+
+def lab(arguments: Sequence[str]) -> int:
+    """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
+    mine = paths.NOTEBOOKS / "mine"
+    mine.mkdir(exist_ok=True)
+    for name in notebooks.names():
+        if not (mine / f"{name}.ipynb").exists():
+            shutil.copy(notebooks.source_of(name), mine)
+    first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
+    options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
+    environment = os.environ | {"PYTHONPATH": runner.library_path()}
+    return subprocess.run([sys.executable, "-m", "jupyterlab", *options, *arguments], env=environment).returncode
 
 
 def figures(options: argparse.Namespace) -> int:

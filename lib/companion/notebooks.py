@@ -9,12 +9,12 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from companion import paths
 from latentnas import code
@@ -34,14 +34,11 @@ class UsageError(Exception):
     """Something asked for cannot be done; the message is one paragraph saying what, where and the remedy."""
 
 
-class Metadata(BaseModel):
-    tags: list[str] = []
-
-
 class Cell(BaseModel):
     cell_type: str
     source: Annotated[str, BeforeValidator("".join)]  # a file holds the lines
-    metadata: Metadata
+    metadata: dict
+    tags: list[str] = Field([], validation_alias=AliasPath("metadata", "tags"))
 
 
 class Notebook(BaseModel):
@@ -54,7 +51,7 @@ class Notebook(BaseModel):
 
 
 def names() -> list[str]:
-    """The notebooks, in order: those files that are named as NN_name.ipynb."""
+    """The notebooks, in order: the files that are named NN_name.ipynb."""
     return sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if NAME.fullmatch(path.stem) and path.is_file())
 
 
@@ -64,12 +61,13 @@ def source_of(notebook: str) -> Path:
 
 
 def cells_of(path: Path, kind: str = "code") -> list[Cell]:
-    """The cells of one kind; UsageError where the file is no notebook."""
+    """The cells of one kind, without the one that papermill injects; UsageError where the file is no notebook."""
     try:
-        return [cell for cell in Notebook.model_validate_json(path.read_bytes()).cells if cell.cell_type == kind]
+        cells = Notebook.model_validate_json(path.read_bytes()).cells
     except (OSError, TypeError, ValidationError) as error:
         remedy = "Restore it from the repository, or save it again in Jupyter."
         raise UsageError(f"{path.name} is not a notebook file that can be read ({reason(error)}). {remedy}") from error
+    return [cell for cell in cells if cell.cell_type == kind and INJECTED not in cell.tags]
 
 
 def reason(error: Exception) -> str:
@@ -83,41 +81,37 @@ def reason(error: Exception) -> str:
 def title_of(notebook: str) -> str:
     """The first heading of a notebook without its number: "# 02 · The latent space" -> "The latent space"."""
     text = "\n".join(cell.source for cell in cells_of(source_of(notebook), "markdown"))
-    heading = re.search(r"^# (?:\d+ · )?(.+)$", text, re.M)
-    return heading[1] if heading else notebook
-
-
-def own_code_cells(path: Path) -> list[Cell]:
-    """The code cells without the one that papermill injects."""
-    return [cell for cell in cells_of(path) if INJECTED not in cell.metadata.tags]
+    return next(iter(re.findall(r"^# (?:\d+ · )?(.+)$", text, re.M)), notebook)
 
 
 def tagged_cells(path: Path, tag: str) -> list[tuple[int, str]]:
     """Number, as Jupyter counts code cells, and source of those with a tag."""
-    return [(number, cell.source) for number, cell in enumerate(own_code_cells(path), 1) if tag in cell.metadata.tags]
+    return [(number, cell.source) for number, cell in enumerate(cells_of(path), 1) if tag in cell.tags]
+
+
+def hash_of(content: object) -> str:
+    """SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def code_cells_hash(path: Path) -> str:
     """SHA-256 of a notebook's code cells: the same for a source and for the executed copy made from it."""
-    return hashlib.sha256(json.dumps([cell.source for cell in own_code_cells(path)]).encode()).hexdigest()
+    return hash_of([cell.source for cell in cells_of(path)])
 
 
 def code_fingerprint(path: Path) -> str:
     """A hash of the library code that a notebook imports, directly or not; blind to docstrings and comments."""
-    imported = {name for cell in cells_of(path) for name in _imports(cell.source)}
+    imported = set()
+    for cell in cells_of(path):
+        python = re.sub("^[%!].*", "pass", cell.source, flags=re.M)  # lines of IPython: `%time`, `!ls`
+        with contextlib.suppress(SyntaxError):  # the run will say so
+            imported |= code.imported_modules(ast.parse(python))
     return code.fingerprint(code.module_closure(*imported))
 
 
-def _imports(source: str) -> Iterator[str]:
-    """Modules of this project that a cell imports; lines of IPython (`%time`, `!ls`) are passed over."""
-    python = "\n".join("pass" if line.startswith(("%", "!")) else line for line in source.splitlines())
-    try:
-        yield from code.imported_modules(ast.parse(python))
-    except SyntaxError:  # the run will say so
-        return
-
-
-# ---------------------------------------------------------------- parameters
+def deciding(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Those of the parameters that results depend on."""
+    return {name: value for name, value in parameters.items() if name not in NOT_DECIDING}
 
 
 @dataclass(frozen=True)
@@ -160,8 +154,8 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
     """
     file, tagged = f"{notebook}.ipynb", tagged_cells(source_of(notebook), PARAMETERS)
     if len(tagged) != 1:
-        remedy = "Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
-        raise UsageError(f"{file} has {len(tagged)} cells tagged 'parameters'; it needs exactly one. {remedy}")
+        remedy = "it needs exactly one. Set the tag in Jupyter: right sidebar (gear) > Cell Tags."
+        raise UsageError(f"{file} has {len(tagged)} cells tagged 'parameters'; {remedy}")
     declared: dict[str, Parameter] = {}
     for line in map(str.strip, tagged[0][1].splitlines()):
         if line[:1] in ("", "#"):
@@ -173,10 +167,8 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
                 raise ValueError("the name is declared for the second time")
         except (ValueError, SyntaxError, NameError, TypeError) as error:
             form = "'name: type = value  # help' with a type of int, float, bool, str and list and a plain value of it"
-            raise UsageError(
-                f"{file}: the line '{line}' of the parameters cell is not of the form {form}: {error}. Computed values "
-                "belong in the next cell."
-            ) from error
+            what = f"the line '{line}' of the parameters cell is not of the form {form}: {error}"
+            raise UsageError(f"{file}: {what}. Computed values belong in the next cell.") from error
         declared[name] = parameter
     missing = [name for name in STANDARD_PARAMETERS if name not in declared]
     if missing:
@@ -194,8 +186,7 @@ def _declaration(line: str) -> tuple[str, Parameter]:
     least, above, low, high, words = found.groups() if found else [None] * 5
     limits = {"ge": least or low, "gt": above, "le": high}
     limit = Field(**{name: float(text) for name, text in limits.items() if text})
-    types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": str, "list": list}
-    if words:
-        types["str"] = Literal[tuple(word.strip() for word in words.split(","))]
+    text = Literal[tuple(map(str.strip, words.split(",")))] if words else str
+    types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": text, "list": list}
     adapter = TypeAdapter(eval(annotation, {"__builtins__": {}}, types), config=STRICT)
     return name, Parameter(line, adapter, ast.literal_eval(default), help_text)

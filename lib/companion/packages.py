@@ -3,7 +3,7 @@
 import re
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 
 from companion import paths
 
@@ -11,14 +11,9 @@ from companion import paths
 def missing() -> list[str]:
     """What the library and the notebooks need and this Python does not have."""
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    absent = []
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["run"]]:
-        name = re.match(r"[\w.-]+", requirement).group()
-        try:
-            version(name)
-        except PackageNotFoundError:
-            absent.append(name)
-    return absent
+    lines = [*project["dependencies"], *project["optional-dependencies"]["run"]]
+    names = [re.match(r"[\w.-]+", line).group() for line in lines]
+    return [name for name in names if not any(distributions(name=name))]
 
 
 if __name__ == "__main__" and (absent := missing()):

@@ -1,6 +1,8 @@
 """Where the notebooks, their results and their figures lie. What the library itself uses is in `latentnas.paths`."""
 
+import fcntl
 from pathlib import Path
+from typing import TextIO
 
 from latentnas.paths import OUTPUT, PROJECT, ROOT, atomic_write
 
@@ -19,3 +21,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave the old one."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def locked(name: str) -> TextIO:
+    """A lock in STATE, held until it is closed or this process ends; BlockingIOError where another process holds it."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    lock = open(STATE / name, "w")  # noqa: SIM115 - the caller closes it
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock

@@ -4,10 +4,6 @@
 profile's own name. Everything wrong with any of this is a `UsageError` before any work starts.
 """
 
-import functools
-import hashlib
-import json
-import operator
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from companion import claims, notebooks, paths
-from companion.notebooks import UsageError, parameters_of
-
-
-def as_list(setting: object) -> list[str]:
-    """What `snakemake --config` makes of `only=00`, a number, and of `only=[00,01]`, a list, as texts."""
-    return [str(value).zfill(2) for value in (setting if isinstance(setting, list) else [setting])]
+from companion.notebooks import UsageError, deciding, hash_of, parameters_of
 
 
 class Readme(BaseModel, extra="forbid"):
@@ -52,10 +43,6 @@ class Job:
     trainings: str = ""  # the same of the trainings that the notebook lists; without any
 
     @property
-    def source(self) -> Path:
-        return notebooks.source_of(self.notebook)
-
-    @property
     def results(self) -> Path:
         return paths.RESULTS / self.label / f"{self.notebook}.json"
 
@@ -69,35 +56,27 @@ class Job:
 
 
 def stamp_path(label: str, notebook: str) -> Path:
-    """The file written last by a run: it holds the `inputs` with which this machine has run the notebook."""
+    """The file written last by a run, or as <notebook>.trainings by its trainings: it holds the inputs of that run."""
     return paths.STATE / label / f"{notebook}.done"
 
 
-def trained_path(label: str, notebook: str) -> Path:
-    """The stamp of all trainings of a notebook."""
-    return stamp_path(label, f"{notebook}.trainings")
-
-
 def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
-    """Those of a plan that have to run; with `forget` without their stamps, for Snakemake runs what has none.
+    """Those of a plan that have to run, by contents, not times; `forget` takes their stamps away, for Snakemake."""
 
-    Contents count, not times: an older file in place of a newer one is a change, and so is an edit while it ran.
-    """
+    def holds(stamp: Path, inputs: str) -> bool:
+        return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs
+
     waiting, awaited = [], set()
     for job in jobs:
-        trainings = trained_path(job.label, job.notebook)
-        trained = not job.trainings or stored_inputs(trainings) == job.trainings
+        trainings = stamp_path(job.label, f"{job.notebook}.trainings")
+        trained = not job.trainings or holds(trainings, job.trainings)
         complete = job.executed.is_file() and job.executed.stat().st_size and claims.is_intact(job.results)
-        if stored_inputs(job.stamp) != job.inputs or not (trained and complete and awaited.isdisjoint(job.needs)):
+        if not (trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
             for stamp in [job.stamp, *([] if trained else [trainings])] if forget else []:
                 stamp.unlink(missing_ok=True)
     return waiting
-
-
-def stored_inputs(stamp: Path) -> str | None:
-    return stamp.read_text(encoding="utf-8", errors="replace").strip() if stamp.is_file() else None
 
 
 def read_profiles() -> Profiles:
@@ -107,11 +86,11 @@ def read_profiles() -> Profiles:
     except (OSError, ValueError) as error:
         problem = notebooks.reason(error)
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
-    named = {*content.depends, *content.readme, *(name for needed in content.depends.values() for name in needed)}
-    named |= {name for tables in content.model_extra.values() for name in tables} - {"common", "training"}
-    for name in sorted(named - set(notebooks.names())):
-        known = ", ".join(notebooks.names())
-        raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {known}.")
+    named = set().union(*content.model_extra.values()) - {"common", "training"}
+    named = named.union(content.depends, content.readme, *content.depends.values())
+    known = notebooks.names()
+    for name in sorted(named.difference(known)):
+        raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(known)}.")
     return content
 
 
@@ -125,8 +104,7 @@ def tables_of(profile: str) -> dict[str, dict[str, object]]:
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     """Names that match any of `only` (a full name or its beginning, such as "02"); all if `only` is empty."""
-    known = notebooks.names()
-    chosen = set()
+    known, chosen = notebooks.names(), set()
     for wanted in only:
         matches = [name for name in known if name.startswith(wanted.removesuffix(".ipynb"))] if wanted else []
         if not matches:
@@ -137,8 +115,8 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
 
 
 def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
-    """Every parameter of `notebook` in `profile`: the notebook's defaults, under [profile.common], under
-    [profile.training] as far as the notebook declares its names, under [profile.<notebook>].
+    """Every parameter of a notebook: its defaults, under [profile.common], under [profile.training] as far as the
+    notebook declares its names, under [profile.<notebook>].
     """
     tables, declared = tables_of(profile), parameters_of(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
@@ -156,8 +134,7 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
 
 def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict[str, object]:
     """["epochs=5"] -> {"epochs": 5}; each declared by at least one of the selected notebooks and of its type."""
-    declared = [parameters_of(name) for name in selected]
-    overrides = {}
+    declared, overrides = [parameters_of(name) for name in selected], {}
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not (equals and name and assignment.isprintable()):
@@ -166,9 +143,8 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
             raise UsageError("The profile is chosen with --profile, not with -p profile=...")
         having = [parameters[name] for parameters in declared if name in parameters]
         if not having:
-            known = ", ".join(sorted(set().union(*declared) - {"profile"}))
-            can = f"{', '.join(selected)} can be given: {known}"
-            raise UsageError(f"No selected notebook declares a parameter '{name}'. {can}.")
+            known = f"{', '.join(selected)} can be given: {', '.join(sorted(set().union(*declared) - {'profile'}))}"
+            raise UsageError(f"No selected notebook declares a parameter '{name}'. {known}.")
         try:
             overrides[name] = [parameter.parsed(text) for parameter in having][-1]
         except ValueError as error:
@@ -176,25 +152,10 @@ def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict
     return overrides
 
 
-def label_of(profile: str, overrides: dict[str, object]) -> str:
-    """Folder name of a run: the profile, and for changed parameters a hash of the changes."""
-    return f"{profile}+{hash_of(overrides)[:8]}" if overrides else profile
-
-
-def hash_of(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def deciding(parameters: dict[str, object]) -> dict[str, object]:
-    """Those of the parameters that results depend on."""
-    return {name: value for name, value in parameters.items() if name not in notebooks.NOT_DECIDING}
-
-
 def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | None = None) -> list[Job]:
     """Jobs for the selected notebooks and those they depend on, dependencies first.
 
-    A notebook that no override touches, neither itself nor through what it depends on, keeps the profile's own label,
-    so it is not run again.
+    A notebook that no override reaches, not even through what it depends on, keeps the profile's own label.
     """
     depends = read_profiles().depends
     try:
@@ -207,13 +168,11 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         wanted |= set(depends.get(name, [])) if name in wanted else set()
     jobs: dict[str, Job] = {}
     reached: dict[str, dict] = {}  # the overrides that reach each notebook
-    for name in order:
-        if name not in wanted:
-            continue
+    for name in filter(wanted.__contains__, order):
         own = {key: value for key, value in (overrides or {}).items() if key in parameters_of(name)}
         needed = [jobs[other] for other in depends.get(name, [])]
-        reached[name] = functools.reduce(operator.or_, (reached[job.notebook] for job in needed), deciding(own))
-        label = label_of(profile, reached[name])
+        reached[name] = dict(item for job in needed for item in reached[job.notebook].items()) | deciding(own)
+        label = f"{profile}+{hash_of(reached[name])[:8]}" if reached[name] else profile
         parameters = profile_parameters(profile, name) | own | {"profile": label}
         source = notebooks.source_of(name)
         decided = [deciding(parameters), notebooks.code_fingerprint(source)]

@@ -1,8 +1,7 @@
 """The README's results table and figures/<profile>/REPORT.md, generated from results; nothing is typed by hand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from companion import notebooks, paths, profiles
 from companion.claims import load_results, seconds_of
@@ -16,35 +15,27 @@ CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval",
 
 def labels_with_results() -> list[str]:
     """Folder names under data/results that hold results, changed-parameter runs included."""
-    return sorted(path.name for path in paths.RESULTS.glob("*") if has_results(path.name))
+    return sorted({path.parent.name for path in paths.RESULTS.glob("*/[!.]*.json")})
 
 
-def has_results(label: str) -> bool:
-    return any((paths.RESULTS / label).glob("[!.]*.json"))
-
-
-def renew(labels: Iterable[str]) -> None:
-    """Write REPORT.md of each label that has results; and the README's table, if the project's own results changed."""
-    for label in labels:
-        if has_results(label):
-            write_if_changed(paths.FIGURES / label / "REPORT.md", report_text(label))
+def renew(labels: Collection[str]) -> None:
+    """Write REPORT.md of each label that has results, and the README's table if these are the project's own results;
+    but leave alone what would not change.
+    """
+    reports = {label: report_text(label) for label in labels_with_results() if label in labels}
+    texts = {paths.FIGURES / label / "REPORT.md": text for label, text in reports.items()}
     readme = paths.ROOT / "README.md"
     if paths.OUTPUT == paths.ROOT and readme.exists():
-        write_if_changed(readme, with_table(readme.read_text(encoding="utf-8")))
-
-
-def write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        paths.write_text(path, text)
+        texts[readme] = with_table(readme.read_text(encoding="utf-8"))
+    for path, text in texts.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            paths.write_text(path, text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-# ---------------------------------------------------------------- README
 
 
 def with_table(readme: str) -> str:
@@ -57,9 +48,7 @@ def with_table(readme: str) -> str:
 
 
 def readme_table() -> str:
-    """One row for each notebook, by its title and [readme.<notebook>] in profiles.toml; cells stay empty where it has
-    not been run.
-    """
+    """One row for each notebook, by [readme.<notebook>] in profiles.toml; cells stay empty where it has not run."""
     about = profiles.read_profiles().readme
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
@@ -68,26 +57,18 @@ def readme_table() -> str:
         shown = next(iter(runs), None)
         option = f" --profile {shown}" if shown not in (None, "quick") else ""
         entry = about.get(name, profiles.Readme())
-        words = outcome(entry.claims, runs[shown]["claims"]) if shown else ""
-        rows.append(
-            [
-                notebooks.title_of(name),
-                entry.printed_in,
-                f"[{name}](notebooks/{name}.ipynb)",
-                f"`./run_all.sh --only {name[:2]}{option}`",
-                times(runs, "cpu"),
-                times(runs, "cuda"),
-                f"[{shown}](figures/{shown}/REPORT.md): {words}" if shown else "",
-            ]
-        )
+        found = f"[{shown}](figures/{shown}/REPORT.md): {outcome(entry.claims, runs[shown]['claims'])}" if shown else ""
+        links = [f"[{name}](notebooks/{name}.ipynb)", f"`./run_all.sh --only {name[:2]}{option}`"]
+        durations = [times(runs, "cpu"), times(runs, "cuda")]
+        rows.append([notebooks.title_of(name), entry.printed_in, *links, *durations, found])
     return table(README_HEAD, rows)
 
 
 def times(runs: dict[str, dict], device: str) -> str:
     """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included."""
-    manifests = [(profile, runs[profile]["manifest"]) for profile in reversed(runs)]
-    there = [(profile, manifest) for profile, manifest in manifests if manifest["device"].startswith(device)]
-    return ", ".join(f"{profile} {in_words(seconds_of(manifest))}" for profile, manifest in there)
+    manifests = {profile: runs[profile]["manifest"] for profile in reversed(runs)}
+    there = {profile: run for profile, run in manifests.items() if run["device"].startswith(device)}
+    return ", ".join(f"{profile} {in_words(seconds_of(run))}" for profile, run in there.items())
 
 
 def outcome(patterns: Sequence[str], claims: Sequence[dict]) -> str:
@@ -95,8 +76,8 @@ def outcome(patterns: Sequence[str], claims: Sequence[dict]) -> str:
 
     A claim goes by the last part of its id, or by all of it where another has the same last part.
     """
-    named = [claim for claim in claims if any(fnmatchcase(claim["id"], pattern) for pattern in patterns)]
-    shown = [claim for claim in named if claim["ours"] is not None]
+    measured = [claim for claim in claims if claim["ours"] is not None]
+    shown = [claim for claim in measured if any(fnmatchcase(claim["id"], pattern) for pattern in patterns)]
     short = [claim["id"].rpartition(".")[2] for claim in shown]
     parts = []
     for claim, name in zip(shown, short):
@@ -108,19 +89,14 @@ def outcome(patterns: Sequence[str], claims: Sequence[dict]) -> str:
 
 def number(value: float | None) -> str:
     """Five significant digits at most, no exponent where it can be avoided; '' for None."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
-
-
-# ---------------------------------------------------------------- REPORT.md
+    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
 
 
 def report_text(label: str) -> str:
     """All claims, figures and run facts of one label as Markdown."""
     profile, _, changed = label.partition("+")
-    lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), ""]
     verdict = "the number's judgement is against the target where one is set, else against the paper."
+    lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), ""]
     lines += [f"Generated from `data/results/{label}`; {verdict}", "Intervals are at 95 %.", ""]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
@@ -134,9 +110,8 @@ def report_text(label: str) -> str:
 def claim_row(claim: dict) -> list[str]:
     interval = f"{number(claim['low'])} to {number(claim['high'])}" if claim["low"] is not None else ""
     paper, target, ours = (number(claim[name]) for name in ("paper", "target", "ours"))
-    seeds = ", ".join(str(seed) for seed in claim["seeds"])
-    identity, printed_in = f"`{claim['id']}`", claim["printed_in"] or ""
-    return [identity, paper, printed_in, target, ours, interval, claim["unit"], seeds, claim["verdict"]]
+    seeds, printed_in = ", ".join(map(str, claim["seeds"])), claim["printed_in"] or ""
+    return [f"`{claim['id']}`", paper, printed_in, target, ours, interval, claim["unit"], seeds, claim["verdict"]]
 
 
 def run_facts(result: dict) -> str:
@@ -149,8 +124,7 @@ def run_facts(result: dict) -> str:
     memory = ", ".join(f"{megabytes:,} MB ({device})" for device, megabytes in manifest["peak_memory_mb"].items())
     git = manifest["git"]
     code = f"; commit {git['commit'][:10]}{' with changes' if git['changed'] else ''}" if git else ""
-    return (
-        f"Data: {result['data_source']}. Parameters: {parameters or 'none'}. On {manifest['device']}, "
-        f"{manifest['cpu_cores']} CPU cores: {took}, "
-        f"at most {memory}; torch {manifest['versions'].get('torch', '')}{code}."
-    )
+    where = f"{manifest['device']}, {manifest['cpu_cores']} CPU cores"
+    torch = manifest["versions"].get("torch", "")
+    experiment = f"Data: {result['data_source']}. Parameters: {parameters or 'none'}."
+    return f"{experiment} On {where}: {took}, at most {memory}; torch {torch}{code}."

@@ -1,15 +1,22 @@
-"""Run one notebook with given parameters and leave its executed copy, or a clear message about what went wrong.
+"""Run one notebook, or a share of its trainings, with given parameters; or say clearly what went wrong.
 
 `python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the notebook runs, what
 it prints to stderr (training progress) appears live in the terminal; the executed copy keeps only what a reader wants:
 stdout, tables and figures.
+
+With one more argument, such as 2-of-4, every fourth of the notebook's trainings is made, beginning with the second: so
+they run side by side, and the notebook finds them done. The cells that are tagged `trainings` hold all that they need:
+imports, data and a dictionary `trainings` of functions without arguments, each of which makes one training, or loads
+it where that was done before.
 """
 
 import contextlib
 import io
 import json
 import os
+import platform
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,69 +26,63 @@ from pathlib import Path
 from typing import TextIO
 from unittest import mock
 
-from companion import claims, gpus, paths, profiles
+from companion import claims, notebooks, paths, profiles
+from companion.notebooks import TRAININGS
 from companion.profiles import Job
 from companion.together import ending_together
 from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
+_held = []  # lock files of GPUs, open as long as this process lives
 
 
 class NotebookFailed(Exception):
-    """The message names the notebook, what failed in it and the saved copy or log."""
+    """A cell raised, the kernel died, or the notebook does not keep to the rules; the message names the saved copy or
+    log.
+    """
+
+    def __init__(self, job: Job, what: str) -> None:
+        super().__init__(f"Notebook {job.notebook} {what}")
 
 
 def execute(job: Job) -> None:
-    """Run a notebook from the repository root and put its cleaned copy in place, or as far as it came in data/failed.
-
-    Raises:
-        NotebookFailed: A cell raised, or the kernel died.
-    """
+    """Run a notebook and put its cleaned copy in place; of one that fails into data/failed, as far as it came."""
     import papermill  # here, because the rest of this module must import quickly
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
-    kernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": KernelSpec(argv=kernel, language="python")})
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = KernelSpec(argv=command, language="python")  # whatever kernels are installed as "python3"
+    this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": spec})
+    kernel = {"kernel_name": "python3", "kernel_manager_class": this_python, "cwd": paths.ROOT}
+    kernel["extra_arguments"] = ["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"]
+    log = LineWriter(job.notebook, job.stamp.with_suffix(".log"))
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
-        run_copy = Path(scratch) / job.source.name
-        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (job.source, run_copy))
+        run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)
+        # papermill formats paths
+        source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, run_copy))
         try:
-            papermill.execute_notebook(
-                source,  # papermill formats paths
-                target,
-                parameters=job.parameters,
-                kernel_name="python3",
-                kernel_manager_class=this_python,  # whatever kernels are installed under that name
-                extra_arguments=["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"],
-                cwd=paths.ROOT,
-                progress_bar=False,
-                stderr_file=LineWriter(job.notebook, job.stamp.with_suffix(".log")),
-            )
+            papermill.execute_notebook(source, target, job.parameters, stderr_file=log, progress_bar=False, **kernel)
         except papermill.PapermillExecutionError as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
-                save_copy(run_copy, failed_copy, keep_stderr=True)
+                save_copy(run_copy, failed_copy)
             cell = error.exec_count - 1  # without the one that papermill injects
-            raise NotebookFailed(
-                f"Notebook {job.notebook} stopped in cell {cell} with {error.ename}: {error.evalue}\n"
-                f"The notebook as far as it came, with the full error, is {failed_copy}."
-            ) from error
+            where = f"The notebook as far as it came, with the full error, is {failed_copy}."
+            raise NotebookFailed(job, f"stopped in cell {cell} with {error.ename}: {error.evalue}\n{where}") from error
         except RuntimeError as error:  # of Jupyter: before the first cell or on the way
-            raise NotebookFailed(
-                f"The Python process of notebook {job.notebook} died ({error}), most often because memory ran out. "
-                "Close other programs or choose a smaller --profile, and give the command again."
-            ) from error
+            remedy = "Close other programs or choose a smaller --profile, and give the command again."
+            what = f"stopped: its Python process died ({error}), most often because memory ran out"
+            raise NotebookFailed(job, f"{what}. {remedy}") from error
         save_copy(run_copy, job.executed)
         failed_copy.unlink(missing_ok=True)
 
 
 def kernel_variables(job: Job, scratch: str) -> dict[str, str]:
-    """Environment variables of the kernel: this package first, nobody's IPython settings, no advice about progress-bar
-    widgets, and glibc keeps freed memory: giving the activations of every batch back costs a tenth of training.
-    """
+    """Environment variables of the kernel."""
     own = {"PYTHONPATH": library_path(), "PYTHONSAFEPATH": "1"}  # a random.py where it runs is nobody's module
     own |= {"LATENTNAS_NOTEBOOK": job.notebook, "IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+    # glibc keeps freed memory: giving the activations of every batch back costs a tenth of training
     own |= {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
     return own | {"PYTHONWARNINGS": f"{os.environ.get('PYTHONWARNINGS', '')},ignore:IProgress not found".strip(",")}
 
@@ -101,10 +102,9 @@ class LineWriter(io.TextIOBase):
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
-        for line in lines:
-            if line.strip():
-                say(self.prefix + line, self.terminal)
-                print(line, file=self.log)
+        for line in filter(str.strip, lines):
+            say(self.prefix + line, self.terminal)
+            print(line, file=self.log)
 
 
 def say(text: str, terminal: TextIO | None = None) -> None:
@@ -114,15 +114,15 @@ def say(text: str, terminal: TextIO | None = None) -> None:
         print(mark + line, file=terminal or sys.stderr, flush=True)
 
 
-def save_copy(run_copy: Path, target: Path, keep_stderr: bool = False) -> None:
+def save_copy(run_copy: Path, target: Path) -> None:
     """Clean the notebook file `run_copy` and write it to `target`."""
     notebook = json.loads(run_copy.read_text(encoding="utf-8"))
-    clean(notebook, keep_stderr)
+    clean(notebook)
     paths.write_text(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def clean(notebook: dict, keep_stderr: bool = False) -> None:
-    """Take out of an executed notebook, in place, what belongs to one machine or one moment."""
+def clean(notebook: dict) -> None:
+    """Take out, in place, what belongs to one machine or one moment, and stderr, which is in the log."""
     notebook["metadata"].pop("papermill", None)
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     names = {os.path.expanduser("~"): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
@@ -143,37 +143,88 @@ def clean(notebook: dict, keep_stderr: bool = False) -> None:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         outputs = cell.get("outputs", [])
-        outputs[:] = [output for output in outputs if keep_stderr or output.get("name") != "stderr"]
+        outputs[:] = [output for output in outputs if output.get("name") != "stderr"]
         for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
             # base64 may spell the name of a folder by chance
             part |= {key: constant(value) for key, value in part.items() if not key.startswith("image/")}
 
 
-# ---------------------------------------------------------------- one job of a plan
-
-
 def run_job(job: Job) -> None:
     """Run a job: executed copy and results in place, then the stamp."""
     started, before = time.monotonic(), job.results.exists() and job.results.stat()
-    report_progress(f"{job.notebook} ({job.label}): running")
-    gpus.take_gpu()
+    report_progress(job, "running")
     job.stamp.unlink(missing_ok=True)
     execute(job)
     if not job.results.exists() or job.results.stat() == before:  # each write makes another file, whatever the clocks
-        raise NotebookFailed(
-            f"Notebook {job.notebook} ran to its end but wrote no results file {job.results}. "
-            "Its last cell must call Results.write()."
-        )
+        what = f"ran to its end but wrote no results file {job.results}"
+        raise NotebookFailed(job, f"{what}. Its last cell must call Results.write().")
     written = json.loads(job.results.read_text(encoding="utf-8"))
-    for name, value in profiles.deciding(job.parameters).items():
+    for name, value in notebooks.deciding(job.parameters).items():
         recorded = (written | written["parameters"]).get(name)
         if recorded != value:
-            raise NotebookFailed(
-                f"Notebook {job.notebook} was run with {name} = {value!r} but recorded {recorded!r}. A parameter must "
-                "keep its value: use another name for what is computed."
-            )
+            remedy = "A parameter must keep its value: use another name for what is computed."
+            raise NotebookFailed(job, f"was run with {name} = {value!r} but recorded {recorded!r}. {remedy}")
     paths.write_text(job.stamp, job.inputs + "\n")
-    report_progress(f"{job.notebook} ({job.label}): done in {in_words(time.monotonic() - started)}")
+    report_progress(job, f"done in {in_words(time.monotonic() - started)}")
+
+
+def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
+    """What the tagged cells of a notebook list, with the parameters of a job."""
+    variables: dict[str, object] = {"__name__": f"trainings of {job.notebook}"} | job.parameters
+    for number, source in notebooks.tagged_cells(notebooks.source_of(job.notebook), TRAININGS):
+        try:
+            exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
+        except Exception as error:
+            what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}"
+            remedy = "Such cells run before the notebook, without those between them: tag each that they need."
+            raise NotebookFailed(job, f"{what}. {remedy}") from error
+    listed = variables.get(TRAININGS)
+    if not isinstance(listed, dict) or not all(map(callable, listed.values())):
+        what = f"has cells tagged '{TRAININGS}', but they make no dictionary `{TRAININGS}` of functions"
+        raise NotebookFailed(job, f"{what} without arguments, one for each training.")
+    return listed
+
+
+def run_share(job: Job, share: str) -> None:
+    """Make the trainings of one share, such as "2-of-4". One that fails keeps none of the others from being made."""
+    number, shares = map(int, share.split("-of-"))
+    log = profiles.stamp_path(job.label, f"{job.notebook}.{TRAININGS}-{share}").with_suffix(".log")
+    lines, failed = LineWriter(job.notebook, log), []
+    with contextlib.redirect_stdout(io.StringIO()):  # what the cells print belongs to the notebook
+        mine = list(trainings_of(job).items())[number - 1 :: shares]
+    for place, (key, train) in enumerate(mine, 1):
+        report_progress(job, f"training {place} of {len(mine)}, share {share}")
+        try:
+            with contextlib.redirect_stderr(lines):
+                train()
+        except Exception as error:
+            traceback.print_exc(file=lines.log)
+            failed.append(f"{key} with {type(error).__name__}: {error}")
+    if failed:
+        what = f"stopped in {len(failed)} of {len(mine)} trainings: {'; '.join(failed)}"
+        rest = f"The others are stored. The whole error is in {log}. The same command goes on from here."
+        raise NotebookFailed(job, f"{what}\n{rest}")
+
+
+def take_gpu() -> None:
+    """Show this process only the first GPU that no other job holds; where all are taken, the GPUs as they are."""
+    gpus = visible_gpus()
+    for gpu in gpus if len(gpus) > 1 else ():  # on a cluster the scheduler gives a job its own
+        with contextlib.suppress(BlockingIOError):
+            _held.append(paths.locked(f"gpu-{platform.node()}-{gpu}.lock"))
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that CUDA would show this process, without starting CUDA."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
 def last_run(label: str, notebook: str) -> dict:
@@ -185,10 +236,7 @@ def last_run(label: str, notebook: str) -> dict:
 
 
 def resources(job: Job, attempt: int) -> dict[str, int]:
-    """What a scheduler should give to a job or a share of its trainings, from the last run: minutes and MB.
-
-    More at each attempt. Without a last run, an hour and 4 GB.
-    """
+    """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt."""
     known = last_run(job.label, job.notebook)
     seconds = claims.seconds_of(known) if known else 2400
     memory = max(known.get("peak_memory_mb", {"cpu": 2700}).values())
@@ -196,51 +244,43 @@ def resources(job: Job, attempt: int) -> dict[str, int]:
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
-    """', about 3 min' for [(label, notebook), ...], by the last runs and with the trainings that are not done yet; ''
-    where one of them was never timed, or there are none.
-    """
-    known = {job: last_run(*job) for job in map(tuple, jobs)}
-    if not known or not all(known.values()):
+    """', about 3 min' for [(label, notebook), ...] with the trainings not done yet; '' where one was never timed."""
+    runs = [(last_run(*job), profiles.stamp_path(job[0], f"{job[1]}.trainings").exists()) for job in jobs]
+    if not runs or not all(run for run, _ in runs):
         return ""
-    trained = sum(run["loaded_seconds"] for job, run in known.items() if profiles.trained_path(*job).exists())
-    return f", about {in_words((sum(map(claims.seconds_of, known.values())) - trained) / side_by_side)}"
+    seconds = sum(run["wall_seconds"] if trained else claims.seconds_of(run) for run, trained in runs)
+    return f", about {in_words(seconds / side_by_side)}"
 
 
-def unfinished(agenda: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What is not done of the (label, notebook) that the command line has to run."""
-    return [job for job in agenda if not profiles.stamp_path(*job).exists()]
-
-
-def report_progress(words: str) -> None:
-    """Say something about this notebook; in a run of the command line also how many are done and the time left."""
-    if "LATENTNAS_AGENDA" in os.environ:
-        agenda = json.loads(os.environ["LATENTNAS_AGENDA"])
-        waiting, total = unfinished(agenda), len(agenda)
-        left = f"{total_time(waiting)} left" if total_time(waiting) else ""
-        words += f" [{total - len(waiting)} of {total} done{left}]"
-    say(words)
+def report_progress(job: Job, words: str) -> None:
+    """Say something about a job; in a run of the command line also how many are done and the time left."""
+    agenda = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]"))
+    waiting = [job for job in agenda if not profiles.stamp_path(*job).exists()]
+    left = total_time(waiting) and f"{total_time(waiting)} left"
+    done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{left}]" if agenda else ""
+    say(f"{job.notebook} ({job.label}): {words}{done}")
 
 
 def explained(error: Exception) -> str:
     """An error for people; of the disk with its file and the remedy."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    where = f"{error.filename}: " if error.filename else ""
     remedy = "Make room or allow writing there, or name another place with LATENTNAS_OUTPUT. Nothing stored is lost."
-    return f"{where}{error.strerror}. {remedy}"
+    return (f"{error.filename}: " if error.filename else "") + f"{error.strerror}. {remedy}"
 
 
-def main(arguments: list[str], action: Callable[..., None] | None = None) -> int:
-    """Entry of a Snakemake job, `[JOB, ...]`; the exit status says whether it succeeded."""
-    job = Job(**json.loads(arguments[0]))
+def main(job: str, *share: str) -> int:
+    """Carry out what Snakemake asks for; the exit status says whether it succeeded."""
+    job = Job(**json.loads(job))
     try:
         with ending_together("LATENTNAS_JOB"):
-            (action or run_job)(job, *arguments[1:])
+            take_gpu()
+            (run_share if share else run_job)(job, *share)
     except KeyboardInterrupt:
         say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
         return 130
     except Exception as error:
-        report_progress(f"{job.notebook} ({job.label}): failed")
+        report_progress(job, "failed")
         if not isinstance(error, NotebookFailed):
             traceback.print_exc()
         say(f"\n{explained(error)}\n")
@@ -249,4 +289,4 @@ def main(arguments: list[str], action: Callable[..., None] | None = None) -> int
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

@@ -4,7 +4,7 @@ Beside it, on a CPU, the readable reference `latentnas.models.reference_dvae`: o
 """
 
 import itertools
-import time
+import timeit
 from collections.abc import Callable
 
 import torch
@@ -14,8 +14,7 @@ from latentnas.models import reference_dvae
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.train import default_device
 
-HIDDEN, TRAIN_GRAPHS, REFERENCE_GRAPHS = 501, 17_118, 2
-WARM_UP, STEPS = 3, 8
+HIDDEN, TRAIN_GRAPHS = 501, 17_118
 
 
 def main() -> int:
@@ -29,7 +28,7 @@ def main() -> int:
             graph = reference_dvae.Graph.from_batch(batch, 0)
             sum(reference_dvae.loss(model, graph, reference_dvae.encode(model, graph)[0])).backward()
 
-        print(f"reference: {TRAIN_GRAPHS * median_seconds(reference, REFERENCE_GRAPHS):,.0f} s an epoch", flush=True)
+        print(f"reference: {TRAIN_GRAPHS * median_seconds(reference, 2):,.0f} s an epoch", flush=True)
     model, batch = model.to(device), batch.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     for size, precision in itertools.product((32, 64, 128), ("fp32", "bf16")):
@@ -42,16 +41,11 @@ def main() -> int:
             optimizer.step()
             loss.item()  # waits for the device
 
-        seconds = median_seconds(step, STEPS, WARM_UP)
-        print(f"batches of {size}, {precision}: {TRAIN_GRAPHS / size * seconds:,.1f} s an epoch", flush=True)
+        seconds = TRAIN_GRAPHS / size * median_seconds(step, 8, warm_up=3)
+        print(f"batches of {size}, {precision}: {seconds:,.1f} s an epoch", flush=True)
     return 0
 
 
 def median_seconds(action: Callable[[], None], times: int, warm_up: int = 0) -> float:
     """Median seconds of `action`, after some calls that are not counted."""
-    seconds = []
-    for _ in range(warm_up + times):
-        started = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - started)
-    return sorted(seconds[warm_up:])[times // 2]
+    return sorted(timeit.repeat(action, number=1, repeat=warm_up + times)[warm_up:])[times // 2]

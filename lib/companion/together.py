@@ -19,9 +19,8 @@ import psutil
 
 @contextlib.contextmanager
 def ending_together(variable: str) -> Iterator[None]:
-    """All that is started within the block ends with it or with this process, and so do its temporary files.
-
-    `variable` is the environment variable that marks what belongs together.
+    """All that is started within the block, marked by an environment variable, ends with it or with this process, and
+    so do its temporary files.
     """
     folder = tempfile.mkdtemp(prefix="latentnas-")
     marks = {variable: os.path.basename(folder), "TMPDIR": folder}
