@@ -248,19 +248,16 @@ def versions() -> dict[str, str]:
 
 def git_state() -> dict | None:
     """Commit of the checkout, and whether its code differs from that commit; None where ROOT is no git checkout."""
+    command = ["git", f"--git-dir={paths.ROOT / '.git'}", f"--work-tree={paths.ROOT}"]  # of no folder around this one
+    command += ["status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--"]
+    command += ["lib", "notebooks/*.ipynb", "notebooks/profiles.toml", ":!notebooks/executed"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(paths.ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
-
-    code = ("lib", "notebooks/*.ipynb", "notebooks/profiles.toml", ":!notebooks/executed")
     try:
-        if git("rev-parse", "--show-prefix"):  # some folder around this one is the checkout
-            return None
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", *code))}
-    except (OSError, subprocess.CalledProcessError):
+        status = subprocess.run(command, capture_output=True, text=True, cwd=paths.ROOT, env=environment).stdout
+    except OSError:
         return None
+    commit = re.search("^# branch.oid ([0-9a-f]+)$", status, re.M)
+    return commit and {"commit": commit[1], "changed": bool(re.search("^[^#]", status, re.M))}
 
 
 def device_name(device: str) -> str:
@@ -275,7 +272,7 @@ def device_name(device: str) -> str:
 
 
 def peak_memory() -> dict[str, int]:
-    """Largest resident size of this process so far, and of the GPU's tensors where one was used, in MB."""
+    """Largest size of this process so far, and of the GPU's tensors where one was used, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     peak = {"cpu": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)}
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():

@@ -115,9 +115,7 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
 
 
 def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
-    """Every parameter of a notebook: its defaults, under [profile.common], under [profile.training] as far as the
-    notebook declares its names, under [profile.<notebook>].
-    """
+    """Defaults of a notebook, under [profile.common], [profile.training] if declared, and [profile.<notebook>]."""
     tables, declared = tables_of(profile), parameters_of(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):

@@ -37,9 +37,7 @@ _held = []  # lock files of GPUs, open as long as this process lives
 
 
 class NotebookFailed(Exception):
-    """A cell raised, the kernel died, or the notebook does not keep to the rules; the message names the saved copy or
-    log.
-    """
+    """A cell raised, the kernel died or the notebook breaks a rule; the message names the saved copy or log."""
 
     def __init__(self, job: Job, what: str) -> None:
         super().__init__(f"Notebook {job.notebook} {what}")

@@ -19,9 +19,7 @@ import psutil
 
 @contextlib.contextmanager
 def ending_together(variable: str) -> Iterator[None]:
-    """All that is started within the block, marked by an environment variable, ends with it or with this process, and
-    so do its temporary files.
-    """
+    """All that is started in the block, marked by a variable, ends with it or this process; so do temporary files."""
     folder = tempfile.mkdtemp(prefix="latentnas-")
     marks = {variable: os.path.basename(folder), "TMPDIR": folder}
     command = [sys.executable, "-P", __file__, f"{variable}={marks[variable]}", folder]
