@@ -9,14 +9,18 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
+sys.path.insert(0, os.path.join(workflow.basedir, "lib"))   # before whatever lies beside this file
 from companion import paths, profiles, report, runner
 
 
 def texts(setting):
     """What `--config` makes of `only=00`, a number, and of `only=[00,01]`, a list, as texts."""
-    return [str(value).zfill(2) for value in (setting if isinstance(setting, list) else [setting])]
+    values = setting if isinstance(setting, list) else [setting]
+    return [f"{value:02d}" if isinstance(value, int) else str(value) for value in values]
 
 
+if unknown := config.keys() - {"profile", "only", "overrides", "gpu"}:
+    raise profiles.UsageError(f"--config has no setting {', '.join(unknown)}: give profile, only, overrides or gpu.")
 ONLY = texts(config.get("only", []))
 OVERRIDES = profiles.parse_overrides(texts(config.get("overrides", [])), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
@@ -68,9 +72,8 @@ rule all:
     input: [relative(job.stamp) for job in JOBS]
 
 
-# A stamp marks that this machine ran the job to its end, and with which inputs. It is the only output that Snakemake
-# knows of: it
-# deletes the outputs of a job that fails, and stored results, executed copies and checkpoints must outlive it.
+# A stamp marks that this machine ran the job to its end, and with which inputs. Stamps are the only outputs that
+# Snakemake knows of: it deletes those of a job that fails, and stored results and checkpoints must outlive it.
 for job in JOBS:
     priority = WAITED_FOR[job.notebook]
     if (job.label, job.notebook) in LISTED:

@@ -243,3 +243,41 @@ def test_snakemake_by_itself(project):
     assert run.returncode == 0, run.stderr
     (label,) = os.listdir(project / "data/results")
     assert label.startswith("smoke+") and (project / "figures" / label / "REPORT.md").exists()
+
+
+def test_an_edit_that_is_taken_back_before_the_end_is_noticed(tmp_path):
+    project = make_project(tmp_path)
+    change = """from companion import paths
+file = paths.ROOT / "notebooks/01_second.ipynb"
+file.write_text(file.read_text().replace({}))"""
+    there, back = '"time.sleep(0.1)", "time.sleep(0.2)"', '"time.sleep(0.2)", "time.sleep(0.1)"'
+    write_notebook(project / "notebooks/00_first.ipynb", [change.format(there), WORK, FINISH.format(name="00_first")])
+    cells = [WORK.replace("from", "import time\nfrom", 1), FINISH.format(name="01_second"), change.format(back)]
+    write_notebook(project / "notebooks/01_second.ipynb", cells)
+    ended = run_all(project)
+    assert ended.returncode == 1 and "01_second" in ended.stderr and "was changed before its turn came" in ended.stderr
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")])
+    assert would_run(project) and run_all(project).returncode == 0
+
+
+def test_a_copy_that_was_cut_off_is_made_again(project):
+    assert run_all(project).returncode == 0
+    executed = project / "notebooks/executed/quick/00_first.ipynb"
+    executed.write_bytes(executed.read_bytes()[:100])
+    assert would_run(project)
+
+
+def test_the_beginning_of_a_name_may_be_one_digit(tmp_path):
+    project = make_project(tmp_path)
+    ended = run_all(project, "--only", "0")
+    assert ended.returncode == 0 and "Not finished" not in ended.stderr
+
+
+def test_a_run_that_was_told_to_outlive_its_terminal_does(project):
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    command = [str(project / "run_all.sh")]
+    run = subprocess.Popen(command, env=project_environment(project), stderr=subprocess.PIPE, text=True, **ignoring)
+    while "running" not in run.stderr.readline():
+        pass
+    run.send_signal(signal.SIGHUP)
+    assert "Interrupted" not in run.communicate()[1] and run.returncode == 0

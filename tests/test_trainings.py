@@ -72,6 +72,16 @@ def test_one_training_that_fails_takes_nothing_away(project):
     assert results.read_bytes() == stored
 
 
+def test_shares_of_a_list_that_has_changed_are_made_again(project):
+    profiles_file, notebook = project / "notebooks/profiles.toml", project / "notebooks/00_first.ipynb"
+    profiles_file.write_text(profiles_file.read_text().replace("seed = 9", "seed = 1"))
+    assert run_all(project).returncode == 1  # the first share is done, the second is not
+    profiles_file.write_text(profiles_file.read_text().replace("seed = 1", "seed = 9"))
+    notebook.write_text(notebook.read_text().replace("{number}.txt", "{number}-anew.txt"))
+    ended = run_all(project)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize(
     "cells, words",
     [(["trainings = made_elsewhere"], "cell 2, .* NameError"), (["trainings = [print]"], "no dictionary `trainings`")],

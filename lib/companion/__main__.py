@@ -16,7 +16,8 @@ def stop(number: int, _: object) -> None:
 
 if __name__ == "__main__":
     for number in SIGNALS:  # before the imports, which take a second
-        signal.signal(number, stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
     from companion.cli import main
 
     sys.exit(main(sys.argv[1:]))

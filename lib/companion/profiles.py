@@ -41,6 +41,7 @@ class Job:
     needs: tuple  # labels and names (label, notebook) of the jobs that must be done before
     inputs: str = ""  # hash of all that decides the results: the notebook, its parameters, the code, what it needs
     trainings: str = ""  # the same of the trainings that the notebook lists; without any
+    cells: str = ""  # hash of the code cells alone
 
     @property
     def results(self) -> Path:
@@ -70,11 +71,13 @@ def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
     for job in jobs:
         trainings = stamp_path(job.label, f"{job.notebook}.trainings")
         trained = not job.trainings or holds(trainings, job.trainings)
-        complete = job.executed.is_file() and job.executed.stat().st_size and claims.is_intact(job.results)
+        whole = job.executed.is_file() and job.executed.read_bytes().endswith(b"}\n")
+        complete = whole and claims.is_intact(job.results)
         if not (trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
-            for stamp in [job.stamp, *([] if trained else [trainings])] if forget else []:
+            shares = trainings.parent.glob(f"{job.notebook}.trainings*.done")  # of other inputs, perhaps
+            for stamp in [job.stamp, *([] if trained else shares)] if forget else []:
                 stamp.unlink(missing_ok=True)
     return waiting
 
@@ -175,7 +178,8 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         source = notebooks.source_of(name)
         decided = [deciding(parameters), notebooks.code_fingerprint(source)]
         listed = notebooks.tagged_cells(source, notebooks.TRAININGS)
-        inputs = hash_of([decided, notebooks.code_cells_hash(source), [job.inputs for job in needed]])
+        cells = notebooks.code_cells_hash(source)
+        inputs = hash_of([decided, cells, [job.inputs for job in needed]])
         needs = tuple((job.label, job.notebook) for job in needed)
-        jobs[name] = Job(name, label, parameters, needs, inputs, hash_of([decided, listed]) if listed else "")
+        jobs[name] = Job(name, label, parameters, needs, inputs, hash_of([decided, listed]) if listed else "", cells)
     return list(jobs.values())

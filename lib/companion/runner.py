@@ -162,6 +162,8 @@ def run_job(job: Job) -> None:
         if recorded != value:
             remedy = "A parameter must keep its value: use another name for what is computed."
             raise NotebookFailed(job, f"was run with {name} = {value!r} but recorded {recorded!r}. {remedy}")
+    if notebooks.code_cells_hash(job.executed) != job.cells:
+        raise NotebookFailed(job, "was changed before its turn came. The same command runs it as it is now.")
     paths.write_text(job.stamp, job.inputs + "\n")
     report_progress(job, f"done in {in_words(time.monotonic() - started)}")
 
@@ -220,7 +222,7 @@ def visible_gpus() -> list[str]:
         return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
-    except FileNotFoundError:
+    except OSError:  # none, or none that may be run
         return []
     return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
@@ -237,7 +239,7 @@ def resources(job: Job, attempt: int) -> dict[str, int]:
     """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt."""
     known = last_run(job.label, job.notebook)
     seconds = claims.seconds_of(known) if known else 2400
-    memory = max(known.get("peak_memory_mb", {"cpu": 2700}).values())
+    memory = max(known.get("peak_memory_mb", {}).values(), default=2700)
     return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + 1.5 * memory)}
 
 
@@ -254,7 +256,8 @@ def report_progress(job: Job, words: str) -> None:
     """Say something about a job; in a run of the command line also how many are done and the time left."""
     agenda = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]"))
     waiting = [job for job in agenda if not profiles.stamp_path(*job).exists()]
-    left = total_time(waiting) and f"{total_time(waiting)} left"
+    took = total_time(waiting, min(int(os.environ.get("LATENTNAS_JOBS", 1)), max(1, len(waiting))))
+    left = took and f"{took} left"
     done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{left}]" if agenda else ""
     say(f"{job.notebook} ({job.label}): {words}{done}")
 
