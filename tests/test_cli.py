@@ -58,6 +58,7 @@ def untouched(tmp_path_factory):
         (["figures"], ["no results", "./run_all.sh"]),
         (["figures", "--profile", "huge"], ["huge"]),
         (["figures", "--only", "00"], ["only --profile"]),
+        (["fetch", "--only", "00"], ["no options"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):

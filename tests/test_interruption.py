@@ -281,3 +281,18 @@ def test_a_run_that_was_told_to_outlive_its_terminal_does(project):
         pass
     run.send_signal(signal.SIGHUP)
     assert "Interrupted" not in run.communicate()[1] and run.returncode == 0
+
+
+def test_modules_beside_the_snakefile_do_not_take_the_place_of_ours(project):
+    for name in ("companion", "latentnas"):
+        (project / f"{name}.py").write_text("raise SystemExit('not this one')")
+    ended = run_all(project)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_setting_of_snakemake_that_nobody_reads_is_named(project):
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--config", "onyl=00"]
+    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")}
+    ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    told = ended.stdout + ended.stderr
+    assert ended.returncode and "onyl: give profile, only" in told

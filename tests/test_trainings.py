@@ -139,6 +139,13 @@ def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
     assert runner.visible_gpus() == []
 
 
+def test_where_gpus_cannot_be_listed_there_are_none(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidia-smi").write_text("not a program")
+    monkeypatch.setenv("PATH", str(tmp_path))  # it may not be run, not even by root
+    assert runner.visible_gpus() == []
+
+
 def test_resources_come_from_the_last_run(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     job = profiles.Job("00_first", "quick+12345678", {}, ())

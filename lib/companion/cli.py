@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--only", **several, metavar="NOTEBOOK", help="a notebook's name or its beginning; may be repeated")
     text = "set a parameter declared in a selected notebook; may be repeated"
     add("-p", **several, dest="parameters", metavar="NAME=VALUE", help=text)
-    text = "notebooks to run at the same time (default %(default)s)"
+    text = "trainings and notebooks to run at the same time (default %(default)s)"
     add("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help=text)
     add("--dry-run", action="store_true", help="say what would run, and run nothing")
     return result
@@ -145,8 +145,10 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
         print(f"Snakemake failed. All that it said is in {log}; the end of it:\n{''.join(last)}", file=sys.stderr)
 
 
-def fetch(_: argparse.Namespace) -> int:
+def fetch(options: argparse.Namespace) -> int:
     """Download the public tables that are not here yet."""
+    if options.only or options.parameters or options.dry_run or options.profile:
+        raise UsageError("'fetch' downloads all public tables that are not here yet; it takes no options.")
     from latentnas.benchmarks import download, fetch  # imports torch
 
     try:
