@@ -100,7 +100,6 @@ def test_a_run_by_hand_has_the_sizes_of_quick_and_the_name_of_no_published_profi
 FROM_CHANGED_TREES = {
     *(f"paper/{name}" for name in ("02_ngae_latent_space", "03_ngae_predictor")),
     *(f"recommended/{name}" for name in ("02_ngae_latent_space", "03_ngae_predictor")),
-    "recommended/09_benchmark",
 }
 
 
