@@ -28,7 +28,16 @@ if workflow.is_main_process:
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
-THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK") or (max(1, CORES // len(JOBS)) if CORES else 2))    # of a notebook
+SIDE_BY_SIDE = int(os.environ.get("LATENTNAS_JOBS") or CORES or 1)
+WAITING = len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS)
+
+
+def threads_for(side_by_side):
+    """Of each job, where so many run at the same time."""
+    return max(1, CORES // side_by_side) if CORES else int(os.environ.get("SLURM_CPUS_PER_TASK", 2))
+
+
+THREADS = threads_for(min(SIDE_BY_SIDE, WAITING))    # of a notebook, which its processes share
 GPU = int(config.get("gpu", bool(runner.visible_gpus())))     # of each job
 
 
@@ -39,7 +48,9 @@ def relative(path):
 
 def command(job):
     """A function, because the braces of a plain string would be wildcards."""
-    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", "companion.runner", json.dumps(asdict(job)), *wildcards])
+    own = {"jobs": THREADS} if "jobs" in job.parameters and "jobs" not in OVERRIDES else {}
+    text = json.dumps(asdict(job) | {"parameters": job.parameters | own})
+    return lambda wildcards: shlex.join([sys.executable, "-P", "-m", "companion.runner", text, *wildcards])
 
 
 def resource(job, name):
@@ -57,7 +68,7 @@ workdir: str(paths.OUTPUT)
 
 
 scattergather:
-    trainings=CORES or 2    # --set-scatter trainings=32
+    trainings=SIDE_BY_SIDE if CORES else 2    # --set-scatter trainings=32
 
 
 localrules: all
@@ -85,7 +96,7 @@ for job in JOBS:
             input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
             output: temp(touch(relative(share)))
             params: command=command(job)
-            threads: 1
+            threads: threads_for(SIDE_BY_SIDE) if CORES else 1
             resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
             shell: "{params.command}"
 

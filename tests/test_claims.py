@@ -186,12 +186,14 @@ def test_times_and_the_number_of_processes_stand_in_the_manifest():
     for jobs, seconds in ((1, 30.0), (2, 40.0)):
         results = Results("02_x", values() | {"jobs": jobs})
         for unit in ("s", "CPU s an epoch", "min", "s a search, one thread"):
-            results.claim(f"speed.x.{len(results.claims)}", seconds, unit)
+            results.claim(f"time.x.{len(results.claims)}", seconds, unit)
+        results.claim("speed.x.share", seconds, "% of the peak")
         results.claim("a.b.c", 0.5, "Spearman's rho")
         contents.append(results.write().read_text())
     one, two = (text.partition('"manifest"') for text in contents)
-    assert one[0] == two[0] and "Spearman" in one[0] and "speed" not in one[0] and one[2].count('"speed.x.') == 4
-    assert "speed.x.0" in report.report_text("quick") and load_results("quick")["02_x"]["manifest"]["jobs"] == 2
+    assert one[0] == two[0] and "Spearman" in one[0] and "speed" not in one[0] and one[2].count('"time.x.') == 4
+    assert '"speed.x.share"' in one[2]
+    assert "time.x.0" in report.report_text("quick") and load_results("quick")["02_x"]["manifest"]["jobs"] == 2
 
 
 def git(folder, *arguments):

@@ -59,6 +59,7 @@ def untouched(tmp_path_factory):
         (["figures", "--profile", "huge"], ["huge"]),
         (["figures", "--only", "00"], ["only --profile"]),
         (["fetch", "--only", "00"], ["no options"]),
+        (["bench"], ["nothing here"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):
@@ -275,6 +276,23 @@ def test_two_runs_at_once_do_not_mix(project):
         assert second.returncode == 2 and "Another run" in second.stderr
     finally:
         assert first.wait(timeout=60) == 0
+
+
+def test_bench_measures_each_time_what_no_other_command_runs(tmp_path):
+    project = make_project(tmp_path)
+    toml = project / "notebooks/profiles.toml"
+    toml.write_text('alone = ["02_speed"]\n' + toml.read_text())
+    measure = FINISH.format(name="02_speed").replace("toy.space.number", "speed.toy.step").replace("points", "ms")
+    write_notebook(project / "notebooks/02_speed.ipynb", ["import random\nfrom companion import paths", measure])
+    assert run_all(project).returncode == 0
+    assert not (project / "data/results/quick/02_speed.json").exists()
+    assert "02_speed" in run_all(project, "bench", "--dry-run").stdout
+    shown = [run_all(project, "bench").stdout for _ in range(2)]
+    number = r"speed\.toy\.step +(0\.\d+) ms\n"
+    first, second = (re.search(number, text)[1] for text in shown)
+    assert first != second
+    assert run_all(project, "bench", "--only", "02").returncode == 2
+    assert run_all(project, "--only", "02").stdout.startswith("Everything is up to date")
 
 
 # ---------------------------------------------------------------- reports

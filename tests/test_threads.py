@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from companion import cli
 from latentnas.paths import ROOT
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
@@ -28,3 +29,24 @@ def test_notebooks_import_the_library_before_torch(path):
         line.split()[1].partition(".")[0] for cell in cells for line in cell if line.startswith(("import", "from"))
     ]
     assert "torch" not in imported or imported.index("latentnas") < imported.index("torch")
+
+
+@pytest.mark.parametrize(
+    "wanted, cores, memory, gpus, expected",
+    [
+        (None, 1, 16, 0, (1, 1)),
+        (None, 2, 16, 0, (2, 1)),
+        (None, 2, 4, 0, (1, 2)),  # too little memory for two
+        (None, 16, 64, 0, (8, 2)),
+        (None, 64, 256, 0, (8, 8)),
+        (None, 64, 256, 4, (4, 8)),  # a GPU for each
+        (None, 64, 256, 1, (2, 8)),
+        (1, 2, 16, 0, (1, 2)),
+        (2, 64, 256, 0, (2, 8)),
+        (5, 2, 16, 0, (5, 1)),  # as asked for
+    ],
+)
+def test_jobs_and_their_threads_fit_the_machine(wanted, cores, memory, gpus, expected):
+    jobs, threads = cli.side_by_side(wanted, cores, memory * 10**9, gpus)
+    assert (jobs, threads) == expected
+    assert wanted or jobs * threads <= cores

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from joblib import cpu_count
 
 from companion import notebooks, paths, profiles, runner
 from companion.runner import NotebookFailed
-from toy_project import FINISH, make_project, run_all, write_notebook
+from toy_project import FINISH, PARAMETERS, make_project, run_all, write_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +54,23 @@ def test_a_notebook_finds_its_trainings_made_by_two_processes(project):
     assert "training 3" in (project / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
     again = run_all(project, "--jobs", "3")  # other shares, but nothing to do
     assert again.returncode == 0 and "up to date" in again.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, workers", [(["--jobs", "2"], max(1, min(8, cpu_count() // 2))), (["--jobs", "2", "-p", "jobs=3"], 3)]
+)
+def test_two_notebooks_with_processes_of_their_own_share_the_cores(project, arguments, workers):
+    """The processes of both together are no more than the cores, but where the reader asks for it."""
+    (project / "notebooks/profiles.toml").write_text("[quick]\n")
+    say = "import os; print('WORKERS', jobs, os.environ['OMP_NUM_THREADS'])"
+    for name in ("00_first", "01_second"):
+        cells = [say, "import random; from companion import paths", FINISH.format(name=name)]
+        write_notebook(project / f"notebooks/{name}.ipynb", cells, PARAMETERS + "jobs: int = 2  # processes\n")
+    ended = run_all(project, *arguments)
+    assert ended.returncode == 0, ended.stderr
+    threads = max(1, min(8, cpu_count() // 2))
+    for name in ("00_first", "01_second"):
+        assert f"WORKERS {workers} {threads}" in (project / f"notebooks/executed/quick/{name}.ipynb").read_text()
 
 
 def test_one_training_that_fails_takes_nothing_away(project):

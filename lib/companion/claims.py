@@ -179,7 +179,8 @@ class Results:
         """Write the results file; `loaded_seconds` is what the loaded checkpoints took to train when they were made."""
         claims, times = [], []
         for claim in self.claims.values():
-            (times if re.match(r"(CPU )?(s|min|h)\b", claim.unit) else claims).append(asdict(claim))
+            of_speed = claim.id.startswith("speed.") or re.match(r"(CPU )?(s|min|h)\b", claim.unit)
+            (times if of_speed else claims).append(asdict(claim))
         deciding = notebooks.deciding(self.parameters)
         others = {name: value for name, value in self.parameters.items() if name not in deciding}
         about = {"loaded_seconds": round(float(loaded_seconds), 1), "times": times} | others

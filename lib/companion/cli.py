@@ -12,7 +12,10 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 
-from companion import notebooks, paths, profiles, report, runner
+import joblib
+import psutil
+
+from companion import claims, notebooks, paths, profiles, report, runner
 from companion.profiles import UsageError
 from companion.together import ending_together
 
@@ -24,7 +27,7 @@ commands:
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
-  bench      measure the speed of training against the readable reference
+  bench      measure how fast this machine trains, decodes and searches (notebook 10), and print it
 
 examples:
   ./run_all.sh                                  every notebook, profile quick
@@ -47,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
     add("--only", **several, metavar="NOTEBOOK", help="a notebook's name or its beginning; may be repeated")
     text = "set a parameter declared in a selected notebook; may be repeated"
     add("-p", **several, dest="parameters", metavar="NAME=VALUE", help=text)
-    text = "trainings and notebooks to run at the same time (default %(default)s)"
-    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help=text)
+    text = "trainings and notebooks to run at the same time (default: as many as there are cores, at most 8)"
+    add("--jobs", type=int, metavar="N", help=text)
     add("--dry-run", action="store_true", help="say what would run, and run nothing")
     return result
 
@@ -61,11 +64,8 @@ def main(arguments: Sequence[str]) -> int:
             return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
         if arguments[:1] == ["lab"]:
             return lab(arguments[1:])
-        if arguments[:1] == ["bench"]:
-            from companion import speed  # imports torch
-
-            return speed.main()
-        options, with_options = parser().parse_args(arguments), {"run": run, "figures": figures, "fetch": fetch}
+        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch}
+        options = parser().parse_args(arguments)
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
         return with_options[options.command](options)
@@ -74,13 +74,17 @@ def main(arguments: Sequence[str]) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
+def planned(options: argparse.Namespace) -> list[profiles.Job]:
+    """All that a command asks for, up to date or not."""
+    overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
+    return profiles.plan(options.profile or "quick", options.only, overrides)
+
+
 def run(options: argparse.Namespace) -> int:
     """Run what is out of date of the selected notebooks."""
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
-    profile = "quick" if options.profile is None else options.profile
-    overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
-    jobs = profiles.plan(profile, options.only, overrides)
+    profile, jobs = options.profile or "quick", planned(options)
     agenda = [(job.label, job.notebook) for job in profiles.out_of_date(jobs)]
     if options.dry_run and agenda:
         print(f"Would run, profile {profile}:")
@@ -109,6 +113,31 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Measure again, by the notebooks that run only when they are asked for, and print the numbers."""
+    alone = profiles.read_profiles().alone
+    if options.only or not alone:
+        raise UsageError(f"'bench' runs {', '.join(alone) or 'nothing here'}; it takes no --only.")
+    options.only = alone
+    jobs = planned(options)
+    for job in () if options.dry_run else jobs:
+        job.stamp.unlink(missing_ok=True)
+    status = run(options)
+    for job in () if status or options.dry_run else jobs:
+        for claim in claims.read_results(job.results)["manifest"]["times"]:
+            print(f"{claim['id']:<52} {report.number(claim['ours']) or 'not measured':>12} {claim['unit']}")
+    return status
+
+
+def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tuple[int, int]:
+    """How many jobs run at the same time, and the threads of each: together no more than the cores, if it can be.
+
+    Where no number is wanted: a core, 3 GB of memory and, on a machine with several GPUs, one of these for each job.
+    """
+    jobs = wanted or max(1, min(8, cores, memory // 3_000_000_000, max(2, gpus) if gpus else 8))
+    return jobs, max(1, min(8, cores // jobs))
+
+
 def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[str, str]]) -> None:
     """Run Snakemake; its own words go to a log, what the runners of the notebooks mark for the terminal goes there.
 
@@ -116,17 +145,19 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     --nolock: `run` holds a lock that, unlike Snakemake's, a killed process does not leave behind. A session of its
     own: Ctrl-C is for this process, which ends the others.
     """
-    took = runner.total_time(agenda, min(options.jobs, len(agenda)))
+    machine = joblib.cpu_count(), psutil.virtual_memory().total, len(runner.visible_gpus())
+    jobs, threads = side_by_side(options.jobs, *machine)
+    took = runner.total_time(agenda, min(jobs, len(agenda)))
     names = [notebook for _, notebook in agenda]
     print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{took}: {', '.join(names)}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
     command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]
-    command += f"--cores {options.jobs} --rerun-triggers software-env --profile none --workflow-profile none".split()
+    command += f"--cores {jobs * threads} --rerun-triggers software-env --profile none --workflow-profile none".split()
     settings = {"profile": profile, "only": options.only, "overrides": options.parameters}
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
     variables |= {
-        "LATENTNAS_JOBS": str(options.jobs),
+        "LATENTNAS_JOBS": str(jobs),
         "LATENTNAS_AGENDA": json.dumps(agenda),
         "PYTHONPATH": runner.library_path(),
     }

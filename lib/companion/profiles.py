@@ -26,6 +26,7 @@ class Readme(BaseModel, extra="forbid"):
 class Profiles(BaseModel, extra="allow"):
     """notebooks/profiles.toml: tables about notebooks, and one table of tables for each profile."""
 
+    alone: list[str] = []  # notebooks that run only when they are asked for
     depends: dict[str, list[str]] = {}
     readme: dict[str, Readme] = {}
     __pydantic_extra__: dict[str, dict[str, dict[str, object]]]
@@ -90,7 +91,7 @@ def read_profiles() -> Profiles:
         problem = notebooks.reason(error)
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
     named = set().union(*content.model_extra.values()) - {"common", "training"}
-    named = named.union(content.depends, content.readme, *content.depends.values())
+    named = named.union(content.alone, content.depends, content.readme, *content.depends.values())
     known = notebooks.names()
     for name in sorted(named.difference(known)):
         raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(known)}.")
@@ -106,7 +107,8 @@ def tables_of(profile: str) -> dict[str, dict[str, object]]:
 
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
-    """Names that match any of `only` (a full name or its beginning, such as "02"); all if `only` is empty."""
+    """Names that match any of `only` (a full name or its beginning, such as "02"); if `only` is empty, all but those
+    that run alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
         matches = [name for name in known if name.startswith(wanted.removesuffix(".ipynb"))] if wanted else []
@@ -114,7 +116,7 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
             how = f"Give a name or its beginning, as in --only 02, of: {', '.join(known)} (files named NN_name.ipynb)."
             raise UsageError(f"There is no notebook '{wanted}'. {how}")
         chosen.update(matches)
-    return sorted(chosen) if only else known
+    return sorted(chosen) if only else sorted({*known}.difference(read_profiles().alone))
 
 
 def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
