@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from latentnas import code
 from latentnas.checkpoint import CheckpointError
+from latentnas.models.base import validated
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.progress import Progress
@@ -376,6 +377,21 @@ def test_an_empty_batch_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
     with pytest.raises(ValueError, match="no graphs to train on"):
         train_model("toy", NGAE, NGAEConfig(predictors="none"), ENAS.sample(0, seed=0), {}, TRAINING)
+
+
+def test_graphs_are_checked_once_for_a_model_and_again_for_another(data):
+    checked = validated(data[0], MODEL)
+    few = checked[torch.tensor([3, 5])].to("cpu")
+    assert validated(few, replace(MODEL)) is few  # an equal configuration
+    with pytest.raises(ValueError, match="at most 5 vertices, but the batch has one of 8"):
+        validated(few, replace(MODEL, num_vertices=5))
+    assert few.pad_to(9).checked_for is None and type(few).cat([few, few]).checked_for is None
+
+
+def test_graphs_that_do_not_fit_are_refused_before_the_first_step(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(NGAE, "loss", None)
+    with pytest.raises(ValueError, match="knows the node types 0 to 4"):
+        fit(new_model(data, replace(MODEL, num_types=5)), *data, TRAINING, tmp_path)
 
 
 def test_the_folder_does_not_depend_on_padding():

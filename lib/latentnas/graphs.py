@@ -7,8 +7,8 @@ look labels up by its canonical hash, plots draw it. Letters: B graphs, N vertic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +29,13 @@ class DagBatch:
         types: node types, int64 `[B, N]`; `NO_VERTEX` past the end of a graph.
         adjacency: bool `[B, N, N]`; `adjacency[b, u, v]` is the edge u -> v, and only u < v may be set.
         num_vertices: int64 `[B]`.
+        checked_for: what these graphs were found to fit, a model's configuration, so that no step checks them again.
     """
 
     types: Tensor
     adjacency: Tensor
     num_vertices: Tensor
+    checked_for: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         b, n = self.types.shape
@@ -53,7 +55,7 @@ class DagBatch:
         """The graphs chosen by a slice, a boolean mask or a list of positions, as a batch."""
         if isinstance(index, int):
             raise TypeError("A DagBatch is indexed by a slice, a mask or a list; for one graph use batch[i : i + 1].")
-        return DagBatch(self.types[index], self.adjacency[index], self.num_vertices[index])
+        return DagBatch(self.types[index], self.adjacency[index], self.num_vertices[index], self.checked_for)
 
     @property
     def max_vertices(self) -> int:
@@ -83,7 +85,8 @@ class DagBatch:
         return DagBatch(types, F.pad(self.adjacency, (0, more, 0, more)), self.num_vertices)
 
     def to(self, device: torch.device | str) -> DagBatch:
-        return DagBatch(self.types.to(device), self.adjacency.to(device), self.num_vertices.to(device))
+        tensors = (tensor.to(device) for tensor in (self.types, self.adjacency, self.num_vertices))
+        return DagBatch(*tensors, self.checked_for)
 
     @staticmethod
     def cat(batches: Iterable[DagBatch]) -> DagBatch:

@@ -212,6 +212,8 @@ def fit(
     """
     device = torch.device(device or default_device())
     model.to(device).train()
+    # Once for all steps; a model of one's own may check its graphs where it likes, or not at all.
+    batch = getattr(model, "_validated", lambda graphs: graphs)(batch)
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
     optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
     state = directory / STATE, _description(model, config), {"model": model} | optimizers

@@ -109,9 +109,12 @@ class Arch2Vec(GraphVAE):
         total = types + edges + config.beta * (kl / (config.num_vertices * len(batch)))
         return {"total": total, "vertices": types, "edges": edges, "kl": kl}
 
+    def _validated(self, batch: DagBatch) -> DagBatch:
+        return validated(batch, self.config)
+
     def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""
-        batch, dtype = validated(batch, self.config), self.mu.weight.dtype
+        batch, dtype = self._validated(batch), self.mu.weight.dtype
         neighbours = batch.adjacency | batch.adjacency.transpose(1, 2)
         return batch.one_hot(self.config.num_types).to(dtype), neighbours.to(dtype)
 

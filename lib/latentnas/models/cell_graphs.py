@@ -5,6 +5,7 @@ NAS-Bench-201, with operations on the edges, and `NodeCells` for NAS-Bench-101, 
 start from and end in a `DagBatch` of their space. Letters: B cells, V vertices of a cell.
 """
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -36,14 +37,17 @@ class Layout:
     num_logits: int  # outputs of the decoder
 
     def validated(self, batch: DagBatch) -> DagBatch:
-        """The cells, as wide as the largest. Raises ValueError for graphs of another space."""
+        """The cells, as wide as the largest, once checked as by `base.validated`. Raises ValueError for graphs of
+        another space."""
+        if batch.checked_for is self:
+            return batch
         foreign = (~self.space.contains(batch)).nonzero()
         if len(foreign):
             first = int(foreign[0, 0])
             found = f"the first at index {first} with vertex types {batch.types[first].tolist()}"
             wanted = f"This model was built for cells of {self.space.name}, or another of {', '.join(LAYOUTS)}"
             raise ValueError(f"{wanted}, but {len(foreign)} of {len(batch)} graphs are none, {found}.")
-        return batch.pad_to(self.space.num_vertices)
+        return replace(batch.pad_to(self.space.num_vertices), checked_for=self)
 
 
 class EdgeCells(Layout):

@@ -181,9 +181,11 @@ class AccuracyPredictor(nn.Module):
     def calibrate(self, performance: Tensor) -> None:
         self.scale.calibrate(performance)
 
+    def _validated(self, batch: DagBatch) -> DagBatch:
+        return self.encoder.layout.validated(batch)
+
     def forward(self, batch: DagBatch) -> Tensor:
-        batch = self.encoder.layout.validated(batch)
-        return self.head(self.encoder(batch).transpose(0, 1).flatten(1)).squeeze(1).float()
+        return self.head(self.encoder(self._validated(batch)).transpose(0, 1).flatten(1)).squeeze(1).float()
 
     @torch.no_grad()
     def predict(self, batch: DagBatch) -> Tensor:
