@@ -8,14 +8,18 @@ the paths, and some architectures from anywhere are candidates too. Letters: n l
 C candidates.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from latentnas.search.base import ModelBasedSearch
 from latentnas.search.domains import Domain
+
+relu_backward = torch.ops.aten.threshold_backward  # (gradient, output, 0): the gradient of what was put in
 
 
 @dataclass(frozen=True)
@@ -82,29 +86,54 @@ class Ensemble:
         widths = (features.shape[1], config.hidden, config.hidden, 1)
         # As in torch.nn.Linear, but few features are set at a time: what counts is the length of a row.
         lengths = (features.square().sum(dim=1).mean().item(), config.hidden, config.hidden)
-        self.weights, self.biases = [], []
+        parts = []
         for inputs, outputs, length in zip(widths, widths[1:], lengths):
-            for parameters, rows in ((self.weights, inputs), (self.biases, 1)):
+            for rows in (inputs, 1):
                 draw = torch.rand(config.members, rows, outputs, generator=generator)
-                parameters.append(((2 * draw - 1) * length**-0.5).requires_grad_())
+                parts.append((2 * draw - 1) * length**-0.5)
+        self._all = torch.cat([part.flatten() for part in parts])  # one tensor: one step of Adam
+        views = [view.view_as(part) for part, view in zip(parts, self._all.split([part.numel() for part in parts]))]
+        self.weights, self.biases = views[::2], views[1::2]
 
+    @torch.no_grad()
     def fit(self, x: Tensor, y: Tensor) -> None:
-        """Least squares of every member on `x [n, F]` and `y [n]`."""
-        optimizer = torch.optim.Adam(self.weights + self.biases, lr=self.config.learning_rate)
-        with torch.enable_grad():
-            for _ in range(self.config.steps):
-                optimizer.zero_grad()
-                # the sum over members: the gradient of each is as if it were alone
-                (self._forward(x) - y).square().mean(dim=1).sum().backward()
-                optimizer.step()
+        """Least squares of every member on `x [n, F]` and `y [n]`. The gradient is written out, and the products with
+        `x`, of which most is zero, are sums of a few rows: three times as fast as by autograd."""
+        members, size = self.config.members, len(x)
+        (first, second, third), (bias1, bias2, bias3) = self.weights, self.biases
+        optimizer = torch.optim.Adam([self._all], lr=self.config.learning_rate, fused=True)
+        times_x, times_x_transposed = _sparse_product(x, members), _sparse_product(x.T, members)
+        for _ in range(self.config.steps):
+            hidden1 = times_x(first).add_(bias1).relu_()  # [E, n, H]
+            hidden2 = torch.baddbmm(bias2, hidden1, second).relu_()
+            # the mean over points, the sum over members: the gradient of each is as if it were alone
+            error3 = (torch.baddbmm(bias3, hidden2, third) - y[:, None]) * (2 / size)  # [E, n, 1]
+            error2 = relu_backward(error3 * third.mT, hidden2, 0)
+            error1 = relu_backward(error2 @ second.mT, hidden1, 0)
+            layers = (times_x_transposed(error1), error1), (hidden1.mT @ error2, error2), (hidden2.mT @ error3, error3)
+            gradients = (part for weight, error in layers for part in (weight, error.sum(dim=1)))
+            self._all.grad = torch.cat([part.flatten() for part in gradients])
+            optimizer.step()
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Predictions of all members `[E, C]` for `x [C, F]`."""
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
         hidden = x.expand(self.config.members, -1, -1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1]):
             hidden = torch.baddbmm(bias, hidden, weight).relu()
         return torch.baddbmm(self.biases[-1], hidden, self.weights[-1]).squeeze(2)
+
+
+def _sparse_product(x: Tensor, members: int) -> Callable[[Tensor], Tensor]:
+    """The product of `x [n, F]` with matrices `[E, F, H]`, `[E, n, H]`."""
+    (rows, columns), member = x.nonzero().T.contiguous(), torch.arange(members)[:, None]
+    starts = (torch.searchsorted(rows, torch.arange(len(x))) + member * len(rows)).flatten()  # of each row's columns
+    weights, columns = x[rows, columns].repeat(members), (columns + member * x.shape[1]).flatten()
+
+    def product(matrices: Tensor) -> Tensor:
+        table = matrices.flatten(0, 1)
+        return F.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=weights).unflatten(
+            0, (members, -1)
+        )
+
+    return product
