@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from latentnas.models.convex import (
+    CONSTRAINTS,
     SLOPE,
     ConvexPredictor,
     InputConvexNetwork,
@@ -225,6 +226,17 @@ def test_projection_leaves_a_network_that_is_convex_by_construction():
 
 
 # refitting
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_the_gradient_that_is_written_out_is_that_of_autograd(constraint):
+    network, z = make(constraint=constraint, members=3), torch.stack([points(20, seed) for seed in range(3)])
+    targets = torch.stack([wavy(part) for part in z])
+    loss = (network(z) - targets).square().mean(dim=1).sum()
+    for ours, theirs in zip(
+        network.gradient(z, targets), torch.autograd.grad(loss, [*network.parameters()]), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("constraint", CONVEX)

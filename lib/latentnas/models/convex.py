@@ -22,6 +22,8 @@ SLOPE = 0.01  # of the leaky ReLU below zero
 ASCENT_STEPS = 400  # of `ascend`
 PAIRS_AT_ONCE = 10_000  # in a certificate; bounds memory
 
+leaky_backward = torch.ops.aten.leaky_relu_backward  # (gradient, input or output, slope, whether it is the output)
+
 Function = Callable[[Tensor], Tensor]  # points [n, D] -> values [n]
 
 
@@ -85,6 +87,33 @@ class InputConvexNetwork(nn.Module):
         return list(self.from_hidden)
 
     @torch.no_grad()
+    def gradient(self, z: Tensor, targets: Tensor) -> list[Tensor]:
+        """The gradient, in the order of the parameters, of the squared error of g, without smoothing, at `z [E, B, D]`
+        from `targets [E, B]`: the mean over points, the sum over members, so each one's is as if it were alone."""
+        *weights, last = self.hidden_weights()
+        read = z @ self.from_input
+        read[..., : self.hidden] += self.bias
+        state, *passed = F.leaky_relu(read[..., :-1], SLOPE).split(self.hidden, dim=-1)
+        layers = []
+        for weight, other in zip(weights, passed):
+            made = F.leaky_relu(torch.bmm(state, weight), SLOPE)
+            layers.append((state, made, weight))
+            state = made + other
+        error = (torch.bmm(state, last) + read[..., -1:] - targets[..., None]) * (2 / z.shape[1])
+        of_read, of_hidden = [error], [state.mT @ error]
+        error = error * last.mT
+        for state, made, weight in reversed(layers):
+            of_read.insert(0, error)
+            error = leaky_backward(error, made, SLOPE, True)
+            of_hidden.insert(0, state.mT @ error)
+            error = error @ weight.mT
+        of_read = torch.cat([error, *of_read], dim=-1)
+        of_read[..., :-1] = leaky_backward(of_read[..., :-1], read[..., :-1], SLOPE, False)
+        if self.constraint == "construction":
+            of_hidden = [part * free.sigmoid() for part, free in zip(of_hidden, self.from_hidden)]
+        return [z.mT @ of_read, of_read[..., : self.hidden].sum(dim=1, keepdim=True), *of_hidden]
+
+    @torch.no_grad()
     def project(self) -> None:
         if self.constraint == "projection":
             for weight in self.from_hidden:
@@ -133,21 +162,21 @@ def refit(
     device, members, count = network.bias.device, network.members, len(targets)
     z = z.expand(members, count, -1)
     rate, steps = config.learning_rate, config.epochs * math.ceil(count / config.batch_size)
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=config.weight_decay, fused=True)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, rate / 10)
-    with torch.enable_grad():
-        for _ in range(config.epochs):
-            order = torch.rand(members, count, generator=generator, device=device).argsort(dim=1)
-            for rows in order.split(config.batch_size, dim=1):  # [E, batch]
-                points, labels = z.take_along_dim(rows[..., None], dim=1), targets[rows]
-                points = points + config.latent_noise * torch.randn(points.shape, generator=generator, device=device)
-                labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator, device=device)
-                optimizer.zero_grad()
-                # the mean over points, the sum over members: each one's gradient is as if it were alone
-                (1 - network(points) - labels).square().mean(dim=1).sum().backward()
-                optimizer.step()
-                network.project()
-                scheduler.step()
+    parameters = list(network.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=rate, weight_decay=config.weight_decay, fused=True)
+    done = 0
+    for _ in range(config.epochs):
+        order = torch.rand(members, count, generator=generator, device=device).argsort(dim=1)
+        for rows in order.split(config.batch_size, dim=1):  # [E, batch]
+            points, labels = z.take_along_dim(rows[..., None], dim=1), targets[rows]
+            points = points + config.latent_noise * torch.randn(points.shape, generator=generator, device=device)
+            labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator, device=device)
+            for parameter, gradient in zip(parameters, network.gradient(points, 1 - labels)):
+                parameter.grad = gradient
+            optimizer.param_groups[0]["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * done / steps))
+            optimizer.step()
+            network.project()
+            done += 1
 
 
 @torch.no_grad()
