@@ -24,16 +24,37 @@ def test_posterior_equals_botorch():
     model.likelihood.noise, model.mean_module.constant = 0.05, 0.3
     new = torch.rand(9, 4, generator=generator, dtype=torch.float64)
     expected = model.posterior(new)
-    believer = Believer(model.eval(), x, y.numpy(), new)
-    assert np.allclose(believer.mean, expected.mean.detach().flatten(), atol=1e-8)
-    assert np.allclose(believer.moments(new)[1], expected.variance.detach().flatten(), atol=1e-8)
+    known, all_points = np.arange(25), torch.cat([x, new])
+    believer = Believer(model.eval(), all_points, known, y)
+    assert np.allclose(believer.mean[25:], expected.mean.detach().flatten(), atol=1e-8)
+    assert np.allclose(believer.moments(new)[1][25:], expected.variance.detach().flatten(), atol=1e-8)
 
-    for place in (4, 0, 7):  # believed one by one, or added to the labels: the same
+    for place in (29, 25, 32):  # believed one by one, or added to the labels: the same
         believer.believe(place)
-        x, y = torch.cat([x, new[[place]]]), torch.cat([y, believer.mean[[place]]])
-        afresh = Believer(model, x, y.numpy(), new)
+        known, y = np.append(known, place), torch.cat([y, believer.mean[[place]]])
+        afresh = Believer(model, all_points, known, y)
         assert np.allclose(believer.mean, afresh.mean, atol=1e-8)
         assert np.allclose(believer.moments(new)[1], afresh.moments(new)[1], atol=1e-8)
+
+
+def test_labels_told_later_are_as_good_as_labels_from_the_start():
+    """Those that were believed first, in the order of the picks; and after any other order one begins afresh."""
+    generator = torch.Generator().manual_seed(2)
+    points = torch.rand(gaussian.ROOM + 40, 3, generator=generator, dtype=torch.float64)
+    y = torch.sin(4 * points).sum(dim=1)
+    y = (y - y[:9].mean()) / y[:9].std()
+    model = SingleTaskGP(points[:9], y[:9].unsqueeze(1), outcome_transform=None).eval()
+    believer = Believer(model, points, np.arange(9), y[:9])
+    believer.believe(9)
+    assert not believer.told(np.array([*range(9), 10, 9]), y[[*range(9), 10, 9]]) and not believer.told(
+        np.arange(9), y[:9]
+    )
+    for count in (10, 15, gaussian.ROOM + 30):
+        known = np.arange(count)
+        assert believer.told(known, y[:count])
+        afresh = Believer(model, points, known, y[:count])
+        assert believer.best == afresh.best and np.allclose(believer.mean, afresh.mean, atol=1e-6)
+        assert np.allclose(believer.moments(points)[1], afresh.moments(points)[1], atol=1e-8)
 
 
 def test_expected_improvement_equals_quadrature():
@@ -43,10 +64,12 @@ def test_expected_improvement_equals_quadrature():
     y = torch.sin(4 * x).sum(dim=1)
     y = (y - y.mean()) / y.std()
     model = SingleTaskGP(x, y.unsqueeze(1), outcome_transform=None).eval()
-    believer = Believer(model, x, y.numpy(), new)
-    believer.believe(2)
-    assert believer.best == max(y.max().item(), believer.mean[2].item())
-    for mean, variance, gain in zip(*believer.moments(new), believer.log_gain(new), strict=True):
+    points = torch.cat([x, new])
+    believer = Believer(model, points, np.arange(12), y)
+    believer.believe(14)
+    assert believer.best == max(y.max().item(), believer.mean[14].item())
+    mean_variance_gain = (*believer.moments(points), believer.log_gain(points))
+    for mean, variance, gain in zip(*(values[12:] for values in mean_variance_gain), strict=True):
         normal = stats.norm(mean.item(), variance.sqrt().item())
         whole = integrate.quad(lambda f, normal=normal: (f - believer.best) * normal.pdf(f), believer.best, 20)[0]
         assert gain.item() == pytest.approx(np.log(whole), rel=1e-4)
@@ -95,6 +118,9 @@ def test_hyperparameters_are_fitted_now_and_then(monkeypatch):
     )
     run(GaussianSearch(domain, 0, GaussianConfig(5, 4)), domain.lookup(toy_values()), 16)
     assert fits == [5, 9, 13]
+    fits.clear()
+    run(GaussianSearch(toy_domain(classes=False), 0, GaussianConfig(30, 4)), domain.lookup(toy_values()), 45)
+    assert fits == [30, 36, 43]  # a fifth more
 
 
 @pytest.mark.filterwarnings("ignore:Data .* is not standardized")  # where all labels are equal

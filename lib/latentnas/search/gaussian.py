@@ -6,7 +6,7 @@ choices, or on other inputs, such as codes in a latent space. The acquisition is
 NeurIPS 2023, https://arxiv.org/abs/2310.20708) of every candidate. Letters: n labels, F inputs, C candidates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +25,13 @@ from latentnas.search.domains import Domain
 from latentnas.search.ensemble import targets
 
 NEAR = 10  # best architectures whose neighbours are candidates, in a domain that cannot be listed
+ROOM = 50  # labels for which memory is taken at a time
 
 
 @dataclass(frozen=True)
 class GaussianConfig:
     initial: int = 10  # random architectures before the first fit
-    refit: int = 10  # new labels after which the hyper-parameters are fitted again
+    refit: int = 10  # new labels, or a fifth more, after which the hyper-parameters are fitted again
     iterations: int = 50  # of L-BFGS at most; every fit but the first goes on from the last one
 
     def __post_init__(self) -> None:
@@ -57,41 +58,46 @@ class GaussianSearch(ModelBasedSearch):
             found = f"those of {len(seen)} rows have shape {list(seen.shape)}, or are NaN or infinite"
             raise ValueError(f"A Gaussian process needs finite inputs [n, F], one vector for each row, but {found}.")
         self._fitted = 0  # labels at the last fit
-        self._hyperparameters: dict[str, Tensor] = {}
+        self._model: SingleTaskGP | None = None
+        self._believer: Believer | None = None  # of a domain that can be listed: kept from fit to fit
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         if self.domain.size is None:
             best = rows[np.argsort(-values, kind="stable")[:NEAR]].tolist()
-            candidates = self.domain.candidates(self._random, len(self.domain.reference), self._values, best)
+            new = self.domain.candidates(self._random, len(self.domain.reference), self._values, best)
+            everything, known = np.concatenate([rows, new]), np.arange(len(rows))
         else:
-            candidates = self.domain.unknown(self._values)
-        if not len(candidates):
-            return candidates
+            everything = self.domain.distinct
+            known = np.searchsorted(everything, rows)
         labels = targets(values).astype(np.float64)
-        labels = (labels - labels.mean()) / (labels.std(ddof=1) or 1.0)
-        known, new = (torch.from_numpy(self._inputs(some).astype(np.float64)) for some in (rows, candidates))
-        model = self._model(known, torch.from_numpy(labels))
-        believer = Believer(model, known, labels, new)
+        labels = torch.from_numpy((labels - labels.mean()) / (labels.std(ddof=1) or 1.0))
+        if not self._fitted or len(rows) >= self._fitted + max(self.config.refit, self._fitted // 5):
+            self._fit(self._points(rows), labels)
+        if self._believer is None or not self._believer.told(known, labels):
+            self._believer = Believer(self._model, self._points(everything), known, labels)
         picked: list[int] = []
-        for _ in range(min(n, len(candidates))):
-            gain = believer.log_gain(new)
-            gain[picked] = -torch.inf
+        for _ in range(min(n, len(everything) - len(rows))):
+            gain = self._believer.log_gain(self._believer.points)
+            gain[np.concatenate([known, picked]).astype(int)] = -torch.inf
             picked.append(int(gain.argmax()))
-            believer.believe(picked[-1])
-        return candidates[picked]
+            self._believer.believe(picked[-1])
+        if self.domain.size is None:
+            self._believer = None  # the next candidates are others
+        return everything[picked]
 
-    def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        """The model with hyper-parameters fitted to these labels or, between fits, to fewer of them."""
+    def _points(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._inputs(rows).astype(np.float64))
+
+    def _fit(self, x: Tensor, y: Tensor) -> None:
+        """Hyper-parameters, from where the last fit ended."""
         model = SingleTaskGP(x, y.unsqueeze(1), outcome_transform=None)
-        if self._hyperparameters:
-            model.load_state_dict(self._hyperparameters)
-        if not self._fitted or len(y) >= self._fitted + self.config.refit:
-            with torch.random.fork_rng(devices=[]):  # a fit that fails starts again at random
-                torch.manual_seed(int(self._random.integers(2**63)))
-                options = {"options": {"maxiter": self.config.iterations}}
-                fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=options)
-            self._fitted, self._hyperparameters = len(y), model.state_dict()
-        return model.eval()
+        if self._model is not None:
+            model.load_state_dict(self._model.state_dict())
+        with torch.random.fork_rng(devices=[]):  # a fit that fails starts again at random
+            torch.manual_seed(int(self._random.integers(2**63)))
+            options = {"options": {"maxiter": self.config.iterations}}
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs=options)
+        self._fitted, self._model, self._believer = len(y), model.eval(), None
 
 
 class KrigingBeliever(Model):
@@ -118,33 +124,58 @@ class KrigingBeliever(Model):
 
 
 class Believer(KrigingBeliever):
-    """The posterior at candidates `new [C, F]`, always all of them, given labels `y [n]` at `x [n, F]`. (BoTorch's own
-    builds the joint covariance of all candidates, or repeats the labels for each of them.)"""
+    """The posterior at `points [C, F]`, always all of them, given labels `y [n]` at the places `known [n]` among them.
+    (BoTorch's own builds the joint covariance of all points, or repeats the labels for each of them.)
+
+    With L L' the covariance of the labels, all follows from L^-1 cov(labels, points) `[n, C]`. A label more is one row
+    more, whatever its value: what was believed need not be done again when it is told.
+    """
 
     @torch.no_grad()
-    def __init__(self, model: SingleTaskGP, x: Tensor, y: np.ndarray, new: Tensor) -> None:
+    def __init__(self, model: SingleTaskGP, points: Tensor, known: np.ndarray, y: Tensor) -> None:
         super().__init__()
-        self.best = float(y.max())
-        of_labels = model.covar_module(x).to_dense()
-        of_labels.diagonal().add_(model.likelihood.noise)
-        precision = torch.cholesky_inverse(torch.linalg.cholesky(of_labels))
-        self.process, self._new = model, new
-        self._cross = model.covar_module(new, x).to_dense()
-        self._weights = self._cross @ precision  # [C, n]
-        self._variance = model.covar_module(new, diag=True) - (self._weights * self._cross).sum(dim=1)
-        self._columns = new.new_zeros(len(new), 0)  # one a believed point; its square is off the variance
-        constant = model.mean_module.constant
-        self.mean = constant + self._cross @ (precision @ (torch.from_numpy(y) - constant))
+        self.process, self.points = model, points
+        self._places, prior = known.tolist(), self._prior(known)
+        of_labels = prior[:, known] + model.likelihood.noise * torch.eye(len(known), dtype=prior.dtype)
+        factor = torch.linalg.cholesky(of_labels)
+        self._rows = torch.linalg.solve_triangular(factor, prior, upper=False)
+        self._pivots = factor.diagonal().tolist()
+        self._variance = model.covar_module(points, diag=True) - self._rows.square().sum(dim=0)
+        self.told(known, y)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean, self._variance
 
     @torch.no_grad()
+    def told(self, known: np.ndarray, y: Tensor) -> bool:
+        """Take all labels; False if what was believed before is not among them in that order."""
+        count, places = len(self._places), known.tolist()
+        if places[:count] != self._places:
+            return False
+        for place in places[count:]:
+            self._add(place)
+        rows, constant = self._rows[: len(known)], self.process.mean_module.constant
+        factor = rows[:, known].T.tril(-1) + torch.tensor(self._pivots, dtype=y.dtype).diag()
+        weights = torch.linalg.solve_triangular(factor, (y - constant)[:, None], upper=False)[:, 0]
+        self.mean, self.best = constant + weights @ rows, float(y.max())
+        return True
+
+    @torch.no_grad()
     def believe(self, place: int) -> None:
-        """Take the mean at candidate `place` for observed."""
+        """Take the mean at one place for observed."""
         self.best = max(self.best, self.mean[place].item())
-        prior = self.process.covar_module(self._new, self._new[[place]]).to_dense().squeeze(1)
-        covariance = prior - self._weights @ self._cross[place] - self._columns @ self._columns[place]
-        column = covariance / (covariance[place] + self.process.likelihood.noise).sqrt()
-        self._columns = torch.cat([self._columns, column[:, None]], dim=1)
-        self._variance = self._variance - column.square()
+        self._add(place)
+
+    def _add(self, place: int) -> None:
+        count = len(self._places)
+        if count == len(self._rows):
+            self._rows = torch.cat([self._rows, self._rows.new_empty(ROOM, len(self.points))])
+        rows = self._rows[:count]
+        covariance = self._prior([place])[0] - rows[:, place] @ rows
+        self._pivots.append((covariance[place] + self.process.likelihood.noise).sqrt().item())
+        self._rows[count] = covariance / self._pivots[-1]
+        self._variance = self._variance - self._rows[count].square()
+        self._places.append(place)
+
+    def _prior(self, places: Sequence[int]) -> Tensor:
+        return self.process.covar_module(self.points[places], self.points).to_dense()
