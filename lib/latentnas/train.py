@@ -2,13 +2,16 @@
 
 A run lives in one folder, named after everything that decides its result. A run that was cut off goes on from its last
 checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on a CPU.
+
+A step makes the host wait for nothing and copies nothing to the device: the graphs are checked once a training, and the
+sums of the losses are read once an epoch. On a GPU products in fp32 are taken in TF32, and operators are deterministic
+where PyTorch can: see `devices.prepare_device`.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,43 +25,20 @@ from torch.optim import Optimizer
 
 from latentnas import checkpoint
 from latentnas.code import version_of
+from latentnas.devices import computes_in_bf16, default_device, prepare_device
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
+from latentnas.models.base import require
+from latentnas.muon import Muon
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.progress import Progress
 
-SCHEDULES = ("one_cycle", "plateau", "constant")
-PRECISIONS = ("fp32", "bf16")
-OPTIMIZERS = ("adamw", "muon")
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
+LEAST_FOR_BF16 = 4096  # graphs of a batch times H: below it products in bf16 save less time than the casts take
 SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+WARMUP = 0.1  # share of the steps in which the learning rate rises
 STATE = "state.safetensors"  # in a run's folder: weights, optimisers and history
-
-
-def default_device() -> str:
-    """The device that the environment variable LATENTNAS_DEVICE names; without it a GPU if there is one.
-
-    Raises:
-        ValueError: PyTorch knows no such device, or this machine has none.
-    """
-    name = os.environ.get("LATENTNAS_DEVICE")
-    if not name:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # as PyTorch was built and what it lacks
-        found = f"LATENTNAS_DEVICE={name!r} is no device that PyTorch can use here ({str(error).splitlines()[0]})"
-        asked = "Set it to 'cpu' or, on a machine with a GPU, 'cuda' or 'cuda:0', or unset it"
-        raise ValueError(f"{found}. {asked}.") from None
-    return name
-
-
-def default_precision() -> str:
-    """bf16 where the default device computes in it, fp32 on GPUs that emulate it slowly (before Ampere)."""
-    device = torch.device(default_device())
-    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
-    return "fp32" if old else "bf16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,25 +47,20 @@ class TrainConfig:
 
     epochs: int = 100
     batch_size: int = 128
-    learning_rate: float = 1e-3  # the peak, with the one-cycle schedule
-    schedule: str = "one_cycle"  # or "plateau" (factor 0.1, patience 10, as D-VAE), or "constant"
-    warmup: float = 0.1  # share of the steps of the one-cycle schedule in which the rate rises
+    learning_rate: float = 1e-3  # the peak of one cycle: up in the first tenth of the steps, then down to 0
     weight_decay: float = 0.0
     gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
     optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
-    precision: str = dataclasses.field(default_factory=default_precision)  # of products; weights are in fp32
+    precision: str = "auto"  # of products: "fp32", "bf16", or by size of the model and device; weights are in fp32
     seed: int = 0
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
+        require(self, choices={"precision": ("auto", "fp32", "bf16"), "optimizer": ("adamw", "muon")})
         for name, kind, allowed, words in (
             ("epochs", int, lambda value: value >= 1, "a whole number, at least 1"),
             ("batch_size", int, lambda value: value >= 1, "a whole number, at least 1"),
             ("learning_rate", float, lambda value: 0 < value < math.inf, "a number above 0"),
-            ("warmup", float, lambda value: 0 < value < 1, "a number between 0 and 1"),
             ("weight_decay", float, lambda value: 0 <= value < math.inf, "a number, 0 or more"),
             ("gradient_clip", float, lambda value: value > 0, "a number above 0"),
             ("seed", int, lambda value: value >= 0, "a whole number, 0 or more"),
@@ -94,6 +69,13 @@ class TrainConfig:
             value, kinds = getattr(self, name), {float: float | int}.get(kind, kind)
             if not isinstance(value, kinds) or isinstance(value, bool) or not allowed(value):
                 raise ValueError(f"{name}={value!r} cannot be trained with: it must be {words}.")
+
+
+def _resolved(config: TrainConfig, model: nn.Module) -> TrainConfig:
+    """The configuration with the precision that "auto" stands for; fp32 where the model names no `hidden` size."""
+    large = config.batch_size * getattr(model.config, "hidden", 0) >= LEAST_FOR_BF16
+    precision = "bf16" if large and computes_in_bf16(default_device()) else "fp32"
+    return dataclasses.replace(config, precision=precision) if config.precision == "auto" else config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +192,8 @@ def fit(
         CheckpointError: `directory` holds a checkpoint of another configuration or code.
         FloatingPointError: the loss is not finite; the last good checkpoint stays.
     """
-    device = torch.device(device or default_device())
+    device, config = torch.device(device or default_device()), _resolved(config, model)
+    prepare_device(device)
     model.to(device).train()
     # Once for all steps; a model of one's own may check its graphs where it likes, or not at all.
     batch = getattr(model, "_validated", lambda graphs: graphs)(batch)
@@ -269,19 +252,19 @@ def _steps(
     order = torch.randperm(len(batch), generator=generator, device=device).split(config.batch_size)
     for one, state in zip(generators, part.get("generators", ())):
         one.set_state(torch.tensor(state, dtype=torch.uint8))
-    rate = _plateau_rate(config, history) if config.schedule == "plateau" else config.learning_rate
+    weights = list(model.parameters())
     done, sums = part.get("step", 0), dict(part.get("sums", {}))
     for step, rows in enumerate(order[done:], done):
-        if config.schedule == "one_cycle":
-            rate = _one_cycle(config, (epoch * len(order) + step) / (config.epochs * len(order)))
-        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
-            group["lr"] = rate
+        for optimizer in optimizers.values():
+            share = (epoch * len(order) + step) / (config.epochs * len(order))
+            optimizer.param_groups[0]["lr"] = config.learning_rate * _one_cycle(share)
         labels = {name: values[rows] for name, values in targets.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             terms = model.loss(batch[rows], **labels, generator=generator)
-        model.zero_grad()
+        for weight in weights:
+            weight.grad = None
         terms["total"].backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        nn.utils.clip_grad_norm_(weights, config.gradient_clip)
         for optimizer in optimizers.values():
             optimizer.step()
         model.project()
@@ -300,10 +283,7 @@ def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainC
 
 
 def _optimizers(model: nn.Module, config: TrainConfig) -> dict[str, Optimizer]:
-    """AdamW; with "muon", Muon for the matrices beside it, its steps as large as AdamW's, so that the same rates suit.
-
-    Muon (Jordan et al., 2024) moves a matrix along the orthogonal factor of its averaged gradient.
-    """
+    """AdamW; with "muon", Muon for the matrices beside it."""
     matrices, others = [], []
     for weights in model.parameters():
         large = weights.ndim == 2 and min(weights.shape) >= SMALLEST_MATRIX
@@ -311,25 +291,13 @@ def _optimizers(model: nn.Module, config: TrainConfig) -> dict[str, Optimizer]:
     rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     optimizers: dict[str, Optimizer] = {"adamw": torch.optim.AdamW(others, fused=True, **rates)}
     if matrices:
-        optimizers["muon"] = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **rates)
+        optimizers["muon"] = Muon(matrices, **rates)
     return optimizers
 
 
-def _one_cycle(config: TrainConfig, done: float) -> float:
-    """The rate after the share `done` of all steps: up in a straight line, down along half a cosine."""
-    if done < config.warmup:
-        return config.learning_rate * max(done / config.warmup, 1e-3)
-    return config.learning_rate * (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
-
-
-def _plateau_rate(config: TrainConfig, history: list[dict]) -> float:
-    """The rate of the next epoch: a tenth after each 10 epochs in which the training loss did not fall (D-VAE)."""
-    rate, best, waited = config.learning_rate, math.inf, 0
-    for row in history:
-        best, waited = (row["total"], 0) if row["total"] < best * (1 - 1e-4) else (best, waited + 1)
-        if waited > 10:
-            rate, waited = rate * 0.1, 0
-    return rate
+def _one_cycle(done: float) -> float:
+    """The learning rate after a share of all steps, 1 at its peak: up in a straight line, down along half a cosine."""
+    return max(done / WARMUP, 1e-3) if done < WARMUP else (1 + math.cos(math.pi * (done - WARMUP) / (1 - WARMUP))) / 2
 
 
 def _weights_file(directory: Path, epoch: int) -> Path:
@@ -340,4 +308,4 @@ def _description(model: nn.Module, config: TrainConfig | None = None) -> dict[st
     """All that decides the result but the data, see `checkpoint.save`."""
     described = {"model": type(model).__name__, "config": dataclasses.asdict(model.config)}
     described["code"] = version_of(type(model), __name__)
-    return described | ({"train": dataclasses.asdict(config)} if config else {})
+    return described | ({"train": dataclasses.asdict(_resolved(config, model))} if config else {})
