@@ -212,7 +212,7 @@ def test_greedy_edges_of_graphrnn_are_decided_from_the_nearest_vertex_back():
     with torch.no_grad():
         for i, size in enumerate(graphs.num_vertices.tolist()):
             state = torch.tanh(linear(model.initial, z[i]))
-            rows = model._rows(graphs[i : i + 1])[0]
+            rows = model._rows(graphs[i : i + 1])[:, 0]
             for v in range(1, size):
                 state = gru(model.writer, rows[v - 1], state)
                 assert int(two_layers(model.type_head, state).argmax()) == graphs.types[i, v]

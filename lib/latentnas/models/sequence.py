@@ -30,7 +30,8 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, graphs_of, split
-from latentnas.models.dagnn import gru, type_gates
+from latentnas.models.dagnn import type_gates
+from latentnas.models.recurrent import run_gru
 
 NOT_YET = -1  # stands for the decision before the first one
 
@@ -51,14 +52,25 @@ class EdgesAtOnce(nn.Module):
         inputs, width = (hidden, hidden) if config.released else (hidden + config.num_types, 2 * hidden)
         self.head = two_layers(inputs, width, config.num_vertices - 1)
 
-    def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """`[B, N-1, N-1]`, source u of target v in row v - 1, from the writer's states `[B, N-1, H]`, one-hot types
-        `[B, N-1, T]` and, not here, the true edges `[B, N-1, N-1]`; those with u >= v mean nothing."""
+    def loss(self, states: Tensor, types: Tensor, batch: DagBatch) -> Tensor:
+        """Summed cross-entropy of the edges (nats), from the writer's states `[N-1, B, H]` and the one-hot types of the
+        vertices that they are decided for, `[N-1, B, T]`."""
+        logits = full_precision(self._logits(states, types))
+        wanted = batch.adjacency[:, :-1, 1:].permute(2, 0, 1).to(logits.dtype)  # [v - 1, B, u]
+        loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if not self.released:
+            loss = (
+                loss * loss.new_ones(loss.shape[::2]).tril()[:, None] * (batch.types[:, 1:] != NO_VERTEX).t()[..., None]
+            )
+        return loss.sum()
+
+    def _logits(self, states: Tensor, types: Tensor) -> Tensor:
+        """Of the edges from all vertices but the last, `[..., N-1]`; those with u >= v mean nothing."""
         return self.head(states if self.released else torch.cat([states, types], dim=-1))
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
         """Split branches over the edges into vertex v, given the writer's state `[M, H]` and one-hot types `[M, T]`."""
-        decoding.split_over_edges(v, self.logits(state, types, types)[:, :v].sigmoid())
+        decoding.split_over_edges(v, self._logits(state, types)[:, :v].sigmoid())
 
 
 class EdgesInTurn(nn.Module):
@@ -75,17 +87,26 @@ class EdgesInTurn(nn.Module):
             self.cell = nn.GRUCell(2, hidden)
             self.head = nn.Linear(hidden, 1)
 
-    def logits(self, states: Tensor, types: Tensor, edges: Tensor) -> Tensor:
-        """As of `EdgesAtOnce`, each given the true edges decided before it."""
-        step = torch.arange(edges.shape[2], device=edges.device)
-        # which source of vertex v is decided at a step, and at which step a source is
-        turn = (step if self.released else (step[:, None] - step).clamp(min=0)).expand_as(edges)
-        before = F.pad(edges.gather(2, turn)[..., :-1].long(), (1, 0), value=NOT_YET)
-        hidden, steps = self._start(states, types), []
-        for gates in self._gates(before).unbind(dim=2):
-            hidden = gru(self.cell, gates, hidden.to(gates.dtype))
-            steps.append(hidden)
-        return self.head(torch.stack(steps, dim=2)).squeeze(3).gather(2, turn)
+    def loss(self, states: Tensor, types: Tensor, batch: DagBatch) -> Tensor:
+        """As of `EdgesAtOnce`, each edge given the true ones decided before it."""
+        sources = len(states)
+        if self.released:  # pairs of a step and the target - 1 it decides about, step by step
+            step, target = states.new_ones(sources, sources).nonzero_static(size=sources**2).unbind(1)
+            source, last = step, step - 1
+        else:
+            step, target = torch.triu_indices(sources, sources, device=states.device)
+            source, last = target - step, target - step + 1
+        edges = batch.adjacency.permute(1, 2, 0)
+        before = edges[last, target + 1].long().masked_fill(step[:, None] == 0, NOT_YET)
+        gates = self._gates(before).flatten(0, 1)
+        sizes = [sources * len(batch)] * sources if self.released else [n * len(batch) for n in range(sources, 0, -1)]
+        hidden = run_gru(self.cell, gates, self._start(states, types).flatten(0, 1), sizes)
+        logits = full_precision(self.head(hidden).view_as(before))
+        wanted = edges[source, target + 1].to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        if not self.released:
+            loss = loss * (batch.types != NO_VERTEX).t()[target + 1]
+        return loss.sum()
 
     def choose(self, decoding: Decoding, state: Tensor, types: Tensor, v: int) -> None:
         count = decoding.branches["count"]
@@ -93,7 +114,7 @@ class EdgesInTurn(nn.Module):
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
         hidden, before = self._start(state, types), torch.full_like(row, NOT_YET)
         for u in range(v) if self.released else range(v - 1, -1, -1):
-            hidden = gru(self.cell, self._gates(before), hidden)
+            hidden = run_gru(self.cell, self._gates(before), hidden, [len(hidden)])
             index, taken, count = split(count, self.head(hidden).squeeze(1).sigmoid(), decoding.generator)
             row, edges, hidden, before = row[index], edges[index], hidden[index], taken.long()
             edges[:, u] = taken
@@ -120,47 +141,50 @@ class SVAE(AutoregressiveVAE):
         self.config = config
         row, hidden = config.num_types + config.num_vertices - 1, config.hidden
         self.sees_rows = not config.released or self.edges_class is EdgesInTurn
-        self.reader = nn.GRU(row, hidden, batch_first=True)
+        self.reader = nn.GRU(row, hidden)
         self.mu = nn.Linear(hidden, config.latent)
         self.logvar = nn.Linear(hidden, config.latent)
         self.initial = nn.Linear(config.latent, hidden)
-        self.writer = nn.GRU(row if self.sees_rows else hidden, hidden, batch_first=True)
+        self.writer = nn.GRU(row if self.sees_rows else hidden, hidden)
         self.type_head = two_layers(hidden, hidden if config.released else 2 * hidden, config.num_types)
         self.edges = self.edges_class(config)
 
     def _encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         rows = self._rows(batch)
-        if not len(batch):  # the GRU refuses a batch of none
-            last = rows.new_zeros(0, self.config.hidden)
-        elif self.config.released:
-            last = self.reader(rows[:, 1:])[0][:, -1]
-        else:
-            states, _ = self.reader(rows)
-            last = states[torch.arange(len(batch), device=states.device), batch.num_vertices - 1]
+        none = rows.new_zeros(len(batch), self.config.hidden)
+        if self.config.released:
+            last = self._run(self.reader, rows[1:], none)[-1]
+        else:  # all graphs begin with the same row
+            first = self._run(self.reader, rows[:1, :1], none[:1])[0]
+            states = self._run(self.reader, rows[1:], first.expand_as(none))
+            place = (batch.num_vertices - 2).clamp(min=0).expand(1, states.shape[2], -1).mT
+            last = states.gather(0, place)[0].where(batch.num_vertices[:, None] > 1, first)
         return self.mu(last), self.logvar(last)
+
+    def _run(self, cell: nn.GRU, rows: Tensor, state: Tensor) -> Tensor:
+        """States `[V, M, H]` of a GRU that is fed V rows of each of M graphs, `[V, M, F]`."""
+        gates = F.linear(rows, cell.weight_ih_l0, cell.bias_ih_l0)
+        return run_gru(cell, gates.flatten(0, 1), state, [len(state)] * len(rows)).unflatten(0, (len(rows), -1))
 
     def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         config, rows = self.config, self._rows(batch)
         start, state = self._start(z)
-        states, _ = self.writer(self._inputs(rows[:, :-1], start), state[None].to(rows.dtype))
-        targets = batch.types[:, 1:]
+        states = self._run(self.writer, self._inputs(rows[:-1], start), state)
+        targets = batch.types[:, 1:].t()
         if config.released:
             targets = targets.where(targets != NO_VERTEX, config.input_type)
         types = full_precision(self.type_head(states)).flatten(0, 1)
         types = F.cross_entropy(types, targets.flatten(), ignore_index=NO_VERTEX, reduction="sum")
-        wanted = batch.adjacency[:, :-1, 1:].transpose(1, 2)  # [B, v - 1, u]
-        edges = full_precision(self.edges.logits(states, rows[:, 1:, : config.num_types], wanted))
-        edges = F.binary_cross_entropy_with_logits(edges, wanted.to(edges.dtype), reduction="none")
-        if not config.released:
-            edges = edges * (torch.ones_like(edges[0]).tril() * (targets != NO_VERTEX)[:, :, None])
-        return {"vertices": types / len(batch), "edges": edges.sum() / len(batch)}
+        edges = self.edges.loss(states, rows[1:, :, : config.num_types], batch)
+        return {"vertices": types / len(batch), "edges": edges / len(batch)}
 
     def _rows(self, batch: DagBatch) -> Tensor:
-        """One-hot type and edges from the vertices before, `[B, N, F]`; absent ones have no type, or the input's."""
+        """One-hot type and edges from the vertices before, `[N, B, F]`; absent ones have no type, or the input's."""
         one_hot = batch.one_hot(self.config.num_types)
         if self.config.released:
             one_hot[..., self.config.input_type] += batch.types == NO_VERTEX
-        return torch.cat([one_hot, batch.adjacency[:, :-1].transpose(1, 2)], dim=2).to(self.mu.weight.dtype)
+        rows = torch.cat([one_hot, batch.adjacency[:, :-1].transpose(1, 2)], dim=2)
+        return rows.transpose(0, 1).to(self.mu.weight.dtype)
 
     def _start(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """What z says, `[M, H]`, and the writer's first state, which is the same where it sees rows."""
@@ -168,11 +192,11 @@ class SVAE(AutoregressiveVAE):
         return start, start if self.sees_rows else torch.zeros_like(start)
 
     def _inputs(self, rows: Tensor, start: Tensor) -> Tensor:
-        """What the writer is fed at all vertices but the first, given the rows before each, `[M, V, F]`."""
+        """What the writer is fed at all vertices but the first, given the rows before each, `[V, M, F]`."""
         if not self.sees_rows:
-            return start[:, None].expand(-1, rows.shape[1], -1).to(rows.dtype)
+            return start.expand(len(rows), -1, -1)
         if self.config.released:
-            return torch.cat([torch.zeros_like(rows[:, :1]), rows[:, 1:]], dim=1)
+            return torch.cat([torch.zeros_like(rows[:1]), rows[1:]])
         return rows
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
@@ -189,10 +213,9 @@ class _RowDecoding(Decoding):
 
     def type_probability(self, v: int) -> Tensor:
         net, branches = self.net, self.branches
-        if len(branches["count"]):  # the GRU refuses a batch of none
-            rows = net._rows(graphs_of(branches, v))[:, :v]
-            fed = net._inputs(rows, branches["start"])[:, -1:]
-            branches["writer"] = net.writer(fed, branches["writer"][None].contiguous())[1][0]
+        rows = net._rows(graphs_of(branches, v))[:v]
+        fed = net._inputs(rows, branches["start"])[-1:]
+        branches["writer"] = net._run(net.writer, fed, branches["writer"])[0]
         return net.type_head(branches["writer"]).softmax(dim=1)
 
     def choose_edges(self, v: int) -> None:
