@@ -31,11 +31,13 @@ from latentnas.interfaces import GraphVAE
 from latentnas.models.base import require
 from latentnas.muon import Muon
 from latentnas.paths import CHECKPOINTS, atomic_write
+from latentnas.products import fast_fp32
 from latentnas.progress import Progress
 
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
 LEAST_FOR_BF16 = 4096  # graphs of a batch times H: below it products in bf16 save less time than the casts take
 SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
+LARGE_MATRIX = 2**17  # entries; a model without one gains nothing from other fp32 products
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 STATE = "state.safetensors"  # in a run's folder: weights, optimisers and history
@@ -210,10 +212,11 @@ def fit(
         return pd.DataFrame(history)
     steps, saved = math.ceil(len(batch) / config.batch_size), time.monotonic()
     progress = Progress(f"{directory.name}, epochs", config.epochs, len(history) + part.get("step", 0) / steps)
-    words = ""
+    words, large = "", max(weights.numel() for weights in model.parameters()) >= LARGE_MATRIX
     for epoch in range(len(history), config.epochs):
         started = time.monotonic() - part.get("seconds", 0.0)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global one
+        random = torch.random.fork_rng([device] if device.type == "cuda" else [])  # dropout draws from the global one
+        with random, fast_fp32(config.precision == "fp32" and large):
             for step, sums, generators in _steps(model, optimizers, batch, targets, config, history, part):
                 progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
                 if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:

@@ -1,0 +1,56 @@
+"""fp32 products by oneDNN, on processors where PyTorch's own are slow.
+
+On a CPU PyTorch leaves bf16 products to oneDNN, but fp32 ones to MKL, which uses AVX2 on AMD's processors even where
+they have AVX-512: half the speed. Both sum in fp32, in another order.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+SMALLEST = 2**22  # multiply-adds; below, the way through Python costs more than is gained
+
+
+@contextmanager
+def fast_fp32(wanted: bool = True) -> Iterator[None]:
+    """Inside, large fp32 products on a CPU with AVX-512 are oneDNN's, in the backward pass too."""
+    if not (wanted and torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()):
+        yield
+        return
+    library = torch.library.Library("aten", "IMPL")  # until it is deleted
+    with warnings.catch_warnings(action="ignore"):  # that this replaces PyTorch's own
+        library.impl("mm", _mm, "CPU")
+        library.impl("addmm", _addmm, "CPU")
+    try:
+        yield
+    finally:
+        del library
+
+
+def _mm(left: Tensor, right: Tensor) -> Tensor:
+    if _is_large(left, right):
+        return torch.ops.mkldnn._linear_pointwise(_dense(left), _dense(right.t()), None, "none", [], "")
+    return torch.mm(left, right, out=left.new_empty(left.shape[0], right.shape[1]))  # PyTorch's own
+
+
+def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    if _is_large(left, right) and beta == alpha == 1:
+        if bias.shape == right.shape[1:]:
+            return torch.ops.mkldnn._linear_pointwise(
+                _dense(left), _dense(right.t()), bias.contiguous(), "none", [], ""
+            )
+        return _mm(left, right).add_(bias)
+    result = left.new_empty(left.shape[0], right.shape[1])
+    return torch.addmm(bias, left, right, beta=beta, alpha=alpha, out=result)
+
+
+def _is_large(left: Tensor, right: Tensor) -> bool:
+    return left.dtype == torch.float32 and left.shape[0] * right.numel() >= SMALLEST
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """Without gaps between rows or columns, for which oneDNN has no fast way."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
