@@ -40,18 +40,18 @@ def test_posterior_equals_botorch():
 def test_labels_told_later_are_as_good_as_labels_from_the_start():
     """Those that were believed first, in the order of the picks; and after any other order one begins afresh."""
     generator = torch.Generator().manual_seed(2)
-    points = torch.rand(gaussian.ROOM + 40, 3, generator=generator, dtype=torch.float64)
+    points = torch.rand(50 + 40, 3, generator=generator, dtype=torch.float64)
     y = torch.sin(4 * points).sum(dim=1)
     y = (y - y[:9].mean()) / y[:9].std()
     model = SingleTaskGP(points[:9], y[:9].unsqueeze(1), outcome_transform=None).eval()
     believer = Believer(model, points, np.arange(9), y[:9])
     believer.believe(9)
-    assert not believer.told(np.array([*range(9), 10, 9]), y[[*range(9), 10, 9]]) and not believer.told(
+    assert not believer.tell(np.array([*range(9), 10, 9]), y[[*range(9), 10, 9]]) and not believer.tell(
         np.arange(9), y[:9]
     )
-    for count in (10, 15, gaussian.ROOM + 30):
+    for count in (10, 15, 50 + 30):
         known = np.arange(count)
-        assert believer.told(known, y[:count])
+        assert believer.tell(known, y[:count])
         afresh = Believer(model, points, known, y[:count])
         assert believer.best == afresh.best and np.allclose(believer.mean, afresh.mean, atol=1e-6)
         assert np.allclose(believer.moments(points)[1], afresh.moments(points)[1], atol=1e-8)

@@ -153,10 +153,6 @@ class TableDomain(Domain):
         values = self.lookup(values)(self.distinct)
         return self.distinct[values == np.nanmax(values)]
 
-    def unknown(self, known: Collection[int]) -> np.ndarray:
-        """All architectures that are not known, in ascending order."""
-        return np.setdiff1d(self.distinct, list(known), assume_unique=True)
-
     def contains(self, rows: np.ndarray) -> np.ndarray:
         return (rows >= 0) & (rows < self.size)
 
@@ -179,7 +175,7 @@ class TableDomain(Domain):
         return iter(random.permutation(self.distinct))
 
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
-        return random.permutation(self.unknown(known))[:n]
+        return random.permutation(np.setdiff1d(self.distinct, list(known), assume_unique=True))[:n]
 
     def _find(self, graphs: DagBatch) -> np.ndarray:
         return np.asarray(self.space.index(graphs))

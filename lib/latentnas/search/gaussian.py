@@ -6,11 +6,12 @@ choices, or on other inputs, such as codes in a latent space. The acquisition is
 NeurIPS 2023, https://arxiv.org/abs/2310.20708) of every candidate. Letters: n labels, F inputs, C candidates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from botorch.acquisition import LogExpectedImprovement
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
@@ -25,7 +26,6 @@ from latentnas.search.domains import Domain
 from latentnas.search.ensemble import targets
 
 NEAR = 10  # best architectures whose neighbours are candidates, in a domain that cannot be listed
-ROOM = 50  # labels for which memory is taken at a time
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class GaussianSearch(ModelBasedSearch):
         labels = torch.from_numpy((labels - labels.mean()) / (labels.std(ddof=1) or 1.0))
         if not self._fitted or len(rows) >= self._fitted + max(self.config.refit, self._fitted // 5):
             self._fit(self._points(rows), labels)
-        if self._believer is None or not self._believer.told(known, labels):
+        if self._believer is None or not self._believer.tell(known, labels):
             self._believer = Believer(self._model, self._points(everything), known, labels)
         picked: list[int] = []
         for _ in range(min(n, len(everything) - len(rows))):
@@ -125,57 +125,45 @@ class KrigingBeliever(Model):
 
 class Believer(KrigingBeliever):
     """The posterior at `points [C, F]`, always all of them, given labels `y [n]` at the places `known [n]` among them.
-    (BoTorch's own builds the joint covariance of all points, or repeats the labels for each of them.)
-
-    With L L' the covariance of the labels, all follows from L^-1 cov(labels, points) `[n, C]`. A label more is one row
-    more, whatever its value: what was believed need not be done again when it is told.
-    """
+    With L L' the covariance of the labels, it follows from L and L^-1 cov(labels, points) `[n, C]`, which a label more
+    makes longer by a row, whatever its value: what was believed need not be done again when it is told."""
 
     @torch.no_grad()
     def __init__(self, model: SingleTaskGP, points: Tensor, known: np.ndarray, y: Tensor) -> None:
         super().__init__()
         self.process, self.points = model, points
-        self._places, prior = known.tolist(), self._prior(known)
-        of_labels = prior[:, known] + model.likelihood.noise * torch.eye(len(known), dtype=prior.dtype)
-        factor = torch.linalg.cholesky(of_labels)
-        self._rows = torch.linalg.solve_triangular(factor, prior, upper=False)
-        self._pivots = factor.diagonal().tolist()
-        self._variance = model.covar_module(points, diag=True) - self._rows.square().sum(dim=0)
-        self.told(known, y)
+        self._places: list[int] = []
+        self._factor, self._rows = points.new_empty(0, 0), points.new_empty(0, len(points))
+        self._variance = model.covar_module(points, diag=True)
+        self.tell(known, y)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.mean, self._variance
 
     @torch.no_grad()
-    def told(self, known: np.ndarray, y: Tensor) -> bool:
+    def tell(self, known: np.ndarray, y: Tensor) -> bool:
         """Take all labels; False if what was believed before is not among them in that order."""
-        count, places = len(self._places), known.tolist()
-        if places[:count] != self._places:
+        places, told = known.tolist(), len(self._places)
+        if places[:told] != self._places:
             return False
-        for place in places[count:]:
-            self._add(place)
-        rows, constant = self._rows[: len(known)], self.process.mean_module.constant
-        factor = rows[:, known].T.tril(-1) + torch.tensor(self._pivots, dtype=y.dtype).diag()
-        weights = torch.linalg.solve_triangular(factor, (y - constant)[:, None], upper=False)[:, 0]
-        self.mean, self.best = constant + weights @ rows, float(y.max())
+        self._add(places[told:])
+        constant = self.process.mean_module.constant
+        weights = torch.linalg.solve_triangular(self._factor, (y - constant)[:, None], upper=False)[:, 0]
+        self.mean, self.best = constant + weights @ self._rows, float(y.max())
         return True
 
     @torch.no_grad()
     def believe(self, place: int) -> None:
         """Take the mean at one place for observed."""
         self.best = max(self.best, self.mean[place].item())
-        self._add(place)
+        self._add([place])
 
-    def _add(self, place: int) -> None:
-        count = len(self._places)
-        if count == len(self._rows):
-            self._rows = torch.cat([self._rows, self._rows.new_empty(ROOM, len(self.points))])
-        rows = self._rows[:count]
-        covariance = self._prior([place])[0] - rows[:, place] @ rows
-        self._pivots.append((covariance[place] + self.process.likelihood.noise).sqrt().item())
-        self._rows[count] = covariance / self._pivots[-1]
-        self._variance = self._variance - self._rows[count].square()
-        self._places.append(place)
-
-    def _prior(self, places: Sequence[int]) -> Tensor:
-        return self.process.covar_module(self.points[places], self.points).to_dense()
+    def _add(self, places: list[int]) -> None:
+        explained = self._rows[:, places].T
+        left = self.process.covar_module(self.points[places], self.points).to_dense() - explained @ self._rows
+        noise = self.process.likelihood.noise * torch.eye(len(places), dtype=left.dtype)
+        factor = torch.linalg.cholesky(left[:, places] + noise)
+        new = torch.linalg.solve_triangular(factor, left, upper=False)
+        self._factor = torch.cat([F.pad(self._factor, (0, len(places))), torch.cat([explained, factor], dim=1)])
+        self._rows, self._variance = torch.cat([self._rows, new]), self._variance - new.square().sum(dim=0)
+        self._places += places
