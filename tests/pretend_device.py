@@ -2,8 +2,8 @@
 
 Inside `pretended_device()` the device `"lazy"`, which autograd knows in every build of PyTorch, can hold tensors. Each
 is a shell around a CPU tensor. Operators run on the CPU, but what an accelerator refuses is refused: operands or
-indices on two devices, a generator of another device, NumPy. What makes the host wait is counted in `WAITS`, by
-operator and by the line of latentnas that asked.
+indices on two devices, a generator of another device, NumPy. What makes the host wait is counted in `WAITS`, what
+copies numbers to the device in `UPLOADS`, by operator and by the line of latentnas that asked.
 """
 
 import contextlib
@@ -31,8 +31,18 @@ STRICT = {
     "addmm",
 }  # no CPU scalars either
 RESHAPING = {"squeeze_", "unsqueeze_", "transpose_", "t_", "as_strided_"}
-WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal"}
-WAITS = Counter()
+WAITING = {
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "equal",
+    "bincount",
+    "_linalg_check_errors",
+}
+WAITS, UPLOADS = Counter(), Counter()
 AUTOCAST = torch.autocast
 
 
@@ -61,7 +71,7 @@ class DeviceTensor(torch.Tensor):
     __array__ = numpy
 
     def tolist(self):
-        _count_wait("tolist")
+        _count(WAITS, "tolist")
         return self.host.tolist()
 
     @classmethod
@@ -117,10 +127,11 @@ def _autocast(device_type, *args, **options):
 
 @contextlib.contextmanager
 def pretended_device():
-    """The pretended device, usable inside; its counts of `WAITS` begin anew."""
+    """The pretended device, usable inside; the counts of `WAITS` and `UPLOADS` begin anew."""
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter's data cannot change its class
     WAITS.clear()
+    UPLOADS.clear()
     fused = "torch.optim.optimizer._get_fused_kernels_supported_devices"
     try:
         with mock.patch("torch.Generator", DeviceGenerator), mock.patch("torch.autocast", _autocast):  # noqa: SIM117
@@ -143,9 +154,14 @@ def _run(operator, args, kwargs):
     stays = isinstance(args[0], DeviceTensor) if name == "copy_" else bool(here) and kwargs.get("device") is None
     if here and name not in COPIES:
         _check(name, args, tensors)
-    masks = name in INDEXING and any(isinstance(i, DeviceTensor) and i.dtype == torch.bool for i in args[1])
-    if here and (name in WAITING or masks or (name in COPIES and not (stays or _on_device(kwargs)))):
-        _count_wait(name)
+    indices = [index for index in args[1] if index is not None] if here and name in INDEXING else []
+    sizes = any(isinstance(index, DeviceTensor) and index.dtype == torch.bool for index in indices)  # known there alone
+    sizes |= operator is torch.ops.aten.repeat_interleave.Tensor and kwargs.get("output_size") is None
+    if here and (name in WAITING or sizes or (name in COPIES and not (stays or _on_device(kwargs)))):
+        _count(WAITS, name)
+    arrives = len(here) < len(tensors) and (stays if name == "copy_" else name in COPIES and _on_device(kwargs))
+    if arrives or not all(isinstance(index, DeviceTensor) for index in indices):
+        _count(UPLOADS, name)
     stays, kwargs = stays or _on_device(kwargs), kwargs | ({"device": "cpu"} if _on_device(kwargs) else {})
     inner = tree_map(lambda value: value.host if isinstance(value, DeviceTensor) else value, (args, kwargs))
     with torch._C._DisableTorchDispatch():
@@ -171,8 +187,8 @@ def _check(name, args, tensors):
         raise DeviceMismatch(f"{name}: tensors of two devices: {', '.join(places)}")
 
 
-def _count_wait(name):
+def _count(counts, name):
     frame = sys._getframe()
     while frame.f_back and "/latentnas/" not in frame.f_code.co_filename:
         frame = frame.f_back
-    WAITS[f"{name} {frame.f_code.co_filename.rsplit('/latentnas/')[-1]}:{frame.f_lineno}"] += 1
+    counts[f"{name} {frame.f_code.co_filename.rsplit('/latentnas/')[-1]}:{frame.f_lineno}"] += 1

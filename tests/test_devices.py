@@ -1,7 +1,9 @@
 """Models and supernets on a pretended accelerator: nothing on another device than the rest, and the CPU's numbers."""
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 from latentnas.train import TrainConfig, fit
 from model_checks import fit_in_two_sittings
-from pretend_device import WAITS, DeviceMismatch, DeviceTensor, pretended_device
+from pretend_device import UPLOADS, WAITS, DeviceMismatch, DeviceTensor, pretended_device
 
 LABELS = {"performance": torch.linspace(70, 90, 12), "complexity": torch.linspace(0, 1, 12)}
 SMALL = {"num_types": 7, "hidden": 16, "latent": 8}
@@ -76,8 +78,26 @@ def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkey
         assert count.sum().item() == 60
 
 
-def test_a_step_waits_once_to_check_its_batch():
-    """Checking the batch waits once: of the sizes and types of all of its graphs together."""
+UNFINISHED = {"GCN", "GCN released", "D-VAE", "NGAE", "NGAE convex", "CR-LSO 101"}  # xfail is strict: a name must go
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_step_waits_for_the_device_or_copies_to_it(name, tmp_path, monkeypatch, request):
+    """All steps but the first, which may prepare what the others use."""
+    if name in UNFINISHED:
+        request.applymarker(pytest.mark.xfail(strict=True))
+    seen = []
+    note = lambda *arguments, **options: seen.append((Counter(WAITS), Counter(UPLOADS)))  # noqa: E731
+    monkeypatch.setattr("latentnas.train.Progress.update", note)
+    with pretended_device() as device:
+        config = TrainConfig(epochs=1, batch_size=3, precision="fp32", optimizer="muon")
+        fit(*build(name), config, tmp_path, device=device)
+    steps = [tuple(after - before for before, after in zip(*pair)) for pair in pairwise(seen[:4])]
+    assert steps == [(Counter(), Counter())] * 3
+
+
+def test_a_model_that_is_asked_by_itself_waits_once_to_check_its_batch():
+    """For sizes and types of all graphs together."""
     for name in ("S-VAE", "GraphRNN", "arch2vec", "SVGe"):
         model, batch, targets = build(name)
         with pretended_device() as device:
@@ -140,6 +160,10 @@ def test_the_pretended_device_refuses_what_an_accelerator_refuses():
         WAITS.clear()
         assert there.sum().item() == 3 and len(there.nonzero()) == 2 and len(there[there > 1]) == 1
         assert WAITS.total() == 3
+        UPLOADS.clear()
+        there.copy_(here), here.to(device), torch.tensor([1.0], device=device), there[here.long()]
+        there + torch.tensor(1.0), there[1:], torch.zeros(2, device=device), there[there.long()], there.clone()
+        assert UPLOADS.total() == 4
     assert torch.rand(3, generator=torch.Generator()).shape == (3,)
 
 
