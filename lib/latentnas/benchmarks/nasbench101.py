@@ -37,7 +37,7 @@ ADVICE = (
 
 def load(data_source: str = "public") -> Table:
     """The public table, downloaded when it is not here. The first call on a machine also enumerates all cells, which
-    takes a minute. Raises DataError."""
+    takes half a minute. Raises DataError."""
     source = public_source(["nasbench101_accuracies"], CITATION)
     accuracy = pd.read_pickle(source.paths[0])["accuracy"].to_numpy()
     return assemble({TEST: 100 * np.rint(accuracy * TEST_IMAGES) / TEST_IMAGES}, source, {})

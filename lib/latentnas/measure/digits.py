@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 SPLIT = (897, 400, 500)  # images to train, to validate and to test
@@ -49,6 +48,8 @@ def load(noise: float, copies: int = COPIES) -> ImageSets:
     Args:
         noise: standard deviation of the noise, in standard deviations of the grey levels.
     """
+    from sklearn.datasets import load_digits  # slow to import, and few need it
+
     data = load_digits()
     order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0))
     images = torch.tensor(data.images, dtype=torch.float32)[order, None]
