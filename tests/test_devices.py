@@ -20,9 +20,11 @@ from latentnas.models.gcn import GCN, GCNConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.sequence import SVAE, GraphRNN, SVAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
+from latentnas.oneshot.e2nas import E2nas
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import Darts, Gdas, UniformCells
 from latentnas.oneshot.training import SupernetSchedule, train_supernet
+from latentnas.search.latent.crlso import embed
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -199,6 +201,13 @@ def test_the_macro_network_trains_and_is_measured_on_the_device():
     assert scores[0] == scores[1]
 
 
+@pytest.fixture(scope="module")
+def cells():
+    """A latent space of all cells that nobody trained."""
+    torch.manual_seed(0)
+    return embed(CRLSO(CRLSOConfig(hidden=16, latent=4, convexity_weight=0.0)).eval(), NASBENCH201.enumerate())
+
+
 @pytest.mark.parametrize("strategy", [lambda: UniformCells(), lambda: Darts(0), lambda: Gdas(0)])
 def test_shared_cells_train_on_the_device(strategy, tmp_path):
     data, schedule = smaller(digits.load(0.5, copies=1)), SupernetSchedule(epochs=1, batch_size=32)
@@ -209,3 +218,26 @@ def test_shared_cells_train_on_the_device(strategy, tmp_path):
             history = train_supernet(network, strategy(), data, schedule, 0, tmp_path / f"{name}.safetensors")
             losses.append(history["train_loss"].tolist())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "waits", "uploads"),
+    [
+        (lambda _: UniformCells(), 0, 2),
+        (lambda _: Darts(0), 1, 6),
+        (lambda _: Gdas(0), 1, 6),
+        (lambda cells: E2nas(cells, 0), 1, 6),
+    ],
+    ids=["uniform", "DARTS", "GDAS", "E2NAS"],
+)
+def test_a_step_of_shared_cells_waits_for_what_it_learns_alone(cells, strategy, waits, uploads, tmp_path, monkeypatch):
+    """Images and labels go to the device, factors of operations too; a gradient that decides on the next cell returns.
+    Losses are read at the end of an epoch."""
+    seen, clip = [], torch.nn.utils.clip_grad_norm_
+    note = lambda *arguments: (seen.append((WAITS.total(), UPLOADS.total())), clip(*arguments))[1]  # noqa: E731
+    monkeypatch.setattr("latentnas.oneshot.training.nn.utils.clip_grad_norm_", note)
+    data, schedule = smaller(digits.load(0.5, copies=1)), SupernetSchedule(epochs=1, batch_size=24)
+    with pretended_device() as device:
+        network = SharedCells(SharedSkeleton(channels=2), 0).to(device)
+        train_supernet(network, strategy(cells), data, schedule, 0, tmp_path / "search.safetensors")
+    assert {tuple(b - a for a, b in zip(*pair)) for pair in pairwise(seen)} == {(waits, uploads)}, (WAITS, UPLOADS)

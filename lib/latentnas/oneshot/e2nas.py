@@ -107,7 +107,7 @@ class E2nas(LearnedCells):
         """One operation an edge; the gradient is that of the softmax, with respect to all operations."""
         return straight_through(self.decode(self.variable)) + TRACE
 
-    def learn(self, network, images, labels, done, generator) -> float:
+    def learn(self, network, images, labels, done, generator) -> Tensor:
         loss = super().learn(network, images, labels, done, generator)
         self.variable.data *= (self.radius / self.variable.data.norm()).clamp(max=1)
         return loss

@@ -71,7 +71,7 @@ class SharedEdge(nn.Module):
             everywhere = len(cells) == node.shape[1]
             part = self.apply_operation(operation, node if everywhere else node.index_select(1, cells))
             if weights is not None:
-                part = part * weights[cells, operation, None, None, None]
+                part = part * (weights if everywhere else weights[cells])[:, operation, None, None, None]
             if everywhere:
                 total = part if total is None else total + part
             else:
@@ -161,6 +161,9 @@ def _contexts(cells: Tensor, images: Tensor) -> list[tuple[tuple[Tensor, ...], T
         raise ValueError(f"Operations are the numbers 0 to 4, but these go from {here.min()} to {here.max()}.")
     used = here != 0 if real else F.one_hot(here, NUM_OPERATIONS)
     used = used.permute(1, 2, 0).flatten(0, 1)  # [6 * 5, A]
-    members = used.nonzero()[:, 1].to(images.device).split(used.sum(dim=1).tolist())  # all in one upload
-    weights = cells.to(images).unbind(1) if real else [None] * len(CELL_EDGES)
+    members = used.nonzero()[:, 1]
+    if len(cells) > 1:  # one alone is never selected
+        members = members.to(images.device, non_blocking=True)  # all in one upload
+    members = members.split(used.sum(dim=1).tolist())
+    weights = cells.to(images, non_blocking=True).unbind(1) if real else [None] * len(CELL_EDGES)
     return [(members[5 * e : 5 * e + 5], weights[e]) for e in range(len(CELL_EDGES))]

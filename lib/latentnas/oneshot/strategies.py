@@ -85,11 +85,11 @@ class LearnedCells(Strategy):
         self.last = factors.argmax(dim=1)[None]
         return cross_entropy(network(images[:, None], factors[None]), labels)
 
-    def learn(self, network, images, labels, done, generator) -> float:
+    def learn(self, network, images, labels, done, generator) -> Tensor:
         loss = cross_entropy(network(images[:, None], self.factors(done, generator)[None]), labels)
-        self.variable.grad = self.gradient(loss, done)
+        self.variable.grad = self.gradient(loss, done)  # a wait: what is computed next depends on it
         self.optimizer.step()
-        return loss.item() if self.variable.isfinite().all() else math.nan
+        return loss.detach() if self.variable.isfinite().all() else torch.full_like(loss, math.nan)
 
 
 class Darts(LearnedCells):

@@ -27,6 +27,7 @@ from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+WATCHED = ("loss of the shared weights", "gradient of the shared weights", "validation loss")  # of a step, in order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Strategy(nn.Module):
     def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         """What a step of the weights lowers, from training images."""
 
-    def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> float:
-        """Learn from validation images after a step of the weights, if there is an optimizer; the loss, NaN where
-        something that was learned is not finite."""
+    def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
+        """Learn from validation images after a step of the weights, if there is an optimizer; the loss, on the
+        network's device, NaN where something that was learned is not finite."""
 
     def current(self) -> Tensor:
         """The cell that the strategy stands for now, int64 `[6]`."""
@@ -167,39 +168,36 @@ def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
 
 def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:
     """One pass over the training images; the mean loss. Each epoch has a generator of its own, so that it
-    does not depend on where a training was cut off."""
+    does not depend on where a training was cut off. Losses are read at the end: no step waits for them."""
     generator, device = Generator().manual_seed(seed * 1_000_003 + epoch), network.bias.device
     order = torch.randperm(len(data.train), generator=generator)
     steps = len(order) // schedule.batch_size
-    losses = []
+    watched = []
     for step in range(steps):
-        place = f"step {epoch * steps + step + 1} (epoch {epoch + 1})"
         done = (epoch + step / steps) / schedule.epochs
         rows = order[step * schedule.batch_size :][: schedule.batch_size]
-        images = data.augment(data.train.images[rows], generator).to(device)
-        loss = strategy.loss(network, images, data.train.labels[rows].to(device), done, generator)
+        images = data.augment(data.train.images[rows], generator).to(device, non_blocking=True)
+        labels = data.train.labels[rows].to(device, non_blocking=True)
+        loss = strategy.loss(network, images, labels, done, generator)
         optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)
-        value, norm = torch.stack([loss.detach(), norm]).tolist()  # the step's one wait for the device
-        _require_finite("loss of the shared weights", value, place)
-        _require_finite("gradient of the shared weights", norm, place)
+        watched.append([loss.detach(), nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)])
         height = (1 + math.cos(math.pi * done)) / 2
         low = schedule.last_learning_rate
         optimizer.param_groups[0]["lr"] = low + height * (schedule.learning_rate - low)
         optimizer.step()
-        losses.append(value)
         strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
-            images, labels = data.valid.images[rows].to(device), data.valid.labels[rows].to(device)
-            _require_finite("validation loss", strategy.learn(network, images, labels, done, generator), place)
-    return float(np.mean(losses))
-
-
-def _require_finite(what: str, value: float, place: str) -> None:
-    if not math.isfinite(value):
-        raise FloatingPointError(f"The {what} became {value} in {place}.")
+            part = data.valid.images[rows], data.valid.labels[rows]
+            images, labels = (each.to(device, non_blocking=True) for each in part)
+            watched[-1].append(strategy.learn(network, images, labels, done, generator))
+    values = torch.stack([torch.stack(step) for step in watched]).tolist()
+    for step, row in enumerate(values, start=epoch * steps + 1):
+        for what, value in zip(WATCHED, row):
+            if not math.isfinite(value):
+                raise FloatingPointError(f"The {what} became {value} in step {step} (epoch {epoch + 1}).")
+    return float(np.mean([row[0] for row in values]))
 
 
 def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> dict:
