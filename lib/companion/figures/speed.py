@@ -1,0 +1,91 @@
+"""The figures of notebook 10: where the time of a training step goes, and how times grow."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from companion.figures import StoredFigure
+from latentnas.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MARKERS,
+    ORANGE,
+    PALE,
+    SKY,
+    VERMILLION,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)  # fmt: skip
+
+NOTEBOOK = "10_speed"
+PARTS = {"products": BLUE, "copies and casts": SKY, "element-wise": ORANGE, "optimiser": GREEN, "the rest": PALE}
+SETTINGS = {"authors": ("authors' code, calibrated", GREY, "o"), "equal": ("ours, batch 32, fp32", SKY, "s")}
+SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
+
+
+@styled
+def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
+    """Where an epoch's time goes, and what it was with other settings.
+
+    Columns of `step`, one row a model: model, the names of PARTS, alone (all in s an epoch), share (percent of the
+    peak). Columns of `training`: model, settings (equal or default), epoch and authors (s; the second may be empty).
+    """
+    step = rows_of(step, "model", *PARTS, "alone", "share").iloc[::-1].set_index("model")
+    training = rows_of(training, "model", "settings", "epoch", "authors")
+    epochs = training.pivot(index="model", columns="settings", values="epoch").reindex(step.index)
+    epochs["authors"] = training.groupby("model")["authors"].median()
+    figure, axes = new_figure(0.27 * len(step) + 0.9, columns=2, sharey=True, gridspec_kw={"width_ratios": [1.4, 1]})
+    left, right = axes[0]
+    total = step[[*PARTS]].sum(axis=1)
+    start = 0 * total
+    for part, colour in PARTS.items():
+        left.barh(step.index, step[part], left=start, color=colour, height=0.7, label=part)
+        start = start + step[part]
+    left.plot(step["alone"], step.index, "|", color=INK, markersize=10, markeredgewidth=1.6, label="its products alone")
+    for place, (end, share) in enumerate(zip(total, step["share"])):
+        left.text(end + 0.015 * total.max(), place, f"{share:.0f} %", va="center", fontsize=6.5, color=INK)
+    left.set(xlabel="seconds an epoch; at the bar's end the share of the machine's peak", xlim=(0, 1.12 * total.max()))
+    left.tick_params(axis="y", length=0)
+    for settings, (label, colour, marker) in SETTINGS.items():
+        if epochs[settings].notna().any():
+            right.plot(epochs[settings], epochs.index, marker, color=colour, markersize=4.5, label=label)
+    right.set(xscale="log", xlabel="seconds an epoch (log)")
+    right.xaxis.set_major_formatter("{x:g}")
+    right.grid(axis="y", color=PALE, linewidth=0.4)
+    right.tick_params(axis="y", length=0)
+    letter([left, right], ["where the time goes, our defaults", "the same epoch by other settings and codes"])
+    handles = [*left.containers, *left.lines, *right.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2)
+    return figure
+
+
+@styled
+def growth_lines(growth: pd.DataFrame) -> Figure:
+    """Times against sizes, both logarithmic, one panel a kind of size, with the fitted power in the legend.
+
+    Columns: by (what grows), quantity, size, seconds, power.
+    """
+    growth = rows_of(growth, "by", "quantity", "size", "seconds", "power")
+    panels = list(growth.groupby("by", sort=False))
+    figure, axes = new_figure(2.6, columns=len(panels))
+    colours = (VERMILLION, BLUE, GREEN, ORANGE)
+    for ax, (by, rows) in zip(axes[0], panels):
+        for (quantity, line), colour, marker in zip(rows.groupby("quantity", sort=False), colours, MARKERS):
+            label = f"{quantity}: power {line['power'].iloc[0]:.1f}"
+            ax.plot(line["size"], line["seconds"], marker=marker, color=colour, markersize=4, label=label)
+        ax.set(xscale="log", yscale="log", xlabel=f"{by} (log)", ylabel="seconds (log)" if ax is axes[0, 0] else None)
+        ticks = sorted(rows["size"].unique())
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
+        ax.legend(loc="upper left")
+    letter(axes, [f"more {by}" for by, _ in panels])
+    return figure
+
+
+FIGURES: dict[str, StoredFigure] = {"step": (("step", "training"), step_parts), "growth": (("growth",), growth_lines)}

@@ -1,0 +1,109 @@
+"""How fast things run: seconds, matrix products and memory of a call, and what this machine could do at best.
+
+taken = seconds(lambda: model.encode(batch))
+flops, alone = products(lambda: model.encode(batch))
+kinds, megabytes = operations(lambda: model.encode(batch))
+"""
+
+import contextlib
+import io
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import GraphVAE
+from latentnas.train import Labels, TrainConfig, fit
+
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
+MOVES = ("copy", "to_copy", "cat", "stack", "index", "index_select", "index_put", "index_add", "gather", "scatter")
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler tells stderr that it begins and ends
+KINDS = ("products", "copies and casts", "element-wise", "optimiser")
+
+
+def seconds(action: Callable[[], Any], times: int = 5, warm_up: int = 1) -> float:
+    """Median seconds of a call, after some that are not counted; a GPU has done its work then."""
+    taken = []
+    for _ in range(warm_up + times):
+        started = time.perf_counter()
+        action()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[warm_up:])
+
+
+def step_seconds(model: GraphVAE, batch: DagBatch, targets: Labels, config: TrainConfig, steps: int = 4) -> float:
+    """Median seconds of a step of `train.fit`, in epochs of so many; of several the first does not count."""
+    rows = torch.arange(steps * config.batch_size) % len(batch)
+    labels = {name: values[rows] for name, values in targets.items()}
+    with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        history = fit(model, batch[rows], labels, config, Path(folder))
+    return float(history["seconds"][-max(1, config.epochs - 1) :].median()) / steps
+
+
+class _Products(TorchDispatchMode):
+    """Counts the matrix products in a block by type of number and shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func.overloadpacket.__name__ in PRODUCTS:
+            left, right = args[-2:]
+            self.calls[left.device, left.dtype, left.shape, right.shape] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def products(action: Callable[[], Any]) -> tuple[float, float]:
+    """Floating-point operations of the matrix products in a call, and the seconds that they take by themselves."""
+    counter = FlopCounterMode(display=False)
+    with counter, _Products() as found:
+        action()
+    alone = 0.0
+    for (device, dtype, *shapes), calls in found.calls.items():
+        left, right = (torch.rand(shape, device=device).to(dtype) for shape in shapes)
+        alone += calls * seconds(lambda left=left, right=right: left @ right, times=3)
+    return float(counter.get_total_flops()), alone
+
+
+def peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048) -> float:
+    """Floating-point operations a second in the product of two square matrices."""
+    matrix = torch.rand(size, size, device=device).to(dtype)
+    return 2 * size**3 / seconds(lambda: matrix @ matrix)
+
+
+def operations(action: Callable[[], Any], device: str = "cpu") -> tuple[dict[str, float], float]:
+    """Seconds of PyTorch's operations in a call by `KINDS`, and the most memory, in MB, that they held at a time beyond
+    what was held before."""
+    with profile(profile_memory=True) as found:
+        action()
+    spent = "self_device_time_total" if device.startswith("cuda") else "self_cpu_time_total"
+    kinds = dict.fromkeys(KINDS, 0.0)
+    for event in found.events():
+        kinds[_kind(event)] += getattr(event, spent) / 1e6
+    events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    events = [event for event in events if event.name() == "[memory]" and event.device_type().name in device.upper()]
+    held = [event.nbytes() for event in events]
+    return kinds, float(np.cumsum([0, *held]).max()) / 1e6
+
+
+def _kind(event: Any) -> str:
+    name, outer = event.name.rpartition("::")[2].strip("_"), event
+    while outer is not None:
+        if outer.name.startswith("Optimizer."):
+            return "optimiser"
+        outer = outer.cpu_parent
+    return "products" if name in PRODUCTS else "copies and casts" if name in MOVES else "element-wise"
