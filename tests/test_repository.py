@@ -49,7 +49,10 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
 
 @pytest.mark.parametrize("profile", profiles.read_profiles().model_extra)
 def test_every_profile_fits_the_notebooks(profile):
-    assert {job.notebook for job in profiles.plan(profile)} == {source.stem for source in SOURCES}
+    alone = profiles.read_profiles().alone
+    planned = {job.notebook for job in [*profiles.plan(profile), *profiles.plan(profile, alone)]}
+    assert planned == {source.stem for source in SOURCES}
+    assert not {job.notebook for job in profiles.plan(profile)} & {*alone}
 
 
 def test_readme_shows_the_stored_results():

@@ -124,7 +124,7 @@ def bench(options: argparse.Namespace) -> int:
         job.stamp.unlink(missing_ok=True)
     status = run(options)
     for job in () if status or options.dry_run else jobs:
-        for claim in claims.read_results(job.results)["manifest"]["times"]:
+        for claim in report.all_claims(claims.read_results(job.results)):
             print(f"{claim['id']:<52} {report.number(claim['ours']) or 'not measured':>12} {claim['unit']}")
     return status
 

@@ -57,9 +57,10 @@ def readme_table() -> str:
         shown = next(iter(runs), None)
         option = f" --profile {shown}" if shown not in (None, "quick") else ""
         entry = about.get(name, profiles.Readme())
-        found = f"[{shown}](figures/{shown}/REPORT.md): {outcome(entry.claims, runs[shown]['claims'])}" if shown else ""
+        results_of = f"[{shown}](figures/{shown}/REPORT.md): "
+        found = results_of + outcome(entry.claims, all_claims(runs[shown])) if shown else ""
         links = [f"[{name}](notebooks/{name}.ipynb)", f"`./run_all.sh --only {name[:2]}{option}`"]
-        durations = [times(runs, "cpu"), times(runs, "cuda")]
+        durations = [times(runs, "cpu"), times(runs, "cuda") or ("*not measured*" if runs else "")]
         rows.append([notebooks.title_of(name), entry.printed_in, *links, *durations, found])
     return table(README_HEAD, rows)
 
@@ -100,11 +101,16 @@ def report_text(label: str) -> str:
     lines += [f"Generated from `data/results/{label}`; {verdict}", "Intervals are at 95 %.", ""]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
-        if found := result["claims"] + result["manifest"].get("times", []):
+        if found := all_claims(result):
             lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in found])]
         for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
             lines += [f"![{figure.stem}]({figure.name})", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def all_claims(result: dict) -> list[dict]:
+    """The claims of a results file, those about time last."""
+    return result["claims"] + result["manifest"].get("times", [])
 
 
 def claim_row(claim: dict) -> list[str]:

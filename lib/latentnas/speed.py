@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
+from latentnas.products import fast_fp32
 from latentnas.train import Labels, TrainConfig, fit
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
@@ -67,22 +68,25 @@ class _Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def products(action: Callable[[], Any]) -> tuple[float, float]:
-    """Floating-point operations of the matrix products in a call, and the seconds that they take by themselves."""
-    counter = FlopCounterMode(display=False)
-    with counter, _Products() as found:
+def products(action: Callable[[], Any]) -> pd.DataFrame:
+    """The matrix products in a call: a row for each `dtype` and shapes (`left`, `right`) with the number of `calls`,
+    their floating-point operations (`flops`), and the `seconds` that they take by themselves."""
+    rows = []
+    with _Products() as found:
         action()
-    alone = 0.0
-    for (device, dtype, *shapes), calls in found.calls.items():
-        left, right = (torch.rand(shape, device=device).to(dtype) for shape in shapes)
-        alone += calls * seconds(lambda left=left, right=right: left @ right, times=3)
-    return float(counter.get_total_flops()), alone
+    with fast_fp32():
+        for (device, dtype, *shapes), calls in found.calls.items():
+            left, right = (torch.rand(shape, device=device).to(dtype) for shape in shapes)
+            alone = calls * seconds(lambda left=left, right=right: left @ right, times=3)
+            rows.append((dtype, *map(tuple, shapes), calls, 2.0 * calls * left.numel() * right.shape[-1], alone))
+    return pd.DataFrame(rows, columns=["dtype", "left", "right", "calls", "flops", "seconds"])
 
 
 def peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048) -> float:
     """Floating-point operations a second in the product of two square matrices."""
     matrix = torch.rand(size, size, device=device).to(dtype)
-    return 2 * size**3 / seconds(lambda: matrix @ matrix)
+    with fast_fp32():
+        return 2 * size**3 / seconds(lambda: matrix @ matrix)
 
 
 def operations(action: Callable[[], Any], device: str = "cpu") -> tuple[dict[str, float], float]:
@@ -106,4 +110,10 @@ def _kind(event: Any) -> str:
         if outer.name.startswith("Optimizer."):
             return "optimiser"
         outer = outer.cpu_parent
-    return "products" if name in PRODUCTS else "copies and casts" if name in MOVES else "element-wise"
+    return (
+        "products"
+        if name in (*PRODUCTS, "linear_pointwise")
+        else "copies and casts"
+        if name in MOVES
+        else "element-wise"
+    )
