@@ -112,7 +112,7 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
-    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables()
+    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables() | speed_tables()
     frames = {
         "training_curves": history,
         "latent_map": points,
@@ -283,6 +283,16 @@ def extrapolation_tables():
     deeper = [{"group": g, "predicted": 80, "measured": m} for g, m in (("drawn", 70), ("drawn", 80), ("top", 90))]
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
     return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
+
+
+def speed_tables():
+    parts = dict.fromkeys(("products", "copies and casts", "element-wise", "optimiser", "the rest"), 2.0)
+    models = ("NGAE", "D-VAE")
+    step = [{"model": name, "alone": 1.5, "share": 30.0} | parts for name in models]
+    kinds = [(name, settings) for name in models for settings in ("equal", "default")]
+    training = [{"model": name, "settings": s, "epoch": 9.0, "authors": {"D-VAE": 50.0}.get(name)} for name, s in kinds]
+    line = {"by": "vertices", "quantity": "encode", "power": 1.0}
+    return {"step": [step, training], "growth": [[line | {"size": n, "seconds": 0.1 * n} for n in (8, 16)]]}
 
 
 MANIFEST = {"device": "cpu", "cpu_cores": 2, "wall_seconds": 1.0, "loaded_seconds": 0.0, "peak_memory_mb": {"cpu": 1}}
