@@ -38,7 +38,7 @@ class NasBench101Space(shared.OperationSpace):
     """The space of 423,624 cells. Use the instance `NASBENCH101`.
 
     Methods that need all cells (`sample`, `index`, `neighbors`, `enumerate`, `cells`) list them when called for the
-    first time, which takes half a minute once and 0.1 s in later sessions. Valid is what keeps the rules without the limits
+    first time, which takes half a minute once and 0.1 s later. Valid is what keeps the rules without the limits
     on size.
     """
 

@@ -85,7 +85,7 @@ class Cells:
 
 @functools.cache
 def all_cells() -> Cells:
-    """All cells. The first call ever takes half a minute and leaves a file of 12 MB in the cache; later ones read it."""
+    """All cells. The first call ever takes half a minute and leaves 12 MB in the cache; later ones read that."""
     path = paths.CACHE / CACHE_FILE
     cells = read_cells(path)
     if cells is None:

@@ -43,7 +43,7 @@ from torch import Tensor
 
 from latentnas.graphs import DagBatch
 from latentnas.spaces import _shared as shared
-from latentnas.spaces._shared import FIRST_OPERATION
+from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 
 NUM_OPERATIONS = 5
 NONE, SKIP, CONV1X1, CONV3X3 = range(4)  # operation numbers that the code below names
@@ -117,15 +117,20 @@ class NasBench201Space(shared.OperationSpace):
         return cells
 
     def contains(self, batch: DagBatch) -> Tensor:
-        return super().is_valid(batch) & (batch.num_vertices == self.num_vertices)
+        types, operations = batch.types, batch.types[:, 1:7]  # what `_faults` says, without looking for which vertex
+        right = ((operations >= FIRST_OPERATION) & (operations < self.num_types)).all(1)
+        right &= (types[:, 0] == INPUT) & (types[:, 7:8] == OUTPUT).any(1) & (batch.num_vertices == self.num_vertices)
+        return right & (batch.adjacency == self._wiring(batch)).flatten(1).all(1)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
         return self.contains(batch)  # all graphs of this space share one wiring
 
     def _faults(self, batch: DagBatch) -> dict[str, Tensor]:
+        return {**super()._faults(batch), "has other edges": (batch.adjacency != self._wiring(batch)).any(2)}
+
+    def _wiring(self, batch: DagBatch) -> Tensor:
         more = batch.max_vertices - self.num_vertices  # fewer are cut: such graphs have another number of vertices
-        wiring = F.pad(_ADJACENCY.to(batch.types.device), (0, more, 0, more))
-        return {**super()._faults(batch), "has other edges": (batch.adjacency != wiring).any(2)}
+        return F.pad(_ADJACENCY.to(batch.types.device), (0, more, 0, more))
 
     def sample(self, n: int, seed: int) -> DagBatch:
         random = np.random.default_rng(seed)
@@ -141,7 +146,8 @@ class NasBench201Space(shared.OperationSpace):
     def index(self, batch: DagBatch) -> np.ndarray:
         inside = self.contains(batch)
         rows = np.full(len(batch), -1)
-        rows[inside.cpu().numpy()] = self.choices(batch[inside]) @ _PLACE_VALUES if inside.any() else -1
+        if inside.any():
+            rows[inside.cpu().numpy()] = (batch.types[inside, 1:7] - FIRST_OPERATION).cpu().numpy() @ _PLACE_VALUES
         return rows
 
     def neighbor_rows(self, rows: ArrayLike) -> np.ndarray:
