@@ -116,8 +116,7 @@ class InputConvexNetwork(nn.Module):
     @torch.no_grad()
     def project(self) -> None:
         if self.constraint == "projection":
-            for weight in self.from_hidden:
-                weight.clamp_(min=0)
+            torch._foreach_clamp_min_(list(self.from_hidden), 0)
 
     def _activation(self, x: Tensor) -> Tensor:
         if self.smoothing:
@@ -167,8 +166,8 @@ def refit(
     done = 0
     for _ in range(config.epochs):
         order = torch.rand(members, count, generator=generator, device=device).argsort(dim=1)
-        for rows in order.split(config.batch_size, dim=1):  # [E, batch]
-            points, labels = z.take_along_dim(rows[..., None], dim=1), targets[rows]
+        shuffled = z.take_along_dim(order[..., None], dim=1), targets[order]
+        for points, labels in zip(*(values.split(config.batch_size, dim=1) for values in shuffled)):  # [E, batch]
             points = points + config.latent_noise * torch.randn(points.shape, generator=generator, device=device)
             labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator, device=device)
             for parameter, gradient in zip(parameters, network.gradient(points, 1 - labels)):
