@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 
 from latentnas import checkpoint
 from latentnas.code import version_of
+from latentnas.devices import prepare_device
 from latentnas.measure.digits import Images, ImageSets
 from latentnas.measure.train import is_right, nesterov, sum_over_images
 from latentnas.oneshot.shared_cells import SharedCells
@@ -108,6 +109,7 @@ def train_supernet(
     if schedule.batch_size > (most := min(len(data.train), len(data.valid))):
         found = f"A batch of {schedule.batch_size} images is more than there are to train or to validate"
         raise ValueError(f"{found}: choose a batch_size of at most {most}.")
+    prepare_device(network.bias.device)
     optimizer, description = nesterov(network, schedule), _description(network, strategy, data, schedule, seed)
     modules = {"network": network, "strategy": strategy}
     optimizers = {"weights": optimizer} | ({"learner": strategy.optimizer} if strategy.optimizer else {})
