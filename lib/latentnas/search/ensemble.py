@@ -10,6 +10,7 @@ C candidates.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -129,11 +130,5 @@ def _sparse_product(x: Tensor, members: int) -> Callable[[Tensor], Tensor]:
     (rows, columns), member = x.nonzero().T.contiguous(), torch.arange(members)[:, None]
     starts = (torch.searchsorted(rows, torch.arange(len(x))) + member * len(rows)).flatten()  # of each row's columns
     weights, columns = x[rows, columns].repeat(members), (columns + member * x.shape[1]).flatten()
-
-    def product(matrices: Tensor) -> Tensor:
-        table = matrices.flatten(0, 1)
-        return F.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=weights).unflatten(
-            0, (members, -1)
-        )
-
-    return product
+    sums = partial(F.embedding_bag, columns, offsets=starts, mode="sum", per_sample_weights=weights)
+    return lambda matrices: sums(matrices.flatten(0, 1)).unflatten(0, (members, -1))
