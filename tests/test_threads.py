@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from companion import cli
+from companion import cli, runner
 from latentnas.paths import ROOT
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
@@ -39,14 +39,21 @@ def test_notebooks_import_the_library_before_torch(path):
         (None, 2, 4, 0, (1, 2)),  # too little memory for two
         (None, 16, 64, 0, (8, 2)),
         (None, 64, 256, 0, (8, 8)),
-        (None, 64, 256, 4, (4, 8)),  # a GPU for each
-        (None, 64, 256, 1, (2, 8)),
+        (None, 64, 256, 4, (4, 16)),  # a GPU for each
+        (None, 64, 256, 1, (2, 32)),
         (1, 2, 16, 0, (1, 2)),
-        (2, 64, 256, 0, (2, 8)),
+        (2, 64, 256, 0, (2, 32)),
         (5, 2, 16, 0, (5, 1)),  # as asked for
     ],
 )
-def test_jobs_and_their_threads_fit_the_machine(wanted, cores, memory, gpus, expected):
-    jobs, threads = cli.side_by_side(wanted, cores, memory * 10**9, gpus)
-    assert (jobs, threads) == expected
-    assert wanted or jobs * threads <= cores
+def test_jobs_and_their_cores_fit_the_machine(wanted, cores, memory, gpus, expected):
+    jobs, each = cli.side_by_side(wanted, cores, memory * 10**9, gpus)
+    assert (jobs, each) == expected
+    assert wanted or jobs * each <= cores
+
+
+@pytest.mark.parametrize("cores, threads", [("1", "1"), ("2", "2"), ("64", "8"), ("", "")])
+def test_a_job_on_many_cores_uses_no_more_threads_than_it_can_keep_busy(monkeypatch, cores, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    runner.limit_threads()
+    assert os.environ["OMP_NUM_THREADS"] == threads

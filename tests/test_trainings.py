@@ -57,7 +57,7 @@ def test_a_notebook_finds_its_trainings_made_by_two_processes(project):
 
 
 @pytest.mark.parametrize(
-    "arguments, workers", [(["--jobs", "2"], max(1, min(8, cpu_count() // 2))), (["--jobs", "2", "-p", "jobs=3"], 3)]
+    "arguments, workers", [(["--jobs", "2"], max(1, cpu_count() // 2)), (["--jobs", "2", "-p", "jobs=3"], 3)]
 )
 def test_two_notebooks_with_processes_of_their_own_share_the_cores(project, arguments, workers):
     """The processes of both together are no more than the cores, but where the reader asks for it."""

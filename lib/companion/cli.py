@@ -130,12 +130,12 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tuple[int, int]:
-    """How many jobs run at the same time, and the threads of each: together no more than the cores, if it can be.
+    """How many jobs run at the same time, and the cores of each: together no more than there are, if it can be.
 
     Where no number is wanted: a core, 3 GB of memory and, on a machine with several GPUs, one of these for each job.
     """
     jobs = wanted or max(1, min(8, cores, memory // 3_000_000_000, max(2, gpus) if gpus else 8))
-    return jobs, max(1, min(8, cores // jobs))
+    return jobs, max(1, cores // jobs)
 
 
 def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[str, str]]) -> None:
@@ -146,13 +146,13 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     own: Ctrl-C is for this process, which ends the others.
     """
     machine = joblib.cpu_count(), psutil.virtual_memory().total, len(runner.visible_gpus())
-    jobs, threads = side_by_side(options.jobs, *machine)
+    jobs, cores = side_by_side(options.jobs, *machine)
     took = runner.total_time(agenda, min(jobs, len(agenda)))
     names = [notebook for _, notebook in agenda]
     print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{took}: {', '.join(names)}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
     command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]
-    command += f"--cores {jobs * threads} --rerun-triggers software-env --profile none --workflow-profile none".split()
+    command += f"--cores {jobs * cores} --rerun-triggers software-env --profile none --workflow-profile none".split()
     settings = {"profile": profile, "only": options.only, "overrides": options.parameters}
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}

@@ -33,6 +33,7 @@ from companion.together import ending_together
 from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
+MOST_THREADS = 8  # of a model; a notebook's processes may be more
 _held = []  # lock files of GPUs, open as long as this process lives
 
 
@@ -206,6 +207,12 @@ def run_share(job: Job, share: str) -> None:
         raise NotebookFailed(job, f"{what}\n{rest}")
 
 
+def limit_threads() -> None:
+    """Use no more of the cores that Snakemake gives this job than the products here can keep busy."""
+    if (cores := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        os.environ["OMP_NUM_THREADS"] = str(min(int(cores), MOST_THREADS))
+
+
 def take_gpu() -> None:
     """Show this process only the first GPU that no other job holds; where all are taken, the GPUs as they are."""
     gpus = visible_gpus()
@@ -276,6 +283,7 @@ def main(job: str, *share: str) -> int:
     try:
         with ending_together("LATENTNAS_JOB"):
             take_gpu()
+            limit_threads()
             (run_share if share else run_job)(job, *share)
     except KeyboardInterrupt:
         say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
