@@ -13,7 +13,7 @@ from torch_geometric.nn import MessagePassing
 from latentnas import evaluate
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
 from latentnas.models.family import FAMILY
-from latentnas.models.svge import SVGe, SVGeConfig, reverse, reverse_edges
+from latentnas.models.svge import SVGe, SVGeConfig, received, reverse, reverse_edges
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -145,7 +145,12 @@ def test_dense_rounds_are_pygs_message_passing(name):
     edge_index = torch.stack([row[graph, source], row[graph, target]])
     for layer in model.generator.rounds:
         of_pyg = PyGRound(layer)(states[present], edge_index)
-        torch.testing.assert_close(layer(states, batch.adjacency)[present], of_pyg, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            layer(states, received(batch.adjacency.float(), layer.reverse is not None))[present],
+            of_pyg,
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("rounds, of_encoder, of_generator", [(2, 2, 2), (3, 3, 3), ((3, 1), 3, 1)])

@@ -59,12 +59,13 @@ class _Steps(torch.autograd.Function):
         before, sizes = _before(hidden, states, ctx.sizes), ctx.sizes
         of_gates, of_products = gradient.new_empty(2, len(gradient), len(weight))
         parts = zip(gradient.split(sizes), of_gates.split(sizes), of_products.split(sizes))
-        carried = gradient.new_zeros(0, weight.shape[1])
+        carried = None
         for step, (of_state, of_input, of_product) in reversed([*enumerate(parts)]):
             switches, new, proposed = saved[3 * step : 3 * step + 3]
             reset, update = switches.chunk(2, dim=1)
-            of_state = of_state.clone()
-            of_state[len(of_state) - len(carried) :] += carried
+            if carried is not None:
+                of_state = of_state.clone()
+                of_state[len(of_state) - len(carried) :] += carried
             kept = of_state * update
             of_new = torch.ops.aten.tanh_backward(of_state - kept, proposed)
             of_switches = torch.cat([of_new * new, of_state * (before[step] - proposed)], dim=1)

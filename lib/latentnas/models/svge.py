@@ -14,6 +14,7 @@ vertices that is faster. Letters: B graphs, M sequences (2B in training) or bran
 N vertices, T node types, H hidden, G size of a graph's summary, D latent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,8 +26,8 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, require, two_layers
 from latentnas.models.branches import Branches, Decoding
-from latentnas.models.dagnn import gru
 from latentnas.models.heads import Head
+from latentnas.models.recurrent import run_gru
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class SVGeConfig(VAEConfig):
 class MessageRound(nn.Module):
     """One round: `h_v <- GRU(sum over u -> v of K [h_u ; h_v] + b, h_v)` for all vertices at once.
 
-    The message is linear, so it is taken once from a vertex's sum over its predecessors instead of once an edge. With
-    `reverse` another one runs over the successors, and both are added.
+    The message is linear, so both halves of K are applied once a vertex instead of once an edge. With `reverse` another
+    one runs over the successors, and both are added.
     """
 
     def __init__(self, hidden: int, reverse: bool = False) -> None:
@@ -65,37 +66,48 @@ class MessageRound(nn.Module):
         self.reverse = nn.Linear(2 * hidden, hidden) if reverse else None
         self.cell = nn.GRUCell(hidden, hidden)
 
-    def forward(self, states: Tensor, adjacency: Tensor) -> Tensor:
-        """New states from states `[M, N, H]` and edges `[M, N, N]` of the same floating type."""
-        arrived = _summed_messages(self.message, states, adjacency.transpose(1, 2))
-        if self.reverse is not None:
-            arrived = arrived + _summed_messages(self.reverse, states, adjacency)
-        gates = F.linear(arrived, self.cell.weight_ih, self.cell.bias_ih)
-        return gru(self.cell, gates, states.to(gates.dtype))
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """The halves of each message as one product, `[2H, H]` or `[4H, H]`; the second half has the bias."""
+        messages = [self.message] if self.reverse is None else [self.message, self.reverse]
+        weight = torch.cat([half for message in messages for half in message.weight.chunk(2, dim=1)])
+        return weight, torch.cat([F.pad(message.bias, (len(message.bias), 0)) for message in messages])
+
+    def forward(self, states: Tensor, receive: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """New states from states `[M, v, H]`, `receive` as `received` says, and `weights()` where known already."""
+        sent = F.linear(states, *weights or self.weights())
+        arrived = torch.bmm(receive.to(sent.dtype), sent.view(len(sent), receive.shape[2], states.shape[2]))
+        gates = F.linear(arrived, self.cell.weight_ih, self.cell.bias_ih).flatten(0, 1)
+        return run_gru(self.cell, gates, states.flatten(0, 1), [len(gates)]).view_as(states)
 
 
-def _summed_messages(message: nn.Linear, states: Tensor, senders: Tensor) -> Tensor:
-    """`[M, N, H]`; `senders[m, v, u]` is 1 where u sends to v."""
-    senders = senders.to(states.dtype)
-    degree = senders.sum(dim=2, keepdim=True)
-    both = torch.cat([torch.bmm(senders, states).to(states.dtype), degree * states], dim=2)
-    return F.linear(both, message.weight) + degree * message.bias.to(states.dtype)
+def received(adjacency: Tensor, reverse: bool = False) -> Tensor:
+    """What each vertex receives of the parts that vertices send, `[M, v, 2v]` or, in both directions, `[M, v, 4v]`: of
+    a neighbour the first half of the message, of itself the second half once for every neighbour."""
+    directions = [adjacency.transpose(1, 2), adjacency] if reverse else [adjacency.transpose(1, 2)]
+    return torch.stack([part for each in directions for part in (each, each.sum(dim=2).diag_embed())], dim=3).flatten(2)
 
 
 class ReadOut(nn.Module):
-    """Summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`, from `[..., N, H]` to `[..., size]`; `present`
-    (bool `[..., N]`) leaves out positions past its end."""
+    """Weights of a summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
         self.gate = nn.Linear(hidden, 1)
         self.mapper = nn.Linear(hidden, size)
 
-    def forward(self, states: Tensor, present: Tensor | None = None) -> Tensor:
-        gate = self.gate(states).sigmoid()
-        if present is not None:
-            gate = gate * present[..., None]
-        return (gate * self.mapper(states)).sum(dim=-2)
+
+class Summaries:
+    """Two summaries of the same graphs in one product."""
+
+    def __init__(self, first: ReadOut, second: ReadOut) -> None:
+        layers = first.gate, second.gate, first.mapper, second.mapper
+        self.weight, self.bias = torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers])
+
+    def __call__(self, states: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Both `[M, size]` of states `[M, N, H]`; `present` (bool `[M, N]`) leaves out positions past the end."""
+        gates, values = F.linear(states, self.weight, self.bias).tensor_split([2], dim=2)
+        gates = gates.sigmoid() if present is None else gates.sigmoid() * present[..., None]
+        return (gates[..., None] * values.unflatten(2, (2, -1))).sum(dim=1).unbind(dim=1)
 
 
 class SVGeEncoder(nn.Module):
@@ -111,13 +123,13 @@ class SVGeEncoder(nn.Module):
         self.logvar = ReadOut(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        present = batch.present
-        forward, backward = self.types(batch.types.clamp(min=0)).chunk(2, dim=2)
+        weight = self.types.weight
+        forward, backward = (batch.one_hot(len(weight)).to(weight.dtype) @ weight).chunk(2, dim=2)
+        adjacency = batch.adjacency.to(forward.dtype)
+        ahead, back = received(adjacency), received(adjacency.transpose(1, 2))
         for along, against in zip(self.forward_rounds, self.backward_rounds, strict=True):
-            forward = along(forward, batch.adjacency)
-            backward = against(backward, batch.adjacency.transpose(1, 2))
-        states = torch.cat([forward, backward], dim=2)
-        return self.mu(states, present), self.logvar(states, present)
+            forward, backward = along(forward, ahead), against(backward, back)
+        return Summaries(self.mu, self.logvar)(torch.cat([forward, backward], dim=2), batch.present)
 
 
 class GraphGenerator(nn.Module):
@@ -133,51 +145,71 @@ class GraphGenerator(nn.Module):
         self.types = nn.Embedding(config.num_types, hidden)
         rounds = range(config.rounds_of_both[1])
         self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in rounds)
+        self.both_ways = config.reverse_messages
         self.summary = ReadOut(hidden, config.summary)
         self.summary_for_vertex = ReadOut(hidden, config.summary)
         self.type_head = two_layers(condition, hidden, config.num_types)
         self.vertex_head = two_layers(hidden + condition, hidden, hidden)
         self.edge_head = two_layers(2 * hidden + condition, hidden, 1)
 
-    def new_states(self, types: Tensor, z: Tensor, states: Tensor | None = None) -> Tensor:
-        """First states `[M, H]` of new vertices in graphs of these states `[M, v, H]`; of vertex 0 without any."""
-        nothing = z.new_zeros(len(z), self.summary.mapper.out_features)
-        summary = nothing if states is None else self.summary_for_vertex(states)
-        return self.vertex_head(torch.cat([self.types(types), summary, z], dim=1))
+    def begin(self, types: Tensor, z: Tensor) -> Tensor:
+        """What type and z add in the first layer of the head of new vertices, `[M, v, H]`; types are one-hot."""
+        first, hidden = self.vertex_head[0], self.types.embedding_dim
+        table = self.types.weight @ first.weight[:, :hidden].t()
+        of_z = F.linear(z, first.weight[:, -z.shape[1] :], first.bias)
+        return types.to(table.dtype) @ table + of_z[:, None]
 
-    def step(self, states: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
-        """New states `[M, v, H]` and summary `[M, G]` of partial graphs."""
-        for each in self.rounds:
-            states = each(states, adjacency)
-        return states, self.summary(states)
+    def new_states(self, begun: Tensor, summary: Tensor | None = None) -> Tensor:
+        """First states `[M, H]` of new vertices from `begin` and the second summary; vertex 0 has none."""
+        first, hidden = self.vertex_head[0], self.types.embedding_dim
+        if summary is not None:
+            begun = begun + F.linear(summary, first.weight[:, hidden : hidden + summary.shape[1]])
+        return self.vertex_head[1:](begun)
 
-    def edge_logits(self, states: Tensor, new: Tensor, summary: Tensor, z: Tensor, step: Tensor) -> Tensor:
-        """Logits `[M, P]` of P possible edges from the states of their sources, `[M, P, H]`, the `new` state and the
-        `summary` of each of S steps, `[M, S, ...]`, z `[M, D]`, and the `step` `[P]` that each belongs to."""
-        first, hidden = self.edge_head[0], states.shape[2]
-        condition = torch.cat([new, summary, z[:, None].expand(-1, new.shape[1], -1)], dim=2)
-        from_source = F.linear(states, first.weight[:, :hidden])
-        from_step = F.linear(condition, first.weight[:, hidden:], first.bias)
-        return self.edge_head[1:](from_source + from_step[:, step]).squeeze(2)
+    def steps(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """A function to new states `[M, v, H]` and both summaries `[M, G]` of partial graphs, from their states and
+        edges `[M, v, v]` of the same floating type."""
+        summaries, weights = Summaries(self.summary, self.summary_for_vertex), [each.weights() for each in self.rounds]
+
+        def step(states: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            receive = received(adjacency, self.both_ways)
+            for each, known in zip(self.rounds, weights, strict=True):
+                states = each(states, receive, known)
+            return states, *summaries(states)
+
+        return step
+
+    def edge_conditions(self, new: Tensor, summary: Tensor, z: Tensor) -> Tensor:
+        """What new states `[M, S, H]` of S steps, summaries `[M, S, G]` and z add in the first layer of the edge head,
+        `[M, S, H]`."""
+        condition = torch.cat([new, summary, z[:, None].expand(-1, new.shape[1], -1).to(new.dtype)], dim=2)
+        return F.linear(condition, self.edge_head[0].weight[:, new.shape[2] :], self.edge_head[0].bias)
+
+    def edge_logits(self, states: Tensor, condition: Tensor) -> Tensor:
+        """Logits `[M, v]` of the edges from vertices of these states, `[M, v, H]`, all in one step's `[M, H]`."""
+        from_source = F.linear(states, self.edge_head[0].weight[:, : states.shape[2]])
+        return self.edge_head[2]((from_source + condition[:, None]).relu_()).squeeze(2)
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the types, and of the edges averaged over those of a vertex; both `[M]` (nats)."""
-        vertices = batch.max_vertices
-        types = batch.types.clamp(min=0)  # absent vertices follow the present ones, which never see them
-        states = self.new_states(types[:, 0], z)[:, None]
-        steps = []
+        vertices, step = batch.max_vertices, self.steps()
+        begun = self.begin(batch.one_hot(self.types.num_embeddings), z)  # of absent vertices too, which none sees
+        states, adjacency = self.new_states(begun[:, 0])[:, None], batch.adjacency.to(begun.dtype)
+        each = []
         for v in range(1, vertices):
-            states, summary = self.step(states, batch.adjacency[:, :v, :v])
-            steps.append((states, summary, self.new_states(types[:, v], z, states)))
-            states = torch.cat([states, steps[-1][2][:, None].to(states.dtype)], dim=1)
-        sources, *each = zip(*steps)
-        summary, new = (torch.stack(values, dim=1) for values in each)
-        condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1)], dim=2)
+            states, summary, for_vertex = step(states, adjacency[:, :v, :v])
+            new = self.new_states(begun[:, v], for_vertex).to(states.dtype)
+            each.append((states, summary, new))
+            states = torch.cat([states, new[:, None]], dim=1)
+        sources, *others = zip(*each)
+        summary, new = (torch.stack(values, dim=1) for values in others)
+        condition = torch.cat([summary, z[:, None].expand(-1, vertices - 1, -1).to(summary.dtype)], dim=2)
         logits = full_precision(self.type_head(condition)).flatten(0, 1)
         type_loss = F.cross_entropy(logits, batch.types[:, 1:].flatten(), ignore_index=NO_VERTEX, reduction="none")
 
+        conditions = self.edge_conditions(new, summary, z).unbind(dim=1)
+        logits = full_precision(torch.cat([self.edge_logits(*one) for one in zip(sources, conditions)], dim=1))
         target, source = torch.tril_indices(vertices, vertices, -1, device=z.device)
-        logits = full_precision(self.edge_logits(torch.cat(sources, dim=1), new, summary, z, target - 1))
         edges = batch.adjacency[:, source, target].to(logits.dtype)
         edge_loss = F.binary_cross_entropy_with_logits(logits, edges, reduction="none")
         weight = (batch.types[:, target] != NO_VERTEX) / target
@@ -245,22 +277,27 @@ class SVGe(AutoregressiveVAE):
 
 class SequenceDecoding(Decoding):
     """One run of a `GraphGenerator` from one end; `config` has the types of both ends as this run sees them. Branches
-    keep the states of their vertices, `states [M, v, H]`, their `z [M, D]`, and their `summary [M, G]`."""
+    keep the states of their vertices, `states [M, v, H]`, their `z [M, D]`, and both summaries `[M, G]`."""
 
     def first_state(self, types: Tensor, z: Tensor) -> Branches:
-        return {"states": self.net.new_states(types, z)[:, None], "z": z}
+        self.step = self.net.steps()
+        return {"states": self._new_states(types, z)[:, None], "z": z}
+
+    def _new_states(self, types: Tensor, *others: Tensor) -> Tensor:
+        one_hot = F.one_hot(types, self.config.num_types)[:, None]
+        return self.net.new_states(self.net.begin(one_hot, others[0])[:, 0], *others[1:])
 
     def type_probability(self, v: int) -> Tensor:
         state = self.branches
-        state["states"], state["summary"] = self.net.step(state["states"], state["adjacency"][:, :v, :v])
+        adjacency = state["adjacency"][:, :v, :v].to(state["states"].dtype)
+        state["states"], state["summary"], state["for_vertex"] = self.step(state["states"], adjacency)
         return self.net.type_head(torch.cat([state["summary"], state["z"]], dim=1)).softmax(dim=1)
 
     def choose_edges(self, v: int) -> None:
-        state, types = self.branches, self.branches["types"][:, v]
-        new = self.net.new_states(types, state["z"], state["states"])
-        step = torch.zeros(v, dtype=torch.long, device=types.device)
-        logits = self.net.edge_logits(state["states"], new[:, None], state["summary"][:, None], state["z"], step)
-        row = self.split_over_edges(v, logits.sigmoid())
+        state = self.branches
+        new = self._new_states(state["types"][:, v], state["z"], state["for_vertex"])
+        condition = self.net.edge_conditions(new[:, None], state["summary"][:, None], state["z"])[:, 0]
+        row = self.split_over_edges(v, self.net.edge_logits(state["states"], condition).sigmoid())
         self.branches["states"] = torch.cat([self.branches["states"], new[row, None]], dim=1)
 
 
