@@ -50,6 +50,7 @@ class TrainConfig:
     epochs: int = 100
     batch_size: int = 128
     learning_rate: float = 1e-3  # the peak of one cycle: up in the first tenth of the steps, then down to 0
+    schedule: str = "one_cycle"  # or "constant"
     weight_decay: float = 0.0
     gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
     optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
@@ -58,7 +59,8 @@ class TrainConfig:
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
-        require(self, choices={"precision": ("auto", "fp32", "bf16"), "optimizer": ("adamw", "muon")})
+        choices = {"schedule": ("one_cycle", "constant"), "optimizer": ("adamw", "muon")}
+        require(self, choices=choices | {"precision": ("auto", "fp32", "bf16")})
         for name, kind, allowed, words in (
             ("epochs", int, lambda value: value >= 1, "a whole number, at least 1"),
             ("batch_size", int, lambda value: value >= 1, "a whole number, at least 1"),
@@ -259,8 +261,9 @@ def _steps(
     done, sums = part.get("step", 0), dict(part.get("sums", {}))
     for step, rows in enumerate(order[done:], done):
         for optimizer in optimizers.values():
-            share = (epoch * len(order) + step) / (config.epochs * len(order))
-            optimizer.param_groups[0]["lr"] = config.learning_rate * _one_cycle(share)
+            if config.schedule == "one_cycle":
+                share = (epoch * len(order) + step) / (config.epochs * len(order))
+                optimizer.param_groups[0]["lr"] = config.learning_rate * _one_cycle(share)
         labels = {name: values[rows] for name, values in targets.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             terms = model.loss(batch[rows], **labels, generator=generator)
