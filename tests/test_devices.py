@@ -83,7 +83,7 @@ def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkey
         assert count.sum().item() == 60
 
 
-UNFINISHED = {"GCN", "GCN released", "D-VAE", "NGAE", "NGAE convex", "CR-LSO 101"}  # xfail is strict: a name must go
+UNFINISHED = {"CR-LSO 101"}  # xfail is strict: a name must go
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -12,7 +12,8 @@ advance, and only those after a "yes" differ, so `DagDecoder.loss` computes each
 decisions of a batch together; the numbers stay the same.
 """
 
-from typing import Any, NamedTuple, Self
+import functools
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.base import VAEConfig, two_layers
 from latentnas.models.branches import Branches, Decoding, binomial_split, take
+from latentnas.models.kernels import edge_logits, recurrence
+from latentnas.models.recurrent import run_gru
 
 
 class GatedMessage(nn.Module):
@@ -32,26 +35,21 @@ class GatedMessage(nn.Module):
         self.mapper = nn.Linear(config.hidden + config.num_vertices, config.hidden, bias=False)
 
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Both maps as one product: weight `[2H, H]` and a bias for every vertex id `[N, 2H]`."""
+        """Both maps as one product, the mapper first: weight `[2H, H]`, a bias for every vertex id `[N, 2H]`."""
         hidden = self.gate.out_features
-        weight = torch.cat([self.gate.weight[:, :hidden], self.mapper.weight[:, :hidden]])
-        vertex_bias = torch.cat([self.gate.weight[:, hidden:], self.mapper.weight[:, hidden:]]).t()
-        return weight, vertex_bias + F.pad(self.gate.bias, (0, hidden))
+        weight, vertex_bias = torch.cat([self.mapper.weight, self.gate.weight]).tensor_split([hidden], dim=1)
+        return weight, vertex_bias.t() + F.pad(self.gate.bias, (hidden, 0))
 
 
 def message(state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Messages `[..., H]` from states `[..., H]` of vertices whose row of the bias is given."""
-    gate, mapped = F.linear(state, weight, bias).chunk(2, dim=-1)
-    return gate.sigmoid() * mapped
+    return F.glu(F.linear(state, weight, bias))
 
 
 def gru(cell: nn.GRUCell, input_gates: Tensor, hidden: Tensor) -> Tensor:
     """The GRU cell on `hidden [..., H]` with its input part `input_gates [..., 3H]` computed beforehand."""
-    reset_in, update_in, new_in = input_gates.chunk(3, dim=-1)
-    reset, update, new = F.linear(hidden, cell.weight_hh, cell.bias_hh).chunk(3, dim=-1)
-    update = (update_in + update).sigmoid()
-    new = (new_in + (reset_in + reset).sigmoid() * new).tanh()
-    return torch.lerp(new, hidden, update)
+    gates, hidden = input_gates.flatten(0, -2), hidden.flatten(0, -2)
+    return run_gru(cell, gates, hidden, [len(gates)]).unflatten(0, input_gates.shape[:-1])
 
 
 def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
@@ -62,28 +60,18 @@ def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
 
 def propagate(
     cell: nn.GRUCell, messages: GatedMessage, batch: DagBatch, reverse: bool = False, initial: Tensor | None = None
-) -> tuple[Tensor, list[Tensor]]:
-    """States of all vertices `[B, N, H]`, and the messages `[B, H]` of all but the last, in topological order.
+) -> tuple[Tensor, Tensor]:
+    """States of all vertices `[B, N, H]`, and the messages `[B, N-1, H]` of all but the last, in topological order.
 
-    With `reverse` it runs from the last vertex to the first, over successors. `initial [B, H]` is what vertex 0
-    receives in place of messages.
+    With `reverse` the last vertex comes first, and messages go to predecessors. `initial [B, H]` is what the first
+    vertex receives in place of messages.
     """
-    gates = type_gates(cell, batch.types).unbind(dim=1)
+    types, senders = batch.types, batch.adjacency.transpose(1, 2)  # [B, v, u]: u sends to v
     weight, bias = messages.weights()
-    order = range(len(gates) - 1, -1, -1) if reverse else range(len(gates))
-    senders = batch.adjacency.to(gates[0].dtype).transpose(1, 2)  # [B, v, u]: u sends to v
-    senders = senders.transpose(1, 2) if reverse else senders
-    received = gates[0].new_zeros(1, cell.hidden_size) if initial is None else initial
-    states, sent = [], []
-    for v in order:
-        if sent:
-            ready = slice(v + 1, None) if reverse else slice(v)
-            arrived = torch.stack(sent[::-1] if reverse else sent, dim=1)  # [B, k, H]
-            received = torch.bmm(senders[:, None, v, ready], arrived).squeeze(1)
-        states.append(gru(cell, gates[v], received))
-        if v != order[-1]:
-            sent.append(message(states[-1], weight, bias[v]))
-    return torch.stack(states[::-1] if reverse else states, dim=1), sent
+    if reverse:
+        types, senders, bias = types.flip(1), batch.adjacency.flip(1, 2), bias.flip(0)
+    gates, senders = type_gates(cell, types), senders.to(weight.dtype)
+    return recurrence(gates, senders, initial, cell.weight_hh, cell.bias_hh, weight, bias)
 
 
 class DagEncoder(nn.Module):
@@ -102,7 +90,7 @@ class DagEncoder(nn.Module):
         forward, _ = propagate(self.forward_cell, self.forward_message, batch)
         backward, _ = propagate(self.backward_cell, self.backward_message, batch, reverse=True)
         rows = torch.arange(len(batch), device=forward.device)
-        graph = self.merge(torch.cat([forward[rows, batch.num_vertices - 1], backward[:, 0]], dim=1))
+        graph = self.merge(torch.cat([forward[rows, batch.num_vertices - 1], backward[:, -1]], dim=1))
         return self.mu(graph), self.logvar(graph)
 
 
@@ -126,11 +114,11 @@ class DagDecoder(nn.Module):
         targets = batch.types[:, 1:]
         targets = targets.where(targets != NO_VERTEX, self.config.input_type)  # stands for "no vertex"
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        return loss.view_as(targets).sum(dim=1), self._edge_loss(states, torch.stack(sent, 1), batch)
+        return loss.view_as(targets).sum(dim=1), self._edge_loss(states, sent, batch)
 
     def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
         """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
-        plan, num_types = DecisionPlan.from_batch(batch), self.config.num_types
+        plan = DecisionPlan.from_batch(batch, self.config.num_types)
         types = batch.types[:, plan.target]  # [B, P]
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
         partial = gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows]), received)
@@ -139,27 +127,24 @@ class DagDecoder(nn.Module):
         first, _, output = self.edge_head
         for_source, for_target = first.weight.chunk(2, dim=1)
         from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
-        from_target = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
-        from_empty, from_others = from_target.tensor_split([num_types])
-        by_type = F.one_hot(batch.types[:, 1:].clamp(min=0), num_types).to(from_empty.dtype) @ from_empty
-        table = torch.cat([by_type.flatten(0, 1), from_others])
-        logits = _EdgeLogits.apply(from_source, table, output.weight[0].to(table.dtype), plan.row, plan.first)
-        logits = logits.float() + output.bias
-        loss = F.binary_cross_entropy_with_logits(logits, plan.edges.float(), reduction="none")
+        table = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
+        logits = edge_logits(from_source, table, output.weight[0], plan.row) + output.bias
+        loss = F.binary_cross_entropy_with_logits(logits, plan.edges.to(logits.dtype), reduction="none")
         return (loss * (types != NO_VERTEX)).sum(dim=1)
 
     def empty_states(self, like: Tensor) -> Tensor:
         """Of a vertex without predecessors yet, one for each type, `[T, H]`."""
         every_type = torch.arange(self.config.num_types, device=like.device)
-        return gru(self.cell, type_gates(self.cell, every_type), like.new_zeros(1, self.config.hidden))
+        unconnected = like.new_zeros(len(every_type), self.config.hidden)
+        return gru(self.cell, type_gates(self.cell, every_type), unconnected)
 
 
 class DecisionPlan(NamedTuple):
     """Which state each of the P = N (N - 1) / 2 edge decisions of a graph is taken from, under teacher forcing.
 
     A decision's target is in one of three states: *empty* before its first edge, *final* after its last, *partial* in
-    between. States are rows of a table: B (N - 1) empty, then B (N - 2) final (a target with one possible source has no
-    decision in its final state), then R partial ones.
+    between. States are rows of a table: T empty, one for each type, then B (N - 2) final (a target with one possible
+    source has no decision in its final state), then R partial ones.
     """
 
     target: Tensor  # [P] target vertex of each decision
@@ -167,72 +152,37 @@ class DecisionPlan(NamedTuple):
     predecessors: Tensor  # bool [B, P, N-1]: edges decided up to and including p, of p's target
     partial_rows: Tensor  # [R] which of the B * P decisions lead to a partial state
     row: Tensor  # [B, P] row of the table a decision is taken from
-    first: Tensor  # [B, P] the first decision taken from the same row
 
     @classmethod
-    def from_batch(cls, batch: DagBatch) -> Self:
-        graphs, vertices = batch.types.shape
-        device = batch.types.device
-        target, step = torch.tril_indices(vertices, vertices, -1, device=device)
-        source = target - 1 - step  # the nearest first
+    def from_batch(cls, batch: DagBatch, num_types: int) -> Self:
+        (graphs, vertices), device = batch.types.shape, batch.types.device
+        target, source = decision_order(vertices, device)
         edges = batch.adjacency[:, source, target]
-        same_target = target[:, None] == target
-        taken = edges.float() @ (same_target & (source > source[:, None])).t().float()  # [B, P] before p
-        total = edges.float() @ same_target.float()
-        is_partial = edges & (taken + 1 < total)
-        partial_rows = is_partial.flatten().nonzero().squeeze(1)
+        taken = batch.adjacency.flip(1).cumsum(dim=1).flip(1)[:, source, target]  # of p's target, up to and including p
+        before, total = taken - edges.long(), batch.adjacency.sum(dim=1)[:, target]
+        is_partial = (edges & (taken < total)).flatten()
+        if device.type == "cpu":
+            partial_rows = is_partial.nonzero().squeeze(1)
+        else:  # more rows than needed, but the host does not wait for their number
+            most = graphs * (vertices - 1) * (vertices - 2) // 2
+            partial_rows = is_partial.nonzero_static(size=most, fill_value=0).squeeze(1)
 
-        is_first = torch.ones_like(edges)  # of its state: it is its target's first decision or follows a "yes"
-        is_first[:, 1:] = edges[:, :-1] | (source[1:] == target[1:] - 1)
-        first = torch.where(is_first, torch.arange(len(source), device=device), 0).cummax(dim=1).values
-        partial_row = (is_partial.flatten().cumsum(0) - 1).view_as(edges).gather(1, (first - 1).clamp(min=0))
-        graph = torch.arange(graphs, device=device)[:, None]
-        later = torch.where(taken == total, graph * (vertices - 2) + target - 2, graphs * (vertices - 2) + partial_row)
-        row = torch.where(taken == 0, graph * (vertices - 1) + target - 1, graphs * (vertices - 1) + later)
+        position = torch.arange(len(target), device=device)
+        last_yes = torch.where(edges, position, 0).cummax(dim=1).values.roll(1, dims=1)  # before p
+        partial_row = graphs * (vertices - 2) + (is_partial.cumsum(0) - 1).view_as(edges).gather(1, last_yes)
+        final_row = torch.arange(graphs, device=device)[:, None] * (vertices - 2) + target - 2
+        later = num_types + torch.where(before == total, final_row, partial_row)
+        row = torch.where(before == 0, batch.types[:, target].clamp(min=0), later)
         reached = torch.arange(vertices - 1, device=device) >= source[:, None]  # [P, N-1]
         predecessors = batch.adjacency[:, :-1, target].transpose(1, 2) & reached
-        return cls(target, edges, predecessors, partial_rows, row, first)
+        return cls(target, edges, predecessors, partial_rows, row)
 
 
-class _EdgeLogits(torch.autograd.Function):
-    """`relu(from_source[source] + table[row]) @ weight` for all decisions, `[B, P]`.
-
-    The activations `[B, P, 4H]` are the largest tensor of training. Left to autograd they are copied and scattered many
-    times; here they are made in place, and the gradients of the sources `[B, N-1, 4H]`, last one first, and of the
-    `table [S, 4H]` are two products with the sign of the activations. `row` and `first` are those of `DecisionPlan`.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, from_source: Tensor, table: Tensor, weight: Tensor, row: Tensor, first: Tensor) -> Tensor:
-        graphs, decisions = row.shape
-        active = table.index_select(0, row.flatten()).view(graphs, decisions, -1)
-        sources, start = from_source.shape[1], 0
-        for v in range(1, sources + 1):  # the decisions of target v: sources v - 1 down to 0
-            active[:, start : start + v] += from_source[:, sources - v :]
-            start += v
-        active.relu_()
-        ctx.save_for_backward(active, weight, row, first)
-        ctx.sizes = sources, len(table)
-        return active @ weight
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        active, weight, row, first = ctx.saved_tensors
-        sources, rows = ctx.sizes
-        graphs, decisions = row.shape
-        weight_gradient = gradient.flatten() @ active.flatten(0, 1)
-        # What each decision adds to its source [B, N-1, P] and to the first decision of its state [B, P, P].
-        target, step = torch.tril_indices(sources + 1, sources + 1, -1, device=row.device)
-        place = sources - target + step
-        to_source = F.one_hot(place, sources).t().to(gradient.dtype) * gradient[:, None]
-        to_first = torch.zeros(graphs, decisions, decisions, dtype=gradient.dtype, device=row.device)
-        to_first.scatter_(1, first[:, None], gradient[:, None])
-        collected = torch.bmm(torch.cat([to_source, to_first], dim=1), active.sign())
-        table_gradient = collected.new_zeros(rows, collected.shape[2])
-        is_first = (first == torch.arange(decisions, device=row.device)).flatten().nonzero().squeeze(1)
-        by_state = collected[:, sources:].flatten(0, 1).index_select(0, is_first)
-        table_gradient.index_copy_(0, row.flatten()[is_first], by_state * weight)
-        return collected[:, :sources] * weight, table_gradient, weight_gradient, None, None
+@functools.lru_cache(maxsize=16)
+def decision_order(vertices: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Target and source of every edge decision, both `[P]`: of each target the nearest source first."""
+    target, step = torch.tril_indices(vertices, vertices, -1, device=device)
+    return target, target - 1 - step
 
 
 class DagDecoding(Decoding):

@@ -43,27 +43,23 @@ class GCNEncoder(nn.Module):
         super().__init__()
         self.num_types, self.released = config.num_types, config.released
         widths = [config.num_types] + [config.hidden] * config.levels
-        self.levels = nn.ModuleList(GCNConv(inputs, config.hidden, normalize=False) for inputs in widths[:-1])
+        self.levels = nn.ModuleList(GCNConv(inputs, config.hidden) for inputs in widths[:-1])
         self.mu = nn.Linear(config.hidden, config.latent)
         self.logvar = nn.Linear(config.hidden, config.latent)
 
     def forward(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        graphs, vertices = batch.types.shape
-        graph, u, v = batch.adjacency.nonzero(as_tuple=True)
-        loops = torch.arange(graphs * vertices, device=graph.device)
-        source, target = (torch.cat([vertices * graph + end, loops]) for end in (u, v))
-        states = batch.one_hot(self.num_types).flatten(0, 1).to(self.mu.weight.dtype)  # [B * N, T]
-        degrees = ((batch.adjacency.sum(dim) + 1).flatten().to(states.dtype) for dim in (1, 2))
-        by_indegree, by_outdegree = (degree**-0.5 for degree in degrees)
-        summed, weight = batch.present, by_indegree[source]
-        if self.released:
-            position = torch.arange(vertices, device=graph.device)
-            summed = (position > 0) & (position < batch.num_vertices[:, None] - 1)
-            weight = torch.cat([by_outdegree[source[: len(graph)]], by_indegree])  # but not of the vertex itself
-        weight = weight * by_indegree[target]
+        states = batch.one_hot(self.num_types).to(self.mu.weight.dtype)  # [B, N, T]
+        edges = batch.adjacency.transpose(1, 2).to(states.dtype)  # [B, v, u]: u sends to v
+        received = (edges.sum(dim=2, keepdim=True) + 1).rsqrt()  # [B, v, 1]
+        sent = (edges.sum(dim=1, keepdim=True) + 1).rsqrt() if self.released else received.transpose(1, 2)
+        weights = edges * sent * received + torch.diag_embed(received.squeeze(2).square())
         for level in self.levels:
-            states = level(states, torch.stack([source, target]), weight).relu()
-        total = (states.view(graphs, vertices, states.shape[1]) * summed[..., None]).sum(dim=1)
+            states = (torch.bmm(weights, level.lin(states)) + level.bias).relu()
+        summed = batch.present
+        if self.released:
+            position = torch.arange(batch.max_vertices, device=edges.device)
+            summed = (position > 0) & (position < batch.num_vertices[:, None] - 1)
+        total = (states * summed[..., None]).sum(dim=1)
         return self.mu(total), self.logvar(total)
 
 
