@@ -13,9 +13,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 from torch import Tensor
 
 from latentnas.graphs import DagBatch, canonical_hash, edit_distance, equal
@@ -142,6 +139,10 @@ class GPProbe:
     """
 
     def __init__(self, points: Tensor, labels: np.ndarray) -> None:
+        from sklearn.exceptions import ConvergenceWarning  # slow to import, and few need it
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
         points = points.double().cpu()
         self._centre = points.mean(dim=0)
         self._scale = float((points - self._centre).square().sum(dim=1).mean().sqrt()) or 1.0
