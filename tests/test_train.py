@@ -85,7 +85,15 @@ train_model("twice", NGAE, config, ENAS.sample(64, seed=0), {}, TrainConfig(epoc
 
 @pytest.mark.parametrize("steps", [6, 7], ids=["between epochs", "in an epoch"])
 @pytest.mark.parametrize(
-    "options", [{}, {"precision": "bf16"}, {"optimizer": "muon"}, {"optimizer": "muon", "precision": "bf16"}], ids=str
+    "options",
+    [
+        {},
+        {"precision": "bf16"},
+        {"schedule": "constant"},
+        {"optimizer": "muon"},
+        {"optimizer": "muon", "precision": "bf16"},
+    ],
+    ids=str,
 )
 def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, options, steps):
     check_resume(lambda: (new_model(data), *data), replace(TRAINING, **options), tmp_path, monkeypatch, steps)
@@ -468,6 +476,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
     [
         ("precision", "fp8"),
         ("optimizer", "sgd"),
+        ("schedule", "plateau"),
+        ("schedule", None),
         ("optimizer", None),
         ("epochs", 2.5),
         ("epochs", "3"),
@@ -620,6 +630,11 @@ def test_one_cycle_rises_then_falls(data, tmp_path):
     assert 1 <= peak <= 3 and rates[peak] <= 3e-3
     assert rates.iloc[: peak + 1].is_monotonic_increasing and rates.iloc[peak:].is_monotonic_decreasing
     assert rates.iloc[-1] < 0.02 * rates[peak]
+
+
+def test_a_constant_rate_stays(data, tmp_path):
+    history = fit(new_model(data), *data, replace(TRAINING, schedule="constant"), tmp_path)
+    assert history["learning_rate"].tolist() == [3e-3] * 4
 
 
 def test_history_is_also_a_table_on_disk(data, tmp_path):
