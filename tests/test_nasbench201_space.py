@@ -376,3 +376,25 @@ def test_cost_on_other_data_sets_is_refused():
     for method in (SPACE.flops, SPACE.params):
         with pytest.raises(ValueError, match="no data set 'svhn'.*cifar10, cifar100, ImageNet16-120"):
             method(SPACE.sample(1, 0), "svhn")
+
+
+@pytest.mark.parametrize("positions", [6, 8, 11])
+def test_the_quick_check_of_a_cell_finds_what_the_faults_say(positions):
+    """In batches of graphs of which most are wrong in one place, and of all wrong in some way."""
+    random = np.random.default_rng(positions)
+    cells = SPACE.sample(2000, seed=0)
+    types, adjacency, count = cells.types, cells.adjacency, cells.num_vertices
+    for b in range(len(cells)):
+        match b % 4:
+            case 0:
+                types[b, random.integers(8)] = random.integers(-1, 9)
+            case 1:
+                adjacency[b, random.integers(8), random.integers(8)] ^= True
+            case 2:
+                count[b] = random.integers(0, 12)
+    more = positions - 8
+    pad = torch.nn.functional.pad
+    batch = DagBatch(pad(types, (0, more), value=-1), pad(adjacency, (0, more, 0, more)), count)
+    slow = super(type(SPACE), SPACE).is_valid(batch) & (batch.num_vertices == 8)
+    assert torch.equal(SPACE.contains(batch), slow)
+    assert slow.any() == (positions >= 8) and not slow.all()

@@ -163,7 +163,7 @@ def refit(
     rate, steps = config.learning_rate, config.epochs * math.ceil(count / config.batch_size)
     parameters = list(network.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate, weight_decay=config.weight_decay, fused=True)
-    done = 0
+    rates = iter([rate * (0.55 + 0.45 * math.cos(math.pi * step / steps)) for step in range(steps)])
     for _ in range(config.epochs):
         order = torch.rand(members, count, generator=generator, device=device).argsort(dim=1)
         shuffled = z.take_along_dim(order[..., None], dim=1), targets[order]
@@ -172,10 +172,9 @@ def refit(
             labels = labels + config.label_noise * torch.randn(labels.shape, generator=generator, device=device)
             for parameter, gradient in zip(parameters, network.gradient(points, 1 - labels)):
                 parameter.grad = gradient
-            optimizer.param_groups[0]["lr"] = rate * (0.55 + 0.45 * math.cos(math.pi * done / steps))
+            optimizer.param_groups[0]["lr"] = next(rates)
             optimizer.step()
             network.project()
-            done += 1
 
 
 @torch.no_grad()

@@ -73,7 +73,7 @@ class GaussianSearch(ModelBasedSearch):
         labels = torch.from_numpy((labels - labels.mean()) / (labels.std(ddof=1) or 1.0))
         if not self._fitted or len(rows) >= self._fitted + max(self.config.refit, self._fitted // 5):
             self._fit(self._points(rows), labels)
-        if self._believer is None or not self._believer.tell(known, labels):
+        if self.domain.size is None or self._believer is None or not self._believer.tell(known, labels):
             self._believer = Believer(self._model, self._points(everything), known, labels)
         picked: list[int] = []
         for _ in range(min(n, len(everything) - len(rows))):
@@ -81,8 +81,6 @@ class GaussianSearch(ModelBasedSearch):
             gain[np.concatenate([known, picked]).astype(int)] = -torch.inf
             picked.append(int(gain.argmax()))
             self._believer.believe(picked[-1])
-        if self.domain.size is None:
-            self._believer = None  # the next candidates are others
         return everything[picked]
 
     def _points(self, rows: np.ndarray) -> Tensor:
