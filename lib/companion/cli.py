@@ -155,12 +155,8 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     command += f"--cores {jobs * cores} --rerun-triggers software-env --profile none --workflow-profile none".split()
     settings = {"profile": profile, "only": options.only, "overrides": options.parameters}
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
-    variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT)}
-    variables |= {
-        "LATENTNAS_JOBS": str(jobs),
-        "LATENTNAS_AGENDA": json.dumps(agenda),
-        "PYTHONPATH": runner.library_path(),
-    }
+    variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT), "LATENTNAS_JOBS": str(jobs)}
+    variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
     log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     snakemake = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, **streams)

@@ -36,19 +36,16 @@ def wait_and_end(mark: str, folder: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     name, _, value = mark.partition("=")
-    while processes := [process for process in psutil.process_iter() if has(process, name, value)]:
+    while processes := [
+        process
+        for process in psutil.process_iter(["environ", "status"])  # None where one may not look
+        if (process.info["environ"] or {}).get(name) == value and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]:
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(processes, timeout=1)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def has(process: psutil.Process, name: str, value: str) -> bool:
-    """Whether a process that still runs has this environment variable."""
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(name) == value
-    return False
 
 
 if __name__ == "__main__":
