@@ -35,7 +35,7 @@ from latentnas.products import fast_fp32
 from latentnas.progress import Progress
 
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
-LEAST_FOR_BF16 = 4096  # graphs of a batch times H: below it products in bf16 save less time than the casts take
+LEAST_FOR_BF16 = 300_000  # multiply-adds of B states [H] and a matrix; smaller ones save less time than casts take
 SMALLEST_MATRIX = 16  # rows and columns that Muon asks for; embeddings of types and last layers have fewer
 LARGE_MATRIX = 2**17  # entries; a model without one gains nothing from other fp32 products
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -77,7 +77,7 @@ class TrainConfig:
 
 def _resolved(config: TrainConfig, model: nn.Module) -> TrainConfig:
     """The configuration with the precision that "auto" stands for; fp32 where the model names no `hidden` size."""
-    large = config.batch_size * getattr(model.config, "hidden", 0) >= LEAST_FOR_BF16
+    large = config.batch_size * getattr(model.config, "hidden", 0) ** 2 >= LEAST_FOR_BF16
     precision = "bf16" if large and computes_in_bf16(default_device()) else "fp32"
     return dataclasses.replace(config, precision=precision) if config.precision == "auto" else config
 
