@@ -76,7 +76,7 @@ def test_message_passing_is_the_equation(space):
     graphs = layout.graphs(batch)
     for conv in rounds:
         graphs = conv(graphs)
-    states = graphs.vertices.view(layout.num_vertices, len(batch), 9)
+    states = graphs.vertices.flatten(0, -2)[: layout.num_vertices * len(batch)].view(layout.num_vertices, -1, 9)
     for b in range(8):
         edges, x = edges_of(space, batch, b)
         for conv in rounds:

@@ -83,14 +83,9 @@ def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkey
         assert count.sum().item() == 60
 
 
-UNFINISHED = {"CR-LSO 101"}  # xfail is strict: a name must go
-
-
 @pytest.mark.parametrize("name", MODELS)
-def test_no_step_waits_for_the_device_or_copies_to_it(name, tmp_path, monkeypatch, request):
+def test_no_step_waits_for_the_device_or_copies_to_it(name, tmp_path, monkeypatch):
     """All steps but the first, which may prepare what the others use."""
-    if name in UNFINISHED:
-        request.applymarker(pytest.mark.xfail(strict=True))
     seen = []
     note = lambda *arguments, **options: seen.append((Counter(WAITS), Counter(UPLOADS)))  # noqa: E731
     monkeypatch.setattr("latentnas.train.Progress.update", note)
@@ -144,10 +139,8 @@ def test_a_model_trains_resumes_and_decodes_on_a_gpu(name, tmp_path, monkeypatch
 @on_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", MODELS)
-def test_no_step_waits_for_a_gpu(name, precision, tmp_path, monkeypatch, request):
+def test_no_step_waits_for_a_gpu(name, precision, tmp_path, monkeypatch):
     """CUDA's own guard raises at a wait or a copy that waits, in all steps but the first of the epoch."""
-    if name in UNFINISHED:
-        request.applymarker(pytest.mark.xfail)
     modes = iter(["error", "error", "error", "default", "default"])
     monkeypatch.setattr("latentnas.train.Progress.update", lambda *_, **__: torch.cuda.set_sync_debug_mode(next(modes)))
     model, graphs, targets = build(name)

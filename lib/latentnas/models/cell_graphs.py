@@ -16,13 +16,14 @@ from torch import Tensor
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.spaces.nasbench101 import NASBENCH101
+from latentnas.spaces.nasbench101_cells import MAX_EDGES
 from latentnas.spaces.nasbench201 import CELL_EDGES, FIRST_OPERATION, NASBENCH201, NUM_OPERATIONS
 
 
 class CellGraphs(NamedTuple):
     """What message passing reads. Vertices come first, so that one product serves all cells."""
 
-    vertices: Tensor  # [V, B, features], or [V x B, features] where every cell has edges of its own
+    vertices: Tensor  # [V, B, features], or [V x B + 1, features] where every cell has edges of its own
     edge_index: Tensor  # int64 [2, edges], source and target, both directions of every edge
     edge_features: Tensor | None  # [edges, B, features]
 
@@ -115,18 +116,21 @@ class NodeCells(Layout):
     vertex_features = NASBENCH101.num_types + 1
     edge_features = 0
     none = NASBENCH101.num_types  # the type of no vertex
-    pairs = torch.triu_indices(num_vertices, num_vertices, offset=1)  # u < v, [2, 21]
-    num_logits = num_vertices * vertex_features + pairs.shape[1]
+    num_logits = num_vertices * vertex_features + num_vertices * (num_vertices - 1) // 2
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
+        """Each cell has room for MAX_EDGES edges, so that their number need not be known; what is left of it are loops
+        at one more vertex, the last."""
         vertices = F.one_hot(self._types(batch), self.vertex_features).float().transpose(0, 1).flatten(0, 1)
-        graph, source, target = batch.adjacency.nonzero(as_tuple=True)
-        forward = torch.stack([source, target]) * len(batch) + graph
+        vertices = F.pad(vertices, (0, 0, 0, 1))
+        edges = batch.adjacency.nonzero_static(size=MAX_EDGES * len(batch))
+        forward = (edges[:, 1:] * len(batch) + edges[:, :1]).t()
+        forward = forward.where(edges[:, 0] >= 0, len(vertices) - 1)
         return CellGraphs(vertices, torch.cat([forward, forward.flip(0)], dim=1), None)
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         types, edges = self._split(logits)
-        u, v = self.pairs
+        u, v = self.pairs(edges.device)
         return {
             "types": F.cross_entropy(types.flatten(0, 1), self._types(batch).flatten()),
             "edges": F.binary_cross_entropy_with_logits(edges, batch.adjacency[:, u, v].float()),
@@ -146,10 +150,14 @@ class NodeCells(Layout):
         types, edges = decisions.tensor_split([self.num_vertices], dim=1)
         return self._graphs(types, edges > 0), source, count
 
+    def pairs(self, device: torch.device) -> Tensor:
+        """The 21 pairs u < v, int64 `[2, 21]`."""
+        return torch.triu_indices(self.num_vertices, self.num_vertices, offset=1, device=device)
+
     def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
         """Graphs of types [B, 7] and of edges by pair, bool [B, 21]."""
         present = types != self.none
-        u, v = self.pairs
+        u, v = self.pairs(types.device)
         adjacency = types.new_zeros(len(types), self.num_vertices, self.num_vertices, dtype=torch.bool)
         adjacency[:, u, v] = edges
         adjacency &= present[:, :, None] & present[:, None, :]

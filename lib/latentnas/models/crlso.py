@@ -94,8 +94,8 @@ class CellEncoder(nn.Module):
         self.rounds = nn.Sequential(*(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1]))
 
     def forward(self, batch: DagBatch) -> Tensor:
-        states = self.rounds(self.layout.graphs(batch)).vertices
-        return states.view(self.layout.num_vertices, len(batch), -1)
+        states, vertices = self.rounds(self.layout.graphs(batch)).vertices, self.layout.num_vertices
+        return states.flatten(0, -2)[: vertices * len(batch)].view(vertices, len(batch), -1)
 
 
 class Residual(nn.Sequential):
