@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
 from latentnas.models.heads import Head
+from latentnas.products import fast_fp32
 
 
 def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
@@ -113,6 +114,7 @@ class BaseVAE(GraphVAE):
         for head in self.heads().values():
             head.project()
 
+    @fast_fp32()
     def encode(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         return self._encode(self._validated(batch))
 
@@ -142,10 +144,12 @@ class BaseVAE(GraphVAE):
 class AutoregressiveVAE(BaseVAE):
     """An autoencoder that writes a graph decision by decision; `_sample` of a subclass says how."""
 
+    @fast_fp32()
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
         return self._sample(z, 1, None)[0]
 
+    @fast_fp32()
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         return self._sample(z, trials, generator)

@@ -112,7 +112,8 @@ class Decoding:
 
 def take(branches: Branches, index: Tensor) -> Branches:
     """The branches of a mask or of rows, which may repeat."""
-    return {name: values[index] for name, values in branches.items()}
+    rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+    return {name: values.index_select(0, rows) for name, values in branches.items()}
 
 
 def graphs_of(branches: Branches, size: int) -> DagBatch:

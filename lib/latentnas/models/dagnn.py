@@ -192,11 +192,12 @@ class DagDecoding(Decoding):
     closing = True
 
     def first_state(self, types: Tensor, z: Tensor) -> Branches:
-        decoder, hidden = self.net, self.config.hidden
+        decoder, hidden, first_layer = self.net, self.config.hidden, self.net.edge_head[0]
         self.weight, self.bias = decoder.message.weights()
-        self.target_weight = decoder.edge_head[0].weight[:, hidden:]
+        self.source_weight, self.target_weight = (half.contiguous() for half in first_layer.weight.chunk(2, dim=1))
         # A new vertex has no predecessors yet: one state per type, and one half of the edge head's first layer.
         self.new_state = decoder.empty_states(z)  # [T, H]
+        self.gates = type_gates(decoder.cell, torch.arange(self.config.num_types, device=z.device))  # [T, 3H]
         self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
         self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
         self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
@@ -209,25 +210,22 @@ class DagDecoding(Decoding):
 
     def _publish(self, v: int) -> None:
         """Add the finished vertex v to the lists that later vertices read."""
-        state, head = self.branches["last"], self.net.edge_head[0]
+        state = self.branches["last"]
         self.branches["rows"][:, v] = torch.arange(len(state), device=state.device) + len(self.messages)
         self.messages = torch.cat([self.messages, message(state, self.weight, self.bias[v])])
-        from_source = F.linear(state, head.weight[:, : state.shape[1]], head.bias)
+        from_source = F.linear(state, self.source_weight, self.net.edge_head[0].bias)
         self.from_source = torch.cat([self.from_source, from_source])
 
     def choose_edges(self, v: int) -> None:
         """From the nearest vertex back; the state of vertex v follows every "yes"."""
-        branches, types = self.branches, self.branches["types"][:, v]
-        branches |= {
-            "last": self.new_state[types],
-            "target": self.new_target[types],
-            "gates": type_gates(self.net.cell, types),
-            "received": torch.zeros_like(branches["last"]),
-        }
+        branches, types, output = self.branches, self.branches["types"][:, v], self.net.edge_head[2]
+        received = torch.zeros_like(branches["last"])
+        branches |= {"last": self.new_state[types], "target": self.new_target[types], "received": received}
         for u in range(v - 1, -1, -1):
             count = branches["count"]
-            hidden = branches["target"] + self.from_source[branches["rows"][:, u]]
-            yes = binomial_split(count, self.net.edge_head[1:](hidden).squeeze(1).sigmoid(), self.generator)
+            rows = branches["rows"][:, u, None]
+            logits = edge_logits(branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
+            yes = binomial_split(count, (logits + output.bias).sigmoid(), self.generator)
             is_split = (yes > 0) & (yes < count)
             both = is_split.nonzero().squeeze(1)
             if len(both):  # the "no" part of a split branch goes on as a branch of its own, at the end
@@ -235,7 +233,10 @@ class DagDecoding(Decoding):
                 branches["count"] = torch.cat([yes.where(is_split, count), (count - yes)[both]])
             changed = (yes > 0).nonzero().squeeze(1)
             branches["adjacency"][changed, u, v] = True
-            branches["received"][changed] += self.messages[branches["rows"][changed, u]]
-            branches["last"][changed] = gru(self.net.cell, branches["gates"][changed], branches["received"][changed])
-            branches["target"][changed] = F.linear(branches["last"][changed], self.target_weight)
-        self.branches = {name: branches[name] for name in branches if name not in ("target", "gates", "received")}
+            received = branches["received"][changed] + self.messages[branches["rows"][changed, u]]
+            state = gru(self.net.cell, self.gates[branches["types"][changed, v]], received)
+            branches["last"][changed] = state
+            if u:  # there are decisions left for which these matter
+                branches["received"][changed] = received
+                branches["target"][changed] = F.linear(state, self.target_weight)
+        self.branches = {name: branches[name] for name in branches if name not in ("target", "received")}
