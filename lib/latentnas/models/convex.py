@@ -99,8 +99,9 @@ class InputConvexNetwork(nn.Module):
             made = F.leaky_relu(torch.bmm(state, weight), SLOPE)
             layers.append((state, made, weight))
             state = made + other
-        error = (torch.bmm(state, last) + read[..., -1:] - targets[..., None]) * (2 / z.shape[1])
-        of_read, of_hidden = [error], [state.mT @ error]
+        value = torch.linalg.vecdot(state, last.mT) + read[..., -1]  # four times as fast as a product with one column
+        error = ((value - targets) * (2 / z.shape[1]))[..., None]
+        of_read, of_hidden = [error], [(error.mT @ state).mT]
         error = error * last.mT
         for state, made, weight in reversed(layers):
             of_read.insert(0, error)
