@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from latentnas.models.dagnn import DecisionPlan, propagate
-from latentnas.models.kernels import AT_ONCE, edge_logits
+from latentnas.models.kernels import AT_ONCE, EdgeLogits
 from latentnas.models.ngae import NGAE, NGAEConfig
 from model_checks import random_dags
 
@@ -31,7 +31,7 @@ def test_edge_logits_are_those_of_autograd(graphs, vertices):
     from_source, table, weight = (values.requires_grad_() for values in inputs)
     order = torch.cat([torch.arange(vertices - 1 - v, vertices - 1) for v in range(1, vertices)])
     expected = torch.relu(from_source[:, order] + table[plan.row]) @ weight
-    assert_same_gradients([edge_logits(from_source, table, weight, plan.row)], [expected], inputs)
+    assert_same_gradients([EdgeLogits.apply(from_source, table, weight, plan.row)], [expected], inputs)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

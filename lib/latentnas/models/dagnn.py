@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.base import VAEConfig, two_layers
 from latentnas.models.branches import Branches, Decoding, binomial_split, take
-from latentnas.models.kernels import edge_logits, recurrence
+from latentnas.models.kernels import EdgeLogits, Recurrence, apply
 from latentnas.models.recurrent import run_gru
 
 
@@ -41,15 +41,9 @@ class GatedMessage(nn.Module):
         return weight, vertex_bias.t() + F.pad(self.gate.bias, (hidden, 0))
 
 
-def message(state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Messages `[..., H]` from states `[..., H]` of vertices whose row of the bias is given."""
-    return F.glu(F.linear(state, weight, bias))
-
-
 def gru(cell: nn.GRUCell, input_gates: Tensor, hidden: Tensor) -> Tensor:
-    """The GRU cell on `hidden [..., H]` with its input part `input_gates [..., 3H]` computed beforehand."""
-    gates, hidden = input_gates.flatten(0, -2), hidden.flatten(0, -2)
-    return run_gru(cell, gates, hidden, [len(gates)]).unflatten(0, input_gates.shape[:-1])
+    """One step on `hidden [M, H]` with its input part `input_gates [M, 3H]` computed beforehand."""
+    return run_gru(cell, input_gates, hidden, [len(hidden)])
 
 
 def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
@@ -71,7 +65,7 @@ def propagate(
     if reverse:
         types, senders, bias = types.flip(1), batch.adjacency.flip(1, 2), bias.flip(0)
     gates, senders = type_gates(cell, types), senders.to(weight.dtype)
-    return recurrence(gates, senders, initial, cell.weight_hh, cell.bias_hh, weight, bias)
+    return apply(Recurrence, gates, senders, initial, cell.weight_hh, cell.bias_hh, weight, bias)
 
 
 class DagEncoder(nn.Module):
@@ -128,7 +122,7 @@ class DagDecoder(nn.Module):
         for_source, for_target = first.weight.chunk(2, dim=1)
         from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
         table = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
-        logits = edge_logits(from_source, table, output.weight[0], plan.row) + output.bias
+        logits = apply(EdgeLogits, from_source, table, output.weight[0], plan.row) + output.bias
         loss = F.binary_cross_entropy_with_logits(logits, plan.edges.to(logits.dtype), reduction="none")
         return (loss * (types != NO_VERTEX)).sum(dim=1)
 
@@ -212,7 +206,7 @@ class DagDecoding(Decoding):
         """Add the finished vertex v to the lists that later vertices read."""
         state = self.branches["last"]
         self.branches["rows"][:, v] = torch.arange(len(state), device=state.device) + len(self.messages)
-        self.messages = torch.cat([self.messages, message(state, self.weight, self.bias[v])])
+        self.messages = torch.cat([self.messages, F.glu(F.linear(state, self.weight, self.bias[v]))])
         from_source = F.linear(state, self.source_weight, self.net.edge_head[0].bias)
         self.from_source = torch.cat([self.from_source, from_source])
 
@@ -224,7 +218,7 @@ class DagDecoding(Decoding):
         for u in range(v - 1, -1, -1):
             count = branches["count"]
             rows = branches["rows"][:, u, None]
-            logits = edge_logits(branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
+            logits = apply(EdgeLogits, branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
             yes = binomial_split(count, (logits + output.bias).sigmoid(), self.generator)
             is_split = (yes > 0) & (yes < count)
             both = is_split.nonzero().squeeze(1)

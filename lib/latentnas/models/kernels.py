@@ -18,29 +18,27 @@ from latentnas.models.recurrent import tanh
 AT_ONCE = 256  # edge decisions on a CPU, so that their activations stay in its cache
 
 
-class _Recurrence(torch.autograd.Function):
+def apply(function: type[torch.autograd.Function], *args: Tensor | None) -> Any:
+    """The function without autocast, which would lower the precision of sums inside it."""
+    with torch.autocast(args[0].device.type, enabled=False):
+        return function.apply(*args)
+
+
+class Recurrence(torch.autograd.Function):
     """States `[B, N, H]` of a GRU along a DAG, and the messages `[B, N-1, H]` of all vertices but the last.
 
     A vertex receives the sum of the messages of its senders; vertex 0 receives `initial [B, H]`, zeros if it is None.
     The message of state h is `a * sigmoid(b)` with `[a, b] = message_weight h + message_bias[vertex]`. `gates
     [B, N, 3H]` is the input part of the GRU; its precision is that of the products. `senders [B, v, u]` is 1 where u
-    sends to v.
+    sends to v. `weights`: weight and bias of the GRU, message_weight, message_bias.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        gates: Tensor,
-        senders: Tensor,
-        initial: Tensor | None,
-        weight: Tensor,
-        bias: Tensor,
-        message_weight: Tensor,
-        message_bias: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        (graphs, vertices, _), hidden, full = gates.shape, weight.shape[1], full_precision(gates[:0]).dtype
-        weights = (weight, bias, message_weight, message_bias)
+        ctx: Any, gates: Tensor, senders: Tensor, initial: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
         weight, bias, message_weight, message_bias = (values.to(gates.dtype).contiguous() for values in weights)
+        (graphs, vertices, _), hidden, full = gates.shape, weight.shape[1], full_precision(gates[:0]).dtype
         received = gates.new_zeros(graphs, vertices, hidden, dtype=full)
         if initial is not None:
             received[:, 0] = initial
@@ -101,13 +99,7 @@ def _weight_gradient(gradient: Tensor, inputs: Tensor) -> Tensor:
     return F.linear(gradient.flatten(0, 1).t(), inputs.flatten(0, 1).to(gradient.dtype).t())
 
 
-def recurrence(*args: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As `_Recurrence`; inside it autocast would lower the precision of sums."""
-    with torch.autocast(args[0].device.type, enabled=False):
-        return _Recurrence.apply(*args)
-
-
-class _EdgeLogits(torch.autograd.Function):
+class EdgeLogits(torch.autograd.Function):
     """`relu(from_source[source] + table[row]) @ weight` for all decisions, `[B, P]`.
 
     The activations `[B, P, C]` would be the largest tensor of training. They are made target by target, while they fit
@@ -137,12 +129,6 @@ class _EdgeLogits(torch.autograd.Function):
             for_source[graphs, -active.shape[1] :] += active
             for_table.index_add_(0, row[graphs, decisions].flatten(), active.flatten(0, 1))
         return for_source.mul_(weight), for_table.mul_(weight), for_weight, None
-
-
-def edge_logits(*args: Tensor) -> Tensor:
-    """As `_EdgeLogits`."""
-    with torch.autocast(args[0].device.type, enabled=False):
-        return _EdgeLogits.apply(*args)
 
 
 def _activations(from_source: Tensor, table: Tensor, row: Tensor):
