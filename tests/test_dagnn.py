@@ -296,3 +296,13 @@ def test_decodes_do_not_depend_on_whose_products_are_used():
         assert model.decode(z).keys() == plain.keys()
         assert_near(model.encode(plain)[0], plain_mu)
     assert len(set(plain.keys())) > 20, "the toy model must decode to different graphs, or this test shows little"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_counts_are_exact_in_every_precision(dtype):
+    model = make_model(ENAS_SHAPE)
+    z = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    model, z = (model.double(), z.double()) if dtype == torch.float64 else (model, z)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        _, source, count = model.sample_decodes(z, 1001, torch.Generator().manual_seed(0))
+    assert torch.zeros(5, dtype=torch.int64).index_add(0, source, count).tolist() == [1001] * 5

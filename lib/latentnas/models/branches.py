@@ -134,7 +134,7 @@ def binomial_split(count: Tensor, probability: Tensor, generator: torch.Generato
     """How many of each count `[M]` say yes; without a generator all or none."""
     if generator is None:
         return count * (probability > 0.5)
-    return torch.binomial(count, probability.clamp(0, 1), generator=generator)
+    return torch.binomial(count, probability.to(count.dtype).clamp(0, 1), generator=generator)
 
 
 def split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +150,7 @@ def split_over_types(count: Tensor, probability: Tensor, generator: torch.Genera
     """Multinomial counts `[M, T]` of `count [M]` over `probability [M, T]`; without a generator all to the largest."""
     if generator is None:
         return F.one_hot(probability.argmax(dim=1), probability.shape[1]) * count[:, None]
-    counts = torch.zeros_like(probability)
+    counts = torch.zeros_like(probability, dtype=count.dtype)
     left, mass = count.clone(), torch.ones_like(count)
     for t in range(probability.shape[1] - 1):
         counts[:, t] = binomial_split(left, probability[:, t] / mass.clamp(min=1e-12), generator)

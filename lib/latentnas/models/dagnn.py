@@ -213,7 +213,7 @@ class DagDecoding(Decoding):
     def choose_edges(self, v: int) -> None:
         """From the nearest vertex back; the state of vertex v follows every "yes"."""
         branches, types, output = self.branches, self.branches["types"][:, v], self.net.edge_head[2]
-        received = torch.zeros_like(branches["last"])
+        received = self.messages.new_zeros(branches["last"].shape)
         branches |= {"last": self.new_state[types], "target": self.new_target[types], "received": received}
         for u in range(v - 1, -1, -1):
             count = branches["count"]
