@@ -96,7 +96,7 @@ class Ensemble:
         views = [view.view_as(part) for part, view in zip(parts, self._all.split([part.numel() for part in parts]))]
         self.weights, self.biases = views[::2], views[1::2]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def fit(self, x: Tensor, y: Tensor) -> None:
         """Least squares of every member on `x [n, F]` and `y [n]`. The gradient is written out, and the products with
         `x`, of which most is zero, are sums of a few rows: three times as fast as by autograd."""
