@@ -30,7 +30,6 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, graphs_of, split
-from latentnas.models.dagnn import type_gates
 from latentnas.models.recurrent import run_gru
 
 NOT_YET = -1  # stands for the decision before the first one
@@ -91,7 +90,7 @@ class EdgesInTurn(nn.Module):
         """As of `EdgesAtOnce`, each edge given the true ones decided before it."""
         sources = len(states)
         if self.released:  # pairs of a step and the target - 1 it decides about, step by step
-            step, target = states.new_ones(sources, sources).nonzero_static(size=sources**2).unbind(1)
+            step, target = torch.cartesian_prod(*[torch.arange(sources, device=states.device)] * 2).t()
             source, last = step, step - 1
         else:
             step, target = torch.triu_indices(sources, sources, device=states.device)
@@ -125,10 +124,8 @@ class EdgesInTurn(nn.Module):
 
     def _gates(self, before: Tensor) -> Tensor:
         """Input part of the GRU for decisions `[...]`: one indicator of no and one of yes; released, of yes alone."""
-        if not self.released:
-            return type_gates(self.cell, before)
-        yes = (before > 0)[..., None].to(self.cell.weight_ih.dtype)
-        return F.linear(yes, self.cell.weight_ih, self.cell.bias_ih)
+        decided = F.one_hot(before + 1, 3)[..., -self.cell.input_size :].to(self.cell.weight_ih.dtype)
+        return F.linear(decided, self.cell.weight_ih, self.cell.bias_ih)
 
 
 class SVAE(AutoregressiveVAE):
