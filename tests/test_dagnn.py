@@ -286,16 +286,11 @@ def test_samples_do_not_depend_on_how_many_points_are_decoded_together(monkeypat
         assert covered > 100, "graphs attributed to a point must be ones that the point decodes to"
 
 
-def test_decodes_do_not_depend_on_whose_products_are_used():
-    """Encoding and decoding take large products from oneDNN where it is faster; no decision changes."""
-    model = make_model(ENAS_SHAPE, hidden=320, scale=2.0)
-    z = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+def test_codes_do_not_depend_on_whose_products_are_used():
+    """Encoding takes large products from oneDNN where it is faster; test_products.py looks at decoding."""
+    model, batch = make_model(ENAS_SHAPE, hidden=320), make_batch(ENAS_SHAPE, count=60)
     with torch.no_grad():
-        plain, _, _ = model._sample(z, 1, None)
-        plain_mu, _ = model._encode(model._validated(plain))
-        assert model.decode(z).keys() == plain.keys()
-        assert_near(model.encode(plain)[0], plain_mu)
-    assert len(set(plain.keys())) > 20, "the toy model must decode to different graphs, or this test shows little"
+        assert_near(model.encode(batch)[0], model._encode(batch)[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -144,12 +144,10 @@ class BaseVAE(GraphVAE):
 class AutoregressiveVAE(BaseVAE):
     """An autoencoder that writes a graph decision by decision; `_sample` of a subclass says how."""
 
-    @fast_fp32()
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
         return self._sample(z, 1, None)[0]
 
-    @fast_fp32()
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         return self._sample(z, trials, generator)
