@@ -15,7 +15,6 @@ from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.products import fast_fp32
 
 POINTS_AT_ONCE = 2048  # latent points decoded together
 BRANCHES_AT_ONCE = 20_480  # decodes together, each at worst a branch of its own; bounds memory to about 2 GB at H = 501
@@ -56,8 +55,7 @@ class Decoding:
     def decode(cls, net: Any, config: Any, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """As `GraphVAE.sample_decodes`; arguments as of the class."""
         together = min(POINTS_AT_ONCE, max(1, BRANCHES_AT_ONCE // trials))
-        with fast_fp32():
-            return decode_in_chunks(lambda rows: cls(net, config, rows, trials, generator).run(), z, together)
+        return decode_in_chunks(lambda rows: cls(net, config, rows, trials, generator).run(), z, together)
 
     def first_state(self, types: Tensor, z: Tensor) -> Branches:
         """What else is kept of branches that consist of vertex 0, of the given types `[M]`."""
