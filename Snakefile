@@ -110,7 +110,7 @@ for job in JOBS:
 
     rule:
         name: job.notebook
-        priority: priority
+        priority: 9 if job is JOBS[0] else priority    # so that a first figure is there within a minute
         input:
             trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],
