@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.models.base import VAEConfig, two_layers
+from latentnas.models.base import VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, binomial_split, take
-from latentnas.models.kernels import EdgeLogits, Recurrence, apply
-from latentnas.models.recurrent import run_gru
+from latentnas.models.kernels import EdgeLogits
+from latentnas.models.recurrent import gru_step, run_gru
 
 
 class GatedMessage(nn.Module):
@@ -64,8 +64,22 @@ def propagate(
     weight, bias = messages.weights()
     if reverse:
         types, senders, bias = types.flip(1), batch.adjacency.flip(1, 2), bias.flip(0)
-    gates, senders = type_gates(cell, types), senders.to(weight.dtype)
-    return apply(Recurrence, gates, senders, initial, cell.weight_hh, cell.bias_hh, weight, bias)
+    gates = type_gates(cell, types)
+    # Weights are cast once, products are in the precision of the gates, all else is in full precision.
+    *rest, weight, bias = (
+        values.to(gates.dtype).contiguous() for values in (cell.weight_hh, cell.bias_hh, weight, bias)
+    )
+    gates = full_precision(gates)
+    received = gates.new_zeros(len(types), cell.hidden_size) if initial is None else initial.to(gates.dtype)
+    states, sent = [], []
+    with torch.autocast(types.device.type, enabled=False):
+        for v, gate in enumerate(gates.unbind(dim=1)):
+            if v:
+                sent.append(F.glu(full_precision(F.linear(states[-1].to(weight.dtype), weight, bias[v - 1]))))
+                received = torch.bmm(senders[:, v, None, :v].to(gates.dtype), torch.stack(sent, dim=1)).squeeze(1)
+            product = full_precision(F.linear(received.to(weight.dtype), *rest))
+            states.append(gru_step(gate, product, received)[0])
+    return torch.stack(states, dim=1), torch.stack(sent, dim=1)
 
 
 class DagEncoder(nn.Module):
@@ -122,7 +136,7 @@ class DagDecoder(nn.Module):
         for_source, for_target = first.weight.chunk(2, dim=1)
         from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
         table = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
-        logits = apply(EdgeLogits, from_source, table, output.weight[0], plan.row) + output.bias
+        logits = EdgeLogits.apply(from_source, table, output.weight[0], plan.row) + output.bias
         loss = F.binary_cross_entropy_with_logits(logits, plan.edges.to(logits.dtype), reduction="none")
         return (loss * (types != NO_VERTEX)).sum(dim=1)
 
@@ -218,7 +232,7 @@ class DagDecoding(Decoding):
         for u in range(v - 1, -1, -1):
             count = branches["count"]
             rows = branches["rows"][:, u, None]
-            logits = apply(EdgeLogits, branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
+            logits = EdgeLogits.apply(branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
             yes = binomial_split(count, (logits + output.bias).sigmoid(), self.generator)
             is_split = (yes > 0) & (yes < count)
             both = is_split.nonzero().squeeze(1)
