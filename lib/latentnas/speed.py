@@ -1,9 +1,4 @@
-"""How fast things run: seconds, matrix products and memory of a call, and what this machine could do at best.
-
-taken = seconds(lambda: model.encode(batch))
-flops, alone = products(lambda: model.encode(batch))
-kinds, megabytes = operations(lambda: model.encode(batch))
-"""
+"""How fast things run: seconds, matrix products and memory of a call, and what this machine could do at best."""
 
 import contextlib
 import io
@@ -110,10 +105,6 @@ def _kind(event: Any) -> str:
         if outer.name.startswith("Optimizer."):
             return "optimiser"
         outer = outer.cpu_parent
-    return (
-        "products"
-        if name in (*PRODUCTS, "linear_pointwise")
-        else "copies and casts"
-        if name in MOVES
-        else "element-wise"
-    )
+    if name in (*PRODUCTS, "linear_pointwise"):
+        return "products"
+    return "copies and casts" if name in MOVES else "element-wise"

@@ -35,7 +35,12 @@ class Layout:
     num_vertices: int  # V
     vertex_features: int
     edge_features: int  # 0: none
-    num_logits: int  # outputs of the decoder
+    decisions: tuple[int, int]  # what the decoder chooses: so many times one of so many types
+    pairs: int  # and of so many pairs of vertices, whether there is an edge
+
+    @property
+    def num_logits(self) -> int:
+        return self.decisions[0] * self.decisions[1] + self.pairs
 
     def validated(self, batch: DagBatch) -> DagBatch:
         """The cells, as wide as the largest, once checked as by `base.validated`. Raises ValueError for graphs of
@@ -50,6 +55,28 @@ class Layout:
             raise ValueError(f"{wanted}, but {len(foreign)} of {len(batch)} graphs are none, {found}.")
         return replace(batch.pad_to(self.space.num_vertices), checked_for=self)
 
+    def decode(self, logits: Tensor) -> DagBatch:
+        """The most likely graphs."""
+        types, edges = self._split(logits)
+        return self._graphs(types.argmax(dim=2), edges > 0)
+
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        """`trials` random graphs of each row, those of the same decisions counted together."""
+        types, edges = self._split(logits)
+        likely = types.flatten(0, 1).softmax(dim=1)
+        types = torch.multinomial(likely, trials, replacement=True, generator=generator)
+        chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
+        drawn = torch.cat([types.view(len(edges), -1, trials), chance < edges.sigmoid()[:, :, None]], dim=1)
+        rows = torch.arange(len(drawn), device=drawn.device)[:, None, None].expand(-1, -1, trials)
+        distinct, count = torch.cat([rows, drawn], dim=1).mT.flatten(0, 1).unique(dim=0, return_counts=True)
+        source, types, edges = distinct.tensor_split([1, 1 + self.decisions[0]], dim=1)
+        return self._graphs(types, edges > 0), source.squeeze(1), count
+
+    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the types, `[B, *decisions]`, and of the edges, `[B, pairs]`."""
+        types, edges = logits.tensor_split([self.num_logits - self.pairs], dim=1)
+        return types.unflatten(1, self.decisions), edges
+
 
 class EdgeCells(Layout):
     """A NAS-Bench-201 cell: four vertices known by their place, six edges known by their operation.
@@ -61,7 +88,7 @@ class EdgeCells(Layout):
     num_vertices = 4
     vertex_features = 4
     edge_features = NUM_OPERATIONS
-    num_logits = len(CELL_EDGES) * NUM_OPERATIONS
+    decisions, pairs = (len(CELL_EDGES), NUM_OPERATIONS), 0
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
         """What message passing reads of validated cells."""
@@ -72,25 +99,14 @@ class EdgeCells(Layout):
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         """Terms of the reconstruction of validated cells from `logits [B, num_logits]`: mean cross-entropies (nats)."""
-        logits = logits.view(-1, NUM_OPERATIONS)
-        return {"operations": F.cross_entropy(logits, self._operations(batch).flatten())}
+        return {"operations": F.cross_entropy(logits.view(-1, NUM_OPERATIONS), self._operations(batch).flatten())}
 
-    def decode(self, logits: Tensor) -> DagBatch:
-        """The most likely graphs."""
-        return self._cells(logits.view(len(logits), -1, NUM_OPERATIONS).argmax(dim=2))
-
-    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        """`trials` random graphs of each row, those of the same decisions counted together."""
-        likely = logits.view(-1, NUM_OPERATIONS).softmax(dim=1)
-        drawn = torch.multinomial(likely, trials, replacement=True, generator=generator)
-        decisions, source, count = _counted(drawn.view(len(logits), -1, trials))
-        return self._cells(decisions), source, count
-
-    def _cells(self, operations: Tensor) -> DagBatch:
-        one, _ = _wiring(operations.device)  # the cells are all wired alike
-        types = one.types.repeat(len(operations), 1)
-        types[:, 1:-1] = operations + FIRST_OPERATION
-        return DagBatch(types, one.adjacency.repeat(len(types), 1, 1), one.num_vertices.repeat(len(types)))
+    def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
+        """Graphs of decided types `[B, K]` and edges, bool `[B, pairs]`."""
+        one, _ = _wiring(types.device)  # the cells are all wired alike
+        every = one.types.repeat(len(types), 1)
+        every[:, 1:-1] = types + FIRST_OPERATION
+        return DagBatch(every, one.adjacency.repeat(len(types), 1, 1), one.num_vertices.repeat(len(types)))
 
     def _operations(self, batch: DagBatch) -> Tensor:
         """Of each of the six edges, int64 `[B, 6]`."""
@@ -116,7 +132,7 @@ class NodeCells(Layout):
     vertex_features = NASBENCH101.num_types + 1
     edge_features = 0
     none = NASBENCH101.num_types  # the type of no vertex
-    num_logits = num_vertices * vertex_features + num_vertices * (num_vertices - 1) // 2
+    decisions, pairs = (num_vertices, vertex_features), num_vertices * (num_vertices - 1) // 2
 
     def graphs(self, batch: DagBatch) -> CellGraphs:
         """Each cell has room for MAX_EDGES edges, so that their number need not be known; what is left of it are loops
@@ -130,34 +146,19 @@ class NodeCells(Layout):
 
     def loss(self, logits: Tensor, batch: DagBatch) -> dict[str, Tensor]:
         types, edges = self._split(logits)
-        u, v = self.pairs(edges.device)
+        u, v = self._pairs(edges.device)
         return {
             "types": F.cross_entropy(types.flatten(0, 1), self._types(batch).flatten()),
             "edges": F.binary_cross_entropy_with_logits(edges, batch.adjacency[:, u, v].float()),
         }
 
-    def decode(self, logits: Tensor) -> DagBatch:
-        types, edges = self._split(logits)
-        return self._graphs(types.argmax(dim=2), edges > 0)
-
-    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        types, edges = self._split(logits)
-        likely = types.flatten(0, 1).softmax(dim=1)
-        types = torch.multinomial(likely, trials, replacement=True, generator=generator)
-        chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
-        drawn = torch.cat([types.view(len(edges), -1, trials), chance < edges.sigmoid()[:, :, None]], dim=1)
-        decisions, source, count = _counted(drawn)
-        types, edges = decisions.tensor_split([self.num_vertices], dim=1)
-        return self._graphs(types, edges > 0), source, count
-
-    def pairs(self, device: torch.device) -> Tensor:
+    def _pairs(self, device: torch.device) -> Tensor:
         """The 21 pairs u < v, int64 `[2, 21]`."""
         return torch.triu_indices(self.num_vertices, self.num_vertices, offset=1, device=device)
 
     def _graphs(self, types: Tensor, edges: Tensor) -> DagBatch:
-        """Graphs of types [B, 7] and of edges by pair, bool [B, 21]."""
         present = types != self.none
-        u, v = self.pairs(types.device)
+        u, v = self._pairs(types.device)
         adjacency = types.new_zeros(len(types), self.num_vertices, self.num_vertices, dtype=torch.bool)
         adjacency[:, u, v] = edges
         adjacency &= present[:, :, None] & present[:, None, :]
@@ -166,21 +167,8 @@ class NodeCells(Layout):
         types = types.masked_fill(~present, NO_VERTEX).gather(1, order)
         return DagBatch(types, adjacency[rows, order[:, :, None], order[:, None, :]], present.sum(dim=1))
 
-    def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the types [B, 7, 6] and of the edges [B, 21]."""
-        types, edges = logits.tensor_split([self.num_vertices * self.vertex_features], dim=1)
-        return types.unflatten(1, (self.num_vertices, self.vertex_features)), edges
-
     def _types(self, batch: DagBatch) -> Tensor:
         return batch.types.where(batch.types != NO_VERTEX, self.none)
-
-
-def _counted(drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Decisions [B, K, trials] -> the different ones of each row [M, K], their rows and numbers [M]."""
-    rows = torch.arange(len(drawn), device=drawn.device)[:, None, None].expand(-1, -1, drawn.shape[2])
-    labelled = torch.cat([rows, drawn], dim=1).transpose(1, 2).flatten(0, 1)
-    distinct, count = labelled.unique(dim=0, return_counts=True)
-    return distinct[:, 1:], distinct[:, 0], count
 
 
 LAYOUTS: dict[str, EdgeCells | NodeCells] = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}

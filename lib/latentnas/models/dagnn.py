@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.models.base import VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, binomial_split, take
-from latentnas.models.kernels import EdgeLogits
-from latentnas.models.recurrent import gru_step, run_gru
+from latentnas.models.kernels import EdgeLogits, gru_step, run_gru
 
 
 class GatedMessage(nn.Module):
@@ -39,11 +38,6 @@ class GatedMessage(nn.Module):
         hidden = self.gate.out_features
         weight, vertex_bias = torch.cat([self.mapper.weight, self.gate.weight]).tensor_split([hidden], dim=1)
         return weight, vertex_bias.t() + F.pad(self.gate.bias, (hidden, 0))
-
-
-def gru(cell: nn.GRUCell, input_gates: Tensor, hidden: Tensor) -> Tensor:
-    """One step on `hidden [M, H]` with its input part `input_gates [M, 3H]` computed beforehand."""
-    return run_gru(cell, input_gates, hidden, [len(hidden)])
 
 
 def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
@@ -129,7 +123,7 @@ class DagDecoder(nn.Module):
         plan = DecisionPlan.from_batch(batch, self.config.num_types)
         types = batch.types[:, plan.target]  # [B, P]
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
-        partial = gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows]), received)
+        partial = run_gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows]), received)
 
         # The first layer of the edge head is the sum of a source's part and a target state's part.
         first, _, output = self.edge_head
@@ -144,7 +138,7 @@ class DagDecoder(nn.Module):
         """Of a vertex without predecessors yet, one for each type, `[T, H]`."""
         every_type = torch.arange(self.config.num_types, device=like.device)
         unconnected = like.new_zeros(len(every_type), self.config.hidden)
-        return gru(self.cell, type_gates(self.cell, every_type), unconnected)
+        return run_gru(self.cell, type_gates(self.cell, every_type), unconnected)
 
 
 class DecisionPlan(NamedTuple):
@@ -209,7 +203,7 @@ class DagDecoding(Decoding):
         self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
         self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
         self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
-        first = gru(decoder.cell, type_gates(decoder.cell, types), decoder.initial(z).tanh())
+        first = run_gru(decoder.cell, type_gates(decoder.cell, types), decoder.initial(z).tanh())
         return {"last": first, "rows": torch.zeros_like(self.branches["types"])}
 
     def type_probability(self, v: int) -> Tensor:
@@ -242,7 +236,7 @@ class DagDecoding(Decoding):
             changed = (yes > 0).nonzero().squeeze(1)
             branches["adjacency"][changed, u, v] = True
             received = branches["received"][changed] + self.messages[branches["rows"][changed, u]]
-            state = gru(self.net.cell, self.gates[branches["types"][changed, v]], received)
+            state = run_gru(self.net.cell, self.gates[branches["types"][changed, v]], received)
             branches["last"][changed] = state
             if u:  # there are decisions left for which these matter
                 branches["received"][changed] = received

@@ -30,7 +30,7 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, graphs_of, split
-from latentnas.models.recurrent import run_gru
+from latentnas.models.kernels import run_gru
 
 NOT_YET = -1  # stands for the decision before the first one
 
@@ -113,7 +113,7 @@ class EdgesInTurn(nn.Module):
         edges = torch.zeros(len(count), v, dtype=torch.bool, device=count.device)
         hidden, before = self._start(state, types), torch.full_like(row, NOT_YET)
         for u in range(v) if self.released else range(v - 1, -1, -1):
-            hidden = run_gru(self.cell, self._gates(before), hidden, [len(hidden)])
+            hidden = run_gru(self.cell, self._gates(before), hidden)
             index, taken, count = split(count, self.head(hidden).squeeze(1).sigmoid(), decoding.generator)
             row, edges, hidden, before = row[index], edges[index], hidden[index], taken.long()
             edges[:, u] = taken

@@ -27,7 +27,7 @@ from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, require, two_layers
 from latentnas.models.branches import Branches, Decoding
 from latentnas.models.heads import Head
-from latentnas.models.recurrent import run_gru
+from latentnas.models.kernels import run_gru
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class MessageRound(nn.Module):
         sent = F.linear(states, *weights or self.weights())
         arrived = torch.bmm(receive.to(sent.dtype), sent.view(len(sent), receive.shape[2], states.shape[2]))
         gates = F.linear(arrived, self.cell.weight_ih, self.cell.bias_ih).flatten(0, 1)
-        return run_gru(self.cell, gates, states.flatten(0, 1), [len(gates)]).view_as(states)
+        return run_gru(self.cell, gates, states.flatten(0, 1)).view_as(states)
 
 
 def received(adjacency: Tensor, reverse: bool = False) -> Tensor:
@@ -88,26 +88,18 @@ def received(adjacency: Tensor, reverse: bool = False) -> Tensor:
 
 
 class ReadOut(nn.Module):
-    """Weights of a summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`."""
+    """A summary of a graph: `sum over v of sigmoid(gate h_v) * (W h_v)`, from `[M, N, H]` to `[M, size]`; `present`
+    (bool `[M, N]`) leaves out positions past its end."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
         self.gate = nn.Linear(hidden, 1)
         self.mapper = nn.Linear(hidden, size)
 
-
-class Summaries:
-    """Two summaries of the same graphs in one product."""
-
-    def __init__(self, first: ReadOut, second: ReadOut) -> None:
-        layers = first.gate, second.gate, first.mapper, second.mapper
-        self.weight, self.bias = torch.cat([one.weight for one in layers]), torch.cat([one.bias for one in layers])
-
-    def __call__(self, states: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Both `[M, size]` of states `[M, N, H]`; `present` (bool `[M, N]`) leaves out positions past the end."""
-        gates, values = F.linear(states, self.weight, self.bias).tensor_split([2], dim=2)
-        gates = gates.sigmoid() if present is None else gates.sigmoid() * present[..., None]
-        return (gates[..., None] * values.unflatten(2, (2, -1))).sum(dim=1).unbind(dim=1)
+    def forward(self, states: Tensor, present: Tensor | None = None) -> Tensor:
+        gate = self.gate(states).sigmoid()
+        gate = gate if present is None else gate * present[..., None]
+        return (gate * self.mapper(states)).sum(dim=1)
 
 
 class SVGeEncoder(nn.Module):
@@ -129,7 +121,8 @@ class SVGeEncoder(nn.Module):
         ahead, back = received(adjacency), received(adjacency.transpose(1, 2))
         for along, against in zip(self.forward_rounds, self.backward_rounds, strict=True):
             forward, backward = along(forward, ahead), against(backward, back)
-        return Summaries(self.mu, self.logvar)(torch.cat([forward, backward], dim=2), batch.present)
+        states = torch.cat([forward, backward], dim=2)
+        return self.mu(states, batch.present), self.logvar(states, batch.present)
 
 
 class GraphGenerator(nn.Module):
@@ -152,30 +145,23 @@ class GraphGenerator(nn.Module):
         self.vertex_head = two_layers(hidden + condition, hidden, hidden)
         self.edge_head = two_layers(2 * hidden + condition, hidden, 1)
 
-    def begin(self, types: Tensor, z: Tensor) -> Tensor:
-        """What type and z add in the first layer of the head of new vertices, `[M, v, H]`; types are one-hot."""
-        first, hidden = self.vertex_head[0], self.types.embedding_dim
-        table = self.types.weight @ first.weight[:, :hidden].t()
-        of_z = F.linear(z, first.weight[:, -z.shape[1] :], first.bias)
-        return types.to(table.dtype) @ table + of_z[:, None]
-
-    def new_states(self, begun: Tensor, summary: Tensor | None = None) -> Tensor:
-        """First states `[M, H]` of new vertices from `begin` and the second summary; vertex 0 has none."""
-        first, hidden = self.vertex_head[0], self.types.embedding_dim
-        if summary is not None:
-            begun = begun + F.linear(summary, first.weight[:, hidden : hidden + summary.shape[1]])
-        return self.vertex_head[1:](begun)
+    def new_states(self, types: Tensor, z: Tensor, summary: Tensor | None = None) -> Tensor:
+        """First states `[M, H]` of vertices of one-hot types `[M, T]`, from the second summary but for vertex 0."""
+        if summary is None:
+            summary = z.new_zeros(len(z), self.summary_for_vertex.mapper.out_features)
+        of_type = types.to(self.types.weight.dtype) @ self.types.weight
+        return self.vertex_head(torch.cat([of_type, summary, z], dim=1))
 
     def steps(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
         """A function to new states `[M, v, H]` and both summaries `[M, G]` of partial graphs, from their states and
         edges `[M, v, v]` of the same floating type."""
-        summaries, weights = Summaries(self.summary, self.summary_for_vertex), [each.weights() for each in self.rounds]
+        weights = [each.weights() for each in self.rounds]
 
         def step(states: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             receive = received(adjacency, self.both_ways)
             for each, known in zip(self.rounds, weights, strict=True):
                 states = each(states, receive, known)
-            return states, *summaries(states)
+            return states, self.summary(states), self.summary_for_vertex(states)
 
         return step
 
@@ -193,12 +179,13 @@ class GraphGenerator(nn.Module):
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the types, and of the edges averaged over those of a vertex; both `[M]` (nats)."""
         vertices, step = batch.max_vertices, self.steps()
-        begun = self.begin(batch.one_hot(self.types.num_embeddings), z)  # of absent vertices too, which none sees
-        states, adjacency = self.new_states(begun[:, 0])[:, None], batch.adjacency.to(begun.dtype)
+        types = batch.one_hot(self.types.num_embeddings).unbind(dim=1)  # of absent vertices too, which none sees
+        states = self.new_states(types[0], z)[:, None]
+        adjacency = batch.adjacency.to(states.dtype)
         each = []
         for v in range(1, vertices):
             states, summary, for_vertex = step(states, adjacency[:, :v, :v])
-            new = self.new_states(begun[:, v], for_vertex).to(states.dtype)
+            new = self.new_states(types[v], z, for_vertex).to(states.dtype)
             each.append((states, summary, new))
             states = torch.cat([states, new[:, None]], dim=1)
         sources, *others = zip(*each)
@@ -284,8 +271,7 @@ class SequenceDecoding(Decoding):
         return {"states": self._new_states(types, z)[:, None], "z": z}
 
     def _new_states(self, types: Tensor, *others: Tensor) -> Tensor:
-        one_hot = F.one_hot(types, self.config.num_types)[:, None]
-        return self.net.new_states(self.net.begin(one_hot, others[0])[:, 0], *others[1:])
+        return self.net.new_states(F.one_hot(types, self.config.num_types), *others)
 
     def type_probability(self, v: int) -> Tensor:
         state = self.branches
@@ -330,16 +316,10 @@ def merge(forward: Decodes, backward: Decodes, trials: int, generator: torch.Gen
         second = second.gather(1, order)
     pairs, count = (first * len(behind) + second.flatten()).unique(return_counts=True)
     first, second = pairs // len(behind), pairs % len(behind)
-    graphs = ahead[first]
-    edges = graphs.adjacency | reverse_edges(behind.adjacency[second], graphs.num_vertices)
-    return _distinct(DagBatch(graphs.types, edges, graphs.num_vertices), source[first], count)
-
-
-def _distinct(graphs: DagBatch, source: Tensor, count: Tensor) -> Decodes:
-    """Equal graphs of one z counted together."""
-    rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1).long()], dim=1)
-    rows, group = rows.unique(dim=0, return_inverse=True)
+    graphs, source = ahead[first], source[first]
+    graphs = replace(graphs, adjacency=graphs.adjacency | reverse_edges(behind.adjacency[second], graphs.num_vertices))
+    rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1)], dim=1)
+    rows, group = rows.unique(dim=0, return_inverse=True)  # equal graphs of one z
     total = torch.zeros(len(rows), dtype=count.dtype, device=count.device).index_add_(0, group, count)
-    types = rows[:, 1 : 1 + graphs.max_vertices]
-    adjacency = rows[:, 1 + graphs.max_vertices :].bool().view(-1, graphs.max_vertices, graphs.max_vertices)
-    return DagBatch(types, adjacency, (types != NO_VERTEX).sum(dim=1)), rows[:, 0], total
+    one = torch.zeros_like(rows[:, 0]).index_copy_(0, group, torch.arange(len(group), device=group.device))
+    return graphs[one], source[one], total
