@@ -8,8 +8,6 @@ A file is renamed into place when it is whole, so a process that is killed leave
 of everything in it, so that damage of any kind is noticed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib
@@ -69,10 +67,8 @@ def load(path: Path, description: Description, parts: Parts) -> list[dict]:
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
     for name, value in _tensors(modules).items():
         if name not in tensors or tensors[name].shape != value.shape:
-            raise CheckpointError(
-                f"The checkpoint {path} lacks {name} of shape {list(value.shape)}, though it is described like this "
-                "training. Delete it to train anew."
-            )
+            found = f"lacks {name} of shape {list(value.shape)}, though it is described like this training"
+            raise CheckpointError(f"The checkpoint {path} {found}. Delete it to train anew.")
     for name, part in parts.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         if name in modules:

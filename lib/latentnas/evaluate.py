@@ -6,8 +6,6 @@ points x 10 decodes. *Clean* decodes each latent point once, every decision the 
 canonical hash. All shares are in percent. Letters: B graphs, D latent.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -42,11 +42,9 @@ class DagBatch:
         wanted = ((b, n), torch.int64), ((b, n, n), torch.bool), ((b,), torch.int64)
         for tensor, expected in zip((self.types, self.adjacency, self.num_vertices), wanted, strict=True):
             if (tuple(tensor.shape), tensor.dtype) != expected:  # hashes and comparisons would go wrong silently
-                raise ValueError(
-                    "A DagBatch has types in int64, adjacency in bool and num_vertices in int64, of the shapes "
-                    f"{', '.join(str(shape) for shape, _ in wanted)}, but one is {tensor.dtype} of shape "
-                    f"{tuple(tensor.shape)}. Convert them with .long(), .bool() and .long()."
-                )
+                asked = "A DagBatch has types in int64, adjacency in bool and num_vertices in int64, of the shapes"
+                found = f"one is {tensor.dtype} of shape {tuple(tensor.shape)}. Convert them with .long() and .bool()"
+                raise ValueError(f"{asked} {', '.join(str(shape) for shape, _ in wanted)}, but {found}.")
 
     def __len__(self) -> int:
         return self.types.shape[0]
@@ -77,10 +75,8 @@ class DagBatch:
             return self
         largest = int(self.num_vertices.max()) if more < 0 and len(self) else 0
         if largest > num_vertices:
-            raise ValueError(
-                f"Graphs of up to {largest} vertices do not fit into {num_vertices} positions. Pad them to at least "
-                f"{largest}, or leave the larger graphs out: batch[batch.num_vertices <= {num_vertices}]."
-            )
+            asked = f"Pad them to {largest}, or leave some out: batch[batch.num_vertices <= {num_vertices}]"
+            raise ValueError(f"Graphs of up to {largest} vertices do not fit into {num_vertices} positions. {asked}.")
         types = F.pad(self.types, (0, more), value=NO_VERTEX)
         return DagBatch(types, F.pad(self.adjacency, (0, more, 0, more)), self.num_vertices)
 
@@ -146,13 +142,9 @@ def canonical_hash(batch: DagBatch) -> Tensor:
 def _mix(value: Tensor) -> Tensor:
     """The finaliser of splitmix64: a bijection of 64-bit integers that scatters nearby values."""
     value = value + -7046029254386353131  # the golden ratio as a signed 64-bit integer
-    value = (value ^ _logical_shift(value, 30)) * -4658895280553007687
-    value = (value ^ _logical_shift(value, 27)) * -7723592293110705685
-    return value ^ _logical_shift(value, 31)
-
-
-def _logical_shift(value: Tensor, bits: int) -> Tensor:
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
+    for bits, factor in ((30, -4658895280553007687), (27, -7723592293110705685), (31, 1)):
+        value = (value ^ (value >> bits & (1 << 64 - bits) - 1)) * factor  # a logical shift: zeros come in
+    return value
 
 
 def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
@@ -175,10 +167,9 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
     adjacency = torch.zeros(len(graphs), max_vertices, max_vertices, dtype=torch.bool)
     for index, graph in enumerate(graphs):
         if graph.number_of_nodes() > max_vertices or not networkx.is_directed_acyclic_graph(graph):
-            raise ValueError(
-                f"Graph {index} cannot be batched: it needs to be acyclic with at most {max_vertices} vertices, "
-                f"but it has {graph.number_of_nodes()} vertices and {graph.number_of_edges()} edges."
-            )
+            found = f"it has {graph.number_of_nodes()} vertices and {graph.number_of_edges()} edges"
+            asked = f"it needs to be acyclic with at most {max_vertices} vertices"
+            raise ValueError(f"Graph {index} cannot be batched: {asked}, but {found}.")
         order, size = list(networkx.lexicographical_topological_sort(graph)), len(graph)
         types[index, :size] = torch.tensor([graph.nodes[vertex]["type"] for vertex in order])
         adjacency[index, :size, :size] = torch.from_numpy(networkx.to_numpy_array(graph, order, dtype=bool))

@@ -10,8 +10,6 @@ percent. Letters: B graphs, N vertices, T node types, D latent, P decisions.
     check_searcher(MySearcher, domain)        # a domain of latentnas.search.domains
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import wraps

@@ -41,20 +41,18 @@ def load(name: str, data_source: str) -> Table:
     if name not in tables:
         raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(tables)}.")
     if data_source not in tables[name]:
-        raise DataError(
-            f"The table {name!r} has no data source {data_source!r}. Set data_source to one of "
-            f"{', '.join(map(repr, tables[name]))}."
-        )
+        known = ", ".join(map(repr, tables[name]))
+        raise DataError(f"The table {name!r} has no data source {data_source!r}. Set data_source to one of {known}.")
     return tables[name][data_source].load(data_source)
 
 
 def fetch(source: str = "public", tables: tuple[str, ...] = ("enas", "nasbench101", "nasbench201")) -> list[Path]:
     """The files of some tables, downloaded where not yet here, with a line on stderr for each. Raises DataError."""
     if source != "public":
-        raise DataError(
-            f'Only the files of the source "public" can be fetched, not {source!r}: "bundled" tables come with the '
-            'project, and "official" files are for you to get and to name in LATENTNAS_NASBENCH101 or _NASBENCH201.'
+        others = (
+            '"bundled" tables come with the project, and "official" files are named in LATENTNAS_NASBENCH101 or _201'
         )
+        raise DataError(f'Only the files of the source "public" can be fetched, not {source!r}: {others}.')
     files = [file for file in download.FILES.values() if file.name.partition("_")[0] in tables]
     found = []
     for number, file in enumerate(files, start=1):

@@ -5,8 +5,6 @@ the signals, beside others such as costs; and a source that says whose measureme
 sources average other runs, so a table has one source, and no function joins two. B graphs, R runs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -59,27 +57,22 @@ class Table:
     graphs: DagBatch | None = None  # of all rows, where the space is too large to be listed
 
     def __post_init__(self) -> None:
-        absent = [signal for signal in self.signals if signal not in self.table]
-        if absent or not self.signals:
-            raise ValueError(
-                f"A table of {self.space.name} names the signals {', '.join(self.signals) or 'none'}, but its columns "
-                f"are {', '.join(map(str, self.table))}. Name at least one, and only columns that are there."
-            )
+        if not self.signals or not {*self.signals} <= {*self.table}:
+            found = f"names the signals {self.signals}, but its columns are {', '.join(map(str, self.table))}"
+            raise ValueError(f"A table of {self.space.name} {found}. Name at least one, and only columns it has.")
         size = (self.graphs is None and getattr(self.space, "size", None)) or len(self.batch)
         if not self.table.index.equals(pd.RangeIndex(size)):
-            raise ValueError(
-                f"A table of {self.space.name} has one row per architecture, numbered from 0 to {size - 1:,} in the "
-                f"order of the space's rows, but its index is another one, of {len(self.table):,} rows. Give each "
-                "architecture a row (NaN where it was not measured), sort them so, and call reset_index(drop=True)."
-            )
+            rows = f"numbered from 0 to {size - 1:,} in the order of the space's rows"
+            found = f"but its index is another one, of {len(self.table):,} rows. Sort them, NaN for what is not known"
+            raise ValueError(f"A table of {self.space.name} has one row per architecture, {rows}, {found}.")
         for signal in self.signals:
             values = self.table[signal].to_numpy(np.float64)
             wrong = np.flatnonzero((values < 0) | (values > 100))
-            if len(wrong):
-                raise ValueError(
-                    f"The accuracies {signal} of a table of {self.space.name} are not all percentages: that of row "
-                    f"{wrong[0]} is {values[wrong[0]]} ({len(wrong):,} such rows). Give 0 to 100, NaN where not known."
+            for row in wrong[:1]:
+                found = (
+                    f"that of row {row} is {values[row]} ({len(wrong):,} such rows). Give 0 to 100, NaN where not known"
                 )
+                raise ValueError(f"{signal} of a table of {self.space.name} are not all percentages: {found}.")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -103,10 +96,8 @@ class Table:
         """What is known about graphs, one line each in the order asked: `row` (-1 where not known), `known`, and all
         columns of the table, NaN where not known."""
         if not isinstance(batch, DagBatch):
-            raise TypeError(
-                f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. Make one of texts by "
-                "`table.space.to_batch(texts)`, or of rows by `table.batch[rows]`."
-            )
+            asked = "Make one by `table.space.to_batch(texts)` or `table.batch[rows]`"
+            raise TypeError(f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. {asked}.")
         rows = self.index(batch)
         frame = self.table.reindex(rows).reset_index(drop=True)
         frame.insert(0, "row", rows)
@@ -116,10 +107,8 @@ class Table:
     def labels(self, signal: str) -> np.ndarray:
         """Accuracies of all rows in percent, float64 `[rows]`, NaN where not known; ValueError for another signal."""
         if signal not in self.signals:
-            raise ValueError(
-                f"The {self.source.name} table of {self.space.name} has no signal {signal!r}; it has "
-                f"{', '.join(self.signals)}.{' ' * bool(self.advice)}{self.advice}"
-            )
+            known = f"it has {', '.join(self.signals)}. {self.advice}".strip()
+            raise ValueError(f"The {self.source.name} table of {self.space.name} has no signal {signal!r}; {known}")
         return self.table[signal].to_numpy()
 
     def optimum(self, signal: str) -> int:
@@ -130,10 +119,8 @@ class Table:
         """Accuracies of the single runs in percent, float64 `[rows, R]`, NaN past the last run of a row; ValueError for
         a signal without any."""
         if signal not in self.run_values:
-            raise ValueError(
-                f"The {self.source.name} table of {self.space.name} has no single runs of {signal!r}; it has those of "
-                f"{', '.join(self.run_values) or 'no signal'}."
-            )
+            found = f"has no single runs of {signal!r}; it has those of {', '.join(self.run_values) or 'no signal'}"
+            raise ValueError(f"The {self.source.name} table of {self.space.name} {found}.")
         return self.run_values[signal]
 
     def noise(self, signal: str) -> np.ndarray:
@@ -170,10 +157,8 @@ def official_path(variable: str, what: str) -> Path:
     """The path that an environment variable gives. Raises DataError: it is not set, or nothing is there."""
     path = Path(os.environ.get(variable, "")).expanduser()
     if not os.environ.get(variable):
-        raise DataError(
-            f'data_source "official" needs {what}, which this project may not hand on. Set {variable} to its path, or '
-            'set data_source to "public".'
-        )
+        asked = f'Set {variable} to its path, or set data_source to "public"'
+        raise DataError(f'data_source "official" needs {what}, which this project may not hand on. {asked}.')
     if not path.exists():
         raise DataError(f"There is no file {path}, which {variable} names. Set {variable} to the path of {what}.")
     return path
@@ -181,11 +166,7 @@ def official_path(variable: str, what: str) -> Path:
 
 def converted(name: str, key: str, convert: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The arrays that `convert` makes, from `data/cache` where it made them before. The SHA-256 of what is kept lies
-    beside it; what does not have it any more is made again.
-
-    Args:
-        name: of the kept file. key: of what they are made from; other files have another.
-    """
+    beside it; what does not have it any more is made again. `key`: of what they are made from."""
     kept = paths.CACHE / "converted" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     note = kept.with_suffix(".sha256")
     if kept.is_file() and note.is_file() and note.read_bytes() == pooch.file_hash(str(kept)).encode():

@@ -7,8 +7,6 @@ one measurement. `python -m latentnas.measure.tables` made the table and trains 
 `train-seconds` of one training, as its share of a group trained side by side.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

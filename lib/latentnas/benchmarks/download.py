@@ -9,8 +9,6 @@ When it is set, nothing is asked of any other place. A folder is read where it i
 kept in `data/cache`, and fetched again when it is damaged there.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Collection
@@ -114,12 +112,8 @@ def fetch(name: str) -> Path:
     if not mirror or "://" in mirror:
         return _download(file, (mirror or PUBLIC_URL).rstrip("/") + "/")
     path = Path(mirror).expanduser() / file.location
-    check(
-        path,
-        [file.sha256],
-        f"{MIRROR_VARIABLE} is {mirror}: put the right file there ({PUBLIC_URL}{file.location}, {file.size:,} bytes), "
-        f"or unset {MIRROR_VARIABLE} to download it.",
-    )
+    remedy = f"{MIRROR_VARIABLE} is {mirror}: put {PUBLIC_URL}{file.location} ({file.size:,} bytes) there, or unset it."
+    check(path, [file.sha256], remedy)
     return path
 
 
@@ -138,10 +132,8 @@ def check(path: Path, expected: Collection[str], remedy: str) -> str:
     except OSError as error:
         raise DataError(f"The data file {path} cannot be read: {error.strerror}. {remedy}") from error
     if found not in expected:
-        raise DataError(
-            f"The data file {path} is damaged or not the right one: its SHA-256 should be {' or '.join(expected)} but "
-            f"is {found} ({path.stat().st_size:,} bytes). {remedy}"
-        )
+        differs = f"its SHA-256 should be {' or '.join(expected)} but is {found} ({path.stat().st_size:,} bytes)"
+        raise DataError(f"The data file {path} is damaged or not the right one: {differs}. {remedy}")
     return found
 
 
@@ -149,26 +141,24 @@ def _download(file: PublicFile, base_url: str) -> Path:
     """The file in `data/cache`; when it is not there or damaged, downloaded to a temporary name, checked, renamed."""
     folder, registry = paths.CACHE / "public", {file.location: f"sha256:{file.sha256}"}
     downloads = pooch.create(folder, base_url, registry=registry, retry_if_failed=1)
-    elsewhere = f"set {MIRROR_VARIABLE} to a folder or URL that has"
+    elsewhere = f"set {MIRROR_VARIABLE} to a folder or URL that has it as {file.location}"
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
     try:
         return Path(downloads.fetch(file.location, downloader=downloader))
     except requests.RequestException as error:
         raise DataUnreachable(
             f"The data file {file.name!r} could not be downloaded from {base_url}{file.location}: {_reason(error)}. "
-            f"Connect to the internet and run again, or {elsewhere} it as {file.location}."
+            f"Connect to the internet and run again, or {elsewhere}."
         ) from error
     except ValueError as error:  # pooch: the hash differs
         raise DataError(
             f"The data file {file.name!r} downloaded from {base_url}{file.location} is not the one this project was "
-            f"checked with, and was deleted. {error} Run again; if it stays so, {elsewhere} the right file as "
-            f"{file.location}."
+            f"checked with, and was deleted. {error} Run again; if it stays so, {elsewhere}."
         ) from error
     except OSError as error:
-        raise DataError(
-            f"The data file {folder / file.location} cannot be read or written: {error.strerror or error}. Make room "
-            "for it there, or move away what is in its place, and run again."
-        ) from error
+        asked = "Make room for it there, or move away what is in its place, and run again"
+        found = f"{folder / file.location} cannot be read or written: {error.strerror or error}"
+        raise DataError(f"The data file {found}. {asked}.") from error
 
 
 def _reason(error: requests.RequestException) -> str:

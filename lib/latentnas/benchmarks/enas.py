@@ -5,8 +5,6 @@
 (`latentnas.measure.tables`), 300 of its architectures also trained from scratch.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.typing import SeriesGroupBy
 from torch import Tensor
 
 from latentnas.benchmarks.base import Source, Table, bundled_source, public_source
@@ -40,18 +39,12 @@ class EnasTable(Table):
 
     @property
     def accuracy(self) -> Tensor:
-        """Labels of all rows in percent, float64 `[rows]`."""
         return torch.tensor(self.labels(ACCURACY))
 
     @property
     def complexity(self) -> Tensor:
         """That of all rows, float64 `[rows]`, 1 for the most complex."""
         return torch.tensor(self.table["complexity"].to_numpy())
-
-    @cached_property
-    def complexity_scale(self) -> float:
-        """NGAE's complexity of the most complex architecture."""
-        return float(self.space.complexity(self.batch).max())
 
     def split(self, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Rows of the 17,118 training and 1,902 test architectures, int64. Seed 0 is D-VAE's own split."""
@@ -70,19 +63,19 @@ class EnasTable(Table):
         the same skip connections, where these decide the accuracy; NaN where there is none)."""
         batch = batch.to("cpu")
         valid = self.space.contains(batch)
-        by_skips = self._accuracy_by_skips.reindex(self._skip_numbers(batch)).where(valid.numpy()).to_numpy()
+        known = self._by_skips.first() if self.skips_decide else pd.Series(dtype=np.float64)
+        by_skips = known.reindex(self._skip_numbers(batch)).where(valid.numpy()).to_numpy()
         frame = self.query(batch).assign(valid=valid.numpy(), accuracy_by_skips=by_skips)
         for column in ("flops", "params", "complexity"):
             values = torch.full((len(batch),), float("nan"), dtype=torch.float64)
             values[valid] = getattr(self.space, column)(batch[valid]).double()
             frame[column] = values.numpy()
-        return frame.assign(complexity=frame["complexity"] / self.complexity_scale)
+        return frame.assign(complexity=frame["complexity"] / float(self.space.complexity(self.batch).max()))
 
     @cached_property
     def skips_decide(self) -> bool:
         """Whether architectures with the same skip connections all have the same accuracy, as in the public table."""
-        by_skips = pd.Series(self.labels(ACCURACY), index=self._skip_numbers(self.batch)).groupby(level=0)
-        return bool((by_skips.nunique() == 1).all())
+        return bool((self._by_skips.nunique() == 1).all())
 
     @cached_property
     def _row_by_hash(self) -> pd.Series:
@@ -90,9 +83,8 @@ class EnasTable(Table):
         return rows[~rows.index.duplicated()]
 
     @cached_property
-    def _accuracy_by_skips(self) -> pd.Series:
-        by_skips = pd.Series(self.labels(ACCURACY), index=self._skip_numbers(self.batch)).groupby(level=0).first()
-        return by_skips if self.skips_decide else by_skips[:0]
+    def _by_skips(self) -> SeriesGroupBy:
+        return pd.Series(self.labels(ACCURACY), index=self._skip_numbers(self.batch)).groupby(level=0)
 
     def _skip_numbers(self, batch: DagBatch) -> np.ndarray:
         """The 15 flags of each graph as one whole number."""

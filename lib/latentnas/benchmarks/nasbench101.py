@@ -14,8 +14,6 @@ seems that 16 of the 10,000 test images were left out), but for single-precision
 removed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -11,13 +11,13 @@ message `ModelMetrics` two fields are used, of its last `EvaluationData`, the on
 stand below. What is read is kept in `data/cache`, so the minutes it takes are spent once.
 """
 
-from __future__ import annotations
-
 import base64
+import io
 import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -62,19 +62,16 @@ def load(data_source: str = "official") -> Table:
 
 
 def read_runs(path: Path) -> dict[str, np.ndarray]:
-    """All runs in the order of the file, `[R]` each: `row` (of `NASBENCH101.enumerate()`), `epochs`, the accuracies
-    `train`, `valid` and `test` after training in percent, and `seconds` of training. Raises DataError where a record's
-    hash and parameters are not those of a cell.
-    """
+    """All runs in the order of the file, `[R]` each: `row`, `epochs`, the accuracies `train`, `valid` and `test` after
+    training in percent, and `seconds` of training. Raises DataError where a record is not that of a cell."""
     runs, cells = np.fromiter(_records(path), dtype=RUN), NASBENCH101.cells()
     hashes = np.array(cells.hashes(), dtype="S32")  # ascending: a row is a place in it
     rows = np.searchsorted(hashes, runs["hash"]).clip(max=len(hashes) - 1)
     foreign = np.flatnonzero((hashes[rows] != runs["hash"]) | (cells.params[rows] != runs["params"]))
     if len(foreign):
-        raise DataError(
-            f"{path} does not belong to the cells as they are enumerated here: record {foreign[0] + 1} has the hash "
-            f"{runs['hash'][foreign[0]].decode()} and {runs['params'][foreign[0]]:,} parameters, which no cell has."
-        )
+        graph_hash, params = runs["hash"][foreign[0]].decode(), runs["params"][foreign[0]]
+        found = f"record {foreign[0] + 1} has the hash {graph_hash} and {params:,} parameters, which no cell has"
+        raise DataError(f"{path} does not belong to the cells as they are enumerated here: {found}.")
     percent = {name: 100 * runs[name] for name in ("train", "valid", "test")}
     return {"row": rows, "epochs": runs["epochs"], **percent, "seconds": runs["seconds"]}
 
@@ -95,22 +92,15 @@ def _records(path: Path) -> Iterator[tuple]:
 
 def _fields(message: bytes) -> dict[int, int | bytes]:
     """The last value of each field of a protocol buffer: a whole number, or bytes."""
-    fields, place = {}, 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        value, place = (8, place) if key & 7 == 1 else _varint(message, place)  # eight bytes, a number or a length
-        if key & 7:
-            value, place = message[place : place + value], place + value
-        fields[key >> 3] = value
+    fields, stream = {}, io.BytesIO(message)
+    while stream.tell() < len(message):
+        key = _varint(stream)
+        value = 8 if key & 7 == 1 else _varint(stream)  # eight bytes, a number or a length
+        fields[key >> 3] = stream.read(value) if key & 7 else value
     return fields
 
 
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """The whole number at a place, seven bits a byte with the lowest first, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = message[place]
-        value |= (byte & 127) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 128:
-            return value, place
+def _varint(stream: BinaryIO) -> int:
+    """The whole number that comes next, seven bits a byte with the lowest first."""
+    [byte] = stream.read(1)
+    return byte if byte < 128 else byte - 128 + (_varint(stream) << 7)

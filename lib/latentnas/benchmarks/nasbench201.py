@@ -21,8 +21,6 @@ Parameters and FLOPs are computed from the cell (`NASBENCH201.params`): the reco
 file of single runs are wrong by one convolution for 150 cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,12 +52,8 @@ _12_EPOCH_COLUMNS = {
     "ImageNet16-120/x-test@12": "imagenet-test",
     "ImageNet16-120/x-valid@12": "imagenet-val",
 }
-_PUBLIC_FILES = (
-    *(f"nasbench201_test_{dataset}" for dataset in DATASETS),
-    "nasbench201_runs",
-    "nasbench201_12_epochs",
-    "nasbench201_index",
-)
+_TEST_FILES = [f"nasbench201_test_{dataset}" for dataset in DATASETS]
+_PUBLIC_FILES = (*_TEST_FILES, "nasbench201_runs", "nasbench201_12_epochs", "nasbench201_index")
 
 
 def valid_column(dataset: str, epochs: int = 200) -> str:
@@ -79,17 +73,14 @@ def load(data_source: str = "public") -> Table:
 
 
 def assemble(arrays: dict[str, np.ndarray], source: Source) -> Table:
-    """A table from arrays with one entry for each architecture, in any order.
+    """A table from arrays with one entry for each architecture, in any order. DataError where not each is there once.
 
     Columns: `arch`, `class` (`NASBENCH201.canonical`), `official_index`, `<data set>/params`, `<data set>/flops`,
-    `<training set>/<evaluation set>@<epochs>` (accuracy in percent, mean over runs) and `<training
-    set>/train-seconds@200` (of the whole training). Single runs are in the order of the source.
+    `<training set>/<evaluation set>@<epochs>` (percent, mean over runs), `<training set>/train-seconds@200`.
 
     Args:
         arrays: the operations of the six edges, `choices` `[A, 6]`; `official_index` and the measured columns `[A]`;
             and single runs, `runs <column>` `[A, 3]`, NaN for none.
-
-    Raises DataError where an architecture is given more than once, or not at all.
     """
     rows = NASBENCH201.index(NASBENCH201.from_choices(arrays["choices"]))
     every = NASBENCH201.enumerate()
@@ -97,11 +88,9 @@ def assemble(arrays: dict[str, np.ndarray], source: Source) -> Table:
     times = np.bincount(rows, minlength=len(table))
     if (times != 1).any():
         first = int(np.argmax(times != 1))
-        raise DataError(
-            f"The {source.name} table must have each of the {len(table):,} architectures once, but "
-            f"{(times == 0).sum():,} are missing and {(times > 1).sum():,} given more than once; the first is "
-            f"{table['arch'][first]}. Get the whole file."
-        )
+        found = f"{(times == 0).sum():,} are missing and {(times > 1).sum():,} given more than once"
+        wanted, which = f"must have each of the {len(table):,} architectures once", table["arch"][first]
+        raise DataError(f"The {source.name} table {wanted}, but {found}; the first is {which}. Get the whole file.")
     ordered = {name: values[np.argsort(rows)] for name, values in arrays.items() if name != "choices"}
     table["official_index"] = ordered.pop("official_index")
     for dataset in DATASETS:

@@ -11,8 +11,6 @@ The table has all signals of the records: also `cifar10-valid/ori-test`, and `or
 are validation accuracies.
 """
 
-from __future__ import annotations
-
 import bz2
 import collections
 import pickle
@@ -57,10 +55,8 @@ _ALLOWED = {
 }
 _SAFE = [(function, name) for name, function in _SCALARS.items()] + [np.dtype, np.dtypes.Float64DType]
 
-# What reading a wrong file ends in.
-_UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
-)  # fmt: skip
+_WRONG = LookupError, TypeError, ValueError, AttributeError  # what a record that is no record ends in
+_UNREADABLE = pickle.UnpicklingError, RuntimeError, EOFError, OSError, *_WRONG  # and a file that is none
 
 Record = dict[str, dict]  # schedule -> the state of an `ArchResults` of the nas-bench-201 package
 
@@ -71,10 +67,8 @@ def load(data_source: str = "official") -> Table:
     archive = path.is_dir()
     files = sorted(path.glob("[0-9]*.pickle.pbz2")) if archive else [path]
     if not files:
-        raise DataError(
-            f"The folder {path} has no records such as 000000.pickle.pbz2. Give the unpacked folder "
-            "NATS-tss-v1_0-3ffb9-simple."
-        )
+        asked = "Give the unpacked folder NATS-tss-v1_0-3ffb9-simple"
+        raise DataError(f"The folder {path} has no records such as 000000.pickle.pbz2. {asked}.")
     checksums = {file.name: pooch.file_hash(str(file)) for file in files}
     source = Source("official", checksums, (CITATION, NATS_CITATION) if archive else (CITATION,), tuple(files))
     records = archive_records(files) if archive else pth_records(path)
@@ -86,11 +80,10 @@ def pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
     size, available = path.stat().st_size, psutil.virtual_memory().available
     needed = f"{path} ({size / 1e9:.1f} GB) needs about {size * MEMORY_PER_BYTE / 1e9:.0f} GB of memory"
     if size * MEMORY_PER_BYTE > available:
-        raise DataError(
-            f"Reading {needed}, and {available / 1e9:.0f} GB are free. Read it on a larger machine, whose "
-            f"data/cache will then hold a small converted table, or set {VARIABLE} to the unpacked NATS-Bench archive: "
-            "it needs little memory."
+        asked = (
+            f"Read it on a larger machine and copy its data/cache, or set {VARIABLE} to the unpacked NATS-Bench archive"
         )
+        raise DataError(f"Reading {needed}, and {available / 1e9:.0f} GB are free. {asked}: it needs little memory.")
     print(f"Reading {needed} and takes minutes. The converted table is kept.", file=sys.stderr)
     try:
         with torch.serialization.safe_globals(_SAFE):
@@ -98,12 +91,10 @@ def pth_records(path: Path) -> Iterator[tuple[str, int, Record]]:
         for index in sorted(records):
             yield f"Record {index} of {path}", index, {name: records[index][key] for name, key in SCHEDULES.items()}
     except _UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"The file {path} is cut off or no official NAS-Bench-201 file: it may hold nothing but "
-            f"numbers, text, lists and dictionaries, with the keys of that file ({type(error).__name__}: "
-            f"{reason}). Get it again."
-        ) from error
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        wanted = "it may hold nothing but numbers, text, lists and dictionaries, with the keys of that file"
+        found = f"The file {path} is cut off or no official NAS-Bench-201 file"
+        raise DataError(f"{found}: {wanted} ({reason}). Get it again.") from error
 
 
 def archive_records(files: list[Path]) -> Iterator[tuple[str, int, Record]]:
@@ -118,10 +109,9 @@ def archive_records(files: list[Path]) -> Iterator[tuple[str, int, Record]]:
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in _ALLOWED:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, but only numbers, text and NumPy arrays are read: anything else could "
-                "run code, so do not open it in another way unless you trust whoever made it"
-            )
+            trust = "anything else could run code, so do not open it in another way unless you trust whoever made it"
+            read = "but only numbers, text and NumPy arrays are read"
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, {read}: {trust}")
         return _ALLOWED[f"{module}.{name}"]
 
 
@@ -145,7 +135,7 @@ def read_records(records: Iterable[tuple[str, int, Record]]) -> dict[str, np.nda
             if record["200"]["arch_index"] != index:
                 raise ValueError(f"its index is {record['200']['arch_index']}, not {index}")
             rows.append({"official_index": index} | _read(record))
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except _WRONG as error:
             raise DataError(f"{where} is no whole NAS-Bench-201 record: {error}.") from error
     arrays = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ["official_index"])}
     return {"choices": NASBENCH201.choices(NASBENCH201.to_batch(texts)), **arrays}
@@ -164,9 +154,8 @@ def _read(record: Record) -> dict[str, float | list[float]]:
                 name = f"{training_set}/{evaluation}@{schedule}"
                 last = f"{evaluation}@{int(schedule) - 1}"  # epochs count from 0
                 if any(not 0 <= run["eval_acc1es"].get(last, -1) <= 100 for run in trained):
-                    raise ValueError(
-                        f"a run on {training_set} lacks the accuracy {last}, or has one that is no percentage"
-                    )
+                    found = f"lacks the accuracy {last}, or has one that is no percentage"
+                    raise ValueError(f"a run on {training_set} {found}")
                 accuracies = [float(run["eval_acc1es"][last]) for run in trained]
                 columns[name] = round(float(np.mean(accuracies)), 5)
                 if name in map(valid_column, DATASETS):

@@ -8,8 +8,6 @@ convolution keeps them apart, and the loss is a sum, so each is trained as if it
 what makes thousands of trainings affordable.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -6,8 +6,6 @@ and covered with noise. Training images are corrupted anew in each epoch; valida
 of times, which makes larger sets of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -2,8 +2,6 @@
 (`oneshot.shared_cells`). Letters: B images, A cells, C channels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 

@@ -7,8 +7,6 @@ share them, each with its own images, normalised by their own statistics, in eva
 different architectures would mean nothing.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -96,10 +94,9 @@ class MacroNetwork(nn.Module):
         """
         architectures = architectures.to(images.device)
         if (architectures.num_vertices != self.layers + 2).any():
-            raise ValueError(
-                f"This network has {self.layers} layers, so it takes graphs of {self.layers + 2} vertices, but got "
-                f"graphs of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers."
-            )
+            found = f"not of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers"
+            wanted = f"{self.layers} layers, so it takes graphs of {self.layers + 2} vertices"
+            raise ValueError(f"This network has {wanted}, {found}.")
         vertices = [self.stem(images).expand(-1, len(architectures), -1, -1, -1)]
         for layer, operations in enumerate(self.operations, start=1):
             hidden = self._merge(vertices, architectures.adjacency[:, :layer, layer])

@@ -1,7 +1,5 @@
 """What ENAS architectures are worth that are not in a table: a measurement where that can be had, else a surrogate."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path

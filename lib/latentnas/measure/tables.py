@@ -10,8 +10,6 @@ add in another order for another group size, so a row is the same to the last bi
 the same kind of machine; that is what `--row` trains.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import multiprocessing

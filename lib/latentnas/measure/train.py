@@ -1,7 +1,5 @@
 """Training of small networks on the digits: many cell networks at once, or one set of shared weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

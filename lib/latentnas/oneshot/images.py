@@ -25,15 +25,11 @@ FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bi
 
 def cifar10_images(archive: str | Path, checksum: str, seed: int = 0) -> ImageSets:
     """CIFAR-10, its training images split into halves to train and to validate as in the weight-sharing
-    experiments of NAS-Bench-201; training images are shifted by up to four pixels and flipped.
+    experiments of NAS-Bench-201; training images are shifted by up to four pixels and flipped. Raises DataError.
 
     Args:
         archive: the file `cifar-10-binary.tar.gz`, or the URL to download it from (kept in `data/cache`).
         checksum: of the archive, as `sha256:...` or `md5:...`.
-
-    Raises:
-        DataUnreachable: the archive is not there, or cannot be downloaded now.
-        DataError: it has another checksum, or is no such archive.
     """
     *train, test = read_cifar10(_located(str(archive), checksum))
     images, labels = (torch.cat([getattr(part, name) for part in train]) for name in ("images", "labels"))
@@ -74,10 +70,8 @@ def _located(archive: str, checksum: str) -> Path:
             return Path(pooch.retrieve(archive, checksum, name, paths.CACHE / "images", downloader=downloader))
         except (requests.RequestException, ValueError) as error:  # pooch: a ValueError where the hash differs
             kind = DataUnreachable if isinstance(error, requests.RequestException) else DataError
-            raise kind(
-                f"The image archive could not be had from {archive}: {error}. Connect to the internet and run again, "
-                "or give the path of the file on this machine; a checksum is the one that its publisher states."
-            ) from error
+            asked = "Connect to the internet and run again, or give the path of the file on this machine"
+            raise kind(f"The image archive could not be had from {archive}: {error}. {asked}.") from error
     path = Path(archive).expanduser()
     if not path.is_file():
         raise DataUnreachable(f"The image archive {path} does not exist. Give the path of the file, or its URL.")

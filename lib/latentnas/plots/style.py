@@ -85,10 +85,8 @@ def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame.columns]
     if missing or frame.empty:
         fault = f"{', '.join(missing)} is missing" if missing else "the table has no rows"
-        raise ValueError(
-            f"This figure needs the columns {', '.join(columns)}, but {fault}: the table has "
-            f"{', '.join(map(str, frame.columns))}. Run the notebook again to store the table anew."
-        )
+        found = f"but {fault}: the table has {', '.join(map(str, frame.columns))}"
+        raise ValueError(f"This figure needs the columns {', '.join(columns)}, {found}. Run the notebook again.")
     return frame
 
 

@@ -1,7 +1,5 @@
 """What the spaces of this folder share: how they read and refuse what they are given."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -35,22 +33,19 @@ class OperationSpace:
     expected: str  # of a text, a sentence that begins so
 
     def to_batch(self, texts: list[str]) -> DagBatch:
-        def wrong(index: int, problem: str) -> ValueError:
-            return ValueError(f"Text {index + 1} of {len(texts)}: Not {self.architecture}: {problem}")
-
         if isinstance(texts, str):
             raise TypeError(f"to_batch takes a list of texts, each {self.architecture}, not one text: write [text].")
-        read = []
-        for text in texts:
+        read, wrong = [], f" of {len(texts)}: Not {self.architecture}: "
+        for number, text in enumerate(texts, start=1):
             try:
                 if not isinstance(text, str):
                     raise ValueError("there is no text")
                 read.append(self._read(text))
             except ValueError as error:
-                raise wrong(len(read), f"{error} in {shorten(text)}. {self.expected}") from None
+                raise ValueError(f"Text {number}{wrong}{error} in {shorten(text)}. {self.expected}") from None
         batch = self._graphs(read)
         for index in (~self.contains(batch)).nonzero().flatten().tolist()[:1]:
-            raise wrong(index, self._problem(batch[[index]]))
+            raise ValueError(f"Text {index + 1}{wrong}{self._problem(batch[[index]])}")
         return batch
 
     def is_valid(self, batch: DagBatch) -> Tensor:
@@ -92,11 +87,9 @@ class OperationSpace:
         """Raise ValueError unless all graphs keep a rule, `contains` or `is_valid`."""
         foreign = (~getattr(self, rule)(batch)).nonzero().flatten().tolist()
         if foreign:
-            raise ValueError(
-                f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {self.name}, the first at "
-                f"index {foreign[0]}: {self._problem(batch[foreign[:1]])}. Keep only those that "
-                f"{self.name.upper()}.{rule}(batch) accepts."
-            )
+            found = f"{len(foreign)} of {len(batch)} graphs are not architectures of the space {self.name}"
+            first = f"the first at index {foreign[0]}: {self._problem(batch[foreign[:1]])}"
+            raise ValueError(f"{found}, {first}. Keep only those that {self.name.upper()}.{rule}(batch) accepts.")
 
 
 def shorten(value: object) -> str:
@@ -123,9 +116,7 @@ def whole_choices(choices: ArrayLike, limits: Sequence[int], space: str) -> np.n
     """Array-like choices as int64 `[B, P]`, choice p from 0 below `limits[p]`; ValueError for others."""
     choices = np.asarray(choices)
     if choices.size and choices.shape[1:] != (len(limits),):
-        raise ValueError(
-            f"Choices of {space} are of shape [B, {len(limits)}], but these have shape {[*choices.shape]}."
-        )
+        raise ValueError(f"Choices of {space} have shape [B, {len(limits)}], but these have shape {[*choices.shape]}.")
     return whole_numbers(choices.reshape(-1, len(limits)), f"A choice of {space}", limits)
 
 

@@ -29,8 +29,6 @@ Every convolution has no bias. The stem, each merge, each operation and each red
 activations and concatenation are not counted.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -168,14 +166,12 @@ class EnasSpace(shared.OperationSpace):
 
     def complexity(self, batch: DagBatch) -> Tensor:
         """NGAE's complexity as in its released code, float64 `[B]`, not normalised: 48 x m x in-degree summed over all
-        vertices but the input, with m = 10 for both 3x3 kinds, 26 for both 5x5 kinds, 1 for pooling and 48 for the
-        output."""
+        vertices, with m from `COMPLEXITY_FACTORS`."""
         factors = torch.tensor(COMPLEXITY_FACTORS, dtype=torch.float64, device=batch.types.device)
         return (48 * factors[batch.types.clamp(min=0)] * batch.adjacency.sum(1) * batch.present).sum(1)
 
     def _convolutions(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
-        """Weights `[B, K]` and output pixels `[K]` of every convolution block of the stated network; 0 weights: not
-        built."""
+        """Weights `[B, K]`, 0 where it is not built, and output pixels `[K]` of every convolution block."""
         self._require(batch)
         device = batch.types.device
         layers = torch.arange(1, NUM_LAYERS + 1, device=device)

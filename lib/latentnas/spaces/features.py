@@ -3,8 +3,6 @@
 Letters: B graphs, N vertices, T node types.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

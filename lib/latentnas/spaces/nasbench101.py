@@ -15,8 +15,6 @@ The benchmark prunes what is handed to it: vertices on no path from input to out
 unasked: `prune` does it, and everything else refuses such graphs.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -111,11 +109,8 @@ class NasBench101Space(shared.OperationSpace):
         kept = keep.gather(1, order)
         graphs = torch.arange(len(batch), device=order.device)[:, None, None]
         adjacency = batch.adjacency[graphs, order[:, :, None], order[:, None, :]]
-        return DagBatch(
-            batch.types.gather(1, order).where(kept, NO_VERTEX),
-            adjacency & kept[:, :, None] & kept[:, None, :],
-            keep.sum(1),
-        )
+        types = batch.types.gather(1, order).where(kept, NO_VERTEX)
+        return DagBatch(types, adjacency & kept[:, :, None] & kept[:, None, :], keep.sum(1))
 
     def official_hash(self, batch: DagBatch) -> list[str]:
         """The MD5 graph hash of each valid graph, by which NAS-Bench-101's files know it; ValueError for others."""

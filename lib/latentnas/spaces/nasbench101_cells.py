@@ -12,8 +12,6 @@ The MD5 graph hash is that of the benchmark's own code, on hexadecimal text that
 keyed, and ordered, by it.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import itertools

@@ -15,8 +15,6 @@ The remainder C % k goes to the vertices numbered first, so two isomorphic cells
 benchmark's numbers are those of the numbering it trained, which `nasbench101_cells` reproduces.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

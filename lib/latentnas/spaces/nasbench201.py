@@ -28,8 +28,6 @@ multiply-adds of the convolutions and of the linear layer with its bias; normali
 are not counted. This is the convention of the benchmark's own records.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from functools import cached_property
@@ -70,8 +68,7 @@ _TEXT = re.compile(r"\|([^|~+]*)~0\|\+\|([^|~+]*)~0\|([^|~+]*)~1\|\+\|([^|~+]*)~
 
 
 class NasBench201Space(shared.OperationSpace):
-    """The space of 15,625 cells, those whose output is not connected to their input among them. Use the instance
-    `NASBENCH201`."""
+    """The space of 15,625 cells, unconnected ones among them. Use the instance `NASBENCH201`."""
 
     name = "nasbench201"
     num_vertices = 8
@@ -166,8 +163,7 @@ class NasBench201Space(shared.OperationSpace):
 
         Two cells share a class exactly when the method `to_unique_str(True)` of the benchmark's cell structure writes
         the same expression for both: skips are replaced by what they copy, `none` and whatever is applied to a node 1
-        that is zero become zero, and summands are sorted. The rule is not complete: it keeps zeros in sums, so some
-        cells in different classes compute the same function.
+        that is zero become zero, and summands are sorted. It keeps zeros in sums, so some classes compute the same.
         """
         return self._classes[self.choices(batch) @ _PLACE_VALUES]
 
@@ -234,8 +230,7 @@ def operations_of_edges(batch: DagBatch) -> Tensor:
 def _network(dataset: str) -> tuple[int, int]:
     """Weights and biases of the linear layer, and the side of an image."""
     if dataset not in DATASETS:
-        raise ValueError(
-            f"NAS-Bench-201 has no data set {shared.shorten(dataset)}; the three are {', '.join(DATASETS)}."
-        )
+        found = shared.shorten(dataset)
+        raise ValueError(f"NAS-Bench-201 has no data set {found}; the three are {', '.join(DATASETS)}.")
     classes, size = DATASETS[dataset]
     return (STAGE_CHANNELS[-1] + 1) * classes, size
