@@ -58,8 +58,8 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.signals or not {*self.signals} <= {*self.table}:
-            found = f"names the signals {self.signals}, but its columns are {', '.join(map(str, self.table))}"
-            raise ValueError(f"A table of {self.space.name} {found}. Name at least one, and only columns it has.")
+            found = f"{', '.join(self.signals) or 'none'}, but its columns are {', '.join(map(str, self.table))}"
+            raise ValueError(f"A table of {self.space.name} names the signals {found}. Name some of its columns.")
         size = (self.graphs is None and getattr(self.space, "size", None)) or len(self.batch)
         if not self.table.index.equals(pd.RangeIndex(size)):
             rows = f"numbered from 0 to {size - 1:,} in the order of the space's rows"
@@ -68,11 +68,10 @@ class Table:
         for signal in self.signals:
             values = self.table[signal].to_numpy(np.float64)
             wrong = np.flatnonzero((values < 0) | (values > 100))
-            for row in wrong[:1]:
-                found = (
-                    f"that of row {row} is {values[row]} ({len(wrong):,} such rows). Give 0 to 100, NaN where not known"
-                )
-                raise ValueError(f"{signal} of a table of {self.space.name} are not all percentages: {found}.")
+            if len(wrong):
+                found = f"that of row {wrong[0]} is {values[wrong[0]]} ({len(wrong):,} such rows)"
+                asked = "Give 0 to 100, NaN where not known"
+                raise ValueError(f"The accuracies {signal} of a table are not all percentages: {found}. {asked}.")
 
     def __len__(self) -> int:
         return len(self.table)
