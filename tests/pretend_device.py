@@ -14,9 +14,10 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 DEVICE = torch.device("lazy", 0)
+INDEXED = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}  # lists become tensors on the CPU
 COPIES = {"_to_copy", "copy_"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 STRICT = {
@@ -117,6 +118,9 @@ class _Calls(TorchFunctionMode):
                 raise DeviceMismatch(f"{function.__name__}: the generator is not on {device}, where the result is")
         if function in (torch.tensor, torch.as_tensor) and _on_device(kwargs):
             return function(*args, **kwargs | {"device": "cpu"}).to(DEVICE)
+        if function in INDEXED and isinstance(args[0], DeviceTensor):
+            index = tree_map_only(list, torch.tensor, args[1], is_leaf=lambda index: isinstance(index, list))
+            args = (args[0], index, *args[2:])
         return function(*args, **kwargs)
 
 

@@ -272,18 +272,6 @@ def cells():
     return embed(CRLSO(CRLSOConfig(hidden=16, latent=4, convexity_weight=0.0)).eval(), NASBENCH201.enumerate())
 
 
-@pytest.mark.parametrize("strategy", [lambda: UniformCells(), lambda: Darts(0), lambda: Gdas(0)])
-def test_shared_cells_train_on_the_device(strategy, tmp_path):
-    data, schedule = smaller(digits.load(0.5, copies=1)), SupernetSchedule(epochs=1, batch_size=32)
-    skeleton, losses = SharedSkeleton(channels=2), []
-    for name in ("cpu", "device"):
-        with pretended_device() if name == "device" else nullcontext("cpu") as device:
-            network = SharedCells(skeleton, 0).to(device)
-            history = train_supernet(network, strategy(), data, schedule, 0, tmp_path / f"{name}.safetensors")
-            losses.append(history["train_loss"].tolist())
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-
-
 @pytest.mark.parametrize(
     ("strategy", "waits", "uploads"),
     [
