@@ -33,11 +33,8 @@ def encode_all(model: GraphVAE, batch: DagBatch) -> Tensor:
 
 
 def reconstruction(model: GraphVAE, batch: DagBatch, trials: int = PUBLISHED_TRIALS, seed: int = 0) -> dict[str, float]:
-    """Share of decodes that give the encoded graph back, in percent.
-
-    `published`: of `trials` random decodes of mu, those equal position by position (D-VAE section 4.1).
-    `clean`: of the most likely decodes of mu, those isomorphic to the graph.
-    """
+    """Share of decodes that give the encoded graph back, in percent. `published`: of `trials` random decodes of mu,
+    those equal position by position (D-VAE section 4.1). `clean`: of the most likely ones, those isomorphic to it."""
     mu = encode_all(model, batch)
     batch = batch.to(mu.device)
     decoded, source, count = model.sample_decodes(mu, trials, torch.Generator(mu.device).manual_seed(seed))
@@ -130,11 +127,8 @@ def predicted_accuracy(model: GraphVAE, batch: DagBatch) -> np.ndarray:
 
 
 class GPProbe:
-    """How much codes `[B, D]` say about labels `[B]`: Gaussian process regression on the codes, in the labels' unit.
-
-    The kernel is linear plus squared exponential, with one length scale for all D dimensions. Its parameters are fitted
-    to the first 300 labels at most, the process to all.
-    """
+    """How much codes `[B, D]` say about labels `[B]`: Gaussian process regression on the codes, in the labels' unit,
+    with a linear plus a squared exponential kernel of one length scale, fitted to the first 300 labels at most."""
 
     def __init__(self, points: Tensor, labels: np.ndarray) -> None:
         from sklearn.exceptions import ConvergenceWarning  # slow to import, and few need it

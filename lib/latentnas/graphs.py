@@ -109,11 +109,8 @@ def equal(first: DagBatch, second: DagBatch) -> Tensor:
 
 
 def edit_distance(first: DagBatch, second: DagBatch) -> Tensor:
-    """Types and edges in which graph b of both batches differ, position by position, int64 `[B]`.
-
-    A vertex that only one of them has counts as one type. This many changes turn one graph into the other, so
-    it is never less than their graph edit distance, which may number the vertices anew.
-    """
+    """Types and edges in which graph b of both batches differ, position by position, int64 `[B]`; a vertex that only
+    one of them has counts as one type. It is never less than the graph edit distance, which may renumber vertices."""
     width = max(first.max_vertices, second.max_vertices)
     first, second = first.pad_to(width), second.pad_to(width)
     types = (first.types != second.types).sum(dim=1)

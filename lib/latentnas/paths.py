@@ -32,9 +32,8 @@ CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    Readers see the old file or the new one, never a part, and so does who starts the machine after a power cut: the
-    content is on the disk before the name is. The temporary name keeps the suffix, so that writers that look at it
-    (`savefig`, `to_csv`) behave as with the final name; those that killed processes left are removed after a day.
+    Readers see the old file or the new one, never a part, even after a power cut. The temporary name keeps the suffix,
+    which some writers look at; those that killed processes left are removed after a day.
     """
     path = Path(path)
     folders = [path.parent, *(folder.parent for folder in path.parents if not folder.exists())]

@@ -11,11 +11,8 @@ from scipy import stats
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Low and high end of Student's t interval of the mean.
-
-    The bootstrap is no alternative: of ten normal values its interval (percentile or BCa) holds the mean in 89 % of all
-    cases, of three in 71 %.
-    """
+    """Low and high end of Student's t interval of the mean. (A bootstrap's, percentile or BCa, holds the mean of ten
+    normal values in 89 % of all cases, of three in 71 %.)"""
     values = _finite("values", values)
     if len(values) < 2:
         return np.nan, np.nan
@@ -32,10 +29,8 @@ def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[flo
 
 
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Low and high end of the median's interval: two order statistics, whatever the distribution.
-
-    Infinite values, such as the time to something that never happened, count by their order. At 95 % it takes six.
-    """
+    """Low and high end of the median's interval: two order statistics, whatever the distribution. Infinite values, such
+    as the time to something that never happened, count by their order. At 95 % it takes six."""
     values = np.sort(np.asarray(values, dtype=np.float64).ravel())
     if np.isnan(values).any():
         raise ValueError("A median needs numbers, but there is a NaN. Drop unknown values first.")
@@ -44,10 +39,8 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float,
 
 
 def normal_scores(values: ArrayLike) -> np.ndarray:
-    """The normal quantile of each value's rank, `[n]`: a scale on which every order of labels looks alike.
-
-    Accuracies pile up near the best and trail far down; a regression on their scores minds the order everywhere.
-    """
+    """The normal quantile of each value's rank, `[n]`. Accuracies pile up near the best and trail far down; a
+    regression on their scores minds the order everywhere."""
     values = _finite("values", values)
     return stats.norm.ppf(stats.rankdata(values) / (len(values) + 1))
 
@@ -74,11 +67,8 @@ def kendall(true: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def regression_report(true: ArrayLike, predicted: ArrayLike, train_mean: float, train_std: float) -> dict[str, float]:
-    """What a predictor is worth on a test set, from values in their raw unit.
-
-    `rmse_std` counts in train standard deviations, the scale on which the papers report it; `rmse_std_of_mean_line` is
-    what predicting the train mean for everything reaches on that scale.
-    """
+    """What a predictor is worth on a test set, from values in their raw unit. `rmse_std` counts in train standard
+    deviations, as the papers do; `rmse_std_of_mean_line` is what predicting the train mean reaches on that scale."""
     true, predicted = _pair(true, predicted)
     mean_line = rmse(true, np.full_like(true, train_mean)) / train_std
     errors = {"rmse": rmse(true, predicted), "rmse_std": rmse(true, predicted) / train_std}

@@ -69,9 +69,9 @@ class Table:
             values = self.table[signal].to_numpy(np.float64)
             wrong = np.flatnonzero((values < 0) | (values > 100))
             if len(wrong):
-                found = f"that of row {wrong[0]} is {values[wrong[0]]} ({len(wrong):,} such rows)"
-                asked = "Give 0 to 100, NaN where not known"
-                raise ValueError(f"The accuracies {signal} of a table are not all percentages: {found}. {asked}.")
+                found = f"The accuracies {signal} of a table of {self.space.name} are not all percentages: that of row"
+                number = f"{wrong[0]} is {values[wrong[0]]} ({len(wrong):,} such rows)"
+                raise ValueError(f"{found} {number}. Give 0 to 100, NaN where not known.")
 
     def __len__(self) -> int:
         return len(self.table)

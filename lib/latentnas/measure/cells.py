@@ -77,9 +77,8 @@ class CellNetworks(nn.Module):
         generators = [Generator().manual_seed(seed) for seed in seeds]
 
         def stage(width: int) -> nn.Sequential:
-            return nn.Sequential(
-                *(Cell(GroupedEdge(edge, width, generators) for edge in operations.t()) for _ in range(cells))
-            )
+            every = (Cell(GroupedEdge(edge, width, generators) for edge in operations.t()) for _ in range(cells))
+            return nn.Sequential(*every)
 
         self.networks, wide = len(operations), 2 * channels
         self.stem = GroupedConvolution(generators, 1, channels, 3)

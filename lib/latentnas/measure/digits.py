@@ -41,11 +41,8 @@ class ImageSets:
 
 
 def load(noise: float, copies: int = COPIES) -> ImageSets:
-    """The split of seed 0, with `copies` corrupted versions of every validation and test image.
-
-    Args:
-        noise: standard deviation of the noise, in standard deviations of the grey levels.
-    """
+    """The split of seed 0, with `copies` corrupted versions of every validation and test image; `noise` is its
+    standard deviation, in those of the grey levels."""
     from sklearn.datasets import load_digits  # slow to import, and few need it
 
     data = load_digits()

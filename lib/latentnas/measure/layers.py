@@ -26,12 +26,9 @@ class Cell(nn.Module):
         """`contexts` are further arguments of each edge."""
         nodes = [node]
         for target in range(1, 4):
-            reached = [
-                self.edges[e](nodes[i], *(contexts[e] if contexts else ()))
-                for e, (i, j) in enumerate(CELL_EDGES)
-                if j == target
-            ]
-            reached = [part for part in reached if part is not None]
+            into = [(e, i) for e, (i, j) in enumerate(CELL_EDGES) if j == target]
+            parts = [self.edges[e](nodes[i], *(contexts[e] if contexts else ())) for e, i in into]
+            reached = [part for part in parts if part is not None]
             nodes.append(sum(reached[1:], reached[0]) if reached else torch.zeros_like(node))
         return nodes[3]
 
@@ -57,10 +54,8 @@ def by_group(groups: list[Tensor], hidden: Tensor, functions: Sequence[Callable[
 
 
 def average_pool(images: Tensor) -> Tensor:
-    """3x3 average pooling with stride 1 that leaves the border out of the mean, `[B, C, H, W]`.
-
-    As a depthwise convolution it is several times faster on a CPU than PyTorch's own pooling.
-    """
+    """3x3 average pooling with stride 1 that leaves the border out of the mean, `[B, C, H, W]`. As a depthwise
+    convolution it is several times faster on a CPU than PyTorch's own."""
     channels, size = images.shape[1], images.shape[2:]
     ones = images.new_ones(channels, 1, 3, 3)
     counts = F.conv2d(images.new_ones(1, 1, *size), ones[:1], padding=1)

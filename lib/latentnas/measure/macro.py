@@ -71,13 +71,12 @@ class MacroNetwork(nn.Module):
         self.layers = layers
         generator = Generator().manual_seed(seed)
         self.stem = Normalised(generator, 1, channels, 3)
-        self.merges = nn.ModuleList(
-            Normalised(generator, vertices * channels, channels, 1) for vertices in range(2, layers + 1)
-        )
-        self.operations = nn.ModuleList(
-            nn.ModuleList(Operation(generator, channels, number) for number in range(NUM_OPERATIONS))
-            for _ in range(layers)
-        )
+        sizes = range(2 * channels, (layers + 1) * channels, channels)
+        self.merges = nn.ModuleList(Normalised(generator, inputs, channels, 1) for inputs in sizes)
+        self.operations = nn.ModuleList()
+        for _ in range(layers):
+            every = (Operation(generator, channels, number) for number in range(NUM_OPERATIONS))
+            self.operations.append(nn.ModuleList(every))
         self.classifier = nn.Linear(channels, NUM_CLASSES)
         with torch.no_grad():
             bound = 1 / math.sqrt(channels)

@@ -23,11 +23,9 @@ GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that gi
 
 @dataclass(frozen=True)
 class SkipSurrogate:
-    """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it is used on.
-
-    Accuracy in the public table depends on the 15 skip flags alone. It is looked up where the table has them, and
-    elsewhere predicted by kernel ridge regression over all 8,477 labelled sets of flags, test architectures included.
-    """
+    """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it is used on. The
+    15 skip flags alone decide in the public table: it is looked up where the table has them, elsewhere predicted by
+    kernel ridge regression over all 8,477 labelled sets of flags, test architectures included."""
 
     benchmark: EnasTable
     signs: np.ndarray  # [K, 15] the labelled flags as +-1
@@ -75,8 +73,7 @@ class LiveEvaluator:
 
 def evaluator_of(benchmark: EnasTable, patterns: int | None = None) -> SkipSurrogate | LiveEvaluator:
     """What evaluates architectures beyond a table: of the bundled one, its shared weights; of the public one, a
-    regression on all labelled sets of flags, or on `patterns` of them (for trying things out), kept among the
-    checkpoints."""
+    regression on all labelled sets of flags, or on `patterns` of them, kept among the checkpoints."""
     if benchmark.source.name == "bundled":
         return LiveEvaluator(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)

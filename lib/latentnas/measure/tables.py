@@ -64,8 +64,7 @@ def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
     and `test` accuracy in percent."""
     data, network = digits.load(SCHEDULE.noise), MacroNetwork(seed, architecture.max_vertices - 2)
     train_shared(network, architecture, data, SCHEDULE, seed)
-    parts = {"valid": data.valid, "test": data.test}
-    return {name: shared_accuracy(network, architecture, part).item() for name, part in parts.items()}
+    return {name: shared_accuracy(network, architecture, getattr(data, name)).item() for name in ("valid", "test")}
 
 
 def load_shared(layers: int = NUM_LAYERS, path: Path | None = None) -> MacroNetwork:
@@ -105,9 +104,8 @@ def reproduce_cell(row: int) -> pd.DataFrame:
 
 
 def measure_again(rows: ArrayLike, seeds: Sequence[int], jobs: int) -> pd.DataFrame:
-    """Train cells with further seeds (ValueError for the table's own), `jobs` groups at a time; groups that were
-    trained before are read from files. A row of `digits-nb201` stands for its class, whose first row is trained, as in
-    the table. One line a class and seed: `row` (the first of the class), `seed` and what `score_cells` gives."""
+    """Train cells with further seeds (ValueError for the table's own), `jobs` groups at a time, or read what was
+    trained before. One line a class and seed: `row` (the first of the class), `seed` and what `score_cells` gives."""
     if known := sorted(set(seeds) & set(SEEDS)):
         raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])

@@ -131,11 +131,10 @@ class E2nas(LearnedCells):
     def log_densities(self, z: Tensor) -> dict[str, Tensor]:
         """The three terms of the log density at `z [D]`, each with its gradient; NaN before the first step.
 
-        `decoder`: how much the decoder contracts the space, minus the sum of the logs of the singular values of
-        the Jacobian of the chosen logits. (The released code adds that sum; the density of a variable that went
-        through a function has it subtracted.) `latent`: of generalised normals fitted to the archive, the mean over
-        dimensions. `residual`: of the archive's reconstruction residuals; a sum of normal kernels in place of the
-        released histogram, which is flat between its steps.
+        `decoder`: how much the decoder contracts the space, minus the sum of the logs of the singular values of the
+        Jacobian of the chosen logits. (The released code adds it; the density of what went through a function has it
+        subtracted.) `latent`: of generalised normals fitted to the archive, the mean over dimensions. `residual`: of
+        the archive's residuals, by normal kernels in place of the released histogram, which is flat between steps.
         """
         first = len(self.points) - self.remembered
         return {
@@ -207,7 +206,6 @@ def kernel_log_density(value: Tensor, samples: Tensor) -> Tensor:
 
 
 def cell_space(training: TrainConfig) -> LatentSpace:
-    """The latent space of all cells of NAS-Bench-201, of their structure alone, trained or loaded; of 30 dimensions
-    as in the paper."""
+    """The latent space of all cells, of their structure alone, trained or loaded; of 30 dimensions as in the paper."""
     graphs, config = NASBENCH201.enumerate(), CRLSOConfig(latent=30, convexity_weight=0.0)
     return embed(train_model("cells-autoencoder", CRLSO, config, graphs, {}, training).model, graphs)

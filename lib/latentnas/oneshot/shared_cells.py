@@ -115,24 +115,21 @@ class SharedCells(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         widths = [skeleton.channels * 2**stage for stage in range(skeleton.stages)]
         self.stem = SharedConvolution(generator, skeleton.image_channels, widths[0], 3)
-        self.stages = nn.ModuleList(
-            nn.ModuleList(Cell(SharedEdge(width, generator) for _ in CELL_EDGES) for _ in range(skeleton.cells))
-            for width in widths
-        )
+        self.stages = nn.ModuleList()
+        for width in widths:
+            cells = (Cell(SharedEdge(width, generator) for _ in CELL_EDGES) for _ in range(skeleton.cells))
+            self.stages.append(nn.ModuleList(cells))
         self.reductions = nn.ModuleList(SharedReduction(width, generator, skeleton.residual) for width in widths[:-1])
         self.classifier = nn.Parameter(uniform([generator], (widths[-1], NUM_CLASSES), widths[-1])[0])
         self.bias = nn.Parameter(torch.zeros(NUM_CLASSES))
 
     def forward(self, images: Tensor, cells: Tensor) -> Tensor:
-        """Logits `[A, B, classes]`.
+        """Logits `[A, B, classes]`; ValueError for cells of another shape, or operations other than 0 to 4.
 
         Args:
             images: `[B, A, image_channels, H, W]`, each cell's own; or `[B, 1, ...]`, the same for all.
-            cells: int64 `[A, 6]`, the operation on each edge; or real factors of all operations
-                `[A, 6, 5]`. A factor of exactly 0 spares the computation and gets no gradient.
-
-        Raises:
-            ValueError: cells of another shape, or operations other than 0 to 4.
+            cells: int64 `[A, 6]`, the operation on each edge; or real factors of all operations `[A, 6, 5]`. A factor
+                of exactly 0 spares the computation and gets no gradient.
         """
         contexts = _contexts(cells, images)
         hidden = normalise(self.stem(images)).expand(-1, len(cells), -1, -1, -1)

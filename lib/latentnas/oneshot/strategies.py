@@ -66,9 +66,8 @@ class LearnedCells(Strategy):
         super().__init__()
         self.config = config
         self.variable = nn.Parameter(start)
-        self.optimizer = torch.optim.Adam(
-            [self.variable], lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-        )
+        adam = dict(lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.Adam([self.variable], **adam)
 
     def description(self) -> dict:
         return super().description() | asdict(self.config)
@@ -158,8 +157,8 @@ def one_shot_search(
     """A training of shared weights (see `train_supernet`), then the choice of a cell by shared accuracy.
 
     Args:
-        cells: so many are scored, the best is handed in. 0 hands in the cell that the strategy stands for at the end,
-            as the authors of DARTS, GDAS and E2NAS do; one more step, and it could be another.
+        cells: so many are scored, the best is handed in. 0: the one that the strategy stands for at the end, as the
+            authors of DARTS, GDAS and E2NAS do.
         searcher: asks for the cells, of the rows of `NASBENCH201.enumerate()`: with uniform cells, `RandomSearch` is
             random search with parameter sharing, `TopKEvolution` SPOS. None: those that were visited last.
     """

@@ -51,8 +51,7 @@ PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)  # of E2N
 class Strategy(nn.Module):
     """Which cells train the shared weights. Subclasses keep what changes in parameters and buffers, on the CPU.
 
-    In its methods `images` are `[B, channels, H, W]`, `labels` `[B]`, and `done` is the share of
-    all steps that lie behind, 0 to 1.
+    In its methods `images` are `[B, channels, H, W]`, `labels` `[B]`, `done` is the share of all steps that lie behind.
     """
 
     optimizer: torch.optim.Optimizer | None = None  # of a strategy that learns between the steps
@@ -159,8 +158,7 @@ def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor
 
 
 def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
-    """Mean cross-entropy of each of A cells `[A, 6]` with shared weights, in nats, float64 `[A]`. It tells cells
-    apart that get equally many images right."""
+    """Mean cross-entropy of each of A cells `[A, 6]` with shared weights, in nats, float64 `[A]`."""
 
     def losses(logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.transpose(1, 2), labels.expand(len(logits), -1), reduction="none")
@@ -184,15 +182,14 @@ def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSche
         optimizer.zero_grad()
         loss.backward()
         watched.append([loss.detach(), nn.utils.clip_grad_norm_(network.parameters(), schedule.gradient_clip)])
-        height = (1 + math.cos(math.pi * done)) / 2
-        low = schedule.last_learning_rate
+        height, low = (1 + math.cos(math.pi * done)) / 2, schedule.last_learning_rate
         optimizer.param_groups[0]["lr"] = low + height * (schedule.learning_rate - low)
         optimizer.step()
         strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
-            part = data.valid.images[rows], data.valid.labels[rows]
-            images, labels = (each.to(device, non_blocking=True) for each in part)
+            images = data.valid.images[rows].to(device, non_blocking=True)
+            labels = data.valid.labels[rows].to(device, non_blocking=True)
             watched[-1].append(strategy.learn(network, images, labels, done, generator))
     values = torch.stack([torch.stack(step) for step in watched]).tolist()
     for step, row in enumerate(values, start=epoch * steps + 1):

@@ -38,9 +38,7 @@ NODE_STEP, NODE_RADIUS = 1.75, 0.26  # of draw_edge_labelled, in the same unit
 # How far the box of an edge stands above the row of nodes, by the length of the edge and its first node.
 EDGE_HEIGHTS = {(1, 0): 0.0, (1, 1): 0.0, (1, 2): 0.0, (2, 0): 0.9, (2, 1): -0.9, (3, 0): 1.8}
 
-ARROW = dict(
-    arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8
-)  # fmt: skip
+ARROW = dict(arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8)
 
 
 def operation_look(name: str) -> tuple[str, str]:
@@ -65,11 +63,8 @@ def arc_sides(arcs: Sequence[Arc]) -> dict[Arc, int]:
 
 
 def arc_ports(sides: dict[Arc, int]) -> dict[tuple[Arc, int], float]:
-    """Where every arc leaves and enters its boxes: {(arc, vertex): offset from the middle of the box}.
-
-    Along an edge of a box, arcs that arrive stand left of arcs that leave, and longer arcs stand outside shorter ones,
-    so that arcs at one box never cross.
-    """
+    """Where every arc leaves and enters its boxes: {(arc, vertex): offset from the middle of the box}. Arcs that arrive
+    stand left of arcs that leave, and longer ones outside shorter ones, so that arcs at one box never cross."""
     ports = {}
     for vertex, side in itertools.product({vertex for arc in sides for vertex in arc}, (1, -1)):
         here = [arc for arc, chosen in sides.items() if chosen == side and vertex in arc]
@@ -83,8 +78,7 @@ def arc_ports(sides: dict[Arc, int]) -> dict[tuple[Arc, int], float]:
 def arc_curve(start: float, end: float, side: int, span: int) -> Curve:
     """A curve from the top (or bottom) of one box to that of another that passes outside the boxes between."""
     edge = side * (BOX_HEIGHT / 2 + 0.02)
-    # a cubic reaches three quarters of its handles
-    height = edge + side * (ARC_BASE + ARC_RISE * span) * 4 / 3
+    height = edge + side * (ARC_BASE + ARC_RISE * span) * 4 / 3  # a cubic reaches three quarters of its handles
     codes = [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4]
     return Curve([(start, edge), (start, height), (end, height), (end, edge)], codes)
 
@@ -108,9 +102,8 @@ def draw_cell(ax: Axes, types: ArrayLike, adjacency: ArrayLike, type_names: Sequ
         draw_box(ax, vertex, type_names[vertex_type])
     reach = max((ARC_BASE + ARC_RISE * (v - u) for u, v in sides), default=0)
     middle, half = (len(types) - 1) / 2, max(len(types), SMALLEST_CELL) / 2
-    ax.set_xlim(middle - half, middle + half)
-    ax.set_ylim(-BOX_HEIGHT / 2 - reach - 0.1, BOX_HEIGHT / 2 + reach + 0.1)
-    ax.set_aspect("equal")
+    height = BOX_HEIGHT / 2 + reach + 0.1
+    ax.set(xlim=(middle - half, middle + half), ylim=(-height, height), aspect="equal")
     ax.axis("off")
 
 
@@ -151,9 +144,8 @@ def draw_edge_labelled(ax: Axes, cell: ArrayLike, operation_names: Sequence[str]
     for node, text in enumerate(("in", "1", "2", "out")):
         ax.add_patch(Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9))
         draw_letters(ax, NODE_STEP * node, 0, text, 1.5 * NODE_RADIUS)
-    ax.set_xlim(-0.5, 3 * NODE_STEP + 0.5)
-    ax.set_ylim(EDGE_HEIGHTS[2, 1] - 0.5, EDGE_HEIGHTS[3, 0] + 0.5)
-    ax.set_aspect("equal")
+    ylim = EDGE_HEIGHTS[2, 1] - 0.5, EDGE_HEIGHTS[3, 0] + 0.5
+    ax.set(xlim=(-0.5, 3 * NODE_STEP + 0.5), ylim=ylim, aspect="equal")
     ax.axis("off")
 
 

@@ -53,8 +53,7 @@ def optimum_found(found: pd.DataFrame) -> Figure:
                 line["query"], 100 * line.share, color=colours[method], label=method, drawstyle="steps-post",
                 marker=MARKERS[number % len(MARKERS)], markersize=3, markevery=0.2,
             )  # fmt: skip
-        ax.set_xlabel("queries")
-        ax.set_ylim(-3, 103)
+        ax.set(xlabel="queries", ylim=(-3, 103))
     axes[0, 0].set_ylabel("runs that met it (%)")
     letter(axes, datasets)
     legend_above(figure, axes)

@@ -78,9 +78,9 @@ def run(
 
     Returns:
         One row for each query: `seed`, `query` (from 1), `row` (the representative), `value`, `incumbent` (the best
-        value so far), `incumbent_row` (where it was first found), and for the run as a whole `counted_by` (what is
-        one architecture, see `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed":
-        no answer, or 1,000 in a row that were all known).
+        value so far), `incumbent_row` (where it was first found), and for the run as a whole `counted_by` (see
+        `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed": no answer, or 1,000 in a
+        row that were all known).
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"A search needs a budget and a batch of at least 1, but got {budget} and {batch}.")

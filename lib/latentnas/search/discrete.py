@@ -13,6 +13,7 @@ from operator import itemgetter
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from latentnas.search.domains import Domain
 
@@ -95,8 +96,7 @@ class LocalSearch:
 class Reinforce:
     """Policy gradient (Williams) as in NAS-Bench-201: the policy is an independent categorical distribution for each
     decision, uniform at the start. Every value moves the logits by one step of Adam along (value - baseline) x gradient
-    of the log-probability. The rate is chosen for a few hundred queries; the baseline is the moving average of the
-    values, of the given momentum."""
+    of the log-probability; the baseline is the moving average. The rate is chosen for a few hundred queries."""
 
     def __init__(self, domain: Domain, seed: int, learning_rate: float = 0.01, momentum: float = 0.9) -> None:
         if not learning_rate > 0 or not 0 <= momentum < 1:
@@ -127,6 +127,4 @@ class Reinforce:
 
     def _policy(self) -> np.ndarray:
         """Probability of each option of each decision, `[P, options]`."""
-        logits = self._logits.numpy()
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+        return softmax(self._logits.numpy(), axis=1)

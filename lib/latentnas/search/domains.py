@@ -23,7 +23,7 @@ Objective = Callable[[np.ndarray], np.ndarray]  # rows [n] -> values [n], more i
 
 
 class Domain:
-    """What both kinds share. Each has its own methods where there is no body here, and its own `_find` (rows of pruned
+    """What both kinds share. Each has its own methods where there is no body here, its own `_find` (rows of pruned
     graphs) and `_find_neighbors` (of one row)."""
 
     size: int | None  # rows, where they are known beforehand
@@ -43,8 +43,7 @@ class Domain:
         """The architectures themselves."""
 
     def rows_of(self, graphs: DagBatch) -> np.ndarray:
-        """The rows of decoded graphs, int64 `[B]`; -1 for what is no architecture. What has no function is pruned
-        first, where the space has a `prune`."""
+        """The rows of decoded graphs, pruned where the space has a `prune`, int64 `[B]`; -1: no architecture."""
         return self._find(self._pruned(graphs).to("cpu"))
 
     def accepts(self, graphs: DagBatch) -> torch.Tensor:

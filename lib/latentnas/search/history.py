@@ -40,14 +40,11 @@ def expected_random_search(
 ) -> pd.DataFrame:
     """What random search reaches, exactly: of n architectures drawn uniformly, the one with the best `valid` is
     reported by its `test`. Equal validation values are equally likely to be first. n = 1 is the mean of the space.
+    One row for each n of `counts`: `query`, `mean` and `std` (over draws) of the reported test value.
 
     Args:
         valid, test: one value for each distinct architecture, `[m]`: `column[domain.distinct]`.
-        counts: the numbers n of queries.
         replacement: draw with replacement, as most published simulations do.
-
-    Returns:
-        One row a count: `query`, `mean` and `std` (over draws) of the reported test value.
     """
     valid, test = np.asarray(valid, dtype=np.float64), np.asarray(test, dtype=np.float64)
     if valid.shape != test.shape or valid.ndim != 1 or not np.isfinite([valid, test]).all():

@@ -168,14 +168,12 @@ def _md5(text: str) -> str:
 
 def _labelled_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number of vertices, edge bits and operations of all ways to write a cell, in the order stated above."""
-    counts, edges, operations = [], [], []
+    parts = []
     for count in range(2, MAX_VERTICES + 1):
-        patterns = _edge_patterns(count)
-        labellings = NUM_OPERATIONS ** (count - 2)
-        counts.append(np.full(len(patterns) * labellings, count, dtype=np.uint8))
-        edges.append(np.repeat(patterns, labellings))
-        operations.append(np.tile(np.arange(labellings, dtype=np.uint8), len(patterns)))
-    return np.concatenate(counts), np.concatenate(edges), np.concatenate(operations)
+        patterns, labellings = _edge_patterns(count), np.arange(NUM_OPERATIONS ** (count - 2), dtype=np.uint8)
+        edges, operations = np.repeat(patterns, len(labellings)), np.tile(labellings, len(patterns))
+        parts.append((np.full(len(edges), count, dtype=np.uint8), edges, operations))
+    return tuple(map(np.concatenate, zip(*parts)))
 
 
 def _edge_patterns(count: int) -> np.ndarray:

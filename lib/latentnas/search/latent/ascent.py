@@ -57,12 +57,10 @@ def gradient_ascent(
 
     Args:
         prior_weight: p > 0, which is ours and not the paper's, subtracts p / 2 times the squared distance from the
-            mean of `train_mu [n, D]`, in its standard deviations, from f. It keeps z where the predictors have seen
-            training points. (0.03 was chosen on one half-trained model while looking at table accuracies, test labels
-            included: exploratory.)
+            mean of `train_mu [n, D]`, in its standard deviations, from f: z stays where the predictors have seen
+            points. (0.03 was chosen on one half-trained model while looking at test labels too: exploratory.)
 
-    Raises:
-        FloatingPointError: z left the finite numbers.
+    Raises FloatingPointError where z leaves the finite numbers.
     """
     _check_points(model, "start", start)
     if prior_weight:

@@ -166,6 +166,6 @@ def _check(model: GraphVAE, train_mu: Tensor, labels: Tensor) -> None:
         wanted = f"train_mu [n, {model.config.latent}] and labels [n] of the training graphs"
         raise ValueError(f"The search needs {wanted}, not shapes {tuple(train_mu.shape)} and {tuple(labels.shape)}.")
     if not len(labels) or not labels.isfinite().all() or not train_mu.isfinite().all():
-        bad_labels, bad_points = int((~labels.isfinite()).sum()), int((~train_mu.isfinite()).any(1).sum())
-        found = f"of {len(labels)} labels {bad_labels} and of their points {bad_points} are NaN or infinite"
+        bad = int((~labels.isfinite()).sum()), int((~train_mu.isfinite()).any(1).sum())
+        found = f"of {len(labels)} labels {bad[0]} and of their points {bad[1]} are NaN or infinite"
         raise ValueError(f"The search starts from labelled training graphs, but {found}; keep only those known.")

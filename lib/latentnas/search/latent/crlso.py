@@ -81,12 +81,10 @@ def learn_latent_space(
     shown: np.ndarray | slice = slice(None),
 ) -> LatentSpace:
     """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the convexity
-    regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded.
+    regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded, by its `name`.
 
     Args:
-        rows, values: the labelled cells and their accuracies `[n]`.
-        graphs: all cells of the space in the order of rows.
-        name: begins the names of the two runs' folders.
+        rows, values: the labelled cells and their accuracies `[n]`, of all `graphs` in the order of rows.
         shown: rows of the cells that the autoencoder is trained on; all of them in the paper.
     """
     labels = {"performance": torch.as_tensor(values, dtype=torch.float32)}
@@ -149,12 +147,8 @@ def random_design(domain: Domain, seed: int, n: int, known: Collection[int] = ()
 
 
 class CRLSOSearch(RoundSearch):
-    """The search of this module.
-
-    Args:
-        learn: makes the latent spaces, one for all members or one for each, from the rows and values known after the
-            initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`; called once.
-    """
+    """The search of this module. `learn` makes the latent spaces, one for all members or one for each, from the rows
+    and values known after the initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`, once."""
 
     def __init__(
         self,
@@ -194,8 +188,7 @@ class CRLSOSearch(RoundSearch):
         spaces, members = self._learn(rows, values), self.config.members
         sizes = sorted({len(space.deviation) for space in spaces})
         if len(spaces) not in (1, members) or len(sizes) > 1:
-            found = f"{len(spaces)} latent spaces for {members} convex networks"
-            found += f", of {', '.join(map(str, sizes))} dimensions"
+            found = f"{len(spaces)} latent spaces for {members} convex networks, of {str(sizes)[1:-1]} dimensions"
             raise ValueError(f"{found}: give one space for all of them, or one for each, all of one latent size.")
         for count in {None if space.codes is None else len(space.codes) for space in spaces} - {self.domain.size}:
             found = f"The latent space has codes of {count} cells, but the domain has {self.domain.size} rows"
