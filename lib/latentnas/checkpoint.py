@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 from safetensors.torch import save_file
@@ -58,11 +59,8 @@ def save(path: Path, description: Description, parts: Parts, history: Sequence[d
 
 
 def load(path: Path, description: Description, parts: Parts) -> list[dict]:
-    """Put what `save` wrote into modules and optimisers, in place, and return the history.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or of another description. Nothing has been changed then.
-    """
+    """Put what `save` wrote into modules and optimisers, in place, and return the history. Raises CheckpointError for a
+    file that is missing, damaged or of another description; nothing has been changed then."""
     tensors, history = _read(path, description)
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
     for name, value in _tensors(modules).items():
@@ -129,7 +127,8 @@ def _read(path: Path, description: Description) -> tuple[dict[str, Tensor], list
         raise DamagedError(path, f"{type(error).__name__}: {error}") from None
     except OSError as error:  # such as a lack of permission: the content may be whole
         raise CheckpointError(f"The checkpoint {path} cannot be read ({error}).") from None
-    found, expected = _flat(found), _flat(json.loads(json.dumps(description)))
+    both = pd.json_normalize([found]), pd.json_normalize([json.loads(json.dumps(description))])
+    found, expected = (flat.to_dict("records")[0] for flat in both)  # with keys such as `config.hidden`
     differ = [key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)]
     if differ:
         values = "; ".join(f"{key} is {found.get(key)!r} there and {expected.get(key)!r} here" for key in differ)
@@ -155,11 +154,3 @@ def _tensors(parts: Parts) -> dict[str, Tensor]:
             own = {key: value for key, value in part.state_dict().items() if key in first}
         tensors |= {f"{name}.{key}": value for key, value in own.items() if value is not None}
     return tensors
-
-
-def _flat(description: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"config": {"hidden": 16}}` as `{"config.hidden": 16}`."""
-    flat: dict[str, Any] = {}
-    for key, value in description.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

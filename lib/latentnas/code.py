@@ -35,11 +35,9 @@ def fingerprint(modules: Iterable[str]) -> str:
 
 @cache
 def version_of(cls: type, *modules: str) -> str:
-    """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides.
-
-    For a class of this project that is the closure of its module; for one that is written elsewhere, as in a notebook,
-    what its methods compile to, its attributes, and the same of what they name outside of installed packages.
-    """
+    """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides: the closure of its
+    module; for a class that is written elsewhere, as in a notebook, what its methods compile to, its attributes, and
+    the same of what they name outside of installed packages."""
     names, parts, seen = set(modules), [], set()
 
     def visit(name: str, value: object) -> None:

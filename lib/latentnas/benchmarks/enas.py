@@ -33,8 +33,7 @@ class EnasTable(Table):
     Columns of `table`: `accuracy`, `flops` and `params` of the network stated in `spaces.enas`, and `complexity`,
     NGAE's measure divided by its maximum over the table. The accuracy is that of the validation images with the
     shared weights of one supernet, not that after training the architecture by itself. In the public file (5,000
-    images) it depends on the skip connections alone: architectures with the same 15 flags have the same accuracy, to
-    the last digit, whatever their six operations are. That file has 8,477 different sets of flags.
+    images) it depends, to the last digit, on the 15 skip flags alone, of which there are 8,477 different sets.
     """
 
     @property

@@ -43,15 +43,7 @@ PUBLIC_RUNS = {
     "cifar100": "cifar100/ori-test@200",
     "ImageNet16-120": "ImageNet16-120/ori-test@200",
 }
-_RUNS_KEYS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
-_12_EPOCH_COLUMNS = {
-    "cifar10/ori-test@12": "cifar10-test",
-    "cifar10-valid/x-valid@12": "cifar10-val",
-    "cifar100/x-test@12": "cifar100-test",
-    "cifar100/x-valid@12": "cifar100-val",
-    "ImageNet16-120/x-test@12": "imagenet-test",
-    "ImageNet16-120/x-valid@12": "imagenet-val",
-}
+_KEYS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
 _TEST_FILES = [f"nasbench201_test_{dataset}" for dataset in DATASETS]
 _PUBLIC_FILES = (*_TEST_FILES, "nasbench201_runs", "nasbench201_12_epochs", "nasbench201_index")
 
@@ -113,11 +105,14 @@ def _read_public(files: Sequence[Path]) -> dict[str, np.ndarray]:
     *test_files, runs_file, epochs_12_file, index_file = files
     index = torch.load(index_file, weights_only=False)  # text -> number; its SHA-256 was checked, as that of the others
     short, stored = pd.read_pickle(epochs_12_file), pd.read_pickle(runs_file)
-    columns = {signal: short[column].to_numpy() for signal, column in _12_EPOCH_COLUMNS.items()}
+    columns = {}
+    for dataset, key in _KEYS.items():
+        columns[test_column(dataset, 12)] = short[f"{key}-test"].to_numpy()
+        columns[valid_column(dataset, 12)] = short[f"{key}-val"].to_numpy()
     runs, seconds = {}, {}
     for dataset, file in zip(DATASETS, test_files, strict=True):
         test, valid = pd.read_csv(file)["accuracy"].to_numpy(), valid_column(dataset)
-        single, time = _single_runs(**stored[_RUNS_KEYS[dataset]])
+        single, time = _single_runs(**stored[_KEYS[dataset]])
         columns[PUBLIC_RUNS[dataset]] = mean = np.nanmean(single, axis=1)
         if dataset != "cifar10":
             columns[valid] = 2 * mean - test

@@ -63,14 +63,8 @@ class GroupedEdge(nn.Module):
 
 
 class CellNetworks(nn.Module):
-    """M networks, network m with the cell `operations[m]`.
-
-    Args:
-        operations: int64 `[M, 6]`, an operation number for each edge.
-        seeds: M whole numbers; network m is initialised from `seeds[m]` alone.
-        channels: C of the first stage; the second has 2 C.
-        cells: a stage.
-    """
+    """M networks: network m with the cell `operations[m]`, int64 `[M, 6]`, is initialised from `seeds[m]` alone and has
+    so many `cells` a stage, with C `channels` in the first and 2 C in the second."""
 
     def __init__(self, operations: Tensor, seeds: list[int], channels: int = 8, cells: int = 1) -> None:
         super().__init__()

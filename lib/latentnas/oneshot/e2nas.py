@@ -68,12 +68,8 @@ class E2nasConfig(LearningConfig):
 
 
 class E2nas(LearnedCells):
-    """The search's state: the latent point, the archive, the cell before. `one_shot_search` runs it.
-
-    Args:
-        space: of all NAS-Bench-201 cells, in the order of rows; see `cell_space`.
-        seed: of the first point, the code of a cell. (The authors start close to the origin.)
-    """
+    """The search's state: the latent point, the archive, the cell before. `one_shot_search` runs it. `space` is that of
+    `cell_space`; the first point is the code of a cell. (The authors start close to the origin.)"""
 
     def __init__(self, space: LatentSpace, seed: int, config: E2nasConfig = E2nasConfig()) -> None:
         count, size = space.codes.shape

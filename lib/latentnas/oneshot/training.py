@@ -90,10 +90,9 @@ def train_supernet(
     observe: Observer | None = None,
 ) -> pd.DataFrame:
     """Train shared weights and what the strategy learns, in place, on the network's device. A training that was cut
-    off goes on from its last checkpoint and ends with the same weights.
+    off goes on from its last checkpoint, at `path`, and ends with the same weights.
 
     Args:
-        path: file for the checkpoint, renewed every 30 seconds and at the end.
         observe: called at the end of each epoch with the network and the number of epochs so far; the numbers it
             returns by name become columns. It must leave the network as it is.
 

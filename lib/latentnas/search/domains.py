@@ -199,12 +199,8 @@ class TableDomain(Domain):
 
 class SampledDomain(Domain):
     """The architectures of a space that is too large to be listed; each is kept once it was drawn, decoded or found.
-
-    Args:
-        space: draws, finds neighbours and tells choices.
-        seed: of the `typical` architectures that stand for the whole space where a scale is needed.
-        typical: also how many architectures from anywhere the Gaussian process ranks.
-    """
+    So many `typical` ones, drawn from `seed`, stand for the whole space where a scale is needed; the Gaussian process
+    ranks as many from anywhere."""
 
     size, count, counted_by = None, math.inf, "graph"
     row_range = "the hashes of the graphs that it has seen"
@@ -272,12 +268,11 @@ class SampledDomain(Domain):
 def table_domain(
     space: Space, identity: str = "string", features: Callable[[DagBatch], ArrayLike] | None = None
 ) -> TableDomain:
-    """A space that can be listed, in the order of its `enumerate()`.
+    """A space that can be listed, in the order of its `enumerate()`. `features`: see `TableDomain`, here of graphs.
 
     Args:
         identity: "string": every architecture counts; "class": those of the same function, which `space.canonical`
             numbers alike, count as one.
-        features: graphs -> `[B, F]`, what a predictor sees beside the choices.
     """
     needed = ["enumerate", "index", "neighbor_rows"] + ["canonical"] * (identity == "class")
     missing = [name for name in needed if not hasattr(space, name)]

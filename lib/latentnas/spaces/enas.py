@@ -76,9 +76,8 @@ OPERATION_COLUMNS, FLAG_COLUMNS, FLAG_SOURCES, FLAG_TARGETS = _layout(NUM_LAYERS
 class EnasSpace(shared.OperationSpace):
     """The space of 6^6 x 2^15 six-layer architectures. Use the instance `ENAS`.
 
-    Valid, whatever the number of layers, is what keeps D-VAE's rules: one input and one output, every other vertex with
-    predecessors and successors, the whole backbone, and only one edge into the output. `skips` and `complexity` take
-    graphs outside the space too.
+    Valid, whatever the number of layers, is what keeps D-VAE's rules: one input and one output, the whole backbone, and
+    only one edge into the output. `skips` and `complexity` take graphs outside the space too.
     """
 
     name = "enas"

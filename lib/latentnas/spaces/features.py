@@ -23,10 +23,8 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
 
     The logarithm of 1 + the number of paths; for each type the logarithm of 1 + its number summed over the paths, the
     mean over the paths, and the largest number on one path; and, one-hot, the types of the vertices that are on a path
-    at all. Two graphs that differ only off the paths have the same features.
-
-    Args:
-        dead_type: vertices of this type pass nothing on, so no path leads through them (`none` of NAS-Bench-201).
+    at all. Two graphs that differ only off the paths have the same features. No path leads through vertices of the
+    `dead_type`, which pass nothing on (`none` of NAS-Bench-201).
     """
     graphs, vertices, device = *batch.types.shape, batch.types.device
     rows, last = torch.arange(graphs, device=device), batch.num_vertices - 1

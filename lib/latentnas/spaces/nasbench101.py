@@ -135,12 +135,10 @@ class NasBench101Space(shared.OperationSpace):
         return np.where(self.contains(batch).numpy(), all_cells().find(batch), -1)
 
     def neighbor_rows(self, rows: ArrayLike) -> list[np.ndarray]:
-        """For each row, the rows of the cells that one change and pruning make of it, ascending; ValueError for rows
-        other than whole numbers 0 to 423,623.
+        """For each row, the rows of the cells that one change and pruning make of it, ascending; ValueError for others.
 
         A change gives one vertex another operation, takes one edge away, or adds one that closes no cycle, whatever the
-        numbering. Taking an edge away can leave vertices on no path, which are pruned; so a neighbour may be smaller,
-        and then the cell is not among its neighbours.
+        numbering. A neighbour may be smaller, by pruning, and then the cell is not among its neighbours.
         """
         rows = shared.whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-101 space", self.size)
         sources, changed = _changes(all_cells().batch(rows))
@@ -173,11 +171,8 @@ def _on_path(batch: DagBatch) -> Tensor:
 
 
 def _changes(batch: DagBatch) -> tuple[Tensor, DagBatch]:
-    """All graphs that one change makes of cells with seven positions, and which cell each comes from, int64.
-
-    An added edge may lead to an earlier position. Such a graph is acyclic all the same, and pruning and looking up do
-    not depend on the order of positions.
-    """
+    """All graphs that one change makes of cells with seven positions, and which cell each comes from, int64. An added
+    edge may lead to an earlier position: neither pruning nor looking up depends on the order of positions."""
     position, last = torch.arange(MAX_VERTICES), batch.num_vertices[:, None] - 1
     inner = (position > 0) & (position < last)
     graph, vertex = inner.nonzero().repeat_interleave(NUM_OPERATIONS - 1, dim=0).T

@@ -82,16 +82,13 @@ def gradient_ascent(
 def nao_steps(
     model: NGAE, space: Space, seeds_mu: Tensor, known: DagBatch, step_size: float = 0.3, max_steps: int = 100
 ) -> pd.DataFrame:
-    """NAO (Luo et al., 2018): from each seed one gradient step, longer and longer until a new architecture decodes.
+    """NAO (Luo et al., 2018): from each seed one gradient step, longer and longer until a new architecture decodes. One
+    row for every seed that found one, no architecture twice: `arch`, `predicted_performance` (accuracy), `start` (row
+    of `seeds_mu`) and `multiple` (of the step size).
 
     Args:
-        seeds_mu: encodings `[S, D]` of the best *training* architectures, best first.
-        known: what is not new: the training architectures.
+        seeds_mu: encodings `[S, D]` of the best of the training architectures, which are `known`; best first.
         step_size: the lengths tried are 1, 2, ..., `max_steps` times this times the gradient of f with w = 0.
-
-    Returns:
-        One row for every seed that found one, no architecture twice: `arch`, `predicted_performance` (accuracy),
-        `start` (row of `seeds_mu`) and `multiple` (of the step size).
     """
     _check_points(model, "seeds_mu", seeds_mu)
     _, _, gradient = _ascent_direction(model, seeds_mu.detach(), 0.0)
