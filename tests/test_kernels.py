@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from latentnas.models.dagnn import DecisionPlan, propagate
-from latentnas.models.kernels import AT_ONCE, EdgeLogits
+from latentnas.models.kernels import AT_ONCE, EdgeLogits, run_gru
 from latentnas.models.ngae import NGAE, NGAEConfig
 from model_checks import random_dags
 
@@ -54,6 +54,20 @@ def test_states_and_messages_are_those_of_autograd(reverse, starts):
     inputs = [*cell.parameters(), *messages.parameters()] + [initial] * starts
     ours = propagate(cell, messages, batch, reverse=reverse, initial=initial)
     assert_same_gradients(list(ours), [torch.stack(states, 1), torch.stack(sent[:-1], 1)], inputs)
+
+
+def test_steps_of_a_gru_are_those_of_autograd():
+    """Sequences that end one after the other: the last ones of those before go on."""
+    torch.manual_seed(0)
+    cell, sizes = torch.nn.GRUCell(3, 5).double(), [4, 3, 3, 1]
+    features = torch.randn(sum(sizes), 3, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    states, before = [], hidden
+    for inputs, size in zip(features.split(sizes), sizes):
+        before = cell(inputs, before[len(before) - size :])
+        states.append(before)
+    ours = run_gru(cell, F.linear(features, cell.weight_ih, cell.bias_ih), hidden, sizes)
+    assert_same_gradients([ours], [torch.cat(states)], [features, hidden, *cell.parameters()])
 
 
 def test_sums_are_in_full_precision_where_products_are_not():

@@ -1,6 +1,8 @@
 """fp32 products by oneDNN against PyTorch's own."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ def operands():
     for left in (
         whole[0, :300, :250],
         whole[0, :250, :300].t(),
+        whole[0, :250, :300].contiguous().t(),
         whole[0, :1, :250].expand(300, -1),
         whole[0, :2, :250],
     ):
@@ -75,3 +78,52 @@ def test_decodes_are_those_of_pytorchs_products(name, monkeypatch):
     monkeypatch.setattr(products, "SMALLEST", math.inf)
     plain = model.decode(z)
     assert len(set(plain.keys())) > 1 and equal(fast, plain).float().mean() >= 0.99
+
+
+THREADS = """
+import threading, torch
+from latentnas.products import fast_fp32
+
+large, small, failed = torch.randn(300, 300), torch.eye(20), []
+
+def often(action):
+    try:
+        for _ in range(200):
+            action()
+    except Exception as error:
+        failed.append(error)
+
+def fast():
+    with fast_fp32():
+        product = (large @ large.t()).double()
+        torch.testing.assert_close(product, large.double() @ large.double().t(), rtol=1e-3, atol=1e-2)
+
+def plain():
+    assert torch.equal(small @ small, small)
+
+threads = [threading.Thread(target=often, args=[action]) for action in (fast, fast, plain, plain)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+assert not failed, failed
+"""
+
+
+def test_threads_do_not_disturb_each_other():
+    """In a process of its own, which a kernel taken away under a thread would end."""
+    assert subprocess.run([sys.executable, "-c", THREADS], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [((300, 300), (250, 400)), ((300, 300), (300,)), ((300, 300), (300, 400))],
+    ids=["sizes", "a vector", "types"],
+)
+def test_what_pytorch_refuses_it_refuses_in_its_own_words(left, right):
+    left, right = torch.zeros(left), torch.zeros(right)
+    right = right.double() if right.shape == (300, 400) else right
+    for product in (torch.mm, lambda left, right: torch.addmm(left[:1], left, right)):
+        said = []
+        for wanted in (False, True):
+            with pytest.raises((RuntimeError, ValueError)) as error, fast_fp32(wanted):
+                product(left, right)
+            said.append(str(error.value))
+        assert said[0] == said[1]

@@ -34,8 +34,8 @@ def prepare_device(device: torch.device) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # would cost a kernel for each new tensor
 
 
-def computes_in_bf16(device: str) -> bool:
-    """Whether products in bf16 are faster than in fp32: not on GPUs before Ampere and CPUs without AVX-512."""
+def computes_in_bf16(device: str | torch.device) -> bool:
+    """Whether bf16 is faster than fp32: not on GPUs before Ampere, CPUs without AVX-512 or builds without oneDNN."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

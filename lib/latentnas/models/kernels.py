@@ -57,6 +57,7 @@ class _Steps(torch.autograd.Function):
         return states
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, states, weight, *saved = ctx.saved_tensors
         before, sizes = _before(hidden, states, ctx.sizes), ctx.sizes
