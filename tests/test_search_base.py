@@ -164,6 +164,8 @@ def test_bad_searchers_and_objectives_are_refused():
         run(Scripted([[20, 21]]), domain.lookup(np.where(np.arange(64) == 21, np.nan, 1.0)), 5, batch=2)
     with pytest.raises(ValueError, match=r"2 rows but returned shape \[1\]"):
         run(Scripted([[20, 21]]), lambda rows: np.zeros(1), 5, batch=2)
+    with pytest.raises(ValueError, match="no finite number"):
+        base.ModelBasedSearch(domain, 0, 2).tell(np.array([3]), np.array([np.inf]))
     for budget, batch in ((0, 1), (1, 0)):
         with pytest.raises(ValueError, match="at least 1"):
             run(Scripted([]), lookup, budget, batch)

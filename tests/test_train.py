@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -551,10 +551,37 @@ def test_a_run_by_default_is_that_of_the_precision_it_stands_for(data, tmp_path,
 
 
 def test_bf16_only_where_the_chip_computes_in_it(monkeypatch):
-    assert computes_in_bf16("cpu") == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    with monkeypatch.context() as without:
+        without.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # as on a Mac
+        assert computes_in_bf16("cpu") is False
+    if torch.backends.mkldnn.is_available():
+        assert computes_in_bf16("cpu") == torch.ops.mkldnn._is_mkldnn_bf16_supported()
     for capability, able in (((7, 5), False), ((8, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
         assert computes_in_bf16("cuda:1") is able
+
+
+def test_precision_is_that_of_the_device_it_is_given(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("latentnas.train.computes_in_bf16", lambda device: str(device) != "cpu")
+    monkeypatch.setenv("LATENTNAS_DEVICE", "meta")
+    config = TrainConfig(epochs=1, batch_size=2000)
+    run = train_model("ngae", NGAE, MODEL, *data, config, device="cpu")
+    assert run.directory == run_directory("ngae", new_model(data), *data, replace(config, precision="fp32"))
+
+
+@dataclass(frozen=True)
+class Wide:
+    hidden: tuple[int, ...] = (1000, 1000)
+
+
+def test_a_model_whose_hidden_size_is_no_number_trains_in_fp32(data):
+    model = new_model(data)
+    model.config = Wide()
+    config = TrainConfig(epochs=1, batch_size=2000)
+    assert run_directory("x", model, *data, config) == run_directory(
+        "x", model, *data, replace(config, precision="fp32")
+    )
 
 
 def test_a_training_runs_on_the_device_it_is_given(data, tmp_path, monkeypatch):
@@ -613,10 +640,10 @@ def test_muon_goes_as_that_of_pytorch_does_matrix_by_matrix():
         generator = torch.Generator().manual_seed(0)
         matrices = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
         optimizer = make(matrices, lr=0.1, weight_decay=0.2)
-        for step in range(4):
+        for step in range(5):
             for matrix in matrices[:-1]:
-                matrix.grad = torch.randn(matrix.shape, generator=generator) * 10.0 ** (step - 2)
-            if step == 2:  # weights and state that another process would load
+                matrix.grad = torch.randn(matrix.shape, generator=generator) * 10.0 ** (step - 3) * (step > 0)
+            if step == 3:  # weights and state that another process would load
                 optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
             optimizer.step()
         trained.append([matrix.detach() for matrix in matrices])

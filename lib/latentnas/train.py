@@ -75,11 +75,14 @@ class TrainConfig:
                 raise ValueError(f"{name}={value!r} cannot be trained with: it must be {words}.")
 
 
-def _resolved(config: TrainConfig, model: nn.Module) -> TrainConfig:
+def _resolved(config: TrainConfig, model: nn.Module, device: str | torch.device | None = None) -> TrainConfig:
     """The configuration with the precision that "auto" stands for; fp32 where the model names no `hidden` size."""
-    large = config.batch_size * getattr(model.config, "hidden", 0) ** 2 >= LEAST_FOR_BF16
-    precision = "bf16" if large and computes_in_bf16(default_device()) else "fp32"
-    return dataclasses.replace(config, precision=precision) if config.precision == "auto" else config
+    if config.precision != "auto":
+        return config
+    hidden = getattr(model.config, "hidden", 0)
+    large = isinstance(hidden, int) and config.batch_size * hidden**2 >= LEAST_FOR_BF16
+    in_bf16 = large and computes_in_bf16(device or default_device())
+    return dataclasses.replace(config, precision="bf16" if in_bf16 else "fp32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +149,7 @@ def train_model(
                 raise ValueError(f"{name} cannot start from {start.directory.name}: {found}. {asked}.")
         model.load_state_dict(own | other)
     model.calibrate(**targets)
+    config = _resolved(config, model, device)
     directory = run_directory(name, model, batch, targets, config, start)
     with checkpoint.alone(directory / STATE):
         history = fit(model, batch, targets, config, directory, device)
@@ -196,7 +200,8 @@ def fit(
         CheckpointError: `directory` holds a checkpoint of another configuration or code.
         FloatingPointError: the loss is not finite; the last good checkpoint stays.
     """
-    device, config = torch.device(device or default_device()), _resolved(config, model)
+    device = torch.device(device or default_device())
+    config = _resolved(config, model, device)
     prepare_device(device)
     model.to(device).train()
     # Once for all steps; a model of one's own may check its graphs where it likes, or not at all.

@@ -44,6 +44,8 @@ class ModelBasedSearch:
         return self._propose(n, np.array(list(self._values)), np.array(list(self._values.values())))
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            raise ValueError("A searcher was told a value that is no finite number. Leave failed architectures out.")
         self._values.update(zip(self.domain.representative(rows).tolist(), values.tolist(), strict=True))
 
     def _first(self, n: int) -> np.ndarray:
