@@ -292,6 +292,7 @@ def test_bench_measures_each_time_what_no_other_command_runs(tmp_path):
     first, second = (re.search(number, text)[1] for text in shown)
     assert first != second
     assert run_all(project, "bench", "--only", "02").returncode == 2
+    assert run_all(project, "bench", "--jobs", "0").returncode == 2  # takes no stamp away
     assert run_all(project, "--only", "02").stdout.startswith("Everything is up to date")
 
 

@@ -84,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
     """Run what is out of date of the selected notebooks."""
     if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
-    profile, jobs = options.profile or "quick", planned(options)
-    agenda = [(job.label, job.notebook) for job in profiles.out_of_date(jobs)]
+    profile, jobs, anew = options.profile or "quick", planned(options), options.command == "bench"
+    agenda = [(job.label, job.notebook) for job in (jobs if anew else profiles.out_of_date(jobs))]
     if options.dry_run and agenda:
         print(f"Would run, profile {profile}:")
         for label, notebook in agenda:
@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"Another run is writing to this folder. {remedy}") from error
         with lock, ending_together("LATENTNAS_RUN"):
             profiles.out_of_date(jobs, forget=True)
+            for job in jobs if anew else ():
+                job.stamp.unlink(missing_ok=True)
             run_snakemake(profile, options, agenda)
     if not options.dry_run:
         report.renew({job.label for job in jobs})
@@ -120,8 +122,6 @@ def bench(options: argparse.Namespace) -> int:
         raise UsageError(f"'bench' runs {', '.join(alone) or 'nothing here'}; it takes no --only.")
     options.only = alone
     jobs = planned(options)
-    for job in () if options.dry_run else jobs:
-        job.stamp.unlink(missing_ok=True)
     status = run(options)
     for job in () if status or options.dry_run else jobs:
         for claim in report.all_claims(claims.read_results(job.results)):
