@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from latentnas import benchmarks
+from latentnas.benchmarks.base import hold_out
 from latentnas.benchmarks.digits import SHARED_FILE
 from latentnas.benchmarks.enas import read_structures
 from latentnas.graphs import DagBatch
@@ -34,6 +35,15 @@ def test_split_is_dvaes(enas):
     random.Random(0).shuffle(graphs)
     assert enas.batch[train].keys() + enas.batch[test].keys() == graphs
     assert not torch.equal(train, enas.split(seed=1)[0])
+
+
+def test_held_out_architectures_are_the_last_of_the_training_set(enas):
+    learned, _ = enas.split(0)
+    train, validation = hold_out(learned, 0.05)
+    assert (len(train), len(validation)) == (16_263, 855)
+    assert torch.equal(torch.cat([train, validation]), learned)
+    held = enas.accuracy[validation]
+    assert abs(held.mean() - enas.accuracy[train].mean()) < 4 * held.std() / len(held) ** 0.5  # a random part
 
 
 def test_predicting_the_mean_and_leaked_graphs(enas):

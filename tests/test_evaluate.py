@@ -11,6 +11,7 @@ from latentnas.evaluate import (
     distance_correlation,
     encode_all,
     latent_lines,
+    loss_terms,
     prior_quality,
     reconstruction,
     smoothness,
@@ -187,3 +188,13 @@ def test_the_probe_of_equal_labels_predicts_them():
     points, _ = labelled_points()
     predicted = GPProbe(points[:40], np.full(40, 0.7))(points[40:])
     np.testing.assert_allclose(predicted, 0.7)
+
+
+def test_loss_terms_are_means_over_graphs(monkeypatch):
+    model, batch = NGAE(NGAEConfig(hidden=16, latent=8, noise_scale=0.0)), ENAS.sample(7, seed=0)
+    labels = {name: torch.rand(7, dtype=torch.float64) for name in ("performance", "complexity")}
+    whole = loss_terms(model, batch, labels)
+    assert set(whole) == {"total", "vertices", "edges", "kl", "performance", "complexity"} and not model.training
+    monkeypatch.setattr("latentnas.evaluate.ENCODE_BATCH", 3)  # parts of three, three and one
+    assert loss_terms(model, batch, labels) == pytest.approx(whole, rel=1e-5)
+    assert loss_terms(NGAE(NGAEConfig(hidden=16, latent=8, predictors="none")), batch, labels).keys() < whole.keys()

@@ -7,6 +7,7 @@ canonical hash. All shares are in percent. Letters: B graphs, D latent.
 """
 
 import warnings
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,18 @@ def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: i
     first, second = torch.randint(len(batch), (2, pairs), generator=generator)
     apart = (mu[first.to(mu.device)] - mu[second.to(mu.device)]).norm(dim=1)
     return spearman(apart.cpu(), edit_distance(batch[first], batch[second]))
+
+
+@torch.no_grad()
+def loss_terms(model: GraphVAE, batch: DagBatch, labels: dict[str, Tensor], seed: int = 0) -> dict[str, float]:
+    """The terms of the loss in evaluation mode, averaged over graphs with their `labels` `[B]`."""
+    model.eval()
+    device, sums = next(model.parameters()).device, Counter()
+    for rows in torch.arange(len(batch)).split(ENCODE_BATCH):
+        own = {name: values[rows].float().to(device) for name, values in labels.items()}
+        terms = model.loss(batch[rows].to(device), torch.Generator(device).manual_seed(seed), **own)
+        sums.update({name: len(rows) * float(value) for name, value in terms.items()})
+    return {name: value / len(batch) for name, value in sums.items()}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pooch
+from torch import Tensor
 
 from latentnas import paths
 from latentnas.benchmarks import download
@@ -129,6 +130,13 @@ class Table:
     def files(self) -> list[Path]:
         """The files that the table was read from."""
         return list(self.source.paths)
+
+
+def hold_out(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Training rows to learn from, and the last `share` of them to choose settings by. The splits here put rows in a
+    random order of a fixed seed, so the same rows are held out wherever the share is the same."""
+    end = len(rows) - int(share * len(rows))
+    return rows[:end], rows[end:]
 
 
 def public_source(names: Iterable[str], *citations: str) -> Source:
