@@ -27,7 +27,7 @@ def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
 def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
     """Loss on held-out graphs against the learning rate, a line for each optimiser and length of training.
 
-    Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last row of an optimiser is the choice.
+    Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
     """
     figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.6)
     for ax, table in panels:
@@ -35,8 +35,8 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
             own = table[table["optimizer"] == optimizer]
             for length, line in own.groupby("epochs"):
                 share = length / own["epochs"].max()
-                ax.plot(line["rate"], line["loss"], marker=marker, color=colour, markersize=3, alpha=0.35 + 0.65 * share,
-                        label=label if share == 1 else None)  # fmt: skip
+                style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
+                ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
             ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
         ax.set(xscale="log", yscale="log", xlabel="learning rate (log)")
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{rate:g}" for rate in rates], fontsize=5.5)
