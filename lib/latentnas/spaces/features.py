@@ -1,15 +1,19 @@
 """A graph as a row of numbers, with nothing learnt: what a latent space has to beat when labels are read off it.
 
-Letters: B graphs, N vertices, T node types.
+Letters: B graphs, N vertices, T node types, S sets of operations.
 """
+
+import itertools
 
 import torch
 from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
+from latentnas.spaces._shared import FIRST_OPERATION
 from latentnas.spaces.nasbench201 import NONE, NUM_OPERATIONS, PATHS, operations_of_edges
 
 NO_PATH = -1e9  # stands for the most vertices of a type on a path, where there is no path
+ALL_SETS = 5  # operations of which all sets are looked at
 
 
 def plain_features(batch: DagBatch, num_types: int) -> Tensor:
@@ -29,8 +33,7 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     graphs, vertices, device = *batch.types.shape, batch.types.device
     rows, last = torch.arange(graphs, device=device), batch.num_vertices - 1
     one_hot = batch.one_hot(num_types).double()
-    alive = (batch.types != NO_VERTEX) & (batch.types != (NO_VERTEX if dead_type is None else dead_type))
-    edges = batch.adjacency & alive[:, :, None] & alive[:, None, :]
+    edges = _living_edges(batch, dead_type)
 
     paths = torch.zeros(graphs, vertices, dtype=torch.double, device=device)  # that lead from vertex 0 to each vertex
     total = torch.zeros_like(one_hot)  # vertices of each type, over these paths
@@ -50,6 +53,51 @@ def path_features(batch: DagBatch, num_types: int, dead_type: int | None = None)
     on_path = one_hot * (paths * onwards > 0)[..., None]
     parts = [number.log1p(), total.log1p(), total / number.clamp(min=1), most, on_path.flatten(1)]
     return torch.cat(parts, dim=1).float()
+
+
+def graph_features(batch: DagBatch, num_types: int, dead_type: int | None = None) -> Tensor:
+    """Graph features after GRAF (Kadlecová et al., ICML 2024, https://arxiv.org/abs/2404.16551), fp32 `[B, T + 8 S]`.
+
+    The number of vertices of each type. Then, for every set of operations: the edges on the shortest path from input to
+    output through such vertices only (as many as the graph has vertices where there is none); the most such vertices on
+    one path; the out-degree of the input, the in-degree of the output, and mean and largest in- and out-degree of all
+    vertices, where only neighbours in the set count. All sets of up to five operations; of more, those of none, one,
+    all but one and all. Vertices of the `dead_type` have no edges.
+    """
+    rows, vertices = torch.arange(len(batch), device=batch.types.device), batch.max_vertices
+    last, count = batch.num_vertices - 1, batch.num_vertices[:, None].float()
+    operations = [kind for kind in range(FIRST_OPERATION, num_types) if kind != dead_type]
+    every = range(len(operations) + 1)
+    sizes = every if len(operations) <= ALL_SETS else (0, 1, every[-2], every[-1])
+    sets = [chosen for size in sizes for chosen in itertools.combinations(operations, size)]
+    member = torch.tensor([[kind in chosen for kind in range(NO_VERTEX, num_types)] for chosen in sets])
+    member = member.to(rows.device)[:, batch.types + 1].transpose(0, 1)  # [B, S, N]
+    ends = torch.zeros_like(batch.present)
+    ends[:, 0] = ends[rows, last] = True
+    passed, edges = member | ends[:, None], _living_edges(batch, dead_type)
+
+    shortest = count[..., None].repeat(1, len(sets), vertices)  # [B, S, N]: edges on the way to each vertex
+    most = torch.full_like(shortest, NO_PATH)
+    shortest[..., 0] = most[..., 0] = 0
+    for v in range(1, vertices):
+        into = edges[:, None, :v, v]
+        step = (shortest[..., :v] + 1).where(into & passed[..., :v], count[..., None]).amin(dim=2)
+        shortest[..., v] = step.minimum(count).where(passed[..., v], count)
+        most[..., v] = most[..., :v].where(into, NO_PATH).amax(dim=2) + member[..., v]
+
+    incoming = torch.einsum("buv,bsu->bsv", edges.float(), member.float())  # [B, S, N]
+    outgoing = torch.einsum("buv,bsv->bsu", edges.float(), member.float())
+    parts = [batch.one_hot(num_types).sum(dim=1), shortest[rows, :, last], most[rows, :, last].clamp(min=0)]
+    parts += [outgoing[..., 0], incoming[rows, :, last]]
+    for degrees in (incoming, outgoing):
+        parts += [degrees.sum(dim=2) / count, degrees.amax(dim=2)]
+    return torch.cat(parts, dim=1).float()
+
+
+def _living_edges(batch: DagBatch, dead_type: int | None) -> Tensor:
+    """Edges between vertices that are there and not of the dead type, bool `[B, N, N]`."""
+    alive = (batch.types != NO_VERTEX) & (batch.types != (NO_VERTEX if dead_type is None else dead_type))
+    return batch.adjacency & alive[:, :, None] & alive[:, None, :]
 
 
 def nasbench201_path_encoding(batch: DagBatch) -> Tensor:
