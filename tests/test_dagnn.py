@@ -9,14 +9,17 @@ from scipy.stats import chisquare
 
 from latentnas.models import reference_dvae
 from latentnas.models.base import reparameterize
+from latentnas.models.dagnn import decision_order
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.reference_dvae import Graph
 from latentnas.spaces.enas import ENAS
+from latentnas.spaces.nasbench201 import NASBENCH201
 from model_checks import random_dags, with_strong_weights
 
 ENAS_SHAPE = {"num_types": 8, "num_vertices": 8, "input_type": 0, "output_type": 1}
 NB101_SHAPE = {"num_types": 5, "num_vertices": 7, "input_type": 1, "output_type": 0}
 TINY_SHAPE = {"num_types": 4, "num_vertices": 4, "input_type": 0, "output_type": 1}
+NUMBERED = {"numbered": True}
 
 
 def make_model(shape, seed=0, scale=2.0, **options):
@@ -27,7 +30,9 @@ def make_model(shape, seed=0, scale=2.0, **options):
 
 
 def make_batch(shape, count=12, seed=1):
-    return ENAS.sample(count, seed=seed) if shape is ENAS_SHAPE else random_dags(count, seed, **shape)
+    if shape is ENAS_SHAPE:
+        return ENAS.sample(count, seed=seed)
+    return random_dags(count, seed, **{name: value for name, value in shape.items() if name not in NUMBERED})
 
 
 def graphs_of(batch):
@@ -87,7 +92,9 @@ def decode_probability(model, graph, z):
     raise AssertionError("a graph ends with its output vertex")
 
 
-shapes = pytest.mark.parametrize("shape", [ENAS_SHAPE, NB101_SHAPE], ids=["enas", "nb101-like"])
+shapes = pytest.mark.parametrize(
+    "shape", [ENAS_SHAPE, NB101_SHAPE, NB101_SHAPE | NUMBERED], ids=["enas", "nb101-like", "numbered"]
+)
 
 
 @shapes
@@ -198,8 +205,9 @@ def assert_drawn_from(counts, probabilities):
     assert chisquare(observed[kept], expected[kept] * observed.sum() / expected.sum()).pvalue > 1e-3
 
 
-def test_samples_follow_the_reference_probabilities():
-    model = make_model(TINY_SHAPE, seed=4, scale=1.5)
+@pytest.mark.parametrize("numbered", [False, True])
+def test_samples_follow_the_reference_probabilities(numbered):
+    model = make_model(TINY_SHAPE, seed=4, scale=1.5, numbered=numbered)
     z = torch.randn(3, 8, generator=torch.Generator().manual_seed(9))
     possible = list(all_decodable(**TINY_SHAPE))
     trials = 8000
@@ -223,6 +231,31 @@ def test_sampling_repeats_with_its_seed():
         first, second = (model.sample_decodes(z, 50, torch.Generator().manual_seed(3)) for _ in range(2))
     assert first[0].keys() == second[0].keys()
     assert torch.equal(first[1], second[1]) and torch.equal(first[2], second[2])
+
+
+def test_only_a_numbered_decoder_can_tell_vertices_of_one_type_and_the_same_sources_apart():
+    """In a cell of NAS-Bench-201 with one operation throughout vertex 3 needs the edge from 1 and not that from 2."""
+    cell = NASBENCH201.from_choices([[3] * 6])
+    for numbered in (False, True):
+        model = make_model({"num_types": 7}, numbered=numbered).double()
+        (types, _), (edges, _, _) = model.decoder.decisions(torch.randn(1, 8).double(), cell)
+        targets, sources = (numbers.tolist() for numbers in decision_order(8, torch.device("cpu")))
+        of = dict(zip(zip(targets, sources), edges[0]))
+        assert torch.isclose(of[3, 1], of[3, 2], rtol=1e-9).item() != numbered
+        assert torch.allclose(types[0, 1], types[0, 2], rtol=1e-9) != numbered  # after vertices 1 and 2
+
+
+def test_fixed_edges_are_those_of_every_graph_and_cost_nothing():
+    edges = tuple((int(u), int(v)) for u, v in NASBENCH201.from_choices([[0] * 6]).adjacency[0].nonzero())
+    free, fixed = (make_model({"num_types": 7}, fixed_edges=given) for given in ((), edges))
+    z, cells = torch.randn(30, 8, generator=torch.Generator().manual_seed(0)), NASBENCH201.sample(30, seed=0)
+    with torch.no_grad():
+        (types, edges_too), (same_types, none) = (model.decoder.loss(z, cells) for model in (free, fixed))
+        decoded = [fixed.decode(z), fixed.sample_decodes(z, 20, torch.Generator().manual_seed(0))[0]]
+    assert torch.equal(types, same_types) and edges_too.min() > 0 and not none.any()
+    for graphs in decoded:
+        whole = graphs[(graphs.num_vertices == 8).nonzero().squeeze(1)]
+        assert len(whole) > 5 and (whole.adjacency == cells.adjacency[0]).all()
 
 
 def test_decoder_shares_the_forward_messages():

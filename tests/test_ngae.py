@@ -73,7 +73,10 @@ def test_d_vae_has_no_predictors():
     assert set(model.loss(ENAS.sample(4, seed=0))) == {"total", "vertices", "edges", "kl"}
 
 
-@pytest.mark.parametrize("fields, word", [({"predictors": "two"}, "predictors"), ({"latent": 0}, "latent")])
+@pytest.mark.parametrize(
+    "fields, word",
+    [({"predictors": "two"}, "predictors"), ({"latent": 0}, "latent"), ({"fixed_edges": ((2, 1),)}, "u < v")],
+)
 def test_wrong_configuration_is_named(fields, word):
     with pytest.raises(ValueError, match=word):
         NGAEConfig(**fields)

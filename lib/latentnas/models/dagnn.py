@@ -10,10 +10,15 @@ distinct partial states, M branches (see `latentnas.models.branches`).
 The decoder recomputes a vertex's state after each of its edge decisions. Under teacher forcing all of them are known in
 advance, and only those after a "yes" differ, so `DagDecoder.loss` computes each distinct state once and scores all
 decisions of a batch together; the numbers stay the same.
+
+Before its first edge a vertex is known by its type alone, and two vertices of one type with the same sources have the
+same state: nothing else says where they stand. So a decoder asked for edges that depend on the place, as the ten of
+NAS-Bench-201 do, contradicts itself on most cells. `numbered` tells the new vertex its number, as one more input of
+the cell; `fixed_edges` takes the edges from the space, as E2NAS does.
 """
 
 import functools
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -40,25 +45,33 @@ class GatedMessage(nn.Module):
         return weight, vertex_bias.t() + F.pad(self.gate.bias, (hidden, 0))
 
 
-def type_gates(cell: nn.GRUCell, types: Tensor) -> Tensor:
-    """Input part of the GRU for node types `[...]`, `[..., 3H]`; absent vertices get zeros as input."""
+def type_gates(cell: nn.GRUCell, types: Tensor, also: Tensor | None = None) -> Tensor:
+    """Input part of the GRU for node types `[...]`, `[..., 3H]`; absent vertices get zeros as input. `also`: an input
+    that is 1 besides the type's."""
     one_hot = F.one_hot(types + 1, cell.input_size + 1)[..., 1:]
+    if also is not None:
+        one_hot = one_hot + F.one_hot(also, cell.input_size)
     return F.linear(one_hot.to(cell.weight_ih.dtype), cell.weight_ih, cell.bias_ih)
 
 
 def propagate(
-    cell: nn.GRUCell, messages: GatedMessage, batch: DagBatch, reverse: bool = False, initial: Tensor | None = None
+    cell: nn.GRUCell,
+    messages: GatedMessage,
+    batch: DagBatch,
+    reverse: bool = False,
+    initial: Tensor | None = None,
+    also: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """States of all vertices `[B, N, H]`, and the messages `[B, N-1, H]` of all but the last, in topological order.
 
     With `reverse` the last vertex comes first, and messages go to predecessors. `initial [B, H]` is what the first
-    vertex receives in place of messages.
+    vertex receives in place of messages; `also [N]` as in `type_gates`.
     """
     types, senders = batch.types, batch.adjacency.transpose(1, 2)  # [B, v, u]: u sends to v
     weight, bias = messages.weights()
     if reverse:
         types, senders, bias = types.flip(1), batch.adjacency.flip(1, 2), bias.flip(0)
-    gates = type_gates(cell, types)
+    gates = type_gates(cell, types, also)
     # Weights are cast once, products are in the precision of the gates, all else is in full precision.
     *rest, weight, bias = (
         values.to(gates.dtype).contiguous() for values in (cell.weight_hh, cell.bias_hh, weight, bias)
@@ -99,31 +112,47 @@ class DagEncoder(nn.Module):
 class DagDecoder(nn.Module):
     """Autoregressive decoder: one vertex after the other, each followed by its edges from the nearest vertex back."""
 
-    def __init__(self, config: VAEConfig, messages: GatedMessage) -> None:
+    def __init__(self, config: Any, messages: GatedMessage) -> None:
         super().__init__()
         self.config, hidden = config, config.hidden
+        self.numbers = config.num_vertices if config.numbered else 1  # that an empty vertex may be told
         self.initial = nn.Linear(config.latent, hidden)
-        self.cell = nn.GRUCell(config.num_types, hidden)
+        self.cell = nn.GRUCell(config.num_types + config.numbered * config.num_vertices, hidden)
         self.message = messages
         self.vertex_head = two_layers(hidden, 2 * hidden, config.num_types)
         self.edge_head = two_layers(2 * hidden, 4 * hidden, 1)
 
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the types and of the edges under teacher forcing, both `[B]` (nats)."""
-        states, sent = propagate(self.cell, self.message, batch, initial=self.initial(z).tanh())
-        last = torch.arange(batch.max_vertices - 1, device=states.device).minimum(batch.num_vertices[:, None] - 1)
+        (type_logits, targets), (edge_logits, edges, exist) = self.decisions(z, batch)
+        loss = F.cross_entropy(type_logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        edge_loss = F.binary_cross_entropy_with_logits(edge_logits, edges.to(edge_logits.dtype), reduction="none")
+        scored = exist & (not self.config.fixed_edges)
+        return loss.view_as(targets).sum(dim=1), (edge_loss * scored).sum(dim=1)
+
+    def decisions(self, z: Tensor, batch: DagBatch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Every decision under teacher forcing: logits `[B, N-1, T]` of the types with the true ones `[B, N-1]`, logits
+        of the edges with the true ones and whether their vertex exists, all `[B, P]` in `decision_order`."""
+        every_vertex = torch.arange(batch.max_vertices, device=z.device)
+        initial, numbers = self.initial(z).tanh(), self.number_input(every_vertex)
+        states, sent = propagate(self.cell, self.message, batch, initial=initial, also=numbers)
+        last = every_vertex[:-1].minimum(batch.num_vertices[:, None] - 1)
         logits = self.vertex_head(states.gather(1, last[..., None].expand(-1, -1, states.shape[2])))
         targets = batch.types[:, 1:]
         targets = targets.where(targets != NO_VERTEX, self.config.input_type)  # stands for "no vertex"
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        return loss.view_as(targets).sum(dim=1), self._edge_loss(states, sent, batch)
+        return (logits, targets), self._edge_decisions(states, sent, batch)
 
-    def _edge_loss(self, states: Tensor, sent: Tensor, batch: DagBatch) -> Tensor:
-        """Binary cross-entropy of all edge decisions, each from the state after the decisions before it."""
-        plan = DecisionPlan.from_batch(batch, self.config.num_types)
+    def number_input(self, vertices: Tensor) -> Tensor | None:
+        """Which input of the cell tells these vertices their numbers; None where they are told none."""
+        return self.config.num_types + vertices if self.config.numbered else None
+
+    def _edge_decisions(self, states: Tensor, sent: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each edge decision, from the state after the decisions before it: see `decisions`."""
+        plan = DecisionPlan.from_batch(batch, self.config.num_types, self.numbers)
         types = batch.types[:, plan.target]  # [B, P]
         received = torch.bmm(plan.predecessors.to(sent.dtype), sent).flatten(0, 1)[plan.partial_rows]
-        partial = run_gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows]), received)
+        numbers = self.number_input(plan.target[plan.partial_rows % len(plan.target)])
+        partial = run_gru(self.cell, type_gates(self.cell, types.flatten()[plan.partial_rows], numbers), received)
 
         # The first layer of the edge head is the sum of a source's part and a target state's part.
         first, _, output = self.edge_head
@@ -131,22 +160,27 @@ class DagDecoder(nn.Module):
         from_source = F.linear(states[:, :-1].flip(1), for_source, first.bias)  # [B, N-1, 4H]
         table = F.linear(torch.cat([self.empty_states(states), states[:, 2:].flatten(0, 1), partial]), for_target)
         logits = EdgeLogits.apply(from_source, table, output.weight[0], plan.row) + output.bias
-        loss = F.binary_cross_entropy_with_logits(logits, plan.edges.to(logits.dtype), reduction="none")
-        return (loss * (types != NO_VERTEX)).sum(dim=1)
+        return logits, plan.edges, types != NO_VERTEX
+
+    def kind_gates(self, like: Tensor) -> Tensor:
+        """Input part of the cell for every kind of vertex: one for each type, or with numbers one for each type of
+        vertex 0, then of vertex 1 and so on, `[kinds, 3H]`."""
+        kinds = torch.arange(self.numbers * self.config.num_types, device=like.device)
+        number = self.number_input(kinds // self.config.num_types)
+        return type_gates(self.cell, kinds % self.config.num_types, number)
 
     def empty_states(self, like: Tensor) -> Tensor:
-        """Of a vertex without predecessors yet, one for each type, `[T, H]`."""
-        every_type = torch.arange(self.config.num_types, device=like.device)
-        unconnected = like.new_zeros(len(every_type), self.config.hidden)
-        return run_gru(self.cell, type_gates(self.cell, every_type), unconnected)
+        """Of a vertex of every kind without predecessors yet, `[kinds, H]`."""
+        gates = self.kind_gates(like)
+        return run_gru(self.cell, gates, like.new_zeros(len(gates), self.config.hidden))
 
 
 class DecisionPlan(NamedTuple):
     """Which state each of the P = N (N - 1) / 2 edge decisions of a graph is taken from, under teacher forcing.
 
     A decision's target is in one of three states: *empty* before its first edge, *final* after its last, *partial* in
-    between. States are rows of a table: T empty, one for each type, then B (N - 2) final (a target with one possible
-    source has no decision in its final state), then R partial ones.
+    between. States are rows of a table: empty ones, one for each kind of vertex, then B (N - 2) final (a target with
+    one possible source has no decision in its final state), then R partial ones.
     """
 
     target: Tensor  # [P] target vertex of each decision
@@ -156,7 +190,7 @@ class DecisionPlan(NamedTuple):
     row: Tensor  # [B, P] row of the table a decision is taken from
 
     @classmethod
-    def from_batch(cls, batch: DagBatch, num_types: int) -> Self:
+    def from_batch(cls, batch: DagBatch, num_types: int, numbers: int = 1) -> Self:
         (graphs, vertices), device = batch.types.shape, batch.types.device
         target, source = decision_order(vertices, device)
         edges = batch.adjacency[:, source, target]
@@ -173,8 +207,9 @@ class DecisionPlan(NamedTuple):
         last_yes = torch.where(edges, position, 0).cummax(dim=1).values.roll(1, dims=1)  # before p
         partial_row = graphs * (vertices - 2) + (is_partial.cumsum(0) - 1).view_as(edges).gather(1, last_yes)
         final_row = torch.arange(graphs, device=device)[:, None] * (vertices - 2) + target - 2
-        later = num_types + torch.where(before == total, final_row, partial_row)
-        row = torch.where(before == 0, batch.types[:, target].clamp(min=0), later)
+        later = num_types * numbers + torch.where(before == total, final_row, partial_row)
+        kind = batch.types[:, target].clamp(min=0) + (num_types * target if numbers > 1 else 0)
+        row = torch.where(before == 0, kind, later)
         reached = torch.arange(vertices - 1, device=device) >= source[:, None]  # [P, N-1]
         predecessors = batch.adjacency[:, :-1, target].transpose(1, 2) & reached
         return cls(target, edges, predecessors, partial_rows, row)
@@ -197,13 +232,14 @@ class DagDecoding(Decoding):
         decoder, hidden, first_layer = self.net, self.config.hidden, self.net.edge_head[0]
         self.weight, self.bias = decoder.message.weights()
         self.source_weight, self.target_weight = (half.contiguous() for half in first_layer.weight.chunk(2, dim=1))
-        # A new vertex has no predecessors yet: one state per type, and one half of the edge head's first layer.
-        self.new_state = decoder.empty_states(z)  # [T, H]
-        self.gates = type_gates(decoder.cell, torch.arange(self.config.num_types, device=z.device))  # [T, 3H]
-        self.new_target = F.linear(self.new_state, self.target_weight)  # [T, 4H]
+        # A new vertex has no predecessors yet: one state per kind, and one half of the edge head's first layer.
+        self.new_state = decoder.empty_states(z)  # [kinds, H]
+        self.gates = decoder.kind_gates(z)  # [kinds, 3H]
+        self.new_target = F.linear(self.new_state, self.target_weight)  # [kinds, 4H]
         self.messages = z.new_zeros(0, hidden)  # of every vertex written so far, [rows, H]
         self.from_source = z.new_zeros(0, 4 * hidden)  # and their half of that layer
-        first = run_gru(decoder.cell, type_gates(decoder.cell, types), decoder.initial(z).tanh())
+        numbers = decoder.number_input(torch.zeros_like(types))
+        first = run_gru(decoder.cell, type_gates(decoder.cell, types, numbers), decoder.initial(z).tanh())
         return {"last": first, "rows": torch.zeros_like(self.branches["types"])}
 
     def type_probability(self, v: int) -> Tensor:
@@ -220,14 +256,19 @@ class DagDecoding(Decoding):
 
     def choose_edges(self, v: int) -> None:
         """From the nearest vertex back; the state of vertex v follows every "yes"."""
-        branches, types, output = self.branches, self.branches["types"][:, v], self.net.edge_head[2]
+        branches, output = self.branches, self.net.edge_head[2]
+        first_kind = self.config.num_types * v if self.config.numbered else 0
+        kinds = branches["types"][:, v] + first_kind
         received = self.messages.new_zeros(branches["last"].shape)
-        branches |= {"last": self.new_state[types], "target": self.new_target[types], "received": received}
+        branches |= {"last": self.new_state[kinds], "target": self.new_target[kinds], "received": received}
         for u in range(v - 1, -1, -1):
             count = branches["count"]
             rows = branches["rows"][:, u, None]
             logits = EdgeLogits.apply(branches["target"][:, None], self.from_source, output.weight[0], rows)[:, 0]
-            yes = binomial_split(count, (logits + output.bias).sigmoid(), self.generator)
+            chance = (logits + output.bias).sigmoid()
+            if self.config.fixed_edges:
+                chance = torch.full_like(chance, (u, v) in self.config.fixed_edges)
+            yes = binomial_split(count, chance, self.generator)
             is_split = (yes > 0) & (yes < count)
             both = is_split.nonzero().squeeze(1)
             if len(both):  # the "no" part of a split branch goes on as a branch of its own, at the end
@@ -236,7 +277,7 @@ class DagDecoding(Decoding):
             changed = (yes > 0).nonzero().squeeze(1)
             branches["adjacency"][changed, u, v] = True
             received = branches["received"][changed] + self.messages[branches["rows"][changed, u]]
-            state = run_gru(self.net.cell, self.gates[branches["types"][changed, v]], received)
+            state = run_gru(self.net.cell, self.gates[branches["types"][changed, v] + first_kind], received)
             branches["last"][changed] = state
             if u:  # there are decisions left for which these matter
                 branches["received"][changed] = received

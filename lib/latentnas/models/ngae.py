@@ -32,10 +32,15 @@ class NGAEConfig(VAEConfig):
     predictors: str = "paper"
     performance_weight: float = 1.0  # of the squared error of f_perf
     complexity_weight: float = 1.0  # of the squared error of f_comp
+    numbered: bool = False  # True: the decoder tells each new vertex its number; see `latentnas.models.dagnn`
+    fixed_edges: tuple[tuple[int, int], ...] = ()  # of all graphs of the space; then the decoder writes types only
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, choices={"predictors": ("paper", "released", "convex", "none")})
+        wrong = [(u, v) for u, v in self.fixed_edges if not 0 <= u < v < self.num_vertices]
+        if wrong:
+            raise ValueError(f"fixed_edges has {wrong[0]}; an edge (u, v) needs 0 <= u < v < {self.num_vertices}.")
 
 
 class NGAE(AutoregressiveVAE):

@@ -8,6 +8,8 @@ vertices, T node types, H hidden, D latent.
               once against the edges, and mu, logvar from the last state of both
     decoder:  h_0 = GRU(x_0, tanh(A z)); for v = 1, 2, ...: the type of v from h_(v-1), then each edge u -> v, from the
               nearest u back, from [h_u ; h_v], where h_v is computed anew after every decision
+
+With `numbered` x_v of the decoder is [onehot(type of v) ; onehot(v)].
 """
 
 from dataclasses import dataclass
@@ -42,13 +44,13 @@ def one_hot(index: int, size: int, like: Tensor) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)[index]
 
 
-def state(cell: nn.GRUCell, message: GatedMessage, vertex_type: int, states: list[Any], sources: list[int]) -> Tensor:
-    """h_v `[H]` of a vertex of some type that receives the messages of its sources, zeros where there are none."""
+def state(cell: nn.GRUCell, message: GatedMessage, x: Tensor, states: list[Any], sources: list[int]) -> Tensor:
+    """h_v `[H]` of a vertex with input x that receives the messages of its sources, zeros where there are none."""
     received = torch.zeros_like(message.gate.bias)
     for u in sources:
         m_u = torch.cat([states[u], one_hot(u, message.gate.in_features - len(received), received)])
         received = received + torch.sigmoid(message.gate(m_u)) * message.mapper(m_u)
-    return cell(one_hot(vertex_type, cell.input_size, received), received)
+    return cell(x, received)
 
 
 def encode(model: NGAE, graph: Graph) -> tuple[Tensor, Tensor]:
@@ -56,12 +58,13 @@ def encode(model: NGAE, graph: Graph) -> tuple[Tensor, Tensor]:
     encoder, n = model.encoder, len(graph.types)
     forward: list[Any] = [None] * n
     backward: list[Any] = [None] * n
+    x = [one_hot(kind, encoder.forward_cell.input_size, encoder.mu.weight) for kind in graph.types]
     for v in range(n):
         sources = graph.predecessors[v]
-        forward[v] = state(encoder.forward_cell, encoder.forward_message, graph.types[v], forward, sources)
+        forward[v] = state(encoder.forward_cell, encoder.forward_message, x[v], forward, sources)
     for v in reversed(range(n)):
         sources = [w for w in range(n) if v in graph.predecessors[w]]
-        backward[v] = state(encoder.backward_cell, encoder.backward_message, graph.types[v], backward, sources)
+        backward[v] = state(encoder.backward_cell, encoder.backward_message, x[v], backward, sources)
     merged = encoder.merge(torch.cat([forward[n - 1], backward[0]]))
     return encoder.mu(merged), encoder.logvar(merged)
 
@@ -73,7 +76,13 @@ class Decoding:
         self.decoder, self.config = model.decoder, model.config
         self.types, self.predecessors = [self.config.input_type], [[]]
         start = torch.tanh(self.decoder.initial(z))
-        self.states = [self.decoder.cell(one_hot(self.config.input_type, self.config.num_types, start), start)]
+        self.states = [self.decoder.cell(self.newest_input(start), start)]
+
+    def newest_input(self, like: Tensor) -> Tensor:
+        """x_v of the newest vertex."""
+        x = one_hot(self.types[-1], self.config.num_types, like)
+        numbered = [one_hot(len(self.types) - 1, self.config.num_vertices, like)] * self.config.numbered
+        return torch.cat([x, *numbered])
 
     def type_logits(self) -> Tensor:
         """Logits `[T]` of the type of the next vertex, from the state of the last one that exists."""
@@ -82,7 +91,8 @@ class Decoding:
     def add_vertex(self, vertex_type: int) -> None:
         self.types.append(vertex_type)
         self.predecessors.append([])
-        self.states.append(state(self.decoder.cell, self.decoder.message, vertex_type, self.states, []))
+        x = self.newest_input(self.states[-1])
+        self.states.append(state(self.decoder.cell, self.decoder.message, x, self.states, []))
 
     def edge_logit(self, u: int) -> Tensor:
         """Logit of the edge from u to the newest vertex."""
@@ -92,8 +102,8 @@ class Decoding:
         """Take or leave the edge u -> newest vertex, then compute that vertex's state anew either way."""
         if edge:
             self.predecessors[-1].append(u)
-        cell, message = self.decoder.cell, self.decoder.message
-        self.states[-1] = state(cell, message, self.types[-1], self.states, self.predecessors[-1])
+        cell, message, x = self.decoder.cell, self.decoder.message, self.newest_input(self.states[-1])
+        self.states[-1] = state(cell, message, x, self.states, self.predecessors[-1])
 
 
 def loss(model: NGAE, graph: Graph, z: Tensor) -> tuple[Tensor, Tensor]:
