@@ -1,6 +1,7 @@
 """What all generative models share: noise, KL, one training and one evaluation for all on all spaces."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
 from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
-from latentnas.models.family import FAMILY, configure, run_name
+from latentnas.models.family import FAMILY, TUNED, WITH_LABELS, configure, run_name, tuned
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.spaces.enas import ENAS
@@ -152,9 +153,19 @@ def test_the_family_is_configured_by_name():
     assert configs["D-VAE"].predictors == "none" and configs["SVGe"].two_sided
     assert not configs["DGMG"].two_sided and configs["DGMG"].reverse_messages
     assert run_name("S-VAE", ENAS) == "svae-enas"
-    assert len({run_name(name, ENAS) for name in FAMILY}) == len(FAMILY)
+    assert len({run_name(name, ENAS) for name in FAMILY | WITH_LABELS}) == len(FAMILY) + 1
+    assert configure("NGAE", NASBENCH201, **sizes) == (NGAE, replace(configs["D-VAE"], predictors="paper"))
     with pytest.raises(ValueError, match="no model 'DVAE'.*S-VAE, GraphRNN"):
         configure("DVAE", ENAS, **sizes)
+
+
+def test_settings_are_those_chosen_for_the_space_or_the_models_own(monkeypatch):
+    monkeypatch.setitem(TUNED, "enas", {"SVGe": ("adamw", 0.003)})
+    assert tuned("SVGe", ENAS) == {"optimizer": "adamw", "learning_rate": 0.003}
+    for name, space in (("SVGe", NASBENCH101), ("NGAE", ENAS)):
+        assert tuned(name, space)["optimizer"] == "muon" and train.TrainConfig(**tuned(name, space))
+    with pytest.raises(ValueError, match="no model 'DVAE'"):
+        tuned("DVAE", ENAS)
 
 
 def assert_is_a_dag_batch(batch: DagBatch):

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tomllib
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from companion import notebooks, paths, profiles, report
 from companion.claims import load_results
+from latentnas.models import family
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
@@ -123,3 +125,14 @@ def test_a_clone_has_the_same_bytes_whatever_the_settings_of_git(file, attribute
     if run.returncode:
         pytest.skip("no repository")
     assert attributes in run.stdout.replace(f"\n{file}:", "").removeprefix(f"{file}: ")
+
+
+def test_models_are_trained_with_the_settings_that_were_chosen():
+    """Notebook 12 stores them; `family.TUNED` is what the other notebooks read, and a changed entry makes them new."""
+    file = paths.ROOT / "data/results/recommended/12_tuning/chosen.csv"
+    if not file.exists():
+        pytest.skip("notebook 12 has not run in recommended")
+    chosen = pd.read_csv(file).set_index(["space", "model"])[["optimizer", "rate"]]
+    stored = {(space, name): (row.optimizer, row.rate) for (space, name), row in chosen.iterrows()}
+    own = {(space, name): setting for space, models in family.TUNED.items() for name, setting in models.items()}
+    assert own == stored

@@ -23,12 +23,10 @@ class ModelSpec:
     model_class: type[GraphVAE]
     config_class: type
     size: str  # which of the sizes it takes: "hidden", "svge_hidden", or "own": its authors', D included
-    learning_rate: float  # the peak of a one-cycle schedule of few epochs
+    learning_rate: float  # where none was chosen for the space: see `tuned`
     options: dict[str, Any] = field(default_factory=dict)  # of its configuration, where it differs from the defaults
 
 
-# Rates: 2e-3 is what notebook 02 trains D-VAE with. Of 2e-3, 5e-3 and 1e-2, tried with SVGe, and of 2e-3 and 5e-3,
-# tried with arch2vec, 5e-3 was best.
 FAMILY = {
     "S-VAE": ModelSpec(SVAE, SVAEConfig, "hidden", 2e-3),
     "GraphRNN": ModelSpec(GraphRNN, SVAEConfig, "hidden", 2e-3),
@@ -38,24 +36,40 @@ FAMILY = {
     "SVGe": ModelSpec(SVGe, SVGeConfig, "svge_hidden", 5e-3),
     "arch2vec": ModelSpec(Arch2Vec, Arch2VecConfig, "own", 5e-3),
 }
+WITH_LABELS = {"NGAE": ModelSpec(NGAE, NGAEConfig, "hidden", 2e-3)}  # its loss needs `performance` and `complexity`
+
+# By space and model, the optimiser and the peak of its one-cycle schedule that notebook 12 chose by the loss on graphs
+# held out of the training set: columns optimizer and rate of data/results/recommended/12_tuning/chosen.csv.
+TUNED: dict[str, dict[str, tuple[str, float]]] = {}
 
 
 def configure(name: str, space: Space, hidden: int, svge_hidden: int, latent: int) -> tuple[type[GraphVAE], Any]:
-    """The class of a model of `FAMILY` and its configuration for the graphs of a space.
+    """The class of a model of `FAMILY` or `WITH_LABELS` and its configuration for the graphs of a space.
 
     `svge_hidden` is H of SVGe and DGMG, `hidden` of the others; arch2vec has its authors' H, and D = 16 N.
 
     Raises:
         ValueError: no model has this name.
     """
-    if name not in FAMILY:
-        raise ValueError(f"There is no model {name!r} in the family; choose one of {', '.join(FAMILY)}.")
-    spec = FAMILY[name]
+    spec = _spec(name)
     known = {field.name for field in fields(spec.config_class)}
     members = ("num_types", "num_vertices", "input_type", "output_type")
     shape = {member: getattr(space, member) for member in members if member in known}
     sizes = {"hidden": {"hidden": hidden, "latent": latent}, "svge_hidden": {"hidden": svge_hidden, "latent": latent}}
     return spec.model_class, spec.config_class(**shape, **sizes.get(spec.size, {}), **spec.options)
+
+
+def tuned(name: str, space: Space) -> dict[str, Any]:
+    """`optimizer` and `learning_rate` for `TrainConfig`: as chosen for the space, or else Muon at the model's rate."""
+    optimizer, rate = TUNED.get(space.name, {}).get(name, ("muon", _spec(name).learning_rate))
+    return {"optimizer": optimizer, "learning_rate": rate}
+
+
+def _spec(name: str) -> ModelSpec:
+    members = FAMILY | WITH_LABELS
+    if name not in members:
+        raise ValueError(f"There is no model {name!r} in the family; choose one of {', '.join(members)}.")
+    return members[name]
 
 
 def run_name(name: str, space: Space) -> str:
