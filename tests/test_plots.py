@@ -55,8 +55,13 @@ def tables():
         for e in (1, 2, 3)
     ]
     n = 60
-    points = {"x": rng.normal(size=n), "y": rng.normal(size=n), "accuracy": 73 + rng.random(n)}
-    points |= {"split": ["train", "train", "test"] * 20, "model": ["NGAE"] * 30 + ["D-VAE"] * 30}
+    planes = [
+        {"model": model, "seed": s, "x": x, "y": y, "predicted": p, "evaluated": 73 + x * y}
+        for model, p in (("NGAE", 74), ("D-VAE", np.nan))
+        for s in (0, 1)
+        for x in (0, 1, 2)
+        for y in (0, 1, 2)
+    ]
     true = rng.normal(size=n)
     predictions = {"true": true, "predicted": 0.9 * true, "split": ["train", "test"] * 30, "model": "NGAE"}
     curve = [
@@ -115,7 +120,7 @@ def tables():
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables() | speed_tables()
     frames = {
         "training_curves": history,
-        "latent_map": points,
+        "planes": planes,
         "predictor_scatter": predictions,
         "rmse_curve": curve,
         "ascent": trajectories,

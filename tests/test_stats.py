@@ -127,3 +127,15 @@ def test_normal_scores_keep_the_order_and_share_ties():
     assert scores[0] == pytest.approx(-scores[2])  # the ends mirror each other, whatever the gaps
     assert scores[1] == scores[3] and scores[0] < scores[1] < scores[2]
     assert stats.normal_scores([5, 3, 4]) == pytest.approx([0.6744897502, -0.6744897502, 0], abs=1e-9)
+
+
+def test_interval_of_a_difference_is_welchs():
+    first, second = np.array([3.0, 4.0, 6.0]), np.array([1.0, 2.0, 1.5, 1.0])
+    mean, low, high = stats.mean_difference(first, second)
+    parts = first.var(ddof=1) / 3, second.var(ddof=1) / 4
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 3)
+    half = scipy.stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    assert (mean, low, high) == pytest.approx((first.mean() - second.mean(), mean - half, mean + half))
+    for others in ([1.0], [2.0, 2.0]):
+        mean, low, high = stats.mean_difference([2.0, 2.0], others)
+        assert mean == 2.0 - others[0] and np.isnan([low, high]).all()

@@ -20,6 +20,16 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def mean_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The first mean less the second, and low and high end of Welch's t interval of it: neither pairs nor equal
+    variances are assumed. NaN ends where a side has one value, or where neither varies."""
+    first, second = _finite("the first array", first), _finite("the second array", second)
+    low = high = np.nan
+    if min(len(first), len(second)) > 1 and first.var() + second.var() > 0:
+        low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+    return float(first.mean() - second.mean()), float(low), float(high)
+
+
 def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
     """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share."""
     if not 0 <= hits <= total or total < 1:

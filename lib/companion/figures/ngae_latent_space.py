@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from companion.figures.shared import band
-from latentnas.plots.style import GREY, colours_of, letter, new_figure, rows_of, styled
+from companion.figures.shared import band, colour_bar
+from latentnas.plots.style import INK, colours_of, letter, new_figure, rows_of, styled
 
 
 @styled
@@ -43,37 +43,36 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
 
 
 @styled
-def ngae_latent_map(points: pd.DataFrame) -> Figure:
-    """NGAE Fig. 3, right: the latent space in two dimensions, coloured by accuracy, one panel a model.
+def ngae_planes(planes: pd.DataFrame) -> Figure:
+    """NGAE Fig. 3, right: the plane through a prior point along two principal directions of the codes, coloured by
+    predicted accuracy; and by that of what is decoded. The first seed's.
 
-    Columns: x, y (first two principal components of mu), accuracy (percent), split ("train" or "test"),
-    model.
+    Columns: model, seed, x, y (standard deviations of the codes), predicted, evaluated (percent; NaN where there is
+    none).
     """
-    points = rows_of(points, "x", "y", "accuracy", "split", "model")
-    models = list(points.groupby("model", sort=False))
-    figure, axes = new_figure(3.1, columns=len(models))
-    low, high = points.accuracy.quantile([0.02, 0.98])
-    for ax, (_, cloud) in zip(axes[0], models):
-        for split, size, alpha in (("train", 1.5, 0.6), ("test", 4, 1.0)):
-            part = cloud[cloud.split == split]
-            dots = ax.scatter(
-                part.x, part.y, c=part.accuracy, s=size, alpha=alpha, cmap="viridis", vmin=low, vmax=high,
-                linewidths=0, rasterized=True,
-            )  # fmt: skip
-            ax.plot([], [], "o", color=GREY, markersize=1.5 * size**0.5, markeredgewidth=0, label=split)
-        ax.set_xlabel("first principal component")
-        ax.set_ylabel("second principal component")
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, handletextpad=0, borderaxespad=0)
-    letter(axes, [model for model, _ in models])
-    dots.set_alpha(1.0)
-    bar = figure.colorbar(dots, ax=axes, extend="both", pad=0.01, aspect=30)
-    bar.set_label("accuracy (%)")
-    bar.outline.set_visible(False)
+    planes = rows_of(planes, "model", "seed", "x", "y", "predicted", "evaluated")
+    first = planes[planes.seed == planes.seed.min()]
+    models = first.groupby("model", sort=False)
+    panels = [(name, plane, kind) for name, plane in models for kind in ("predicted", "evaluated")]
+    panels = [(name, plane, kind) for name, plane, kind in panels if plane[kind].notna().any()]
+    figure, axes = new_figure(2.75, columns=len(panels), sharey=True)
+    low, high = first[["predicted", "evaluated"]].stack().quantile([0.02, 0.98])
+    for ax, (_, plane, kind) in zip(axes[0], panels):
+        grid = plane.pivot(index="y", columns="x", values=kind)
+        image = ax.pcolormesh(
+            grid.columns, grid.index, grid, cmap="viridis", vmin=low, vmax=high, shading="nearest", rasterized=True
+        )
+        ax.plot(0, 0, "+", color="white", markeredgecolor=INK, markersize=7)
+        ax.set_aspect("equal")
+        ax.set_xlabel("first direction (st. dev. of codes)")
+    axes[0, 0].set_ylabel("second direction (st. dev. of codes)")
+    letter(axes, [f"{name}, {kind}" for name, _, kind in panels])
+    colour_bar(figure, image, axes, "accuracy (%)", extend="both", pad=0.01, aspect=30)
     return figure
 
 
 NOTEBOOK = "02_ngae_latent_space"
 FIGURES: dict[str, StoredFigure] = {
     "training_curves": (("history",), ngae_training_curves),
-    "latent_map": (("points",), ngae_latent_map),
+    "planes": (("planes",), ngae_planes),
 }
