@@ -281,7 +281,7 @@ def test_two_runs_at_once_do_not_mix(project):
 def test_bench_measures_each_time_what_no_other_command_runs(tmp_path):
     project = make_project(tmp_path)
     toml = project / "notebooks/profiles.toml"
-    toml.write_text('alone = ["02_speed"]\n' + toml.read_text())
+    toml.write_text('bench = ["02_speed"]\nalone = ["02_speed"]\n' + toml.read_text())
     measure = FINISH.format(name="02_speed").replace("toy.space.number", "speed.toy.step").replace("points", "ms")
     write_notebook(project / "notebooks/02_speed.ipynb", ["import random\nfrom companion import paths", measure])
     assert run_all(project).returncode == 0

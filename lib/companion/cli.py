@@ -116,11 +116,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Measure again, by the notebooks that run only when they are asked for, and print the numbers."""
-    alone = profiles.read_profiles().alone
-    if options.only or not alone:
-        raise UsageError(f"'bench' runs {', '.join(alone) or 'nothing here'}; it takes no --only.")
-    options.only = alone
+    """Measure again, by the notebooks that profiles.toml names, and print the numbers."""
+    own = profiles.read_profiles().bench
+    if options.only or not own:
+        raise UsageError(f"'bench' runs {', '.join(own) or 'nothing here'}; it takes no --only.")
+    options.only = own
     jobs = planned(options)
     status = run(options)
     for job in () if status or options.dry_run else jobs:

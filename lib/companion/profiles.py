@@ -26,6 +26,7 @@ class Readme(BaseModel, extra="forbid"):
 class Profiles(BaseModel, extra="allow"):
     """notebooks/profiles.toml: tables about notebooks, and one table of tables for each profile."""
 
+    bench: list[str] = []  # notebooks that `bench` runs
     alone: list[str] = []  # notebooks that run only when they are asked for
     depends: dict[str, list[str]] = {}
     readme: dict[str, Readme] = {}
@@ -91,7 +92,7 @@ def read_profiles() -> Profiles:
         problem = notebooks.reason(error)
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
     named = set().union(*content.model_extra.values()) - {"common", "training"}
-    named = named.union(content.alone, content.depends, content.readme, *content.depends.values())
+    named = named.union(content.bench, content.alone, content.depends, content.readme, *content.depends.values())
     known = notebooks.names()
     for name in sorted(named.difference(known)):
         raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(known)}.")

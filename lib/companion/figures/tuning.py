@@ -1,0 +1,71 @@
+"""The figures of notebook 12: losses by learning rate, and when graphs come back."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from companion.figures import StoredFigure
+from latentnas.plots.style import BLUE, VERMILLION, letter, new_figure, rows_of, styled
+
+NOTEBOOK = "12_tuning"
+OPTIMIZERS = {"adamw": ("AdamW", BLUE, "o"), "muon": ("Muon", VERMILLION, "D")}
+COLUMNS = 4  # panels side by side
+
+
+def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
+    """One panel for each model of a space, with the rows of its table."""
+    groups = list(frame.groupby(["space", "model"], sort=False))
+    rows = -(-len(groups) // COLUMNS)
+    figure, axes = new_figure(height * rows + 0.3, columns=min(COLUMNS, len(groups)), rows=rows)
+    for ax in axes.flat[len(groups) :]:
+        ax.axis("off")
+    letter(axes.flat[: len(groups)], [f"{model}, {space}" for (space, model), _ in groups])
+    return figure, [(ax, table) for ax, (_, table) in zip(axes.flat, groups)]
+
+
+@styled
+def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
+    """Loss on held-out graphs against the learning rate, a line for each optimiser and length of training.
+
+    Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
+    """
+    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.6)
+    for ax, table in panels:
+        for optimizer, (label, colour, marker) in OPTIMIZERS.items():
+            own = table[table["optimizer"] == optimizer]
+            for length, line in own.groupby("epochs"):
+                share = length / own["epochs"].max()
+                style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
+                ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
+            ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
+        ax.set(xscale="log", yscale="log", xlabel="learning rate (log)")
+        ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{rate:g}" for rate in rates], fontsize=5.5)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    panels[0][0].set_ylabel("validation loss (nats, log)")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def reconstruction_by_step(curves: pd.DataFrame) -> Figure:
+    """The share of held-out graphs that come back, decoded greedily, against the steps of training.
+
+    Columns, one row an epoch: space, model, optimizer, steps, reconstruction (percent).
+    """
+    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.5)
+    for ax, table in panels:
+        for optimizer, (label, colour, marker) in OPTIMIZERS.items():
+            own = table[table["optimizer"] == optimizer]
+            ax.plot(own["steps"], own["reconstruction"], marker=marker, color=colour, markersize=3, label=label)
+        ax.axhline(99, color="#B0B0B0", linewidth=0.6, linestyle=":")
+        ax.set(xlabel="steps", ylim=(-4, 104))
+    panels[0][0].set_ylabel("reconstruction (%)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+FIGURES: dict[str, StoredFigure] = {
+    "rates": (("trials",), validation_loss_by_rate),
+    "reconstruction": (("curves",), reconstruction_by_step),
+}
