@@ -2,7 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from companion.figures import StoredFigure
 from latentnas.plots.style import BLUE, VERMILLION, letter, new_figure, rows_of, styled
@@ -25,7 +25,8 @@ def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
 
 @styled
 def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
-    """Loss on held-out graphs against the learning rate, a line for each optimiser and length of training.
+    """Loss on held-out graphs against the learning rate, a line for each optimiser and length of training. Losses above
+    twice the median of a panel are outside it.
 
     Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
     """
@@ -38,7 +39,11 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
                 style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
                 ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
             ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
-        ax.set(xscale="log", yscale="log", xlabel="learning rate (log)")
+        top = min(table["loss"].max(), 2 * table["loss"].median())  # what diverged is left out
+        ax.set(xscale="log", yscale="log", xlabel="learning rate (log)", ylim=(0.8 * table["loss"].min(), 1.1 * top))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{rate:g}" for rate in rates], fontsize=5.5)
         ax.xaxis.set_minor_formatter(NullFormatter())
     panels[0][0].set_ylabel("validation loss (nats, log)")
