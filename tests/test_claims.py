@@ -22,24 +22,50 @@ def results_folder(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
+PRINTED, THREE = {"paper": 99.99, "printed_in": "Table 1"}, {"seeds": [0, 1, 2]}
+ERROR = {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}
+EQUAL = {"target": 38.5, "better": "equal", "margin": 2.0}
+
+
 @pytest.mark.parametrize(
     "ours, details, verdict",
     [
-        (99.99, {"paper": 99.99, "printed_in": "Table 1"}, "met"),
-        (99.95, {"paper": 99.99, "printed_in": "Table 1"}, "short of the paper"),
-        (99.95, {"paper": 99.99, "printed_in": "Table 1", "tolerance": 0.05}, "met"),
-        (0.2, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}, "met"),
-        (0.2, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower", "target": 0.18}, "short of the target"),
-        (0.4, {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}, "short of the paper"),
-        (0.4, {}, "no published value"),
-        (0.4, {"target": 0.5}, "short of the target"),
-        (None, {"paper": 1.0, "printed_in": "Table 1"}, "not measured"),
-        (float("nan"), {"paper": 1.0, "printed_in": "Table 1"}, "not measured"),
+        (99.995, PRINTED | THREE | {"low": 99.991, "high": 99.999}, "met"),
+        (99.995, PRINTED | THREE | {"low": 99.9851, "high": 99.999}, "met"),  # 99.985 is printed as 99.99
+        (99.995, PRINTED | THREE | {"low": 99.98, "high": 99.999}, "undecided"),
+        (99.97, PRINTED | THREE | {"low": 99.96, "high": 99.98}, "short"),
+        (99.995, PRINTED | THREE, "undecided"),  # no interval
+        (99.995, PRINTED | {"seeds": [0, 1], "low": 99.991, "high": 99.999}, "seen once"),
+        (99.0, PRINTED | {"seeds": 7}, "seen once"),
+        (0.2, ERROR | THREE | {"low": 0.1, "high": 0.3}, "met"),
+        (0.2, ERROR | THREE | {"low": 0.1, "high": 0.4}, "undecided"),
+        (0.2, ERROR | THREE | {"low": 0.19, "high": 0.21, "target": 0.18}, "short"),  # the target goes before the paper
+        (0.2, ERROR | THREE | {"low": 0.19, "high": 0.21, "target": 0.21}, "met"),
+        (0.2, ERROR | THREE | {"low": 0.19, "high": 0.21, "target": 0.2098}, "undecided"),  # a target is not rounded
+        (80.0, {"target": 100, "better": "lower", "low": 60.0, "high": np.inf} | THREE, "undecided"),
+        (180.0, {"target": 100, "better": "lower", "low": 160.0, "high": np.inf} | THREE, "short"),
+        (39.0, EQUAL | THREE | {"low": 37.0, "high": 40.0}, "met"),
+        (39.0, EQUAL | THREE | {"low": 37.0, "high": 41.0}, "undecided"),
+        (43.0, EQUAL | THREE | {"low": 41.0, "high": 45.0}, "short"),
+        (30.0, EQUAL | THREE | {"low": 28.0, "high": 32.0}, "short"),
+        (19020, {"paper": 19020, "printed_in": "text", "better": "equal"}, "met"),  # counts: nothing random in them
+        (19021, {"paper": 19020, "printed_in": "text", "better": "equal"}, "short"),
+        (73.51333, {"paper": 73.51, "printed_in": "Table 4", "better": "equal"}, "met"),
+        (0.4, {"low": 0.3, "high": 0.5}, "no published value"),
+        (0.4, {"target": 0.5}, "short"),
+        (None, PRINTED, "not measured"),
+        (float("nan"), PRINTED, "not measured"),
         (float("inf"), {"target": 100.0, "better": "lower"}, "not reached"),
     ],
 )
 def test_verdict(ours, details, verdict):
     assert Claim("ngae.enas.rmse_std", ours, "%", **details).verdict == verdict
+
+
+def test_a_time_measured_once_is_no_fact_of_a_table():
+    for id, unit in (("speed.x.share", "%"), ("a.b.c", "s an epoch"), ("a.b.c", "CPU min")):
+        assert Claim(id, 3.0, unit, target=5, better="lower").verdict == "seen once"
+    assert Claim("a.b.c", 3.0, "s an epoch", target=5, better="lower", low=2.0, high=4.0).verdict == "met"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +75,8 @@ def test_verdict(ours, details, verdict):
         ({"id": "NGAE.enas.x", "ours": 1.0, "unit": "%"}, "id"),
         ({"id": "a.b.c", "ours": 1.0, "unit": "%", "paper": 2.0}, "printed_in"),
         ({"id": "a.b.c", "ours": 1.0, "unit": "%", "better": "bigger"}, "better"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "margin": 1.0}, "margin"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "sedes": 1}, "sedes"),
     ],
 )
 def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
@@ -88,9 +116,8 @@ def test_the_manifest_says_which_code_it_was():
 
 def make(seed=0, profile="quick"):
     results = Results("02_x", values(seed, profile))
-    results.claim(
-        "ngae.enas.validity", 100 / 3 + seed, "%", paper=33.0, printed_in="Table 1", low=33, high=34, seeds=[seed]
-    )
+    found = [30 + seed, 33.5, 36.5]
+    results.estimate("ngae.enas.validity", found, "%", seeds=range(3), paper=20.0, printed_in="Table 1")
     results.frame("table", pd.DataFrame({"x": [1 / 3, 2.0], "name": ["a", "b"]}))
     return results
 
@@ -126,6 +153,41 @@ def test_manifest_names_data_by_checksum(tmp_path):
     assert manifest["data"]["raw.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert len(set(manifest["data"].values())) == 3
     assert str(tmp_path) not in json.dumps(manifest)
+
+
+def test_estimates_keep_how_their_interval_came_about():
+    results = Results("02_x", values())
+    claim = results.estimate("a.b.mean", [1.0, 2.0, 3.0, 6.0], "points", clusters=[5, 5, 8, 8], target=1.0)
+    assert (claim.ours, claim.method, claim.over, claim.seeds) == (3.0, "t", "trainings", (5, 8))
+    assert claim.verdict == "seen once" and claim.low < 0
+    claim = results.estimate(
+        "a.b.met", [True] * 20, "%", statistic="share", over="searches", seeds=range(20), target=90
+    )
+    assert (claim.ours, claim.method, claim.over, claim.verdict) == (100.0, "exact", "searches", "undecided")
+    median = results.estimate("a.b.queries", [9.0] * 3 + [np.inf] * 4, "queries", statistic="median", seeds=range(7))
+    assert (median.ours, median.low, median.high, median.verdict) == (None, 9.0, None, "not reached")
+    one = results.estimate("a.b.one", [99.0], "%", seeds=3, selected_on="test graphs", target=90)
+    assert (one.low, one.method, one.selected_on, one.verdict) == (None, None, "test graphs", "seen once")
+    assert results.estimate("a.b.none", [], "%", seeds=range(3), target=90).verdict == "not measured"
+    with pytest.raises(ValueError, match="needs its seeds"):
+        results.estimate("a.b.seedless", [1.0, 2.0, 3.0], "%")
+    results.write()
+    stored = load_results("quick")["02_x"]["claims"]
+    assert [claim["verdict"] for claim in stored] == [claim.verdict for claim in results.claims.values()]
+
+
+def test_older_results_are_judged_by_the_present_rule():
+    path = make().write()
+    content = json.loads(path.read_text())
+    old = {"paper": 99.99, "printed_in": "Table 1", "target": None, "better": "higher", "unit": "%", "tolerance": 0.0}
+    one = old | {"id": "a.b.one", "ours": 99.995, "low": 99.995, "high": 99.995, "seeds": [0], "verdict": "met"}
+    wide = one | {"id": "a.b.wide", "low": 99.0, "high": 100.0, "seeds": [0, 1, 2]}
+    never = old | {"id": "a.b.never", "ours": None, "low": None, "high": None, "seeds": [], "verdict": "not reached"}
+    content["claims"], content["manifest"]["times"] = [one, wide, never], []
+    path.write_text(json.dumps(content))
+    read = load_results("quick")["02_x"]["claims"]
+    assert [claim["verdict"] for claim in read] == ["seen once", "undecided", "not reached"]
+    assert "99 to 100 (as stored)" in report.report_text("quick")
 
 
 def test_the_same_claim_twice_and_odd_frame_names_are_refused():

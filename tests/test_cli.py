@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
 from companion import cli, notebooks, paths, report
-from companion.claims import Results
+from companion.claims import Claim, Results
 from toy_project import (
     FINISH,
     REPOSITORY,
@@ -303,31 +304,53 @@ def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     rows = report.readme_table().splitlines()[2:]
     assert len(rows) == len(notebooks.names())
-    for row in rows:
-        *_, cpu, gpu, result, _ = row.split("|")
-        assert (cpu.strip(), gpu.strip(), result.strip()) == ("", "", "")
+    for name, row in zip(notebooks.names(), rows):
+        _, _, command, result, _ = row.split("|")
+        assert (command.strip(), result.strip()) == (f"`./run_all.sh --only {name[:2]}`", "")
 
 
-def test_the_table_shows_the_most_telling_profile_and_every_time(monkeypatch, tmp_path):
+def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
-    for profile, value in (("quick", 60.0), ("paper", 99.5), ("smoke", 1.0), ("quick+12345678", 2.0)):
+    found = {
+        "quick": [60.0],
+        "recommended": [99.5, 99.6, 99.7],
+        "paper": [99.9],
+        "smoke": [1.0],
+        "quick+12345678": [2.0],
+    }
+    for profile, values in found.items():
         results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": profile})
-        results.claim("ngae.enas.reconstruction", value, "%", paper=99.99, printed_in="NGAE Table 1")
+        goal = {"seeds": range(len(values)), "paper": 99.99, "printed_in": "NGAE Table 1"}
+        results.estimate("ngae.enas.reconstruction", values, "%", **goal)
+        results.estimate("dvae.enas.reconstruction", [13.0], "%", seeds=0)
         results.write(loaded_seconds=3600)
     (row,) = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
-    assert "reconstruction 99.5 % (paper 99.99)" in row and "--only 02 --profile paper" in row
-    assert re.search(r"\| quick \d+ min, paper \d+ min \|", row)
-    assert "smoke" not in row and "60 %" not in row and "+1234" not in row
+    assert "`ngae.enas.reconstruction` **99.6** % [99.352, 99.848], 3 seeds: *short* " in row
+    assert "(paper 99.99, `dvae.enas.reconstruction` 13)" in row and "--only 02 --profile recommended" in row
+    assert re.search(r"<br>quick \d+ min, recommended \d+ min, paper \d+ min \|", row)
+    assert "smoke" not in row and "60 %" not in row and "99.9 %" not in row and "+1234" not in row
 
 
-def test_a_result_goes_by_its_full_id_where_its_last_part_is_not_enough():
-    claims = [
-        {"id": id, "ours": ours, "paper": None, "unit": "%"}
-        for id, ours in (("a.enas.valid", 1.0), ("a.nb201.valid", 2.0), ("a.nb201.test", 3.0), ("b.valid", 4.0))
+def test_the_headline_has_only_what_compares():
+    def claim(id, ours=1.0, **details):
+        return asdict(Claim(id, ours, "%", **details))
+
+    found = [claim("a.x.alone"), claim("a.x.known"), claim("a.x.aimed", target=2), claim("a.x.missing", None, target=2)]
+    results = {"01_x": {"claims": found, "manifest": {"times": [claim("base.x.known", 3.0)]}}}
+    entries = [
+        ["a.x.alone"],
+        ["a.x.known", "base.x.known", "gone.x.known"],
+        ["a.x.aimed"],
+        ["a.x.missing", "a.x.known"],
     ]
-    assert report.outcome(["a.*.valid", "a.nb201.test"], claims) == "a.enas.valid 1 %; a.nb201.valid 2 %; test 3 %"
-    assert report.outcome(["a.*.valid", "a.nb201.test"], claims[1:]) == "valid 2 %; test 3 %"
-    assert report.outcome([], claims) == "4 numbers in the report"
+    lines = report.headline([*entries, ["gone.x.known", "a.x.known"]], results)
+    assert [[claim["id"] for claim in line] for line in lines] == [["a.x.known", "base.x.known"], ["a.x.aimed"]]
+    assert report.in_short(*lines[0]) == "`a.x.known` **1** % (`base.x.known` 3)"
+    assert report.in_short(*lines[1]) == "`a.x.aimed` **1** %: *short* (target ≥ 2)"
+    equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
+    assert report.in_short(equal) == (
+        "`a.x.y` **1** % [0.9, never] as stored, 3 seeds: *undecided; selected on seeds 0 to 2* (target = 2 ± 0.5)"
+    )
 
 
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):
@@ -338,7 +361,7 @@ def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatc
     content = json.loads((tmp_path / "12_mine.ipynb").read_text())
     content["cells"].insert(0, {"cell_type": "markdown", "metadata": {}, "source": ["# 12 · My own\n", "text"]})
     (tmp_path / "12_mine.ipynb").write_text(json.dumps(content))
-    assert "| My own |  | [12_mine](notebooks/12_mine.ipynb) |" in report.readme_table()
+    assert "| [My own](notebooks/12_mine.ipynb) | `./run_all.sh --only 12` |" in report.readme_table()
     paths.PROFILES.write_text("[quick]\n[readme.13_other]\n")
     with pytest.raises(report.profiles.UsageError, match="13_other"):
         report.readme_table()
@@ -348,5 +371,5 @@ def test_a_readme_without_markers_is_an_error():
     with pytest.raises(report.profiles.UsageError, match="markers"):
         report.with_table("# Title\n")
     assert report.with_table(f"a\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nb").startswith(
-        f"a\n{report.MARKERS[0]}\n| experiment"
+        f"a\n{report.MARKERS[0]}\n| notebook"
     )

@@ -42,13 +42,51 @@ def test_correlation_with_a_constant_is_unknown():
     assert np.isnan(stats.kendall([1], [2]))
 
 
-@pytest.mark.parametrize("count", [3, 5, 10, 20])
-def test_the_mean_lies_in_its_interval_as_often_as_promised(count):
-    draws = np.random.default_rng(count).normal(3.0, 2.0, size=(3000, count))
-    hits = [low <= 3.0 <= high for low, high in map(stats.mean_interval, draws)]
-    assert 0.93 <= np.mean(hits) <= 0.97
-    half = [low <= 3.0 <= high for low, high in (stats.mean_interval(values, 0.5) for values in draws)]
-    assert 0.46 <= np.mean(half) <= 0.54
+RUNS = (3, 5, 10, 20)
+
+
+def covered(true, intervals):
+    """The share of intervals with the truth inside; one that is not there excludes nothing."""
+    low, high = np.asarray(intervals)[:, 1:3].astype(float).T
+    return np.mean(np.isnan(low) | ((low <= true + 1e-9) & (true - 1e-9 <= high)))
+
+
+@pytest.mark.parametrize("count", RUNS)
+def test_estimates_cover_the_truth_in_93_percent_at_least(count):
+    rng, draws = np.random.default_rng(count), 1000
+    assert covered(3, [stats.estimate(row) for row in rng.normal(3, 2, (draws, count))]) <= 0.97
+    for name, values, median in (
+        ("normal", rng.normal(3, 2, (draws, count)), 3),
+        ("skewed", rng.exponential(size=(draws, count)), np.log(2)),
+        ("never", np.where((late := rng.exponential(size=(draws, count))) > 1, np.inf, late), np.log(2)),
+    ):
+        found = [stats.estimate(row, "median") for row in values]
+        assert covered(median, found) >= 0.93, name
+        assert all((estimate.method is None) == (count < 6) for estimate in found)
+    normal = rng.normal(3, 2, (draws, count))
+    assert covered(3, [stats.estimate(row) for row in normal]) >= 0.93
+    shared = normal[:, :, None] + rng.normal(0, 2, (draws, count, 10))  # ten starts of each training
+    clusters = np.repeat(np.arange(count), 10)
+    assert covered(3, [stats.estimate(row, clusters=clusters) for row in shared.reshape(draws, -1)]) >= 0.93
+    assert covered(3, [stats.estimate(row) for row in shared.reshape(draws, -1)]) < 0.8  # as if they were independent
+    for share in (0.02, 0.5, 0.9, 0.99):
+        hits = rng.random((draws, count)) < share
+        assert covered(100 * share, [stats.estimate(row, "share") for row in hits]) >= 0.93
+
+
+@pytest.mark.parametrize("count", RUNS)
+@pytest.mark.parametrize("trials", [100, 1902])
+def test_percentages_of_trials_are_covered_near_100_too(count, trials):
+    """Trainings alike, or as different as one trial's chance makes them. The t interval alone would not do."""
+    rng, missed = np.random.default_rng(count), []
+    for share in (0.9, 0.99, 0.999, 0.9999):
+        alike = np.full((400, count), share)
+        different = rng.beta(share * (trials - 1), (1 - share) * (trials - 1), (400, count))
+        for rates in (alike, different):
+            percent = 100 * rng.binomial(trials, rates) / trials
+            assert covered(100 * share, [stats.estimate(row, trials=trials) for row in percent]) >= 0.93
+            missed.append(covered(100 * share, [(0, *stats.mean_interval(row)) for row in percent]))
+    assert min(missed) < 0.9
 
 
 def test_mean_interval_written_out():
@@ -56,6 +94,26 @@ def test_mean_interval_written_out():
     half = 4.302652729911275 * np.std([1, 2, 6], ddof=1) / 3**0.5
     assert (low, high) == pytest.approx((3 - half, 3 + half))
     assert stats.mean_interval([1.0, 1.0, 1.0]) == (1.0, 1.0)
+
+
+def test_estimates_written_out():
+    assert stats.estimate([1.0, 2.0, 6.0]) == (3.0, *stats.mean_interval([1, 2, 6]), "t")
+    assert stats.estimate([True] * 20, "share") == (100, *stats.share_interval(20, 20), "exact")
+    assert stats.estimate([3, 1, 2, np.inf, 5, 4], "median") == (3.5, 1, np.inf, "order statistics")
+    clustered = stats.estimate([1, 2, 3, 6, 6], clusters=[7, 7, 9, 9, 9])  # 1.5 and 5
+    assert clustered == (3.25, *stats.mean_interval([1.5, 5]), "t")
+    assert stats.estimate([100.0] * 3, trials=50) == (100, *stats.share_interval(50, 50), "t, exact")
+    wide = stats.estimate([90.0, 92, 100], trials=5000)  # t is wider, and ends at 100 %
+    assert wide[1:] == (stats.mean_interval([90, 92, 100])[0], 100, "t, exact")
+    shares = stats.estimate([1, 1, 0, 1], "share", clusters=[0, 0, 1, 1])
+    assert shares.value == 75 and (shares.low, shares.high) == (0, 100)
+    assert stats.estimate([2.5] * 6)[1:] == (2.5, 2.5, "order statistics")  # of the median: no spread to go by
+    for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), stats.estimate([2.5] * 5)):
+        assert np.isnan(alone.low) and np.isnan(alone.high) and alone.method is None
+    one_run = stats.estimate([1, 2, 3, 4, 5, 6], "median", clusters=[0] * 6)
+    assert one_run.method is None and one_run.value == 3.5
+    with pytest.raises(ValueError, match="entry 1 is NaN"):
+        stats.estimate([1.0, np.nan, 2.0])
 
 
 def test_one_value_has_no_interval():
@@ -111,6 +169,29 @@ def test_paired_test():
     assert stats.paired_test([1, 2, 3, 4, 5, 6], [0.9, 1.8, 2.7, 3.6, 4.5, 5.4]) == pytest.approx(2 / 2**6)
     assert stats.paired_test([1, 2, 3], [1, 2, 3]) == 1.0
     assert stats.paired_test([1, -1, 2, -2], [0, 0, 0, 0]) == pytest.approx(1.0)
+
+
+def test_unpaired_test():
+    # All of three below all of four: two of the 35 ways to order them are as extreme.
+    assert stats.unpaired_test([1, 2, 3], [4, 5, 6, 7]) == pytest.approx(2 / 35)
+    assert stats.unpaired_test([1, 1, 1], [1, 1]) == 1.0
+
+
+def test_logrank_counts_runs_that_never_arrived():
+    first, second = [10, 20, 30, 40, np.nan, 600], [60, 70, 80, 90, np.inf, np.inf]
+    arrived = [scipy.stats.CensoredData(uncensored=x, right=[500, 500]) for x in (first[:4], second[:4])]
+    assert stats.logrank_test(first, second, 500) == pytest.approx(scipy.stats.logrank(*arrived).pvalue)
+    assert stats.logrank_test(first, second, 9) == 1.0  # nobody had arrived
+    rng = np.random.default_rng(0)
+    p = [stats.logrank_test(*rng.exponential(400, (2, 20)), 500) for _ in range(500)]
+    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.08
+
+
+def test_holm_written_out_and_its_errors_in_a_family():
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0]) and stats.holm([0.03]) == pytest.approx([0.03])
+    families = np.random.default_rng(0).random((2000, 30))  # thirty comparisons with nothing in them
+    assert np.mean([stats.holm(p).min() < 0.05 for p in families]) <= 0.06 < np.mean(families.min(1) < 0.05)
 
 
 def test_bad_input_is_named():

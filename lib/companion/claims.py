@@ -3,7 +3,7 @@
 A notebook ends with::
 
     results = Results("02_ngae_latent_space", globals(), data_files=[file])
-    results.claim("ngae.enas.validity", 99.9, "%", paper=100.0, printed_in="NGAE Table 1", seeds=[0])
+    results.estimate("ngae.enas.validity", [99.9, 100, 99.8], "%", seeds=range(3), paper=100, printed_in="NGAE Table 1")
     results.frame("table1", table)
     results.write()
 
@@ -22,7 +22,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict
+from decimal import Decimal
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
@@ -37,6 +38,7 @@ from latentnas.paths import CHECKPOINTS
 
 if TYPE_CHECKING:  # half a second, which the command line need not wait
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
@@ -53,40 +55,83 @@ Number = Annotated[float | None, BeforeValidator(rounded)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(lambda seeds: (seeds,) if isinstance(seeds, Integral) else seeds)]
 
 
-@dataclass
+@dataclass(config={"extra": "forbid"})
 class Claim:
-    """One number of ours beside the paper's."""
+    """One number of ours beside the goal: the target where there is one, else the paper's number.
+
+    The verdict goes by the interval: *met* or *short* where all of it lies on one side of the goal, else *undecided*;
+    *seen once* with fewer than three seeds. A number with neither seeds nor interval has no chance in it, such as a
+    count of a table, and is compared as it stands; a time is never such. A printed number may be off by half a unit of
+    its last place that is not 0, a whole one is exact. Results older than `method` are judged by the interval stored.
+    """
 
     id: Id
     ours: Number
     unit: str  # "%", "accuracy (st. dev.)", "s", ...
     paper: Number = None  # None: no published value
     printed_in: str | None = None  # "NGAE Table 1"
-    low: Number = None  # to high: the 95 % interval of ours
+    low: Number = None  # to high: the 95 % interval of ours; only one of the two: the other end is infinite
     high: Number = None
     seeds: Seeds = ()
     target: Number = None  # the goal, where that is not the paper's number
-    tolerance: Number = 0.0  # how far on the wrong side of the goal still counts as met
-    better: Literal["higher", "lower"] = "higher"
-    verdict: str = field(init=False)
+    better: Literal["higher", "lower", "equal"] = "higher"
+    margin: Number = 0.0  # how far from the goal still counts as equal
+    method: str | None = None  # how the interval was computed: "t", "exact", "order statistics", ...
+    over: str | None = None  # what it is an interval over: "trainings", "searches", "test graphs", "starts", ...
+    selected_on: str | None = None  # what had been looked at when the setting was chosen, if that is reported here
+    verdict: str = ""  # always computed; but an `ours` of infinity, which JSON does not have, is "not reached"
 
     def __post_init__(self) -> None:
         if self.paper is not None and not self.printed_in:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
-        goal = self.target if self.target is not None else self.paper
-        if self.ours is None:
-            self.verdict = "not measured"
-        elif math.isinf(self.ours):  # the median of runs most of which never came there
+        if self.margin and self.better != "equal":
+            raise ValueError(f"Claim {self.id} has a margin, which only better='equal' asks for.")
+        if math.isinf(self.ours or 0.0):  # the median of runs most of which never came there
             self.verdict = "not reached"
-        elif goal is None:
-            self.verdict = "no published value"
-        elif (goal - self.ours) * (1 if self.better == "higher" else -1) <= self.tolerance + 1e-9 * abs(goal):
-            self.verdict = "met"
-        else:
-            self.verdict = "short of the target" if self.target is not None else "short of the paper"
         for name in ("ours", "low", "high"):
             if math.isinf(getattr(self, name) or 0.0):
                 setattr(self, name, None)
+        self.verdict = self.judged()
+
+    @property
+    def goal(self) -> float | None:
+        return self.paper if self.target is None else self.target
+
+    @property
+    def is_time(self) -> bool:
+        return self.id.startswith("speed.") or bool(re.match(r"(CPU )?(s|min|h)\b", self.unit))
+
+    def judged(self) -> str:
+        """The verdict, from what is stored."""
+        if self.ours is None:
+            return "not reached" if self.verdict == "not reached" else "not measured"
+        if self.goal is None:
+            return "no published value"
+        alone = self.low is None and self.high is None
+        if 0 < len(self.seeds) < 3 or (alone and self.is_time):
+            return "seen once"
+        if alone and self.seeds:
+            return "undecided"
+        low, high = (self.ours, self.ours) if alone else (self.low, self.high)
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        slack = self.margin + 1e-9 * abs(self.goal) + (half_a_unit(self.paper) if self.target is None else 0)
+        least = -math.inf if self.better == "lower" else self.goal - slack
+        most = math.inf if self.better == "higher" else self.goal + slack
+        return "short" if high < least or low > most else "met" if low >= least and high <= most else "undecided"
+
+
+def half_a_unit(printed: float) -> float:
+    """How far a number that is printed so may be from what was rounded."""
+    place = Decimal(repr(printed)).normalize().as_tuple().exponent
+    return 0.5 * 10.0**place if place < 0 else 0.0
+
+
+def without_tolerance(claim: object) -> object:
+    """A stored claim without the field that older files have: rounding is allowed for everywhere now."""
+    return {name: value for name, value in claim.items() if name != "tolerance"} if isinstance(claim, dict) else claim
+
+
+StoredClaim = Annotated[Claim, BeforeValidator(without_tolerance)]
 
 
 class Manifest(BaseModel):
@@ -99,7 +144,7 @@ class Manifest(BaseModel):
     peak_memory_mb: dict[str, int]
     versions: dict[str, str]
     git: dict[str, str | bool] | None
-    times: list[Claim] = []
+    times: list[StoredClaim] = []
 
 
 class Stored(BaseModel):
@@ -109,7 +154,7 @@ class Stored(BaseModel):
     profile: str
     data_source: str
     parameters: dict
-    claims: list[Claim]
+    claims: list[StoredClaim]
     frames: dict[str, dict]
     manifest: Manifest
 
@@ -165,6 +210,36 @@ class Results:
         self.claims[id] = Claim(id, ours, unit, **details)
         return self.claims[id]
 
+    def estimate(
+        self,
+        id: str,
+        values: "ArrayLike",
+        unit: str,
+        *,
+        statistic: Literal["mean", "share", "median"] = "mean",
+        over: str = "trainings",
+        clusters: "ArrayLike | None" = None,
+        trials: int | None = None,
+        seeds: Iterable[int] | int | None = None,
+        **goal: object,
+    ) -> Claim:
+        """Add a claim whose number and interval come from single values by `stats.estimate`, and return it.
+
+        Args:
+            over: What the interval is over, one for each value or cluster.
+            seeds: Of the trainings or searches; those in `clusters` if not given.
+            goal: Other fields of `Claim`: paper and printed_in, target, better, margin, selected_on.
+        """
+        from latentnas import stats  # SciPy takes half a second, which the command line need not wait
+
+        if seeds is None and clusters is None:
+            raise ValueError(f"Claim {id} needs its seeds, or clusters that are seeds.")
+        goal |= {"over": over, "seeds": sorted(set(clusters)) if seeds is None else seeds}
+        if not len(values):
+            return self.claim(id, None, unit, **goal)
+        value, low, high, method = stats.estimate(values, statistic, clusters, trials)
+        return self.claim(id, value, unit, low=low, high=high, method=method, **goal)
+
     def frame(self, name: str, table: "pd.DataFrame") -> Path:
         """Write a table to <notebook>/<name>.csv beside the results, for figures and readers; return the path."""
         if not re.fullmatch("[a-z0-9_]+", name):
@@ -179,8 +254,7 @@ class Results:
         """Write the results file; `loaded_seconds` is what the loaded checkpoints took to train when they were made."""
         claims, times = [], []
         for claim in self.claims.values():
-            of_speed = claim.id.startswith("speed.") or re.match(r"(CPU )?(s|min|h)\b", claim.unit)
-            (times if of_speed else claims).append(asdict(claim))
+            (times if claim.is_time else claims).append(asdict(claim))
         deciding = notebooks.deciding(self.parameters)
         others = {name: value for name, value in self.parameters.items() if name not in deciding}
         about = {"loaded_seconds": round(float(loaded_seconds), 1), "times": times} | others
@@ -198,11 +272,14 @@ def load_results(profile: str) -> dict[str, dict]:
 
 
 def read_results(path: Path) -> dict | None:
-    """The content of a results file, or None. A damaged one is named and set aside."""
+    """The content of a results file, its claims judged by the present rule; or None. A damaged one is named and set
+    aside."""
     try:
         text = path.read_bytes()
-        Stored.model_validate_json(text)
-        return json.loads(text)
+        stored, content = Stored.model_validate_json(text), json.loads(text)
+        content["claims"] = [asdict(claim) for claim in stored.claims]
+        content["manifest"]["times"] = [asdict(claim) for claim in stored.manifest.times]
+        return content
     except FileNotFoundError:
         return None
     except ValidationError as error:

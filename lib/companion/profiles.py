@@ -20,7 +20,7 @@ class Readme(BaseModel, extra="forbid"):
     """What the README's table says of a notebook: where a paper has it, and the claims to show."""
 
     printed_in: str = ""
-    claims: list[str] = []
+    claims: list[list[str]] = []  # the id of each, then of those that it is compared with
 
 
 class Profiles(BaseModel, extra="allow"):

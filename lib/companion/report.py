@@ -1,16 +1,16 @@
 """The README's results table and figures/<profile>/REPORT.md, generated from results; nothing is typed by hand."""
 
-from collections.abc import Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from companion import notebooks, paths, profiles
 from companion.claims import load_results, seconds_of
 from latentnas.progress import in_words
 
 MARKERS = ("<!-- results -->", "<!-- end of results -->")
-PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, the most telling first; never smoke
-README_HEAD = ("experiment", "in the paper", "notebook", "command", "time, 2 CPU cores", "time, GPU", "result")
+PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, of equal seeds the first; never smoke
+README_HEAD = ("notebook", "command and time on 2 CPU cores", "result, 95 % interval, seeds; compared with")
 CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict")
+SIGNS = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}
 
 
 def labels_with_results() -> list[str]:
@@ -48,44 +48,61 @@ def with_table(readme: str) -> str:
 
 
 def readme_table() -> str:
-    """One row for each notebook, by [readme.<notebook>] in profiles.toml; cells stay empty where it has not run."""
+    """One row for each notebook, by [readme.<notebook>] in profiles.toml, of the profile whose headline has the most
+    seeds; without results where it has not run."""
     about = profiles.read_profiles().readme
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
     for name in notebooks.names():
-        runs = {profile: found[name] for profile, found in results.items() if name in found}
-        shown = next(iter(runs), None)
-        option = f" --profile {shown}" if shown not in (None, "quick") else ""
         entry = about.get(name, profiles.Readme())
-        results_of = f"[{shown}](figures/{shown}/REPORT.md): "
-        found = results_of + outcome(entry.claims, all_claims(runs[shown])) if shown else ""
-        links = [f"[{name}](notebooks/{name}.ipynb)", f"`./run_all.sh --only {name[:2]}{option}`"]
-        durations = [times(runs, "cpu"), times(runs, "cuda") or ("*not measured*" if runs else "")]
-        rows.append([notebooks.title_of(name), entry.printed_in, *links, *durations, found])
+        headlines = {profile: headline(entry.claims, found) for profile, found in results.items() if name in found}
+        shown = max(headlines, key=lambda profile: seeds_of(headlines[profile]), default=None)
+        option = f" --profile {shown}" if shown not in (None, "quick") else ""
+        runs, lines = {profile: results[profile][name] for profile in headlines}, []
+        if shown:
+            numbers = f"[{len(all_claims(runs[shown]))} numbers in {shown}](figures/{shown}/REPORT.md)"
+            lines = [*(in_short(*line) for line in headlines[shown]), numbers]
+        title = [f"[{notebooks.title_of(name)}](notebooks/{name}.ipynb)", entry.printed_in]
+        command = [f"`./run_all.sh --only {name[:2]}{option}`", times(runs, "cpu"), times(runs, "cuda")]
+        rows.append(["<br>".join(filter(None, cell)) for cell in (title, command, lines)])
     return table(README_HEAD, rows)
+
+
+def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> list[list[dict]]:
+    """Of each entry the claim and those that it is compared with, where it is measured and there is a comparison."""
+    known = {claim["id"]: claim for result in results.values() for claim in all_claims(result)}
+    lines = [[known[id] for id in entry if id in known and known[id]["ours"] is not None] for entry in entries]
+    lines = [line for entry, line in zip(entries, lines) if line and line[0]["id"] == entry[0]]
+    return [line for line in lines if len(line) > 1 or line[0]["verdict"] != "no published value"]
+
+
+def seeds_of(lines: Sequence[Sequence[dict]]) -> float:
+    """How many seeds the claims of a headline have, on average."""
+    return sum(len(line[0]["seeds"]) for line in lines) / max(len(lines), 1)
 
 
 def times(runs: dict[str, dict], device: str) -> str:
     """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included."""
     manifests = {profile: runs[profile]["manifest"] for profile in reversed(runs)}
     there = {profile: run for profile, run in manifests.items() if run["device"].startswith(device)}
-    return ", ".join(f"{profile} {in_words(seconds_of(run))}" for profile, run in there.items())
+    on = f"on {next(iter(there.values()))['device']}: " if there and device != "cpu" else ""
+    return on + ", ".join(f"{profile} {in_words(seconds_of(run))}" for profile, run in there.items())
 
 
-def outcome(patterns: Sequence[str], claims: Sequence[dict]) -> str:
-    """The claims that a pattern names in short, each with the paper's value where there is one.
+def in_short(claim: dict, *others: dict) -> str:
+    """A claim with its interval, seeds, goals and verdict, and the numbers beside it."""
+    stored = "" if claim["method"] else " as stored"
+    interval = f" [{spread(claim, ', ')}]{stored}" if has_interval(claim) else ""
+    count = len(claim["seeds"])
+    seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
+    goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
+    goals += [f"`{other['id']}` {number(other['ours'])}" for other in others]
+    verdict = f": *{verdict_of(claim)}*" if claim["verdict"] != "no published value" else ""
+    return f"`{claim['id']}` **{number(claim['ours'])}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
 
-    A claim goes by the last part of its id, or by all of it where another has the same last part.
-    """
-    measured = [claim for claim in claims if claim["ours"] is not None]
-    shown = [claim for claim in measured if any(fnmatchcase(claim["id"], pattern) for pattern in patterns)]
-    short = [claim["id"].rpartition(".")[2] for claim in shown]
-    parts = []
-    for claim, name in zip(shown, short):
-        paper = f" (paper {number(claim['paper'])})" if claim["paper"] is not None else ""
-        name = name if short.count(name) == 1 else claim["id"]
-        parts.append(f"{name} {number(claim['ours'])} {claim['unit']}{paper}")
-    return "; ".join(parts) or f"{len(claims)} numbers in the report"
+
+def verdict_of(claim: dict) -> str:
+    return claim["verdict"] + (f"; selected on {claim['selected_on']}" if claim["selected_on"] else "")
 
 
 def number(value: float | None) -> str:
@@ -93,12 +110,39 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
 
 
+def has_interval(claim: dict) -> bool:
+    return claim["low"] is not None or claim["high"] is not None
+
+
+def spread(claim: dict, between: str) -> str:
+    """Both ends of an interval; 'never' where the end is infinite."""
+    return between.join(number(claim[end]) or "never" for end in ("low", "high")) if has_interval(claim) else ""
+
+
+def aim(claim: dict, name: str) -> str:
+    """The paper's number, or the target with its sign; '' for None."""
+    sign = SIGNS[claim["better"]] if name == "target" else ""
+    margin = f" ± {number(claim['margin'])}" if claim["margin"] else ""
+    return f"{sign}{number(claim[name])}{margin}" if claim[name] is not None else ""
+
+
 def report_text(label: str) -> str:
     """All claims, figures and run facts of one label as Markdown."""
     profile, _, changed = label.partition("+")
-    verdict = "the number's judgement is against the target where one is set, else against the paper."
     lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), ""]
-    lines += [f"Generated from `data/results/{label}`; {verdict}", "Intervals are at 95 %.", ""]
+    lines += [
+        f"Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside"
+    ]
+    lines += [
+        "them (*as stored*: results older than that record). A number is *met* or *short* where its whole interval"
+    ]
+    lines += [
+        "lies on one side of the target, or of the paper's number where no target is set; *undecided* where it does"
+    ]
+    lines += [
+        "not; *seen once* with fewer than three seeds. A paper's number may be off by half of its last place.",
+        "",
+    ]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if found := all_claims(result):
@@ -110,14 +154,15 @@ def report_text(label: str) -> str:
 
 def all_claims(result: dict) -> list[dict]:
     """The claims of a results file, those about time last."""
-    return result["claims"] + result["manifest"].get("times", [])
+    return result["claims"] + result["manifest"]["times"]
 
 
 def claim_row(claim: dict) -> list[str]:
-    interval = f"{number(claim['low'])} to {number(claim['high'])}" if claim["low"] is not None else ""
-    paper, target, ours = (number(claim[name]) for name in ("paper", "target", "ours"))
+    how = " over ".join(filter(None, (claim["method"], claim["over"]))) or "as stored"
+    interval = f"{spread(claim, ' to ')} ({how})" if has_interval(claim) else ""
+    paper, target, ours = aim(claim, "paper"), aim(claim, "target"), number(claim["ours"])
     seeds, printed_in = ", ".join(map(str, claim["seeds"])), claim["printed_in"] or ""
-    return [f"`{claim['id']}`", paper, printed_in, target, ours, interval, claim["unit"], seeds, claim["verdict"]]
+    return [f"`{claim['id']}`", paper, printed_in, target, ours, interval, claim["unit"], seeds, verdict_of(claim)]
 
 
 def run_facts(result: dict) -> str:

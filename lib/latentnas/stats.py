@@ -4,10 +4,56 @@ Intervals are over independent values, such as one per training; where there are
 """
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval; `method` says how that was computed and is None where there is none."""
+
+    value: float
+    low: float
+    high: float
+    method: str | None
+
+
+def estimate(
+    values: ArrayLike,
+    statistic: Literal["mean", "share", "median"] = "mean",
+    clusters: ArrayLike | None = None,
+    trials: int | None = None,
+) -> Estimate:
+    """A mean, share or median with the interval that covers it, whatever the number of runs. One run has none.
+
+    * `mean`: Student's t. Values that are all alike have no spread to go by: their median's interval is given.
+    * `share`, in percent, of `values` that are true: exact.
+    * `median`: order statistics. Infinite values are runs that never came there.
+
+    Args:
+        clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
+        trials: The values are percentages of so many independent trials each, such as decoded graphs. The interval
+            is at least as wide as the exact one of a single value's trials, so that 100 % from every training has one.
+    """
+    values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
+    if clusters is not None:
+        _, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+        values = np.bincount(cluster, values) / sizes
+        trials = int(sizes.min()) if statistic == "share" else trials
+    value = float(np.median(values) if statistic == "median" else values.mean())
+    if statistic == "share" and clusters is None:
+        (low, high), method = share_interval(round(value / 100 * len(values)), len(values)), "exact"
+    elif statistic == "median" or (trials is None and np.ptp(values) == 0):
+        (low, high), method = median_interval(values), "order statistics"
+    else:
+        (low, high), method = mean_interval(values), "t"
+        if trials is not None:
+            least, most = share_interval(round(value / 100 * trials), trials)
+            low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
+    there = len(values) > 1 and not np.isnan(low)
+    return Estimate(value, low, high, method) if there else Estimate(value, np.nan, np.nan, None)
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -16,7 +62,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     values = _finite("values", values)
     if len(values) < 2:
         return np.nan, np.nan
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    half = special.stdtrit(len(values) - 1, (1 + confidence) / 2) * (values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -34,8 +80,10 @@ def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[flo
     """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share."""
     if not 0 <= hits <= total or total < 1:
         raise ValueError(f"A share needs at least one trial and none to all of them as hits, not {hits} of {total}.")
-    interval = stats.binomtest(hits, total).proportion_ci(confidence, method="exact")
-    return 100 * float(interval.low), 100 * float(interval.high)
+    tail = (1 - confidence) / 2
+    low = special.betaincinv(hits, total - hits + 1, tail) if hits else 0.0
+    high = special.betaincinv(hits + 1, total - hits, 1 - tail) if hits < total else 1.0
+    return 100 * float(low), 100 * float(high)
 
 
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -90,6 +138,32 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> float:
     """p-value (two-sided) of Wilcoxon's signed-rank test that two methods, paired by seed, do equally well."""
     first, second = _pair(first, second)
     return 1.0 if np.array_equal(first, second) else float(stats.wilcoxon(first, second).pvalue)
+
+
+def unpaired_test(first: ArrayLike, second: ArrayLike) -> float:
+    """p-value (two-sided) of Mann and Whitney's test that two independent methods do equally well."""
+    p = stats.mannwhitneyu(_finite("the first array", first), _finite("the second array", second)).pvalue
+    return 1.0 if np.isnan(p) else float(p)  # all values alike
+
+
+def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
+    """p-value (two-sided) of the log-rank test that two methods need equally many queries. A run with a NaN, or more
+    queries than `budget`, is one that had not arrived by then."""
+    needed = [np.nan_to_num(np.asarray(values, dtype=np.float64), nan=np.inf) for values in (first, second)]
+    runs = [stats.CensoredData.right_censored(np.minimum(values, budget), values > budget) for values in needed]
+    if all((values > budget).all() for values in needed):
+        return 1.0
+    return float(stats.logrank(*runs).pvalue)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p-values of one family of tests, in the order given: of those below 0.05, the chance that any is
+    there by luck is at most 5 %."""
+    p_values = _finite("the p-values", p_values)
+    order = np.argsort(p_values)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted
 
 
 def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:
