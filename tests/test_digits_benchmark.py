@@ -1,6 +1,7 @@
 """The bundled table of cells: its loader, on invented numbers, and the table that is shipped."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from latentnas.benchmarks.digits import (
 from latentnas.benchmarks.download import BUNDLED, DataError
 from latentnas.measure import tables
 from latentnas.measure.tables import SCHEDULE, cell_groups, measure_again, score_cells
-from latentnas.spaces.enas import ENAS, NUM_LAYERS
+from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 
@@ -88,8 +89,7 @@ def test_the_stated_network_is_the_one_that_is_trained(table):
         (SHARED_FILE, lambda: benchmarks.load("enas", "bundled")),
         (SHARED_FILE, load_from_scratch),
         (ALONE_FILE, load_from_scratch),
-        (tables.WEIGHTS_FILES[NUM_LAYERS], tables.load_shared),
-        (tables.WEIGHTS_FILES[tables.DEEP_LAYERS], lambda: tables.load_shared(tables.DEEP_LAYERS)),
+        *[(file, partial(tables.load_shared, layers)) for layers, file in tables.WEIGHTS_FILES.items()],
     ],
 )
 def test_a_bundled_file_that_is_not_as_published_is_named(tmp_path, monkeypatch, name, load):

@@ -86,10 +86,11 @@ def test_other_numbers_of_layers(layers):
         network(images, ENAS.sample(2, 0, layers + 1))
 
 
-def test_shipped_weights_of_eight_layers_know_the_digits():
-    architectures, valid = ENAS.sample(3, 0, 8), digits.load(0.5, copies=1).valid
-    trained = shared_accuracy(load_shared(DEEP_LAYERS), architectures, valid)
-    untrained = shared_accuracy(MacroNetwork(0, DEEP_LAYERS), architectures, valid)
+@pytest.mark.parametrize("layers", DEEP_LAYERS)
+def test_shipped_weights_of_more_layers_know_the_digits(layers):
+    architectures, valid = ENAS.sample(3, 0, layers), digits.load(0.5, copies=1).valid
+    trained = shared_accuracy(load_shared(layers), architectures, valid)
+    untrained = shared_accuracy(MacroNetwork(0, layers), architectures, valid)
     assert (trained > untrained + 20).all()
 
 

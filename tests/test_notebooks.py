@@ -46,7 +46,7 @@ def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
     larger = np.flatnonzero(nasbench101.batch.num_vertices == 7)
     accuracy, params = (nasbench101.table[column].to_numpy()[larger] for column in ("cifar10/test@108", "params"))
     assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
-    assert {"SVGe, random labels", "SVGe, half chosen"} <= set(ranked.index)
+    assert {"SVGe", "one-hot", "path features", "graph features", "random"} <= set(ranked.index)
 
 
 def check_optimisers(folder):

@@ -117,7 +117,8 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= nasbench_tables() | search_tables()
-    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | extrapolation_tables() | speed_tables()
+    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
+    spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables()
     frames = {
         "training_curves": history,
         "planes": planes,
@@ -270,7 +271,7 @@ def search_tables():
         for method in ("random search", "another one")
         for q in (10, 20, 50)
     ]
-    named = ("incumbents", "optimum", "against_baselines", "optimum_met", "latent_searches")
+    named = ("incumbents", "optimum", "against_baselines", "optimum_met")
     return {name: [lines] for name in named}
 
 
@@ -285,9 +286,48 @@ def extrapolation_tables():
         for reader in methods
         for seed in (0, 1)
     ]
-    deeper = [{"group": g, "predicted": 80, "measured": m} for g, m in (("drawn", 70), ("drawn", 80), ("top", 90))]
+    deeper = [
+        {"layers": layers, "group": group, "measured": measured}
+        for layers in (8, 12)
+        for group, measured in (("drawn", 70), ("drawn", 80), ("top", 90))
+    ]
+    levels = {"known": 90, "average": 91, "best": 93}
+    better = [
+        {"quantile": q, "reader": reader, "seed": 0, "kendall": q, "first": 92} | levels
+        for q in (0.1, 0.5)
+        for reader in methods
+    ]
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
-    return {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
+    figures = {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
+    return figures | {"better_cells": [better]}
+
+
+def latent_search_tables():
+    tables, methods = ("CIFAR-10", "digits-nb201", "ENAS", "NAS-Bench-101"), ("one-hot", "SVGe", "random search")
+    verdicts = zip(methods, ("sooner", "level", "later"))
+    rows = [
+        {"table": table, "method": method, "extra": 5, "low": 1, "high": 9, "verdict": verdict, "margin": 10}
+        for method, verdict in verdicts
+        for table in tables
+    ]
+    curves = [
+        {"table": table, "method": method, "query": query, "share": 100 - query, "regret": 1 / query}
+        for table in tables
+        for method in methods
+        for query in (5, 20, 50)
+    ]
+    return {"against_one_hot": [rows], "still_searching": [curves], "expected_regret": [curves]}
+
+
+def tuning_tables():
+    subjects = [
+        {"space": space, "model": "SVGe", "optimizer": optimizer}
+        for space in ("enas", "nasbench201")
+        for optimizer in ("adamw", "muon")
+    ]
+    trials = [one | {"epochs": 1, "rate": rate, "loss": 1 / rate} for one in subjects for rate in (0.001, 0.002)]
+    curves = [one | {"epoch": e, "steps": 10 * e, "reconstruction": 40.0 * e} for one in subjects for e in (1, 2)]
+    return {"rates": [trials], "reconstruction": [curves]}
 
 
 def speed_tables():

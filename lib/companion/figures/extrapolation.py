@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
-from latentnas.plots.search import incumbent_curves
 from latentnas.plots.style import (
     BLUE,
     GREEN,
@@ -55,7 +54,8 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     ax = axes[0, -1]
     for colour, (method, line) in zip(COLOURS, curves.groupby("method", sort=False)):
         ax.plot(line.k, line["mean"], color=colour, label=method)
-        ax.fill_between(line.k, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+        if method != "random":  # whose band would cover all
+            ax.fill_between(line.k, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
     one = curves[curves.method == curves.method.iloc[0]]
     ax.plot(one.k, one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
     ax.axhline(one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
@@ -94,38 +94,67 @@ def unseen_operation(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def deeper_architectures(points: pd.DataFrame) -> Figure:
-    """Left: predicted against measured accuracy of architectures deeper than those learned. Right: the measured ones.
+def better_cells(table: pd.DataFrame) -> Figure:
+    """What is read off labels of cells below a quantile of accuracy about the cells above it: a dot a training.
 
-    Columns: group (in order of appearance), predicted, measured (percent).
+    Columns: quantile, reader, seed, kendall, first (accuracy of the first five of the ranking, percent), and known
+    (the best label), average (of the better cells), best (of the five best).
     """
-    points = rows_of(points, "group", "predicted", "measured")
-    groups = list(dict.fromkeys(points.group))
-    figure, axes = new_figure(2.6, columns=2)
-    scatter, strips = axes[0]
-    for place, (group, colour) in enumerate(zip(groups, COLOURS)):
-        rows = points[points.group == group]
-        dots = {"s": 9, "color": colour, "alpha": 0.7, "linewidths": 0}
-        scatter.scatter(rows.predicted, rows.measured, label=group, **dots)
-        spread = np.linspace(-0.25, 0.25, len(rows)) if len(rows) > 1 else [0]
-        strips.scatter(rows.measured, place + np.array(spread), **dots)
-        strips.plot([rows.measured.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
-    scatter.set_xlabel("predicted accuracy (%)")
-    scatter.set_ylabel("measured accuracy (%)")
-    strips.set_xlabel("measured accuracy (%); the line is the mean")
-    strips.yaxis.set_major_locator(FixedLocator(range(len(groups))))
-    strips.yaxis.set_minor_locator(NullLocator())
-    strips.set_yticklabels(groups)
-    strips.invert_yaxis()
-    letter(axes, ["Predicted and measured", "Measured, by group"])
-    figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper left", ncols=len(groups))
+    table = rows_of(table, "quantile", "reader", "kendall", "first", "known", "average", "best")
+    quantiles, readers = sorted(table["quantile"].unique()), list(dict.fromkeys(table.reader))
+    figure, axes = new_figure(2.4, columns=2)
+    for number, (reader, colour) in enumerate(zip(readers, COLOURS)):
+        rows = table[table.reader == reader]
+        places = [quantiles.index(q) + 0.11 * (number - (len(readers) - 1) / 2) for q in rows["quantile"]]
+        for ax, column in zip(axes[0], ("kendall", "first")):
+            ax.scatter(places, rows[column], s=11, color=colour, alpha=0.8, linewidths=0, label=reader)
+    for place, q in enumerate(quantiles):
+        levels = table.loc[table["quantile"] == q, ["best", "average", "known"]].mean()
+        for name, level in zip(("five best", "mean of the better", "best label"), levels):
+            axes[0, 1].plot([place - 0.4, place + 0.4], [level, level], color=GREY, linewidth=0.9, linestyle=":")
+            axes[0, 1].annotate(name, (place + 0.4, level), fontsize=5.5, color=GREY, va="bottom", ha="right")
+    axes[0, 0].axhline(0, color=PALE, linewidth=0.8, linestyle=":")
+    axes[0, 0].set_ylabel("Kendall's tau")
+    axes[0, 1].set_ylabel("accuracy of the first five (%)")
+    for ax in axes[0]:
+        ax.set_xticks(range(len(quantiles)), [f"{100 * q:.0f} %" for q in quantiles])
+        ax.set_xlim(-0.5, len(quantiles) - 0.5)
+        ax.set_xlabel("labels from the cells below this quantile")
+    letter(axes, ["The order of the better cells", "The first five"])
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=len(readers))
+    return figure
+
+
+@styled
+def deeper_architectures(points: pd.DataFrame) -> Figure:
+    """Measured accuracy of architectures deeper than those learned: drawn at random, and the top of each ranking.
+
+    Columns: layers, group (in order of appearance), measured (percent).
+    """
+    points = rows_of(points, "layers", "group", "measured")
+    depths, groups = sorted(points.layers.unique()), list(dict.fromkeys(points.group))
+    figure, axes = new_figure(0.9 + 0.24 * len(groups), columns=len(depths), sharey=True)
+    for ax, layers in zip(axes[0], depths):
+        at_depth = points[points.layers == layers]
+        left = at_depth.measured.quantile(0.02)
+        for place, (group, colour) in enumerate(zip(groups, (GREY, *COLOURS))):
+            values = at_depth.loc[at_depth.group == group, "measured"]
+            heights = place + np.linspace(-0.25, 0.25, len(values))
+            inside = (values >= left).to_numpy()
+            ax.scatter(values[inside], heights[inside], s=6, color=colour, alpha=0.5, linewidths=0)
+            ax.scatter(np.full((~inside).sum(), left), heights[~inside], s=10, color=colour, marker="<", linewidths=0)
+            ax.plot([values.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
+        ax.set_yticks(range(len(groups)), groups)
+        ax.set_xlabel("measured accuracy (%)\nline: mean; left edge: this or less")
+    axes[0, 0].invert_yaxis()
+    letter(axes, [f"{layers} layers" for layers in depths])
     return figure
 
 
 NOTEBOOK = "06_extrapolation"
 FIGURES: dict[str, StoredFigure] = {
-    "latent_searches": (("curves",), incumbent_curves),
     "larger_cells": (("density", "first_k"), larger_cells),
     "unseen_operation": (("held_out",), unseen_operation),
+    "better_cells": (("better",), better_cells),
     "deeper": (("deeper",), deeper_architectures),
 }

@@ -41,8 +41,9 @@ SCHEDULE = Schedule(epochs=EPOCHS)  # of every training from scratch
 SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
 SHARED_AT_ONCE = 4  # architectures in one step of the shared training
 SHARED_COPIES = 2  # corrupted versions of the validation images that the shared weights are judged on
-DEEP_LAYERS = 8
-WEIGHTS_FILES = {NUM_LAYERS: "digits-enas.safetensors", DEEP_LAYERS: "digits-enas8.safetensors"}  # in data/bundled
+DEEP_LAYERS = (8,)
+WEIGHTS_FILES = {NUM_LAYERS: "digits-enas.safetensors"}  # in data/bundled
+WEIGHTS_FILES |= {layers: f"digits-enas{layers}.safetensors" for layers in DEEP_LAYERS}
 FROM_SCRATCH = 300  # the first architectures of digits-enas are also trained from scratch, with seed 0
 
 
@@ -193,7 +194,7 @@ def _write(table: pd.DataFrame, name: str) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = {"digits-nb201": measure_cells, "digits-enas": measure_macros}
-    tables["digits-enas8"] = lambda _: measure_shared(DEEP_LAYERS)
+    tables |= {f"digits-enas{layers}": lambda _, layers=layers: measure_shared(layers) for layers in DEEP_LAYERS}
     parser.add_argument("table", choices=tables, help="which benchmark to measure")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     parser.add_argument("--row", type=int, help="digits-nb201: train this row again and compare")

@@ -1,0 +1,118 @@
+"""The figures of searches on codes and on plain inputs (notebook 13)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from companion.figures import StoredFigure
+from latentnas.plots.search import legend_above
+from latentnas.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    colours_of,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
+
+PANELS = 3  # in a row
+VERDICTS = {"sooner": (GREEN, "o"), "level": (BLUE, "s"), "later": (VERMILLION, "D"), "undecided": (GREY, "o")}
+LEARNT_NOTHING = ("path features", "graph features", "random projection")  # and what is untrained: dashed
+NO_PROCESS = ("random search", "regularised evolution", "path-feature ensemble")  # dotted
+
+
+@styled
+def queries_against_one_hot(rows: pd.DataFrame) -> Figure:
+    """How many queries more than the process on one-hot decisions each row needs, with 95 % intervals; the band is what
+    counts as no difference. Columns: table, method, extra, low, high, verdict, margin (queries)."""
+    rows = rows_of(rows, "table", "method", "extra", "low", "high", "verdict", "margin")
+    methods = list(dict.fromkeys(rows.method))
+    figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), sharey=True)
+    margin = rows.margin.iloc[0]
+    for ax, part in panels:
+        ax.axvspan(-margin, margin, color=PALE, alpha=0.35, linewidth=0)
+        ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+        for row in part.itertuples():
+            colour, marker = VERDICTS[row.verdict]
+            place = methods.index(row.method)
+            ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.2)
+            ax.plot(row.extra, place, marker, color=colour, markersize=3.2)
+        ax.set_yticks(range(len(methods)), methods)
+        ax.set_ylim(len(methods) - 0.5, -0.5)
+        ax.set_xlabel("queries more than on one-hot")
+    handles = [
+        figure.axes[0].plot([], [], marker, color=colour, markersize=3.2)[0] for colour, marker in VERDICTS.values()
+    ]
+    figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
+    return figure
+
+
+@styled
+def still_searching(curves: pd.DataFrame) -> Figure:
+    """Survival curves: the runs that have not met a good architecture yet. Columns: table, method, query, share."""
+    curves = rows_of(curves, "table", "method", "query", "share")
+    figure = _lines(curves, "share", "runs still searching (%)", drawstyle="steps-post")
+    for ax in figure.axes:
+        ax.set_ylim(-3, 103)
+    return figure
+
+
+@styled
+def expected_regret(curves: pd.DataFrame) -> Figure:
+    """The mean regret, on two logarithmic axes. Columns: table, method, query, regret (points)."""
+    curves = rows_of(curves, "table", "method", "query", "regret")
+    figure = _lines(curves, "regret", "expected regret (points)")
+    for ax in figure.axes:
+        ax.set_yscale("log")
+        for axis_of in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis_of(StrMethodFormatter("{x:g}"))
+    return figure
+
+
+def _lines(curves: pd.DataFrame, column: str, label: str, **options: str) -> Figure:
+    colours = colours_of(curves.method) | {"one-hot": INK}
+    figure, panels = _panels(curves, 1.75)
+    for ax, part in panels:
+        for method, line in part.groupby("method", sort=False):
+            learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
+            style = "--" if learnt_nothing else ":" if method in NO_PROCESS else "-"
+            width = 2.0 if method == "one-hot" else 1.1
+            ax.plot(line["query"], line[column], style, color=colours[method], linewidth=width, label=method, **options)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(FixedLocator([5, 10, 20, 50, 100, 200, 500]))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("queries (log)")
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(label)
+    legend_above(figure, np.array(figure.axes))
+    return figure
+
+
+def _panels(table: pd.DataFrame, height: float, **options: bool) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a panel for each `table` of a frame, at most three in a row, and each panel with its rows."""
+    names = list(dict.fromkeys(table.table))
+    columns = min(PANELS, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = new_figure(height * lines + 0.35, columns=columns, rows=lines, **options)
+    for ax in axes.flat[len(names) :]:
+        ax.remove()
+    letter(axes, names)
+    return figure, zip(axes.flat, (table[table.table == name] for name in names))
+
+
+NOTEBOOK = "13_latent_search"
+FIGURES: dict[str, StoredFigure] = {
+    "against_one_hot": (("against_one_hot",), queries_against_one_hot),
+    "still_searching": (("still_searching",), still_searching),
+    "expected_regret": (("expected_regret",), expected_regret),
+}
