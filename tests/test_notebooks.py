@@ -18,7 +18,7 @@ from latentnas.models.family import FAMILY
 pytestmark = pytest.mark.slow
 
 PLAN = [*profiles.plan("smoke"), *profiles.plan("smoke", profiles.read_profiles().alone)]
-WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04"], {"data_source": "public"})[1:]  # the first is notebook 02
+WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04", "11"], {"data_source": "public"})[1:]  # the first is notebook 02
 WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
 
 
