@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
 from latentnas.plots.search import legend_above
@@ -73,8 +73,9 @@ def expected_regret(curves: pd.DataFrame) -> Figure:
     figure = _lines(curves, "regret", "expected regret (points)")
     for ax in figure.axes:
         ax.set_yscale("log")
-        for axis_of in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis_of(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
     return figure
 
 

@@ -3,7 +3,7 @@
     python -m latentnas.measure.tables digits-nb201 --jobs 2      all of it; goes on where it was cut off
     python -m latentnas.measure.tables digits-nb201 --row 1234    trains one row again and compares
     python -m latentnas.measure.tables digits-enas --jobs 2       the shared weights and what is measured with them
-    python -m latentnas.measure.tables digits-enas8               shared weights of architectures with eight layers
+    python -m latentnas.measure.tables digits-enas8               shared weights for eight layers; digits-enas12: twelve
 
 Cells are trained in groups of `NETWORKS_AT_ONCE` neighbouring rows. The kernels of a grouped convolution may
 add in another order for another group size, so a row is the same to the last bit only within its group, on
@@ -41,7 +41,7 @@ SCHEDULE = Schedule(epochs=EPOCHS)  # of every training from scratch
 SHARED_SCHEDULE = Schedule(epochs=1500, batch_size=256, learning_rate=0.05)
 SHARED_AT_ONCE = 4  # architectures in one step of the shared training
 SHARED_COPIES = 2  # corrupted versions of the validation images that the shared weights are judged on
-DEEP_LAYERS = (8,)
+DEEP_LAYERS = (8, 12)
 WEIGHTS_FILES = {NUM_LAYERS: "digits-enas.safetensors"}  # in data/bundled
 WEIGHTS_FILES |= {layers: f"digits-enas{layers}.safetensors" for layers in DEEP_LAYERS}
 FROM_SCRATCH = 300  # the first architectures of digits-enas are also trained from scratch, with seed 0
