@@ -118,7 +118,7 @@ def tables():
     }
     spaces |= nasbench_tables() | search_tables()
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
-    spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables()
+    spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
     frames = {
         "training_curves": history,
         "planes": planes,
@@ -328,6 +328,18 @@ def tuning_tables():
     trials = [one | {"epochs": 1, "rate": rate, "loss": 1 / rate} for one in subjects for rate in (0.001, 0.002)]
     curves = [one | {"epoch": e, "steps": 10 * e, "reconstruction": 40.0 * e} for one in subjects for e in (1, 2)]
     return {"rates": [trials], "reconstruction": [curves]}
+
+
+def label_tables():
+    """The small table of notebook 11's figure: one method a kind in two panels, and the two lines."""
+    methods = {"boosting, flags": "plain", "boosting, flags + operations": "plain", "D-VAE": "codes"}
+    rows = [
+        {"panel": panel, "method": name, "kind": kind, "rmse_std": 0.3, "low": low, "high": 0.4}
+        for panel in ("public, all", "digits-enas")
+        for (name, kind), low in zip(methods.items(), (np.nan, np.nan, 0.2))
+    ]
+    published = {"panel": "public, all", "method": "PACE", "kind": "published", "rmse_std": 0.25}
+    return {"errors": [[*rows, published]]}
 
 
 def speed_tables():

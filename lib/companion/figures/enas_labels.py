@@ -10,7 +10,7 @@ from latentnas.plots.style import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, let
 NOTEBOOK = "11_enas_labels"
 KINDS = {  # of methods: words for the legend, colour, marker
     "plain": ("plain features, tuned", BLUE, "s"),
-    "codes": ("codes of an encoder", VERMILLION, "o"),
+    "codes": ("codes of an encoder (mean, 95 % interval)", VERMILLION, "o"),
     "published": ("published", INK, "D"),
 }
 LINES = {"boosting, flags": (ORANGE, "-"), "boosting, flags + operations": (GREY, "--")}  # the marks to pass
@@ -31,7 +31,8 @@ def method_errors(errors: pd.DataFrame) -> Figure:
         known = rows.set_index("method")["rmse_std"]
         for method, (colour, style) in LINES.items():
             ax.axvline(known[method], color=colour, linestyle=style, linewidth=1, label=method, zorder=1)
-        for kind, (words, colour, marker) in KINDS.items():
+        for kind in errors.kind.unique():
+            words, colour, marker = KINDS[kind]
             part = rows[rows.kind == kind]
             places = part.method.map(names.index)
             ax.hlines(places, part.low, part.high, color=colour, linewidth=1.2, zorder=2)
@@ -45,7 +46,7 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     letter(axes, [panel for panel, _ in panels])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=5, columnspacing=1.2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
 
