@@ -107,6 +107,9 @@ def test_estimates_written_out():
     assert wide[1:] == (stats.mean_interval([90, 92, 100])[0], 100, "t, exact")
     shares = stats.estimate([1, 1, 0, 1], "share", clusters=[0, 0, 1, 1])
     assert shares.value == 75 and (shares.low, shares.high) == (0, 100)
+    ten = stats.estimate([1.0, 2.0, 6.0], family=10)
+    assert ten[1:] == (*stats.mean_interval([1, 2, 6], 0.995), "t, Bonferroni over 10")
+    assert stats.estimate(range(9), "median", family=10)[1:3] == stats.median_interval(range(9), 0.995)
     assert stats.estimate([2.5] * 6)[1:] == (2.5, 2.5, "order statistics")  # of the median: no spread to go by
     for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), stats.estimate([2.5] * 5)):
         assert np.isnan(alone.low) and np.isnan(alone.high) and alone.method is None

@@ -91,6 +91,8 @@ class Claim:
         for name in ("ours", "low", "high"):
             if math.isinf(getattr(self, name) or 0.0):
                 setattr(self, name, None)
+        if self.low is None and self.high is None:
+            self.method = None
         self.verdict = self.judged()
 
     @property
@@ -220,6 +222,7 @@ class Results:
         over: str = "trainings",
         clusters: "ArrayLike | None" = None,
         trials: int | None = None,
+        family: int = 1,
         seeds: Iterable[int] | int | None = None,
         **goal: object,
     ) -> Claim:
@@ -237,7 +240,7 @@ class Results:
         goal |= {"over": over, "seeds": sorted(set(clusters)) if seeds is None else seeds}
         if not len(values):
             return self.claim(id, None, unit, **goal)
-        value, low, high, method = stats.estimate(values, statistic, clusters, trials)
+        value, low, high, method = stats.estimate(values, statistic, clusters, trials, family)
         return self.claim(id, value, unit, low=low, high=high, method=method, **goal)
 
     def frame(self, name: str, table: "pd.DataFrame") -> Path:

@@ -25,6 +25,7 @@ def estimate(
     statistic: Literal["mean", "share", "median"] = "mean",
     clusters: ArrayLike | None = None,
     trials: int | None = None,
+    family: int = 1,
 ) -> Estimate:
     """A mean, share or median with the interval that covers it, whatever the number of runs. One run has none.
 
@@ -36,7 +37,9 @@ def estimate(
         clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
         trials: The values are percentages of so many independent trials each, such as decoded graphs. The interval
             is at least as wide as the exact one of a single value's trials, so that 100 % from every training has one.
+        family: Of how many comparisons this is one; the intervals hold for all of them together (Bonferroni).
     """
+    confidence, corrected = 1 - 0.05 / family, f", Bonferroni over {family}" if family > 1 else ""
     values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
     if clusters is not None:
         _, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
@@ -44,16 +47,16 @@ def estimate(
         trials = int(sizes.min()) if statistic == "share" else trials
     value = float(np.median(values) if statistic == "median" else values.mean())
     if statistic == "share" and clusters is None:
-        (low, high), method = share_interval(round(value / 100 * len(values)), len(values)), "exact"
+        (low, high), method = share_interval(round(value / 100 * len(values)), len(values), confidence), "exact"
     elif statistic == "median" or (trials is None and np.ptp(values) == 0):
-        (low, high), method = median_interval(values), "order statistics"
+        (low, high), method = median_interval(values, confidence), "order statistics"
     else:
-        (low, high), method = mean_interval(values), "t"
+        (low, high), method = mean_interval(values, confidence), "t"
         if trials is not None:
-            least, most = share_interval(round(value / 100 * trials), trials)
+            least, most = share_interval(round(value / 100 * trials), trials, confidence)
             low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
     there = len(values) > 1 and not np.isnan(low)
-    return Estimate(value, low, high, method) if there else Estimate(value, np.nan, np.nan, None)
+    return Estimate(value, low, high, method + corrected) if there else Estimate(value, np.nan, np.nan, None)
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
