@@ -183,10 +183,13 @@ def test_older_results_are_judged_by_the_present_rule():
     one = old | {"id": "a.b.one", "ours": 99.995, "low": 99.995, "high": 99.995, "seeds": [0], "verdict": "met"}
     wide = one | {"id": "a.b.wide", "low": 99.0, "high": 100.0, "seeds": [0, 1, 2]}
     never = old | {"id": "a.b.never", "ours": None, "low": None, "high": None, "seeds": [], "verdict": "not reached"}
-    content["claims"], content["manifest"]["times"] = [one, wide, never], []
+    alike = wide | {"id": "a.b.alike", "low": 99.995}
+    alike["high"] = alike["low"]
+    content["claims"], content["manifest"]["times"] = [one, wide, never, alike], []
     path.write_text(json.dumps(content))
     read = load_results("quick")["02_x"]["claims"]
-    assert [claim["verdict"] for claim in read] == ["seen once", "undecided", "not reached"]
+    assert [claim["verdict"] for claim in read] == ["seen once", "undecided", "not reached", "undecided"]
+    assert [claim["low"] for claim in read] == [None, 99.0, None, None]
     assert "99 to 100 (as stored)" in report.report_text("quick")
 
 

@@ -62,7 +62,7 @@ def test_estimates_cover_the_truth_in_93_percent_at_least(count):
     ):
         found = [stats.estimate(row, "median") for row in values]
         assert covered(median, found) >= 0.93, name
-        assert all((estimate.method is None) == (count < 6) for estimate in found)
+        assert all((estimate[3] is None) == (count < 6) for estimate in found)
     normal = rng.normal(3, 2, (draws, count))
     assert covered(3, [stats.estimate(row) for row in normal]) >= 0.93
     shared = normal[:, :, None] + rng.normal(0, 2, (draws, count, 10))  # ten starts of each training
@@ -106,15 +106,15 @@ def test_estimates_written_out():
     wide = stats.estimate([90.0, 92, 100], trials=5000)  # t is wider, and ends at 100 %
     assert wide[1:] == (stats.mean_interval([90, 92, 100])[0], 100, "t, exact")
     shares = stats.estimate([1, 1, 0, 1], "share", clusters=[0, 0, 1, 1])
-    assert shares.value == 75 and (shares.low, shares.high) == (0, 100)
+    assert shares[:3] == (75, 0, 100)
     ten = stats.estimate([1.0, 2.0, 6.0], family=10)
     assert ten[1:] == (*stats.mean_interval([1, 2, 6], 0.995), "t, Bonferroni over 10")
     assert stats.estimate(range(9), "median", family=10)[1:3] == stats.median_interval(range(9), 0.995)
     assert stats.estimate([2.5] * 6)[1:] == (2.5, 2.5, "order statistics")  # of the median: no spread to go by
     for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), stats.estimate([2.5] * 5)):
-        assert np.isnan(alone.low) and np.isnan(alone.high) and alone.method is None
+        assert np.isnan(alone[1:3]).all() and alone[3] is None
     one_run = stats.estimate([1, 2, 3, 4, 5, 6], "median", clusters=[0] * 6)
-    assert one_run.method is None and one_run.value == 3.5
+    assert one_run[0] == 3.5 and one_run[3] is None
     with pytest.raises(ValueError, match="entry 1 is NaN"):
         stats.estimate([1.0, np.nan, 2.0])
 

@@ -91,6 +91,8 @@ class Claim:
         for name in ("ours", "low", "high"):
             if math.isinf(getattr(self, name) or 0.0):
                 setattr(self, name, None)
+        if self.method is None and self.low == self.high and len(self.seeds) < 6:  # how older results show no spread
+            self.low = self.high = None
         if self.low is None and self.high is None:
             self.method = None
         self.verdict = self.judged()

@@ -4,20 +4,11 @@ Intervals are over independent values, such as one per training; where there are
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
-
-
-class Estimate(NamedTuple):
-    """A number with its 95 % interval; `method` says how that was computed and is None where there is none."""
-
-    value: float
-    low: float
-    high: float
-    method: str | None
 
 
 def estimate(
@@ -26,12 +17,10 @@ def estimate(
     clusters: ArrayLike | None = None,
     trials: int | None = None,
     family: int = 1,
-) -> Estimate:
-    """A mean, share or median with the interval that covers it, whatever the number of runs. One run has none.
-
-    * `mean`: Student's t. Values that are all alike have no spread to go by: their median's interval is given.
-    * `share`, in percent, of `values` that are true: exact.
-    * `median`: order statistics. Infinite values are runs that never came there.
+) -> tuple[float, float, float, str | None]:
+    """A mean, share (in percent, of values that are true) or median, the ends of its 95 % interval and how that was
+    computed; NaN and None where there are too few values for one. A mean of values that are all alike, which has no
+    spread to go by, gets its median's interval. An infinite value is a run that never came there.
 
     Args:
         clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
@@ -56,7 +45,7 @@ def estimate(
             least, most = share_interval(round(value / 100 * trials), trials, confidence)
             low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
     there = len(values) > 1 and not np.isnan(low)
-    return Estimate(value, low, high, method + corrected) if there else Estimate(value, np.nan, np.nan, None)
+    return (value, low, high, method + corrected) if there else (value, np.nan, np.nan, None)
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -146,7 +135,7 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> float:
 def unpaired_test(first: ArrayLike, second: ArrayLike) -> float:
     """p-value (two-sided) of Mann and Whitney's test that two independent methods do equally well."""
     p = stats.mannwhitneyu(_finite("the first array", first), _finite("the second array", second)).pvalue
-    return 1.0 if np.isnan(p) else float(p)  # all values alike
+    return float(np.nan_to_num(p, nan=1.0))  # NaN where all values are alike
 
 
 def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
@@ -154,19 +143,15 @@ def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
     queries than `budget`, is one that had not arrived by then."""
     needed = [np.nan_to_num(np.asarray(values, dtype=np.float64), nan=np.inf) for values in (first, second)]
     runs = [stats.CensoredData.right_censored(np.minimum(values, budget), values > budget) for values in needed]
-    if all((values > budget).all() for values in needed):
-        return 1.0
-    return float(stats.logrank(*runs).pvalue)
+    return 1.0 if min(map(np.min, needed)) > budget else float(stats.logrank(*runs).pvalue)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values of one family of tests, in the order given: of those below 0.05, the chance that any is
-    there by luck is at most 5 %."""
+    """Holm's adjusted p-values of one family of tests, in the order given."""
     p_values = _finite("the p-values", p_values)
     order = np.argsort(p_values)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
-    return adjusted
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    return np.minimum(stepped, 1)[np.argsort(order)]
 
 
 def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:
