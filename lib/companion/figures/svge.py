@@ -16,7 +16,6 @@ SMOOTHNESS = {
     "valid": "valid graphs on a line (%)",
     "way": "changes made / needed",
     "rank_correlation": "rank correlation of distances",
-    "travelled": "prediction: way / ends",
 }
 LABEL_COLOURS = (VERMILLION, BLUE, GREY)
 
@@ -31,11 +30,12 @@ def svge_quality(table: pd.DataFrame) -> Figure:
     names = [f"{quantity}_{protocol}" for quantity in QUANTITIES for protocol in PROTOCOLS]
     table = rows_of(table, "space", "model", "seed", *names)
     figure, axes, panels = grid_of(table, len(QUANTITIES))
+    names = list(dict.fromkeys(table.model))
     for row, (_, rows) in zip(axes, panels):
         for ax, quantity in zip(row, QUANTITIES):
             for place, protocol in zip((-0.17, 0.17), PROTOCOLS):
                 marker, colour = PROTOCOLS[protocol]
-                dots(ax, rows, f"{quantity}_{protocol}", place, colour, marker, protocol_words(protocol))
+                dots(ax, rows, f"{quantity}_{protocol}", place, colour, marker, protocol_words(protocol), names)
             ax.set_xlim(-4, 104)
     for ax, quantity in zip(axes[-1], QUANTITIES):
         ax.set_xlabel(f"{quantity} (%)")
@@ -48,15 +48,18 @@ def svge_smoothness(table: pd.DataFrame) -> Figure:
     """What happens on straight lines through each latent space: a dot a training.
 
     Columns: space, model, seed, valid (percent of the points), way (changes of the graph on the way by those between
-    the ends), rank_correlation (of latent and edit distance), travelled (the prediction's way by its ends' difference).
+    the ends), rank_correlation (of latent and edit distance), matched (whether the model reconstructs well enough to be
+    compared; the others are grey).
     """
-    table = rows_of(table, "space", "model", "seed", *SMOOTHNESS)
+    table = rows_of(table, "space", "model", "seed", "matched", *SMOOTHNESS)
     figure, axes, panels = grid_of(table, len(SMOOTHNESS))
+    names = list(dict.fromkeys(table.model))
     for row, (_, rows) in zip(axes, panels):
         for ax, column in zip(row, SMOOTHNESS):
-            if column in ("way", "travelled"):
+            if column == "way":
                 ax.axvline(1, color=PALE, linewidth=0.8, linestyle=":")  # the best there can be
-            dots(ax, rows, column, 0, BLUE, "o")
+            for colour, some in ((BLUE, rows[rows.matched]), (GREY, rows[~rows.matched])):
+                dots(ax, some, column, 0, colour, "o", names=names)
             ax.margins(x=0.08)
     for ax, words in zip(axes[-1], SMOOTHNESS.values()):
         ax.set_xlabel(words)

@@ -23,20 +23,20 @@ class ModelSpec:
     model_class: type[GraphVAE]
     config_class: type
     size: str  # which of the sizes it takes: "hidden", "svge_hidden", or "own": its authors', D included
-    learning_rate: float  # where none was chosen for the space: see `tuned`
+    learning_rate: float  # of Muon, where none was chosen for the space: see `tuned`
     options: dict[str, Any] = field(default_factory=dict)  # of its configuration, where it differs from the defaults
 
 
 FAMILY = {
-    "S-VAE": ModelSpec(SVAE, SVAEConfig, "hidden", 2e-3),
-    "GraphRNN": ModelSpec(GraphRNN, SVAEConfig, "hidden", 2e-3),
-    "GCN": ModelSpec(GCN, GCNConfig, "hidden", 2e-3),
-    "D-VAE": ModelSpec(NGAE, NGAEConfig, "hidden", 2e-3, {"predictors": "none"}),
+    "S-VAE": ModelSpec(SVAE, SVAEConfig, "hidden", 8e-3),
+    "GraphRNN": ModelSpec(GraphRNN, SVAEConfig, "hidden", 8e-3),
+    "GCN": ModelSpec(GCN, GCNConfig, "hidden", 1.6e-2),
+    "D-VAE": ModelSpec(NGAE, NGAEConfig, "hidden", 1.6e-2, {"predictors": "none"}),
     "DGMG": ModelSpec(SVGe, SVGeConfig, "svge_hidden", 5e-3, {"two_sided": False, "reverse_messages": True}),
     "SVGe": ModelSpec(SVGe, SVGeConfig, "svge_hidden", 5e-3),
     "arch2vec": ModelSpec(Arch2Vec, Arch2VecConfig, "own", 5e-3),
 }
-WITH_LABELS = {"NGAE": ModelSpec(NGAE, NGAEConfig, "hidden", 2e-3)}  # its loss needs `performance` and `complexity`
+WITH_LABELS = {"NGAE": ModelSpec(NGAE, NGAEConfig, "hidden", 1.6e-2)}  # its loss needs `performance` and `complexity`
 
 # By space and model, the optimiser and the peak of its one-cycle schedule that notebook 12 chose by the loss on graphs
 # held out of the training set: columns optimizer and rate of data/results/recommended/12_tuning/chosen.csv.
