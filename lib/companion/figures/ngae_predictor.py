@@ -91,16 +91,16 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
 def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     """What ascent in the latent space does: median and middle half of all starts, by step.
 
-    Columns: start, step, performance, complexity (predicted, standardised), judged (accuracy of the decoded
-    architecture by the independent judge, percent, NaN where nothing valid was decoded), variant.
+    Columns: start, step, performance, complexity (predicted, standardised), evaluated (accuracy of the decoded
+    architecture by the independent evaluator, percent, NaN where nothing valid was decoded), variant.
     """
-    trajectories = rows_of(trajectories, "start", "step", "performance", "complexity", "judged", "variant")
+    trajectories = rows_of(trajectories, "start", "step", "performance", "complexity", "evaluated", "variant")
     figure, axes = new_figure(2.4, columns=3)
     colours = colours_of(trajectories.variant)
     for variant, walks in trajectories.groupby("variant", sort=False):
-        for ax, quantity in zip(axes[0], ("performance", "complexity", "judged")):
+        for ax, quantity in zip(axes[0], ("performance", "complexity", "evaluated")):
             band(ax, walks, "step", quantity, colours[variant], variant, low=0.25, high=0.75)
-    letter(axes, ["Predicted accuracy", "Predicted complexity", "Judged accuracy"])
+    letter(axes, ["Predicted accuracy", "Predicted complexity", "Evaluated accuracy"])
     for ax, unit in zip(axes[0], ("train st. dev.", "train st. dev.", "%")):
         ax.set_ylabel(unit)
         ax.set_xlabel("step")
