@@ -21,17 +21,19 @@ from latentnas.plots.style import (
     styled,
 )
 from latentnas.spaces.enas import ENAS
+from latentnas.stats import mean_interval
 
 
 @styled
 def ngae_top_cells(cells: pd.DataFrame) -> Figure:
     """NGAE Fig. 5: the best three architectures of every method, drawn.
 
-    Columns: method, rank (1 to 3), arch (ENAS text), judged, table_accuracy (percent; NaN where the
-    architecture is not in the table), flops (multiply-adds), params. With the column from_scratch (percent, NaN
-    where not trained), `judged` is an accuracy with shared weights, and the figure says so.
+    Columns: method, rank (1 to 3), arch (ENAS text), evaluated, table_accuracy (percent; NaN where the
+    architecture is not in the table), flops (multiply-adds), params, complexity (share of the highest in the table).
+    With the column from_scratch (percent, NaN where not trained), `evaluated` is an accuracy with shared weights, and
+    the figure says so.
     """
-    cells = rows_of(cells, "method", "rank", "arch", "judged", "table_accuracy", "flops", "params")
+    cells = rows_of(cells, "method", "rank", "arch", "evaluated", "table_accuracy", "flops", "params", "complexity")
     methods = list(cells.groupby("method", sort=False))
     figure = plt.figure(figsize=(DOUBLE, 1.62 * len(methods)), layout="constrained")
     drawn = []
@@ -45,7 +47,8 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
             draw_cell(ax, batch.types[0], batch.adjacency[0], ENAS.type_names)
             ax.set_title(
                 f"{scores_in_words(cell)}\n"
-                f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M parameters",
+                f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M params, "
+                f"complexity {cell.complexity:.2f}",
                 loc="center", fontsize=7,
             )  # fmt: skip
             drawn.append(ax)
@@ -60,9 +63,9 @@ def scores_in_words(cell: NamedTuple) -> str:
     if not hasattr(cell, "from_scratch"):
         labelled = pd.notna(cell.table_accuracy)
         known = f"table {cell.table_accuracy:.2f} %" if labelled else "not in the table"
-        return f"judged {cell.judged:.2f} %, {known}"
+        return f"evaluated {cell.evaluated:.2f} %, {known}"
     trained = f", from scratch {cell.from_scratch:.2f} %" if pd.notna(cell.from_scratch) else ""
-    return f"shared weights {cell.judged:.2f} %{trained}"
+    return f"shared weights {cell.evaluated:.2f} %{trained}"
 
 
 @styled
@@ -96,6 +99,32 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
     return figure
 
 
+@styled
+def top_three(runs: pd.DataFrame) -> Figure:
+    """Mean accuracy of the three architectures that each method ranks first: one mark a run, and the mean of the runs
+    with its 95 % interval.
+
+    Columns: method, seed, top3, best_label (the best accuracy in the table, constant), in percent.
+    """
+    runs = rows_of(runs, "method", "seed", "top3", "best_label")
+    methods = list(dict.fromkeys(runs.method))
+    figure, axes = new_figure(0.6 + 0.24 * len(methods), width=5)
+    ax, colours = axes[0, 0], colours_of(methods)
+    for place, method in enumerate(methods):
+        values = runs.top3[runs.method == method].dropna()
+        ax.scatter(values, [place] * len(values), s=9, color=colours[method], alpha=0.5, linewidths=0)
+        if len(values):
+            ends = mean_interval(values)
+            ax.plot(ends, [place] * 2, color=colours[method], linewidth=1.2)
+            ax.plot(values.mean(), place, "o", color=colours[method], markersize=4.5, markeredgecolor="white")
+    ax.axvline(runs.best_label.iloc[0], color=GREY, linestyle=":", linewidth=1, label="best label of the table")
+    ax.set_yticks(range(len(methods)), methods)
+    ax.invert_yaxis()
+    ax.set_xlabel("accuracy of the top three (%); lines: 95 % interval of the mean over runs")
+    figure.legend(loc="outside upper right")
+    return figure
+
+
 BACKGROUND = 1000  # more architectures than any search finds: a whole table
 
 
@@ -103,12 +132,12 @@ BACKGROUND = 1000  # more architectures than any search finds: a whole table
 def accuracy_flops_front(points: pd.DataFrame) -> Figure:
     """Accuracy against cost of the architectures every method found, and the front no other point beats.
 
-    Columns: method, judged (accuracy, percent), flops (multiply-adds), source (where the accuracy comes
-    from, as "judge" or "table"). Accuracies of different sources do not compare, so the front is that of the
+    Columns: method, evaluated (accuracy, percent), flops (multiply-adds), source (where the accuracy comes
+    from, as "surrogate" or "table"). Accuracies of different sources do not compare, so the front is that of the
     source of most found architectures, named at the axis; its marks are filled, others open. A method with more
     than BACKGROUND points is background.
     """
-    points = rows_of(points, "method", "judged", "flops", "source").dropna(subset=["judged", "flops"])
+    points = rows_of(points, "method", "evaluated", "flops", "source").dropna(subset=["evaluated", "flops"])
     figure, axes = new_figure(3.7, width=4.6)
     ax = axes[0, 0]
     sizes = points.method.value_counts()
@@ -116,7 +145,7 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
     colours = colours_of(foreground)
     main_source = rows_of(points[points.method.isin(foreground)], "source").source.mode()[0]
     for (method, source), found in points.groupby(["method", "source"], sort=False):
-        flops, accuracy = found.flops / 1e6, found.judged
+        flops, accuracy = found.flops / 1e6, found.evaluated
         filled = source == main_source
         label = method if filled else f"{method} ({source})"
         if method not in foreground:
@@ -129,10 +158,10 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
             facecolors=colour if filled else "none", edgecolors="white" if filled else colour,
             label=label, zorder=3,
         )  # fmt: skip
-    judged_alike = points[points.source == main_source]
-    front = pareto_front(judged_alike.flops / 1e6, judged_alike.judged)
+    alike = points[points.source == main_source]
+    front = pareto_front(alike.flops / 1e6, alike.evaluated)
     ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label="Pareto front of these")
-    lowest = judged_alike.groupby("method").judged.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
+    lowest = alike.groupby("method").evaluated.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
     ax.set_ylim(bottom=lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
     ax.set_xlabel("FLOPs (millions of multiply-adds)")
     ax.set_ylabel(f"accuracy (%; {main_source})")
@@ -143,6 +172,7 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
 NOTEBOOK = "04_ngae_architectures"
 FIGURES: dict[str, StoredFigure] = {
     "top_cells": (("cells",), ngae_top_cells),
+    "top_three": (("runs",), top_three),
     "truth": (("truth",), shared_and_from_scratch),
     "front": (("points",), accuracy_flops_front),
 }
