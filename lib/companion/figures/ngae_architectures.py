@@ -13,6 +13,7 @@ from latentnas.plots.style import (
     GREY,
     INK,
     MARKERS,
+    METHOD_COLOURS,
     PALE,
     colours_of,
     new_figure,
@@ -109,19 +110,21 @@ def top_three(runs: pd.DataFrame) -> Figure:
     runs = rows_of(runs, "method", "seed", "top3", "best_label")
     methods = list(dict.fromkeys(runs.method))
     figure, axes = new_figure(0.6 + 0.24 * len(methods), width=5)
-    ax, colours = axes[0, 0], colours_of(methods)
+    ax = axes[0, 0]
     for place, method in enumerate(methods):
         values = runs.top3[runs.method == method].dropna()
-        ax.scatter(values, [place] * len(values), s=9, color=colours[method], alpha=0.5, linewidths=0)
+        colour = METHOD_COLOURS.get(method, GREY)
+        ax.scatter(values, [place] * len(values), s=9, color=colour, alpha=0.5, linewidths=0)
         if len(values):
             ends = mean_interval(values)
-            ax.plot(ends, [place] * 2, color=colours[method], linewidth=1.2)
-            ax.plot(values.mean(), place, "o", color=colours[method], markersize=4.5, markeredgecolor="white")
+            ax.plot(ends, [place] * 2, color=colour, linewidth=1.2)
+            ax.plot(values.mean(), place, "o", color=colour, markersize=4.5, markeredgecolor="white")
     ax.axvline(runs.best_label.iloc[0], color=GREY, linestyle=":", linewidth=1, label="best label of the table")
     ax.set_yticks(range(len(methods)), methods)
     ax.invert_yaxis()
-    ax.set_xlabel("accuracy of the top three (%); lines: 95 % interval of the mean over runs")
-    figure.legend(loc="outside upper right")
+    ax.plot([], [], "o-", color=GREY, markersize=4.5, linewidth=1.2, label="mean of the runs, 95 % interval")
+    ax.set_xlabel("accuracy of the top three (%)")
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
