@@ -60,6 +60,7 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     ax.plot(one.k, one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
     ax.axhline(one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
     ax.set_xscale("log")
+    ax.set_ylim(curves["mean"].min() - 0.4, curves.best.max() + 0.2)  # whatever the bands of few seeds
     ax.set_xlabel("first k of the ranking")
     ax.set_ylabel("their true accuracy (%)")
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
