@@ -325,8 +325,8 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
         results.estimate("dvae.enas.reconstruction", [13.0], "%", seeds=0)
         results.write(loaded_seconds=3600)
     (row,) = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
-    assert "`ngae.enas.reconstruction` **99.6** % [99.352, 99.848], 3 seeds: *short* " in row
-    assert "(paper 99.99, `dvae.enas.reconstruction` 13)" in row and "--only 02 --profile recommended" in row
+    assert "NGAE, ENAS, reconstruction: **99.6** % [99.352, 99.848], 3 seeds: *short* " in row
+    assert "(paper 99.99, D-VAE 13)" in row and "--only 02 --profile recommended" in row
     assert re.search(r"<br>quick \d+ min, recommended \d+ min, paper \d+ min \|", row)
     assert "smoke" not in row and "60 %" not in row and "99.9 %" not in row and "+1234" not in row
 
@@ -345,11 +345,11 @@ def test_the_headline_has_only_what_compares():
     ]
     lines = report.headline([*entries, ["gone.x.known", "a.x.known"]], results)
     assert [[claim["id"] for claim in line] for line in lines] == [["a.x.known", "base.x.known"], ["a.x.aimed"]]
-    assert report.in_short(*lines[0]) == "`a.x.known` **1** % (`base.x.known` 3)"
-    assert report.in_short(*lines[1]) == "`a.x.aimed` **1** %: *short* (target ≥ 2)"
+    assert report.in_short(*lines[0]) == "a, x, known: **1** % (base 3)"
+    assert report.in_short(*lines[1]) == "a, x, aimed: **1** %: *short* (target ≥ 2)"
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
     assert report.in_short(equal) == (
-        "`a.x.y` **1** % [0.9, never] as stored, 3 seeds: *undecided; selected on seeds 0 to 2* (target = 2 ± 0.5)"
+        "a, x, y: **1** % [0.9, never] as stored, 3 seeds: *undecided; selected on seeds 0 to 2* (target = 2 ± 0.5)"
     )
 
 

@@ -11,6 +11,13 @@ PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows,
 README_HEAD = ("notebook", "command and time on 2 CPU cores", "result, 95 % interval, seeds; compared with")
 CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict")
 SIGNS = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}
+NAMES = {"ngae": "NGAE", "dvae": "D-VAE", "svge": "SVGe", "crlso": "CR-LSO", "e2nas": "E2NAS", "nb101": "NAS-Bench-101"}
+NAMES |= {"nb201": "NAS-Bench-201", "enas": "ENAS", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+NAMES |= {"imagenet16": "ImageNet16-120", "rmse": "RMSE", "std": "(st. dev.)"}
+ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them
+(*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
+the target, or of the paper's number where no target is set; *undecided* where it does not; *seen once* with fewer than
+three seeds. A paper's number may be off by half of its last place."""
 
 
 def labels_with_results() -> list[str]:
@@ -96,9 +103,20 @@ def in_short(claim: dict, *others: dict) -> str:
     count = len(claim["seeds"])
     seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
-    goals += [f"`{other['id']}` {number(other['ours'])}" for other in others]
+    goals += [f"{named(other, claim)} {number(other['ours'])}" for other in others]
     verdict = f": *{verdict_of(claim)}*" if claim["verdict"] != "no published value" else ""
-    return f"`{claim['id']}` **{number(claim['ours'])}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
+    return f"{named(claim)}: **{number(claim['ours'])}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
+
+
+def named(claim: dict, beside: dict | None = None) -> str:
+    """A claim's id in words: system, space, quantity and, in brackets, the condition. Beside another claim, the system
+    and what differs."""
+    what, _, condition = claim["id"].partition("@")
+    known = beside["id"].partition("@")[0].split(".")[1:] if beside else []
+    system, *parts = what.split(".")
+    parts = [system, *(part for part in parts if part not in known)]
+    words = [" ".join(NAMES.get(word, word) for word in part.split("_")) for part in parts]
+    return ", ".join(words) + (f" ({condition.replace('_', ' ')})" if condition else "")
 
 
 def verdict_of(claim: dict) -> str:
@@ -130,19 +148,7 @@ def report_text(label: str) -> str:
     """All claims, figures and run facts of one label as Markdown."""
     profile, _, changed = label.partition("+")
     lines = [f"# Results of profile {profile}" + (", parameters changed" if changed else ""), ""]
-    lines += [
-        f"Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside"
-    ]
-    lines += [
-        "them (*as stored*: results older than that record). A number is *met* or *short* where its whole interval"
-    ]
-    lines += [
-        "lies on one side of the target, or of the paper's number where no target is set; *undecided* where it does"
-    ]
-    lines += [
-        "not; *seen once* with fewer than three seeds. A paper's number may be off by half of its last place.",
-        "",
-    ]
+    lines += [ABOUT.format(label=label), ""]
     for notebook, result in load_results(label).items():
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if found := all_claims(result):
