@@ -16,6 +16,7 @@ from companion.figures.e2nas import one_shot_again
 from companion.figures.ngae_architectures import ngae_top_cells
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
+from companion.figures.tuning import validation_loss_by_rate
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
 from latentnas.plots.style import colours_of
@@ -340,6 +341,14 @@ def tuning_tables():
     trials = [one | {"epochs": 1, "rate": rate, "loss": 1 / rate} for one in subjects for rate in (0.001, 0.002)]
     curves = [one | {"epoch": e, "steps": 10 * e, "reconstruction": 40.0 * e} for one in subjects for e in (1, 2)]
     return {"rates": [trials], "reconstruction": [curves]}
+
+
+def test_rates_that_diverged_are_left_out_of_the_figure_of_tuning():
+    trials = pd.DataFrame(tuning_tables()["rates"][0])
+    for kept in (3, 0):  # less than half of a panel, and nothing at all
+        loss = trials["loss"].where(trials.index % 4 < kept % 4, np.inf)
+        (ax, *_) = validation_loss_by_rate(trials.assign(loss=loss)).axes
+        assert np.isfinite(ax.get_ylim()).all()
 
 
 def label_tables():

@@ -143,7 +143,9 @@ def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
     queries than `budget`, is one that had not arrived by then."""
     needed = [np.nan_to_num(np.asarray(values, dtype=np.float64), nan=np.inf) for values in (first, second)]
     runs = [stats.CensoredData.right_censored(np.minimum(values, budget), values > budget) for values in needed]
-    return 1.0 if min(map(np.min, needed)) > budget else float(stats.logrank(*runs).pvalue)
+    if min(map(np.min, needed)) > budget or np.ptp(np.concatenate(needed)) == 0:
+        return 1.0  # none arrived, or all at the same query: no variance to test against
+    return float(stats.logrank(*runs).pvalue)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -39,8 +39,10 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
                 style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
                 ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
             ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
-        top = min(table["loss"].max(), 2 * table["loss"].median())  # what diverged is left out
-        ax.set(xscale="log", yscale="log", xlabel="learning rate (log)", ylim=(0.8 * table["loss"].min(), 1.1 * top))
+        known = table["loss"][table["loss"] < float("inf")]  # what diverged is left out
+        ax.set(xscale="log", xlabel="learning rate (log)")
+        if len(known):
+            ax.set(yscale="log", ylim=(0.8 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
         ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
