@@ -1,5 +1,5 @@
 """Every notebook runs from start to end in the smoke profile, in order, into a folder of its own: with the bundled
-tables and nothing downloaded, some also with the public tables."""
+tables and nothing downloaded. Those with the public tables are in `test_public_notebooks`."""
 
 import json
 import os
@@ -7,18 +7,14 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
 
 from companion import notebooks, paths, profiles, runner
 
 pytestmark = pytest.mark.slow
 
 PLAN = [*profiles.plan("smoke"), *profiles.plan("smoke", profiles.read_profiles().alone)]
-WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04", "11"], {"data_source": "public"})[1:]  # the first is notebook 02
-WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +27,6 @@ def test_notebook_runs(job, output):
     check_run(job, output, LATENTNAS_DATA_MIRROR=str(output / "nowhere"))
     if job.notebook == "05_svge":
         check_decoder_limits(output / "data/results" / job.label / job.notebook)
-
-
-@pytest.mark.parametrize("job", WITH_PUBLIC_DATA, ids=lambda job: job.notebook)
-def test_notebook_runs_with_public_data(job, output, enas):
-    check_run(job, output)
-
-
-@pytest.mark.parametrize("job", profiles.plan("smoke", ["06"], WITH_LARGER_CELLS), ids=lambda job: job.notebook)
-def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
-    check_run(job, output)
-    ranked = pd.read_csv(output / "data/results" / job.label / job.notebook / "larger_cells.csv", index_col="method")
-    larger = np.flatnonzero(nasbench101.batch.num_vertices == 7)
-    accuracy, params = (nasbench101.table[column].to_numpy()[larger] for column in ("cifar10/test@108", "params"))
-    assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
-    assert {"SVGe", "one-hot", "path features", "graph features", "random"} <= set(ranked.index)
 
 
 def check_decoder_limits(folder):

@@ -74,7 +74,7 @@ def lines(package, without="-"):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="over by some 400 lines: backward passes by hand, and what fair comparisons need")
+@pytest.mark.xfail(strict=True, reason="over by some 400 lines: backward passes by hand, fair comparisons")
 def test_the_library_is_small():
     assert lines("latentnas") <= 10_000
 

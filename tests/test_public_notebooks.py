@@ -1,0 +1,34 @@
+"""Notebooks that the public tables change run with them from start to end in the smoke profile."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from companion import profiles
+from test_notebooks import check_run
+
+pytestmark = pytest.mark.slow
+
+WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04", "11"], {"data_source": "public"})[1:]  # the first is notebook 02
+WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("output")
+
+
+@pytest.mark.parametrize("job", WITH_PUBLIC_DATA, ids=lambda job: job.notebook)
+def test_notebook_runs_with_public_data(job, output, enas):
+    check_run(job, output)
+
+
+@pytest.mark.parametrize("job", profiles.plan("smoke", ["06"], WITH_LARGER_CELLS), ids=lambda job: job.notebook)
+def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
+    check_run(job, output)
+    ranked = pd.read_csv(output / "data/results" / job.label / job.notebook / "larger_cells.csv", index_col="method")
+    larger = np.flatnonzero(nasbench101.batch.num_vertices == 7)
+    accuracy, params = (nasbench101.table[column].to_numpy()[larger] for column in ("cifar10/test@108", "params"))
+    assert ranked.loc["params", "kendall"] == pytest.approx(kendalltau(params, accuracy).statistic, abs=1e-6)
+    assert {"SVGe", "one-hot", "path features", "graph features", "random"} <= set(ranked.index)
