@@ -347,6 +347,12 @@ def test_the_headline_has_only_what_compares():
     assert [[claim["id"] for claim in line] for line in lines] == [["a.x.known", "base.x.known"], ["a.x.aimed"]]
     assert report.in_short(*lines[0]) == "a, x, known: **1** % (base 3)"
     assert report.in_short(*lines[1]) == "a, x, aimed: **1** %: *short* (target ≥ 2)"
+    never = claim("a.x.never", float("inf"), better="lower", low=7, seeds=range(6), method="order statistics")
+    results["01_x"]["claims"] += [never]
+    ((known, *others),) = report.headline([["a.x.known", "a.x.never"]], results)  # a rival that never came there stays
+    assert report.in_short(known, *others) == "a, x, known: **1** % (a, never not reached)"
+    ((own, *others),) = report.headline([["a.x.never", "a.x.known"]], results)  # and so does our own failure
+    assert report.in_short(own, *others) == "a, x, never: **not reached** % [7, never], 6 seeds (a, known 1)"
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
     assert report.in_short(equal) == (
         "a, x, y: **1** % [0.9, never] as stored, 3 seeds: *undecided; selected on seeds 0 to 2* (target = 2 ± 0.5)"

@@ -76,9 +76,11 @@ def readme_table() -> str:
 
 
 def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> list[list[dict]]:
-    """Of each entry the claim and those that it is compared with, where it is measured and there is a comparison."""
+    """Of each entry the claim and those that it is compared with, where it is measured, if only as never reached, and
+    there is a comparison."""
     known = {claim["id"]: claim for result in results.values() for claim in all_claims(result)}
-    lines = [[known[id] for id in entry if id in known and known[id]["ours"] is not None] for entry in entries]
+    known = {id: claim for id, claim in known.items() if value_of(claim)}
+    lines = [[known[id] for id in entry if id in known] for entry in entries]
     lines = [line for entry, line in zip(entries, lines) if line and line[0]["id"] == entry[0]]
     return [line for line in lines if len(line) > 1 or line[0]["verdict"] != "no published value"]
 
@@ -103,9 +105,15 @@ def in_short(claim: dict, *others: dict) -> str:
     count = len(claim["seeds"])
     seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
-    goals += [f"{named(other, claim)} {number(other['ours'])}" for other in others]
-    verdict = f": *{verdict_of(claim)}*" if claim["verdict"] != "no published value" else ""
-    return f"{named(claim)}: **{number(claim['ours'])}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
+    goals += [f"{named(other, claim)} {value_of(other)}" for other in others]
+    judged = claim["ours"] is not None and claim["verdict"] != "no published value"
+    verdict = f": *{verdict_of(claim)}*" if judged else ""
+    return f"{named(claim)}: **{value_of(claim)}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
+
+
+def value_of(claim: dict) -> str:
+    """Our number, or that it is infinite; '' where it is not known."""
+    return number(claim["ours"]) or ("not reached" if claim["verdict"] == "not reached" else "")
 
 
 def named(claim: dict, beside: dict | None = None) -> str:
