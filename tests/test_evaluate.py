@@ -194,6 +194,10 @@ def test_loss_terms_are_means_over_graphs(monkeypatch):
     model, batch = NGAE(NGAEConfig(hidden=16, latent=8, noise_scale=0.0)), ENAS.sample(7, seed=0)
     labels = {name: torch.rand(7, dtype=torch.float64) for name in ("performance", "complexity")}
     whole = loss_terms(model, batch, labels)
+    own = {name: values.float() for name, values in labels.items()}
+    with torch.no_grad():
+        at_once = model.eval().loss(batch, torch.Generator().manual_seed(0), **own)
+    assert whole == pytest.approx({name: float(value) for name, value in at_once.items()}, rel=1e-5)
     assert set(whole) == {"total", "vertices", "edges", "kl", "performance", "complexity"} and not model.training
     monkeypatch.setattr("latentnas.evaluate.ENCODE_BATCH", 3)  # parts of three, three and one
     assert loss_terms(model, batch, labels) == pytest.approx(whole, rel=1e-5)
