@@ -1,0 +1,85 @@
+"""The truth behind a table, against simulated tables whose truth is known."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from latentnas.benchmarks import truth
+
+DEVIATION = 0.2
+
+
+def simulated(seed, cells=400):
+    """True accuracies with a long tail of bad cells, and two or three runs of each."""
+    random = np.random.default_rng(seed)
+    true = 91 - random.gamma(2, 0.4, cells)
+    runs = true[:, None] + DEVIATION * random.normal(size=(cells, 3))
+    runs[random.random(cells) < 0.5, 2] = np.nan
+    return true, runs
+
+
+TABLES = [simulated(seed) for seed in range(150)]
+
+
+def test_summary_of_runs():
+    mean, count, deviation = truth.summary(np.array([[1.0, 2, 3], [5, 6, np.nan], [4, np.nan, np.nan]]))
+    assert mean.tolist() == [2, 5.5, 4] and count.tolist() == [3, 2, 1]
+    assert deviation == pytest.approx(((1 + 1 + 0.25 + 0.25) / 3) ** 0.5)
+    found = [truth.summary(runs)[2] for _, runs in TABLES[:20]]
+    assert np.mean(found) == pytest.approx(DEVIATION, rel=0.02)
+
+
+def test_runs_that_say_nothing_are_refused():
+    with pytest.raises(ValueError, match="cell 1 has none"):
+        truth.summary(np.array([[1.0, 2], [np.nan, np.nan]]))
+    for runs in (np.array([[1.0], [2]]), np.array([[1.0, 1], [2, 2]])):
+        with pytest.raises(ValueError, match="not known"):
+            truth.posterior(runs)
+
+
+@pytest.mark.parametrize("cells", [2, 10, 400])
+def test_the_quantile_of_the_best_against_a_simulation(cells):
+    draws = np.random.default_rng(0).normal(size=(20_000, cells))
+    behind = (draws.max(axis=1) - draws[:, 0]) / 2**0.5
+    assert (behind <= truth.best_quantile(cells)).mean() == pytest.approx(0.95, abs=0.006)
+    assert truth.best_quantile(1) == 0 and truth.best_quantile(2) == pytest.approx(scipy.stats.norm.ppf(0.95), abs=1e-6)
+
+
+def test_the_corrected_set_has_the_truly_best_cell_and_the_tests_one_by_one_do_not():
+    held, sizes = [], []
+    for true, runs in TABLES:
+        sets = [truth.indistinguishable(runs, corrected) for corrected in (True, False)]
+        assert all(found[np.nanmean(runs, axis=1).argmax()] for found in sets) and sets[0][sets[1]].all()
+        held.append([found[true.argmax()] for found in sets])
+        sizes.append([found.sum() for found in sets])
+    corrected, alone = np.mean(held, axis=0)
+    assert corrected >= 0.97 and alone < 0.93
+    assert np.mean(sizes, axis=0)[1] < np.mean(sizes, axis=0)[0] < 160
+
+
+def test_the_posterior_knows_how_lucky_the_winner_was():
+    """What the table says of its winner is too high by far; the posterior's mean is right, and so are its chance to be
+    the best and the true accuracy of the best cell of all."""
+    said, shrunk, gained, chances, flats = [], [], [], [], []
+    for true, runs in TABLES:
+        mean, found, flat = np.nanmean(runs, axis=1), truth.posterior(runs), truth.posterior(runs, flat=True)
+        winner = mean.argmax()
+        said.append(mean[winner] - true[winner])
+        shrunk.append(found.mean[winner] - true[winner])
+        gained.append(found.best - true.max())
+        chances.append((found.chance[winner], true.argmax() == winner, flat.chance[winner]))
+        flats.append(flat.best - true.max())
+        assert found.chance.sum() == pytest.approx(1) and flat.mean == pytest.approx(mean, abs=0.02)
+    assert np.mean(said) > 0.25 and abs(np.mean(shrunk)) < np.mean(said) / 6
+    assert abs(np.mean(gained)) < np.mean(flats) / 5
+    chance, best, too_high = np.mean(chances, axis=0)
+    assert abs(chance - best) < 0.08 < too_high - best
+
+
+def test_cells_far_below_keep_their_mean(monkeypatch):
+    monkeypatch.setattr(truth, "SHRUNK", 50)
+    _, runs = TABLES[0]
+    mean, found = np.nanmean(runs, axis=1), truth.posterior(runs)
+    below = np.argsort(-mean)[50:]
+    assert (found.mean[below] == mean[below]).all() and not found.chance[below].any()
+    assert (found.mean != mean).sum() == 50
