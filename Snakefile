@@ -19,26 +19,34 @@ def texts(setting):
     return [f"{value:02d}" if isinstance(value, int) else str(value) for value in values]
 
 
+def count(name, setting, least=1):
+    """A setting as a number."""
+    if not str(setting).isdecimal() or int(setting) < least:
+        raise profiles.UsageError(f"{name} is {setting!r}: give a whole number, {least} or more.")
+    return int(setting)
+
+
 if unknown := config.keys() - {"profile", "only", "overrides", "gpu"}:
     raise profiles.UsageError(f"--config has no setting {', '.join(unknown)}: give profile, only, overrides or gpu.")
 ONLY = texts(config.get("only", []))
 OVERRIDES = profiles.parse_overrides(texts(config.get("overrides", [])), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
 if workflow.is_main_process:
+    RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
 CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
-SIDE_BY_SIDE = int(os.environ.get("LATENTNAS_JOBS") or CORES or 1)
+SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
 WAITING = len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS)
 
 
 def threads_for(side_by_side):
     """Of each job, where so many run at the same time."""
-    return max(1, CORES // side_by_side) if CORES else int(os.environ.get("SLURM_CPUS_PER_TASK", 2))
+    return max(1, CORES // side_by_side) if CORES else count("SLURM_CPUS_PER_TASK", os.environ.get("SLURM_CPUS_PER_TASK", 2))
 
 
 THREADS = threads_for(min(SIDE_BY_SIDE, WAITING))    # of a notebook, which its processes share
-GPU = int(config.get("gpu", bool(runner.visible_gpus())))     # of each job
+GPU = count("gpu", config.get("gpu", min(1, len(runner.visible_gpus()))), least=0)     # of each job
 
 
 def relative(path):

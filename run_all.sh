@@ -3,12 +3,27 @@
 # LATENTNAS_PYTHON=/path/to/python uses an interpreter that has the packages already, and sets nothing up.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"      # called with sh
 set -euo pipefail
+arguments=$*
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+watch() {       # a process group of its own, which a signal to this script alone ends too
+    set -m; "$@" & child=$!; set +m
+    local status=0; wait "$child" || status=$?
+    child=; return "$status"
+}
+interrupted() {
+    trap '' INT TERM HUP
+    { [ -z "${child:-}" ] || kill -- "-$child" && wait "$child"; } 2>/dev/null || true
+    printf '\nInterrupted: %s. The same command goes on from here.\n' "run_all.sh${arguments:+ $arguments}" >&2
+    exit "$1"
+}
+trap 'interrupted 129' HUP
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 stamp=$here/.venv/installed             # written last: without it, or after a change, all is done again
 wanted="$(cksum < "$here/requirements.lock") $(cksum < "$here/pyproject.toml") $here"
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
-fail() { printf '%s\n' "$*" >&2; exit 1; }
 is_made() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; }
 pip() { "$python" -m pip "$@" --quiet --disable-pip-version-check; }
 
@@ -57,7 +72,7 @@ if [ -n "${LATENTNAS_PYTHON:-}" ]; then
     python=$LATENTNAS_PYTHON
     remedy="Unset LATENTNAS_PYTHON, or name a Python 3.11 to 3.13 with the packages of requirements.lock."
     command -v "$python" >/dev/null || fail "LATENTNAS_PYTHON is '$python', which is not a program. $remedy"
-    "$python" -c "$supported" || fail "LATENTNAS_PYTHON is '$python', which is not Python 3.11 to 3.13. $remedy"
+    watch "$python" -c "$supported" || fail "LATENTNAS_PYTHON is '$python', which is not Python 3.11 to 3.13. $remedy"
 else                                    # other packages have no place in an environment of our own
     unset PYTHONPATH PYTHONHOME
     export PYTHONNOUSERSITE=1
@@ -65,7 +80,7 @@ else                                    # other packages have no place in an env
     python=python
     if [ "${CONDA_DEFAULT_ENV:-}" != latentnas ]; then
         python=$here/.venv/bin/python
-        if ! is_made; then (set_up); fi
+        if ! is_made; then watch set_up; fi
         remedy=
     fi
 fi
@@ -73,5 +88,8 @@ fi
 # This checkout comes before any other that is installed, and no settings or caches outside of it have a say.
 export PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH} LATENTNAS_ROOT=$here
 export XDG_CACHE_HOME=$state/cache MPLCONFIGDIR=$state/matplotlib
-[ -z "$remedy" ] || "$python" -P -m companion.packages || fail "$remedy"
-exec "$python" -P -m companion "$@"
+[ -z "$remedy" ] || watch "$python" -P -m companion.packages || fail "$remedy"
+# A signal that comes while Python starts waits until companion can answer it.
+blocked=(env --block-signal=INT,TERM,HUP)
+"${blocked[@]}" true 2>/dev/null || blocked=(env)      # not on macOS
+exec "${blocked[@]}" "$python" -P -m companion "$@"

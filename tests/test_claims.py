@@ -239,6 +239,17 @@ def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, c
     assert path.with_name("02_x.json.damaged").read_bytes() == text and not path.exists()
 
 
+def test_a_folder_in_place_of_a_results_file_is_set_aside_and_nothing_before_it_is_lost(results_folder, capsys):
+    path = make().write()
+    for number in range(2):
+        path.unlink(missing_ok=True)
+        (path / str(number)).mkdir(parents=True)
+        assert load_results("quick") == {}
+    assert (path.with_name("02_x.json.damaged") / "0").exists() and (
+        path.with_name("02_x.json.damaged1") / "1"
+    ).exists()
+
+
 def test_another_notebook_than_the_one_that_runs_writes_no_results(monkeypatch):
     monkeypatch.setenv("LATENTNAS_NOTEBOOK", "02_y")
     with pytest.raises(UsageError, match=r"Results\('02_y'"):

@@ -59,7 +59,9 @@ def untouched(tmp_path_factory):
         (["figures"], ["no results", "./run_all.sh"]),
         (["figures", "--profile", "huge"], ["huge"]),
         (["figures", "--only", "00"], ["only --profile"]),
+        (["figures", "--jobs", "2"], ["only --profile"]),
         (["fetch", "--only", "00"], ["no options"]),
+        (["fetch", "--jobs", "2"], ["no options"]),
         (["bench"], ["nothing here"]),
     ],
 )
@@ -91,6 +93,13 @@ def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkey
     assert cli.main(["fetch"]) == 2
     told = capsys.readouterr().err
     assert "1 of " in told and "nowhere" in told and "Traceback" not in told
+
+
+def test_the_help_of_lab_copies_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "NOTEBOOKS", make_project(tmp_path) / "notebooks")
+    monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    assert cli.main(["lab", "--help"]) == 0 and not (tmp_path / "notebooks/mine").exists()
+    assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").iterdir())) == 2
 
 
 def test_help_shows_commands_and_examples(capsys):

@@ -1,5 +1,6 @@
 """What ends a run, and what it leaves: signals, kills, full disks, damaged files, other people's settings."""
 
+import fcntl
 import json
 import os
 import re
@@ -290,9 +291,43 @@ def test_modules_beside_the_snakefile_do_not_take_the_place_of_ours(project):
     assert ended.returncode == 0, ended.stderr
 
 
-def test_a_setting_of_snakemake_that_nobody_reads_is_named(project):
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "--config", "onyl=00"]
-    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")}
+def told_by_snakemake(project, *arguments, **variables):
+    """What a dry run of Snakemake says that is refused."""
+    command = [sys.executable, "-m", "snakemake", "-n", *arguments]
+    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")} | variables
     ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     told = ended.stdout + ended.stderr
-    assert ended.returncode and "onyl: give profile, only" in told
+    assert ended.returncode == 1 and "Traceback" not in told
+    return told
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("onyl=00", "onyl: give profile, only"),
+        ("gpu=yes", "gpu is 'yes': give a whole number"),
+        ("gpu=-1", "gpu is -1: give a whole number"),
+    ],
+)
+def test_a_setting_of_snakemake_that_cannot_be_is_named(project, setting, words):
+    assert words in told_by_snakemake(project, "--cores", "1", "--config", setting)
+
+
+def test_cores_of_a_cluster_that_are_no_number_are_named(project):
+    (project / "Snakefile").write_text((project / "Snakefile").read_text().replace("settings.cores", "settings.nodes"))
+    told = told_by_snakemake(project, "--cores", "1", SLURM_CPUS_PER_TASK="x")
+    assert "SLURM_CPUS_PER_TASK is 'x': give a whole number, 1 or more." in told
+
+
+def test_snakemake_by_itself_is_no_second_run(project):
+    (project / "data/state").mkdir(parents=True)
+    with open(project / "data/state/run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Another run is writing to this folder. Wait" in told_by_snakemake(project, "--cores", "1")
+
+
+def test_a_dry_run_leaves_a_damaged_results_file_where_it_is(project):
+    damaged = project / "data/results/quick/00_first.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("")
+    assert would_run(project) == ["00_first"] and os.listdir(damaged.parent) == ["00_first.json"]

@@ -1,12 +1,16 @@
 """run_all.sh itself: which Python and which checkout run, in what surroundings, and how the environment is made."""
 
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import venv
 
+import psutil
 import pytest
 
 from toy_project import REPOSITORY, make_project, project_environment, run_all
@@ -14,14 +18,18 @@ from toy_project import REPOSITORY, make_project, project_environment, run_all
 FAKE_PYTHON = f"""#!/bin/bash
 # stands in for python: notes what it is asked and makes the files that the real one would
 case "$1 $2 $3" in
+    "-c import sys; "*) if [ -e "$NOTES.slow" ]; then touch "$NOTES.asked"; sleep 600; fi ;;
     "-c "*) exec {sys.executable} "$@" ;;
     "--version "*) echo "Python 3.11.0" ;;
     "-m venv "*)
         echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin" "$4/lib/python3.11/site-packages"
         cp "$0" "$4/bin/python"; sleep 0.3 ;;
-    "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi ;;
+    "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi
+        if [ -e "$NOTES.slow" ]; then (touch "$NOTES.asked"; sleep 600); fi ;;
     "-P -m companion.packages") ;;
-    "-P -m companion") shift 3; echo "started with: $*"; env ;;
+    "-P -m companion")
+        if [ -e "$NOTES.early" ]; then kill -INT $$; PYTHONPATH={REPOSITORY}/lib exec {sys.executable} "$@"; fi
+        shift 3; echo "started with: $*"; env ;;
 esac
 """
 
@@ -96,6 +104,36 @@ def test_of_first_calls_at_once_one_sets_up_and_the_others_wait(bare):
     for status, stdout, _ in map(end, [start() for _ in range(3)]):
         assert status == 0 and stdout.startswith("started")
     assert notes.read_text().split() == ["venv", "pip"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("own", [False, True], ids=["while it is made", "while the own one is tried"])
+def test_a_signal_before_python_runs_ends_all_that_was_started(bare, number, own):
+    start, notes, _ = bare
+    slow, asked = (notes.with_name(f"notes.{name}") for name in ("slow", "asked"))
+    slow.touch()
+    running = start("--only", "02", **({"LATENTNAS_PYTHON": f"{notes.parent}/programs/python3.11"} if own else {}))
+    while not asked.exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)  # to the script alone
+    status, _, stderr = end(running)
+    line = "Interrupted: run_all.sh --only 02. The same command goes on from here.\n"
+    assert status == 128 + number and stderr.endswith(f"\n{line}") and stderr.count("\n") <= 3
+    assert not [process for process in psutil.process_iter() if note_of(process) == str(notes)]
+    slow.unlink()
+    assert end(start())[1].startswith("started")
+
+
+def note_of(process):
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("NOTES")
+
+
+def test_a_signal_while_python_starts_is_answered_as_later(bare):
+    start, notes, _ = bare
+    notes.with_name("notes.early").touch()
+    status, _, stderr = end(start("--help", LATENTNAS_PYTHON=f"{notes.parent}/programs/python3.11"))
+    assert status == 130 and stderr == "\nInterrupted: run_all.sh --help. The same command goes on from here.\n"
 
 
 def test_a_run_keeps_its_environment(bare):

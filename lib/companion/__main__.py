@@ -18,6 +18,7 @@ if __name__ == "__main__":
     for number in SIGNALS:  # before the imports, which take a second
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # run_all.sh lets them wait until here
     from companion.cli import main
 
     sys.exit(main(sys.argv[1:]))

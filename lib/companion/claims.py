@@ -12,6 +12,7 @@ seed on the same machine, but for the block `manifest` (commit, memory, times an
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -271,14 +272,16 @@ class Results:
 
 
 def load_results(profile: str) -> dict[str, dict]:
-    """The results files of a profile, by notebook name; without those that are damaged."""
-    contents = {path.stem: read_results(path) for path in sorted((paths.RESULTS / profile).glob("[!.]*.json"))}
+    """The results files of a profile, by notebook name; without those that are damaged, which are set aside."""
+    contents = {
+        path.stem: read_results(path, set_aside=True) for path in sorted((paths.RESULTS / profile).glob("[!.]*.json"))
+    }
     return {name: content for name, content in contents.items() if content}
 
 
-def read_results(path: Path) -> dict | None:
-    """The content of a results file, its claims judged by the present rule; or None. A damaged one is named and set
-    aside."""
+def read_results(path: Path, set_aside: bool = False) -> dict | None:
+    """The content of a results file, its claims judged by the present rule; or None. One that is damaged may be named
+    and set aside."""
     try:
         text = path.read_bytes()
         stored, content = Stored.model_validate_json(text), json.loads(text)
@@ -287,16 +290,20 @@ def read_results(path: Path) -> dict | None:
         return content
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        aside = path.rename(path.with_name(path.name + ".damaged")).name
-        remedy = f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
-        print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)
+    except (ValidationError, IsADirectoryError) as error:
+        if set_aside:
+            names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
+            aside = path.rename(next(name for name in names if not name.exists())).name
+            remedy = (
+                f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
+            )
+            print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)
         return None
 
 
-def is_intact(path: Path) -> bool:
+def is_intact(path: Path, set_aside: bool = False) -> bool:
     """Whether a results file and all of its tables are there as they were written."""
-    if (content := read_results(path)) is None:
+    if (content := read_results(path, set_aside)) is None:
         return False
     files = {path.with_suffix("") / f"{name}.csv": frame.get("sha256") for name, frame in content["frames"].items()}
     return all(file.is_file() and sha256(file) == digest for file, digest in files.items())

@@ -92,12 +92,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"  {notebook} -> data/results/{label}{runner.total_time([(label, notebook)])}")
         return 0
     if agenda:
-        try:
-            lock = paths.locked("run.lock")
-        except BlockingIOError as error:
-            remedy = "Wait until it has finished, or end it; then give the command again."
-            raise UsageError(f"Another run is writing to this folder. {remedy}") from error
-        with lock, ending_together("LATENTNAS_RUN"):
+        with profiles.only_run(), ending_together("LATENTNAS_RUN"):
             profiles.out_of_date(jobs, forget=True)
             for job in jobs if anew else ():
                 job.stamp.unlink(missing_ok=True)
@@ -174,7 +169,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
 
 def fetch(options: argparse.Namespace) -> int:
     """Download the public tables that are not here yet."""
-    if options.only or options.parameters or options.dry_run or options.profile:
+    if options != parser().parse_args(["fetch"]):
         raise UsageError("'fetch' downloads all public tables that are not here yet; it takes no options.")
     from latentnas.benchmarks import download, fetch  # imports torch
 
@@ -188,8 +183,8 @@ def fetch(options: argparse.Namespace) -> int:
 def lab(arguments: Sequence[str]) -> int:
     """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
     mine = paths.NOTEBOOKS / "mine"
-    mine.mkdir(exist_ok=True)
-    for name in notebooks.names():
+    for name in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else notebooks.names():
+        mine.mkdir(exist_ok=True)
         if not (mine / f"{name}.ipynb").exists():
             shutil.copy(notebooks.source_of(name), mine)
     first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
@@ -200,7 +195,7 @@ def lab(arguments: Sequence[str]) -> int:
 
 def figures(options: argparse.Namespace) -> int:
     """Redraw all figures from stored results, of one profile or of all that have any."""
-    if options.only or options.parameters or options.dry_run:
+    if vars(options) | {"profile": None} != vars(parser().parse_args(["figures"])):
         raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
     if options.profile is not None:
         profiles.tables_of(options.profile)

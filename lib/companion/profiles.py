@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel
 
@@ -64,7 +65,8 @@ def stamp_path(label: str, notebook: str) -> Path:
 
 
 def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
-    """Those of a plan that have to run, by contents, not times; `forget` takes their stamps away, for Snakemake."""
+    """Those of a plan that have to run, by contents, not times; `forget` takes their stamps away, for Snakemake, and
+    sets damaged results aside."""
 
     def holds(stamp: Path, inputs: str) -> bool:
         return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs
@@ -74,7 +76,7 @@ def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
         trainings = stamp_path(job.label, f"{job.notebook}.trainings")
         trained = not job.trainings or holds(trainings, job.trainings)
         whole = job.executed.is_file() and job.executed.read_bytes().endswith(b"}\n")
-        complete = whole and claims.is_intact(job.results)
+        complete = claims.is_intact(job.results, forget) and whole
         if not (trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
@@ -82,6 +84,15 @@ def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
             for stamp in [job.stamp, *([] if trained else shares)] if forget else []:
                 stamp.unlink(missing_ok=True)
     return waiting
+
+
+def only_run() -> TextIO:
+    """The lock of the one run that may write; UsageError where there is another."""
+    try:
+        return paths.locked("run.lock")
+    except BlockingIOError as error:
+        remedy = "Wait until it has finished, or end it; then give the command again."
+        raise UsageError(f"Another run is writing to this folder. {remedy}") from error
 
 
 def read_profiles() -> Profiles:
