@@ -28,17 +28,18 @@ from latentnas.search.gaussian import GaussianConfig, GaussianSearch
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
+from latentnas.spaces.nasbenchgraph import NASBENCHGRAPH
 from pretend_device import DeviceTensor, pretended_device
 
 # spaces
 
 
-@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101, NASBENCHGRAPH], ids=lambda space: space.name)
 def test_spaces_keep_their_contract(space):
     check_space(space, seed=3)
 
 
-@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101, NASBENCHGRAPH], ids=lambda space: space.name)
 def test_spaces_read_graphs_on_a_device(space):
     batch = space.sample(10, seed=0)
     with pretended_device() as device:
@@ -261,7 +262,7 @@ def test_a_benchmark_that_breaks_the_contract_is_told_where(table, message):
 PERCENT, COMPLEXITY = torch.linspace(70, 90, 12), torch.linspace(0, 1, 12)
 
 
-@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [ENAS, NASBENCH201, NASBENCH101, NASBENCHGRAPH], ids=lambda space: space.name)
 @pytest.mark.parametrize("name", FAMILY)
 def test_models_of_the_family_keep_their_contract(name, space):
     torch.manual_seed(0)

@@ -26,7 +26,7 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, EXTRAS = SETTINGS["project"], SETTINGS["project"]["optional-dependencies"]
 LOCK = [line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines() if "==" in line]
 PINS = {canonicalize_name(name): version for name, version in (line.split("==") for line in LOCK)}
-PINNED_EXTRAS = ("run", "official", "test")
+PINNED_EXTRAS = ("run", "official", "graph", "test")
 CUDA = ("nvidia-", "cuda-", "triton")  # torch pins these itself, and only where there are any
 
 

@@ -13,7 +13,7 @@ CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval",
 SIGNS = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}
 NAMES = {"ngae": "NGAE", "dvae": "D-VAE", "svge": "SVGe", "crlso": "CR-LSO", "e2nas": "E2NAS", "nb101": "NAS-Bench-101"}
 NAMES |= {"nb201": "NAS-Bench-201", "enas": "ENAS", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-NAMES |= {"imagenet16": "ImageNet16-120", "rmse": "RMSE", "std": "(st. dev.)"}
+NAMES |= {"imagenet16": "ImageNet16-120", "nbgraph": "NAS-Bench-Graph", "rmse": "RMSE", "std": "(st. dev.)"}
 ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them
 (*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
 the target, or of the paper's number where no target is set; *undecided* where it does not; *seen once* with fewer than

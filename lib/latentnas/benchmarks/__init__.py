@@ -31,12 +31,21 @@ def load(name: str, data_source: str) -> Table:
         data_source: "public": downloaded once and checked; "bundled": measured by this project and part of it;
             "official": the benchmark's own file, at the path in `LATENTNAS_NASBENCH101` or `LATENTNAS_NASBENCH201`.
     """
-    from latentnas.benchmarks import digits, enas, nasbench101, nasbench101_official, nasbench201, nasbench201_official
+    from latentnas.benchmarks import (
+        digits,
+        enas,
+        nasbench101,
+        nasbench101_official,
+        nasbench201,
+        nasbench201_official,
+        nasbenchgraph,
+    )
 
     tables = {  # name -> data source -> the module that loads it
         "enas": {"public": enas, "bundled": enas},
         "nasbench101": {"public": nasbench101, "official": nasbench101_official},
         "nasbench201": {"public": nasbench201, "official": nasbench201_official, "bundled": digits},
+        "nasbenchgraph": {"public": nasbenchgraph},
     }
     if name not in tables:
         raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(tables)}.")

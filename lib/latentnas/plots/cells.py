@@ -28,6 +28,15 @@ OPERATIONS = {  # name without separators: colour of the box, its two lines of t
     "maxpool3x3": (PURPLE, "max\n3×3"),
     "skipconnect": (PALE, "skip"),
     "none": (PALE, "none"),
+    "skip": (PALE, "skip"),
+    "gat": (ORANGE, "gat"),
+    "gcn": (BLUE, "gcn"),
+    "gin": (VERMILLION, "gin"),
+    "cheb": (SKY, "cheb"),
+    "sage": (GREEN, "sage"),
+    "arma": (PURPLE, "arma"),
+    "graph": (YELLOW, "graph"),
+    "fc": (GREY, "fc"),
 }
 
 BOX_WIDTH, BOX_HEIGHT = 0.76, 0.72  # in the unit of draw_cell: the distance between two vertices
