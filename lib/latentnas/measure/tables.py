@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,23 @@ WEIGHTS_FILES |= {layers: f"digits-enas{layers}.safetensors" for layers in DEEP_
 FROM_SCRATCH = 300  # the first architectures of digits-enas are also trained from scratch, with seed 0
 
 
-def score_cells(cells: DagBatch, seed: int) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Setting:
+    """The network around the cells of a table, and how it is trained; the defaults are those of `digits-nb201`."""
+
+    channels: int = 8  # of the first stage
+    cells: int = 1  # a stage
+    schedule: Schedule = SCHEDULE
+
+
+def score_cells(cells: DagBatch, seed: int, setting: Setting = Setting()) -> pd.DataFrame:
     """Train NAS-Bench-201 cells from scratch on the digits, side by side: one row a cell, `valid` and `test` accuracy
     in percent, `seconds`: its share of the processor time. The weights depend on the seed and the cell's row."""
-    data = digits.load(SCHEDULE.noise)
+    data = digits.load(setting.schedule.noise)
     seeds = (NASBENCH201.index(cells) + seed * NASBENCH201.size).tolist()
-    networks = CellNetworks(torch.from_numpy(NASBENCH201.choices(cells)), seeds)
+    networks = CellNetworks(torch.from_numpy(NASBENCH201.choices(cells)), seeds, setting.channels, setting.cells)
     started = time.process_time()
-    train_side_by_side(networks, data, SCHEDULE, seed)
+    train_side_by_side(networks, data, setting.schedule, seed)
     seconds = (time.process_time() - started) / len(cells)
     valid, test = accuracy(networks, data.valid), accuracy(networks, data.test)
     return pd.DataFrame({"valid": valid.numpy(), "test": test.numpy(), "seconds": round(seconds, 4)})
@@ -82,9 +92,9 @@ def score_shared(network: MacroNetwork, architectures: DagBatch) -> np.ndarray:
 
 def measure_cells(jobs: int) -> Path:
     """Train all classes of cells, `jobs` groups at a time, and write the table: one line a class, one column a seed."""
-    folder = _folder("digits-nb201", SCHEDULE, NETWORKS_AT_ONCE)
+    folder = parts_folder("digits-nb201", SCHEDULE, NETWORKS_AT_ONCE)
     tasks = [(folder / f"{seed}-{rows[0]:05d}.csv", seed, rows) for seed, rows in cell_groups()]
-    measured = _measure(_cell_group, tasks, jobs)
+    measured = measure_parts(cell_group, tasks, jobs)
     return _write(_by_seed(measured).assign(seconds=measured.groupby("row")["seconds"].mean().round(3)), CELL_FILE)
 
 
@@ -99,7 +109,7 @@ def cell_groups() -> list[tuple[int, np.ndarray]]:
 def reproduce_cell(row: int) -> pd.DataFrame:
     """Train the class of a cell again, in its group, for every seed: the bundled table beside what comes out."""
     row = NASBENCH201.representatives()[NASBENCH201.canonical(NASBENCH201.enumerate()[[row]])[0]]
-    again = _by_seed(pd.concat([_cell_group(seed, rows) for seed, rows in cell_groups() if row in rows])).loc[row]
+    again = _by_seed(pd.concat([cell_group(seed, rows) for seed, rows in cell_groups() if row in rows])).loc[row]
     stored = pd.read_csv(bundled(CELL_FILE), index_col="row").loc[row, again.index]
     return pd.DataFrame({"stored": stored, "again": again})
 
@@ -111,27 +121,27 @@ def measure_again(rows: ArrayLike, seeds: Sequence[int], jobs: int) -> pd.DataFr
         raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])
     rows = NASBENCH201.representatives()[np.unique(classes)]
-    folder = _folder("digits-nb201-again", SCHEDULE)
+    folder = parts_folder("digits-nb201-again", SCHEDULE)
     groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
     names = ["-".join(map(str, group)) for group in groups]
     tasks = [(folder / f"{seed}-{name}.csv", seed, group) for seed in seeds for name, group in zip(names, groups)]
-    return _measure(_cell_group, tasks, jobs)
+    return measure_parts(cell_group, tasks, jobs)
 
 
 def measure_macros(jobs: int) -> Path:
     """Train the shared weights, score `ENAS_ROWS` with them, train `FROM_SCRATCH` of these alone; write all three."""
     measure_shared(NUM_LAYERS)
-    folder = _folder("digits-enas", SCHEDULE, SHARED_SCHEDULE, SHARED_AT_ONCE)
+    folder = parts_folder("digits-enas", SCHEDULE, SHARED_SCHEDULE, SHARED_AT_ONCE)
     parts = [(folder / f"shared-{rows[0]:05d}.csv", rows) for rows in np.array_split(np.arange(ENAS_ROWS), 120)]
-    shared = _measure(_macro_part, parts, jobs).sort_values("row")
+    shared = measure_parts(_macro_part, parts, jobs).sort_values("row")
     _write(shared.set_index("arch")[["valid"]].round(3), SHARED_FILE)
     alone = [(folder / f"alone-{row:03d}.csv", row) for row in range(FROM_SCRATCH)]
-    return _write(_by_seed(_measure(_macro_alone, alone, jobs)), ALONE_FILE)
+    return _write(_by_seed(measure_parts(_macro_alone, alone, jobs)), ALONE_FILE)
 
 
 def measure_shared(layers: int) -> Path:
     """Train the shared weights of architectures with so many layers, some minutes, and write them."""
-    path = _folder("digits-enas", SHARED_SCHEDULE, SHARED_AT_ONCE) / WEIGHTS_FILES[layers]
+    path = parts_folder("digits-enas", SHARED_SCHEDULE, SHARED_AT_ONCE) / WEIGHTS_FILES[layers]
     if not path.exists():
         network = MacroNetwork(0, layers)
         train_shared(network, SHARED_AT_ONCE, digits.load(SHARED_SCHEDULE.noise), SHARED_SCHEDULE, seed=0)
@@ -142,8 +152,9 @@ def measure_shared(layers: int) -> Path:
     return paths.BUNDLED / path.name
 
 
-def _cell_group(seed: int, rows: np.ndarray) -> pd.DataFrame:
-    return score_cells(NASBENCH201.enumerate()[rows], seed).assign(row=rows, seed=seed)
+def cell_group(seed: int, rows: np.ndarray, setting: Setting = Setting()) -> pd.DataFrame:
+    """`score_cells` of rows, with the columns `row` and `seed`."""
+    return score_cells(NASBENCH201.enumerate()[rows], seed, setting).assign(row=rows, seed=seed)
 
 
 def _macro_part(rows: np.ndarray) -> pd.DataFrame:
@@ -161,13 +172,13 @@ def _by_seed(measured: pd.DataFrame) -> pd.DataFrame:
     return wide.set_axis([f"{part}_{seed}" for part, seed in wide.columns], axis=1)
 
 
-def _folder(name: str, *settings: Schedule | int) -> Path:
+def parts_folder(name: str, *settings: Schedule | Setting | int) -> Path:
     """Where the parts of a measurement with these settings are kept until it is complete."""
     text = repr((settings, digits.SPLIT, digits.COPIES))
     return paths.CACHE / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _measure(work: Callable[..., pd.DataFrame], tasks: list[tuple], jobs: int) -> pd.DataFrame:
+def measure_parts(work: Callable[..., pd.DataFrame], tasks: list[tuple], jobs: int) -> pd.DataFrame:
     """Do the tasks (file, arguments of `work`) whose file is not there yet; the tables in all files, together."""
     missing = [(work, *task) for task in tasks if not task[0].exists()]
     progress = Progress("parts measured", len(tasks), len(tasks) - len(missing))
