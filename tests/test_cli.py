@@ -315,7 +315,7 @@ def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     assert len(rows) == len(notebooks.names())
     for name, row in zip(notebooks.names(), rows):
         _, _, command, result, _ = row.split("|")
-        assert (command.strip(), result.strip()) == (f"`./run_all.sh --only {name[:2]}`", "")
+        assert (command.strip(), result.strip()) == (f"`./run_all.sh --only {notebooks.number_of(name)}`", "")
 
 
 def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypatch, tmp_path):

@@ -22,7 +22,7 @@ from latentnas import code
 PARAMETERS, INJECTED, TRAININGS = "parameters", "injected-parameters", "trainings"  # tags; papermill adds the second
 STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook declares these
 NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many processes work on it
-NAME = re.compile(r"\d\d_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
+NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")
 ALLOWED = re.compile(rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))$")
@@ -51,8 +51,13 @@ class Notebook(BaseModel):
 
 
 def names() -> list[str]:
-    """The notebooks, in order: the files that are named NN_name.ipynb."""
+    """The notebooks, in order: the files that are named NN_name.ipynb or NNa_name.ipynb."""
     return sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if NAME.fullmatch(path.stem) and path.is_file())
+
+
+def number_of(notebook: str) -> str:
+    """What a notebook is called for short: "00b" of 00b_model_by_hand."""
+    return notebook.partition("_")[0]
 
 
 def source_of(notebook: str) -> Path:
@@ -81,7 +86,7 @@ def reason(error: Exception) -> str:
 def title_of(notebook: str) -> str:
     """The first heading of a notebook without its number: "# 02 · The latent space" -> "The latent space"."""
     text = "\n".join(cell.source for cell in cells_of(source_of(notebook), "markdown"))
-    return next(iter(re.findall(r"^# (?:\d+ · )?(.+)$", text, re.M)), notebook)
+    return next(iter(re.findall(r"^# (?:\d+[a-z]? · )?(.+)$", text, re.M)), notebook)
 
 
 def tagged_cells(path: Path, tag: str) -> list[tuple[int, str]]:

@@ -119,11 +119,12 @@ def tables_of(profile: str) -> dict[str, dict[str, object]]:
 
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
-    """Names that match any of `only` (a full name or its beginning, such as "02"); if `only` is empty, all but those
-    that run alone."""
+    """Names that match any of `only` (a number such as "02", a full name or its beginning); if `only` is empty, all
+    but those that run alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
-        matches = [name for name in known if name.startswith(wanted.removesuffix(".ipynb"))] if wanted else []
+        matches = [name for name in known if notebooks.number_of(name) == wanted]  # 00 without 00b
+        matches = matches or [name for name in known if wanted and name.startswith(wanted.removesuffix(".ipynb"))]
         if not matches:
             how = f"Give a name or its beginning, as in --only 02, of: {', '.join(known)} (files named NN_name.ipynb)."
             raise UsageError(f"There is no notebook '{wanted}'. {how}")

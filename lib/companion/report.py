@@ -70,7 +70,7 @@ def readme_table() -> str:
             numbers = f"[{len(all_claims(runs[shown]))} numbers in {shown}](figures/{shown}/REPORT.md)"
             lines = [*(in_short(*line) for line in headlines[shown]), numbers]
         title = [f"[{notebooks.title_of(name)}](notebooks/{name}.ipynb)", entry.printed_in]
-        command = [f"`./run_all.sh --only {name[:2]}{option}`", times(runs, "cpu"), times(runs, "cuda")]
+        command = [f"`./run_all.sh --only {notebooks.number_of(name)}{option}`", times(runs, "cpu"), times(runs, "cuda")]
         rows.append(["<br>".join(filter(None, cell)) for cell in (title, command, lines)])
     return table(README_HEAD, rows)
 

@@ -95,7 +95,7 @@ class LineWriter(io.TextIOBase):
     """A text file that says whole lines, behind the number of the notebook, and keeps them in a log."""
 
     def __init__(self, notebook: str, log: Path) -> None:
-        self.prefix, self.rest, self.terminal = f"    {notebook[:2]} | ", "", sys.stderr
+        self.prefix, self.rest, self.terminal = f"    {notebooks.number_of(notebook)} | ", "", sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with this process
 

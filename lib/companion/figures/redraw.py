@@ -9,6 +9,7 @@ import companion.figures
 from companion import paths
 from companion.claims import load_results
 from companion.figures import StoredFigure, save
+from companion.notebooks import number_of
 
 
 def stored_figures() -> dict[tuple[str, str], StoredFigure]:
@@ -52,10 +53,10 @@ def _stored_table(profile: str, notebook: str, frame: str) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(
             f"The table {file} is missing, although notebook {notebook} has run. "
-            f"Run it again: ./run_all.sh --only {notebook[:2]}, with the same profile and parameters."
+            f"Run it again: ./run_all.sh --only {number_of(notebook)}, with the same profile and parameters."
         )
     try:
         return pd.read_csv(file)
     except ValueError as error:
-        remedy = f"Run its notebook again: ./run_all.sh --only {notebook[:2]}, with the same profile and parameters."
+        remedy = f"Run its notebook again: ./run_all.sh --only {number_of(notebook)}, with the same profile and parameters."
         raise FileNotFoundError(f"The table {file} is damaged ({error}). {remedy}") from error
