@@ -168,6 +168,8 @@ def test_values_of_the_wrong_type_are_refused(project, declaration, text):
         ("x: list[int] = []  # 1 or more", ["[]", "1,2"], ["1,0"]),
         ("x: str = 'a b'  # one of a b, c", ["c", "a b"], ["a", "d", "none", ""]),
         ("x: list[str] = ['a']  # one of a, c", ["['c']"], ["['b']", "a"]),
+        ("x: list[str] = ['a, b']  # one of c, \"a, b\"", ["['c', 'a, b']"], ["['a']", "['b']", "['\"a']"]),
+        ("x: list[int] = [1]  # at least one; 1 or more", ["1,2"], ["[]", "[0]"]),
         ("x: int = 1  # 5 or more would be too many", ["0"], []),
     ],
 )
@@ -178,6 +180,26 @@ def test_values_out_of_range_are_refused_before_any_kernel_starts(project, decla
     for text in wrong:
         with pytest.raises(UsageError, match="'x' cannot have this value.*x: "):
             parse_overrides([f"x={text}"], ["00_first"])
+
+
+@pytest.mark.parametrize(
+    "declaration, right, wrong",
+    [
+        ("x: int = 2  # 1 or more; below queries", 9, 10),
+        ("x: int = 2  # 1 or more; at most queries", 10, 11),
+        ("x: int = 11  # 1 or more; more than queries", 11, 10),
+        ("x: list[int] = [1]  # 1 or more; below queries", [9, 1], [1, 10]),
+        ("x: list[float] = [1.0, 2.0]  # above 0; as many as names", [3.0, 0.5], [3.0]),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(project, declaration, right, wrong):
+    declare(project, f"queries: int = 10  # 1 or more\nnames: list[str] = ['a', 'b']  # help\n{declaration}")
+    plan("quick", overrides={"x": right})
+    with pytest.raises(UsageError, match="00_first: x is .* which is .*its line says 'x: "):
+        plan("quick", overrides={"x": wrong})
+    declare(project, declaration)
+    with pytest.raises(UsageError, match="does not declare (queries|names)"):
+        plan("quick")
 
 
 @pytest.mark.parametrize("assignment", ["x=\udcff", "=3", "x"])

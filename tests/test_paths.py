@@ -1,13 +1,32 @@
 """How files are written, and where they lie with and without a checkout."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from latentnas.paths import ROOT, atomic_write
+
+
+@pytest.mark.parametrize("writer", ["text", "NumPy", "safetensors"])
+def test_a_disk_that_is_full_is_an_error_with_the_name_of_the_file(tmp_path, writer):
+    """A limit on the size of files stands in for the disk."""
+    writers = {"text": lambda file: file.write_text("x" * 10**6), "safetensors": lambda file: save_file(zeros, file)}
+    zeros = {"a": np.zeros(10**6)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**5, limits[1]))
+    try:
+        with pytest.raises(OSError, match="model.x") as refused, atomic_write(tmp_path / "model.x") as temporary:
+            writers.get(writer, lambda file: np.save(open(file, "wb"), zeros["a"]))(temporary)  # noqa: SIM115
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.value.filename == str(tmp_path / "model.x") and refused.value.strerror
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_is_on_the_disk_before_its_name_is_and_then_the_folders(tmp_path, monkeypatch):

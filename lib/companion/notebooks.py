@@ -1,13 +1,17 @@
 """What a notebook file says: its title, what can be set in it, and which code it depends on.
 
 A notebook declares what can be set in the one cell tagged `parameters`, one `name: type = default  # help` a line. The
-help may end with what is allowed, after a semicolon: `1 or more`, `above 0`, `0 to 99` or `one of this, that`.
+help may end with what is allowed, after a semicolon: `1 or more`, `above 0`, `0 to 99` or `one of this, "or, that"`,
+of a list each entry; and with what this says of another parameter: `below queries`, `at most`, `more than` or, of a
+list's length, `as many as`. A list whose help has the words "at least one" may not be empty.
 """
 
 import ast
 import contextlib
+import csv
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +29,11 @@ NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many proce
 NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")
-ALLOWED = re.compile(rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))$")
+ALLOWED = re.compile(
+    rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))"
+    r"(?:; (below|at most|more than|as many as) (\w+))?$"
+)
+RELATIONS = {"below": operator.lt, "at most": operator.le, "more than": operator.gt}
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
 
@@ -127,6 +135,8 @@ class Parameter:
     type: TypeAdapter
     default: object
     help: str
+    relation: str | None = None  # to another parameter
+    other: str | None = None
 
     def checked(self, value: object) -> object:
         """`value` as the parameter's type: int becomes float where a float is wanted, nothing else changes.
@@ -175,10 +185,27 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
             what = f"the line '{line}' of the parameters cell is not of the form {form}: {error}"
             raise UsageError(f"{file}: {what}. Computed values belong in the next cell.") from error
         declared[name] = parameter
-    missing = [name for name in STANDARD_PARAMETERS if name not in declared]
+    named = [*STANDARD_PARAMETERS, *(parameter.other for parameter in declared.values() if parameter.other)]
+    missing = [name for name in named if name not in declared]
     if missing:
-        raise UsageError(f"{file}: the parameters cell does not declare {', '.join(missing)}; every one must.")
+        what = f"{file}: the parameters cell does not declare {', '.join(missing)}"
+        raise UsageError(f"{what}; every one must declare {', '.join(STANDARD_PARAMETERS)} and what its lines name.")
     return declared
+
+
+def check_together(notebook: str, values: Mapping[str, object]) -> None:
+    """Raises UsageError where the value of a parameter does not go with that of another, as its line says."""
+    for name, (own, parameter) in {name: (values[name], p) for name, p in parameters_of(notebook).items()}.items():
+        relation, other = parameter.relation, values.get(parameter.other)
+        if relation == "as many as":
+            fits = len(own) == len(other)
+        else:
+            fits = not relation or all(RELATIONS[relation](v, other) for v in (own if isinstance(own, list) else [own]))
+        if not fits:
+            what = (
+                f"Notebook {notebook}: {name} is {own!r}, but must be {relation} {parameter.other}, which is {other!r}"
+            )
+            raise UsageError(f"{what}; its line says '{parameter.line}'. Set both, with -p or in profiles.toml.")
 
 
 def _declaration(line: str) -> tuple[str, Parameter]:
@@ -188,10 +215,11 @@ def _declaration(line: str) -> tuple[str, Parameter]:
         raise ValueError("it reads differently")
     name, annotation, default, help_text = parts.groups("")
     found = ALLOWED.search(help_text)
-    least, above, low, high, words = found.groups() if found else [None] * 5
+    least, above, low, high, words, relation, other = found.groups() if found else [None] * 7
     limits = {"ge": least or low, "gt": above, "le": high}
     limit = Field(**{name: float(text) for name, text in limits.items() if text})
-    text = Literal[tuple(map(str.strip, words.split(",")))] if words else str
+    text = Literal[tuple(next(csv.reader([words], skipinitialspace=True)))] if words else str
     types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": text, "list": list}
-    adapter = TypeAdapter(eval(annotation, {"__builtins__": {}}, types), config=STRICT)
-    return name, Parameter(line, adapter, ast.literal_eval(default), help_text)
+    type, filled = eval(annotation, {"__builtins__": {}}, types), "at least one" in help_text
+    adapter = TypeAdapter(Annotated[type, Field(min_length=1)] if filled else type, config=STRICT)
+    return name, Parameter(line, adapter, ast.literal_eval(default), help_text, relation, other)

@@ -190,6 +190,7 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         reached[name] = dict(item for job in needed for item in reached[job.notebook].items()) | deciding(own)
         label = f"{profile}+{hash_of(reached[name])[:8]}" if reached[name] else profile
         parameters = profile_parameters(profile, name) | own | {"profile": label}
+        notebooks.check_together(name, parameters)
         source = notebooks.source_of(name)
         decided = [deciding(parameters), notebooks.code_fingerprint(source)]
         listed = notebooks.tagged_cells(source, notebooks.TRAININGS)

@@ -7,8 +7,10 @@ is the current folder by default.
 """
 
 import contextlib
+import errno
 import glob
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,7 +35,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
     Readers see the old file or the new one, never a part, even after a power cut. The temporary name keeps the suffix,
-    which some writers look at; those that killed processes left are removed after a day.
+    which some writers look at; those that killed processes left are removed after a day. A full disk is an OSError that
+    names `path`, whatever the writer raises.
     """
     path = Path(path)
     folders = [path.parent, *(folder.parent for folder in path.parents if not folder.exists())]
@@ -56,6 +59,12 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         for folder in folders:
             with contextlib.suppress(OSError):  # some network file systems cannot do this for a folder
                 _sync(folder)
+    except Exception as error:
+        told = re.search(r"os error (\d+)|requested and \d+ written", str(error))  # by safetensors and NumPy
+        code = int(told[1] or errno.ENOSPC) if told else getattr(error, "errno", None)
+        if code is None or getattr(error, "filename", None):
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
