@@ -87,8 +87,7 @@ fi
 
 # This checkout comes before any other that is installed, and no settings or caches outside of it have a say.
 export PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH} LATENTNAS_ROOT=$here
-export XDG_CACHE_HOME=$state/cache MPLCONFIGDIR=$state/matplotlib
-[ -z "$remedy" ] || watch "$python" -P -m companion.packages || fail "$remedy"
+export LATENTNAS_REMEDY=$remedy XDG_CACHE_HOME=$state/cache MPLCONFIGDIR=$state/matplotlib
 # A signal that comes while Python starts waits until companion can answer it.
 blocked=(env --block-signal=INT,TERM,HUP)
 "${blocked[@]}" true 2>/dev/null || blocked=(env)      # not on macOS

@@ -26,7 +26,6 @@ case "$1 $2 $3" in
         cp "$0" "$4/bin/python"; sleep 0.3 ;;
     "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi
         if [ -e "$NOTES.slow" ]; then (touch "$NOTES.asked"; sleep 600); fi ;;
-    "-P -m companion.packages") ;;
     "-P -m companion")
         if [ -e "$NOTES.early" ]; then kill -INT $$; PYTHONPATH={REPOSITORY}/lib exec {sys.executable} "$@"; fi
         shift 3; echo "started with: $*"; env ;;

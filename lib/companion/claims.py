@@ -131,8 +131,7 @@ def half_a_unit(printed: float) -> float:
     return 0.5 * 10.0**place if place < 0 else 0.0
 
 
-def without_tolerance(claim: object) -> object:
-    """A stored claim without the field that older files have: rounding is allowed for everywhere now."""
+def without_tolerance(claim: object) -> object:  # which older files have: rounding is allowed for everywhere now
     return {name: value for name, value in claim.items() if name != "tolerance"} if isinstance(claim, dict) else claim
 
 

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import hashlib
 import json
-import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +28,16 @@ NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many proce
 NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")
+RELATIONS = {  # of a parameter's entries to another parameter
+    "below": lambda entries, other: all(entry < other for entry in entries),
+    "at most": lambda entries, other: all(entry <= other for entry in entries),
+    "more than": lambda entries, other: all(entry > other for entry in entries),
+    "as many as": lambda entries, other: len(entries) == len(other),
+}
 ALLOWED = re.compile(
     rf"(?:^|; )(?:{NUMBER} or more|above {NUMBER}|{NUMBER} to {NUMBER}|one of ([^;]+))"
-    r"(?:; (below|at most|more than|as many as) (\w+))?$"
+    rf"(?:; ({'|'.join(RELATIONS)}) (\w+))?$"
 )
-RELATIONS = {"below": operator.lt, "at most": operator.le, "more than": operator.gt}
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 WORDS = {"none": None, "null": None, "true": True, "false": False}  # on the command line
 
@@ -195,13 +199,10 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
 
 def check_together(notebook: str, values: Mapping[str, object]) -> None:
     """Raises UsageError where the value of a parameter does not go with that of another, as its line says."""
-    for name, (own, parameter) in {name: (values[name], p) for name, p in parameters_of(notebook).items()}.items():
-        relation, other = parameter.relation, values.get(parameter.other)
-        if relation == "as many as":
-            fits = len(own) == len(other)
-        else:
-            fits = not relation or all(RELATIONS[relation](v, other) for v in (own if isinstance(own, list) else [own]))
-        if not fits:
+    for name, parameter in parameters_of(notebook).items():
+        own, relation, other = values[name], parameter.relation, values.get(parameter.other)
+        entries = own if isinstance(own, list) else [own]
+        if relation and not RELATIONS[relation](entries, other):
             what = (
                 f"Notebook {notebook}: {name} is {own!r}, but must be {relation} {parameter.other}, which is {other!r}"
             )

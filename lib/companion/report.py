@@ -26,9 +26,7 @@ def labels_with_results() -> list[str]:
 
 
 def renew(labels: Collection[str]) -> None:
-    """Write REPORT.md of each label that has results, and the README's table if these are the project's own results;
-    but leave alone what would not change.
-    """
+    """Write REPORT.md of each label with results and, where they are the project's own, the README's table."""
     reports = {label: report_text(label) for label in labels_with_results() if label in labels}
     texts = {paths.FIGURES / label / "REPORT.md": text for label, text in reports.items()}
     readme = paths.ROOT / "README.md"
@@ -55,8 +53,7 @@ def with_table(readme: str) -> str:
 
 
 def readme_table() -> str:
-    """One row for each notebook, by [readme.<notebook>] in profiles.toml, of the profile whose headline has the most
-    seeds; without results where it has not run."""
+    """One row for each notebook, by [readme.<notebook>] in profiles.toml: the profile with the most seeds, if any."""
     about = profiles.read_profiles().readme
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
@@ -70,14 +67,17 @@ def readme_table() -> str:
             numbers = f"[{len(all_claims(runs[shown]))} numbers in {shown}](figures/{shown}/REPORT.md)"
             lines = [*(in_short(*line) for line in headlines[shown]), numbers]
         title = [f"[{notebooks.title_of(name)}](notebooks/{name}.ipynb)", entry.printed_in]
-        command = [f"`./run_all.sh --only {notebooks.number_of(name)}{option}`", times(runs, "cpu"), times(runs, "cuda")]
+        command = [
+            f"`./run_all.sh --only {notebooks.number_of(name)}{option}`",
+            times(runs, "cpu"),
+            times(runs, "cuda"),
+        ]
         rows.append(["<br>".join(filter(None, cell)) for cell in (title, command, lines)])
     return table(README_HEAD, rows)
 
 
 def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> list[list[dict]]:
-    """Of each entry the claim and those that it is compared with, where it is measured, if only as never reached, and
-    there is a comparison."""
+    """Of each entry the claim and those that it is compared with, where it is measured and there is a comparison."""
     known = {claim["id"]: claim for result in results.values() for claim in all_claims(result)}
     known = {id: claim for id, claim in known.items() if value_of(claim)}
     lines = [[known[id] for id in entry if id in known] for entry in entries]
@@ -101,7 +101,7 @@ def times(runs: dict[str, dict], device: str) -> str:
 def in_short(claim: dict, *others: dict) -> str:
     """A claim with its interval, seeds, goals and verdict, and the numbers beside it."""
     stored = "" if claim["method"] else " as stored"
-    interval = f" [{spread(claim, ', ')}]{stored}" if has_interval(claim) else ""
+    interval = f" [{ends}]{stored}" if (ends := spread(claim, ", ")) else ""
     count = len(claim["seeds"])
     seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
@@ -117,8 +117,7 @@ def value_of(claim: dict) -> str:
 
 
 def named(claim: dict, beside: dict | None = None) -> str:
-    """A claim's id in words: system, space, quantity and, in brackets, the condition. Beside another claim, the system
-    and what differs."""
+    """A claim's id in words: system, space, quantity (condition). Beside another claim, system and what differs."""
     what, _, condition = claim["id"].partition("@")
     known = beside["id"].partition("@")[0].split(".")[1:] if beside else []
     system, *parts = what.split(".")
@@ -136,13 +135,10 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
 
 
-def has_interval(claim: dict) -> bool:
-    return claim["low"] is not None or claim["high"] is not None
-
-
 def spread(claim: dict, between: str) -> str:
     """Both ends of an interval; 'never' where the end is infinite."""
-    return between.join(number(claim[end]) or "never" for end in ("low", "high")) if has_interval(claim) else ""
+    ends = [number(claim[end]) for end in ("low", "high")]
+    return between.join(end or "never" for end in ends) if any(ends) else ""
 
 
 def aim(claim: dict, name: str) -> str:
@@ -173,7 +169,7 @@ def all_claims(result: dict) -> list[dict]:
 
 def claim_row(claim: dict) -> list[str]:
     how = " over ".join(filter(None, (claim["method"], claim["over"]))) or "as stored"
-    interval = f"{spread(claim, ' to ')} ({how})" if has_interval(claim) else ""
+    interval = f"{ends} ({how})" if (ends := spread(claim, " to ")) else ""
     paper, target, ours = aim(claim, "paper"), aim(claim, "target"), number(claim["ours"])
     seeds, printed_in = ", ".join(map(str, claim["seeds"])), claim["printed_in"] or ""
     return [f"`{claim['id']}`", paper, printed_in, target, ours, interval, claim["unit"], seeds, verdict_of(claim)]

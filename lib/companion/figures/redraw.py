@@ -58,5 +58,7 @@ def _stored_table(profile: str, notebook: str, frame: str) -> pd.DataFrame:
     try:
         return pd.read_csv(file)
     except ValueError as error:
-        remedy = f"Run its notebook again: ./run_all.sh --only {number_of(notebook)}, with the same profile and parameters."
+        remedy = (
+            f"Run its notebook again: ./run_all.sh --only {number_of(notebook)}, with the same profile and parameters."
+        )
         raise FileNotFoundError(f"The table {file} is damaged ({error}). {remedy}") from error
