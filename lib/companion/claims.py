@@ -198,10 +198,7 @@ class Results:
         return paths.RESULTS / self.profile / f"{self.notebook}.json"
 
     def searches(self, *names: str) -> Path | None:
-        """A folder for the histories of one kind of searches, named after all that decides them.
-
-        None by hand, where cells may have changed since the file was saved.
-        """
+        """A folder for histories of searches, named after all that decides them; None by hand: cells may change."""
         if "LATENTNAS_NOTEBOOK" not in os.environ:
             return None
         decided = notebooks.hash_of([self.data_source, notebooks.deciding(self.parameters), self.code, names])
@@ -279,8 +276,7 @@ def load_results(profile: str) -> dict[str, dict]:
 
 
 def read_results(path: Path, set_aside: bool = False) -> dict | None:
-    """The content of a results file, its claims judged by the present rule; or None. One that is damaged may be named
-    and set aside."""
+    """A results file, its claims judged by the present rule; or None. A damaged one may be named and set aside."""
     try:
         text = path.read_bytes()
         stored, content = Stored.model_validate_json(text), json.loads(text)

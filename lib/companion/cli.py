@@ -136,9 +136,8 @@ def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tupl
 def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[str, str]]) -> None:
     """Run Snakemake; its own words go to a log, what the runners of the notebooks mark for the terminal goes there.
 
-    Only missing stamps count: `software-env` stands for no trigger. No Snakemake profile of the user's applies.
-    --nolock: `run` holds a lock that, unlike Snakemake's, a killed process does not leave behind. A session of its
-    own: Ctrl-C is for this process, which ends the others.
+    Only missing stamps count: `software-env` stands for no trigger. --nolock: `run` holds a lock that a killed process
+    does not leave behind. A session of its own: Ctrl-C is for this process, which ends the others.
     """
     machine = joblib.cpu_count(), psutil.virtual_memory().total, len(runner.visible_gpus())
     jobs, cores = side_by_side(options.jobs, *machine)

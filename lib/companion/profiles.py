@@ -65,8 +65,7 @@ def stamp_path(label: str, notebook: str) -> Path:
 
 
 def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
-    """Those of a plan that have to run, by contents, not times; `forget` takes their stamps away, for Snakemake, and
-    sets damaged results aside."""
+    """Those that have to run, by contents, not times; `forget` removes stamps and sets damaged results aside."""
 
     def holds(stamp: Path, inputs: str) -> bool:
         return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs
@@ -119,8 +118,7 @@ def tables_of(profile: str) -> dict[str, dict[str, object]]:
 
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
-    """Names that match any of `only` (a number such as "02", a full name or its beginning); if `only` is empty, all
-    but those that run alone."""
+    """Names that match any of `only` (a number, a name or its beginning); without, all but those that run alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
         matches = [name for name in known if notebooks.number_of(name) == wanted]  # 00 without 00b

@@ -1,13 +1,11 @@
 """Run one notebook, or a share of its trainings, with given parameters; or say clearly what went wrong.
 
-`python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. While the notebook runs, what
-it prints to stderr (training progress) appears live in the terminal; the executed copy keeps only what a reader wants:
-stdout, tables and figures.
+`python -m companion.runner JOB` (a `profiles.Job` as JSON) is what the Snakefile calls. What the notebook prints to
+stderr (training progress) appears live in the terminal; the executed copy keeps stdout, tables and figures.
 
-With one more argument, such as 2-of-4, every fourth of the notebook's trainings is made, beginning with the second: so
-they run side by side, and the notebook finds them done. The cells that are tagged `trainings` hold all that they need:
-imports, data and a dictionary `trainings` of functions without arguments, each of which makes one training, or loads
-it where that was done before.
+With one more argument, such as 2-of-4, every fourth of the notebook's trainings is made, beginning with the second. The
+cells tagged `trainings` hold all that they need, and a dictionary `trainings` of functions without arguments, each of
+which makes one training, or loads it where that was done before.
 """
 
 import contextlib
