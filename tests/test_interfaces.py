@@ -21,6 +21,7 @@ from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.models.svge import SVGe, SVGeConfig
 from latentnas.search.base import run
+from latentnas.search.boosting import BoostingSearch
 from latentnas.search.discrete import LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
 from latentnas.search.domains import SampledDomain, table_domain
 from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
@@ -383,6 +384,7 @@ def test_a_model_that_breaks_the_contract_is_told_where(model, message):
 
 SEARCHERS = [
     RandomSearch,
+    BoostingSearch,
     partial(RegularisedEvolution, population=6, tournament=2),
     LocalSearch,
     Reinforce,

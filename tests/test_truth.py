@@ -60,7 +60,7 @@ def test_the_corrected_set_has_the_truly_best_cell_and_the_tests_one_by_one_do_n
 def test_the_posterior_knows_how_lucky_the_winner_was():
     """What the table says of its winner is too high by far; the posterior's mean is right, and so are its chance to be
     the best and the true accuracy of the best cell of all."""
-    said, shrunk, gained, chances, flats = [], [], [], [], []
+    said, shrunk, gained, chances, flats, held = [], [], [], [], [], []
     for true, runs in TABLES:
         mean, found, flat = np.nanmean(runs, axis=1), truth.posterior(runs), truth.posterior(runs, flat=True)
         winner = mean.argmax()
@@ -69,9 +69,16 @@ def test_the_posterior_knows_how_lucky_the_winner_was():
         gained.append(found.best - true.max())
         chances.append((found.chance[winner], true.argmax() == winner, flat.chance[winner]))
         flats.append(flat.best - true.max())
+        likely = truth.likely_best(found)
+        assert (
+            found.chance[likely].sum() >= 0.95 > found.chance[likely[:-1]].sum() and likely[0] == found.chance.argmax()
+        )
+        held.append([true.argmax() in cells for cells in (likely, truth.likely_best(flat))])
         assert found.chance.sum() == pytest.approx(1) and flat.mean == pytest.approx(mean, abs=0.02)
     assert np.mean(said) > 0.25 and abs(np.mean(shrunk)) < np.mean(said) / 6
     assert abs(np.mean(gained)) < np.mean(flats) / 5
+    shrunken, as_it_is = np.mean(held, axis=0)
+    assert as_it_is < 0.8 < 0.85 < shrunken < 0.98
     chance, best, too_high = np.mean(chances, axis=0)
     assert abs(chance - best) < 0.08 < too_high - best
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from latentnas.benchmarks import download
+from latentnas.benchmarks.base import Table
 from latentnas.benchmarks.download import DataError
-from latentnas.benchmarks.nasbench201 import DATASETS, MAX_RUNS, valid_column
+from latentnas.benchmarks.nasbench201 import DATASETS, MAX_RUNS, PUBLIC_RUNS, TITLES, valid_column
 from latentnas.benchmarks.nasbench201_official import load_arrays
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -49,3 +50,16 @@ def validation_runs() -> dict[str, np.ndarray]:
         rows = [[*stored[key]["val_acc"], np.nan, np.nan][:MAX_RUNS] for key in keys]
         runs[valid_column(dataset)] = np.array(rows).round(5)  # as the table's accuracies are
     return runs
+
+
+def single_runs(table: Table) -> dict[str, tuple[np.ndarray, str]]:
+    """For each data set of a table of this space, what is known of single trainings: accuracies in percent `[rows, R]`,
+    of validation images where there are any, and of which images they are, in words."""
+    exact = validation_runs() if table.source.name == "public" and installed() else {}
+    found = {}
+    for title, task in table.tasks.items():
+        if task.valid in exact or task.valid in table.run_values:
+            found[title] = exact.get(task.valid, table.run_values.get(task.valid)), "validation"
+        else:
+            found[title] = table.runs(PUBLIC_RUNS[TITLES[title]]), "validation and test"
+    return found

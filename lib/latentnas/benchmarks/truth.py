@@ -5,10 +5,11 @@ of them, and the highest of thousands of entries is likely to be one that was lu
 
 * tests: which cells cannot be told from the best one; with `corrected`, the set has the truly best cell in it with 95 %
   chance, however many cells there are (Gupta, Technometrics 7, 1965);
-* shrinkage: the posterior of each true accuracy. Its prior is the distribution of the true accuracies themselves,
-  estimated from the table by the EM algorithm with a little smoothing (Silverman et al., JRSS B 52, 1990). As in every
-  posterior, how a cell was chosen makes no difference to it. In simulations it takes away five sixths of the luck of
-  the highest cell at least, so what it says of that luck is rather too little.
+* shrinkage: the posterior of each true accuracy, and with it the fewest cells that are likely to have the best one. Its
+  prior is the distribution of the true accuracies themselves, estimated from the table by the EM algorithm with a
+  little smoothing (Silverman et al., JRSS B 52, 1990). As in every posterior, how a cell was chosen makes no difference
+  to it. In simulations it takes away five sixths of the luck of the highest cell at least, so it rather says too little
+  of that luck.
 
 Both take the deviation of a run for equal among the best cells, and estimate it from them. Letters: n cells, R runs.
 """
@@ -72,6 +73,13 @@ def best_quantile(cells: int) -> float:
         return weights @ np.exp(highest) / weights.sum() - 0.95
 
     return float(optimize.brentq(missed, 0, 10)) if cells > 1 else 0.0
+
+
+def likely_best(found: Posterior, share: float = 0.95) -> np.ndarray:
+    """The fewest cells that have the truly best one among them with this chance, most likely first, int64 `[k]`. (In
+    simulations they had it in 88 to 100 % of the tables where 95 % was asked for, with a flat prior in 50 to 97 %.)"""
+    order = np.argsort(-found.chance, kind="stable")
+    return order[: int(np.searchsorted(found.chance[order].cumsum(), share)) + 1]
 
 
 def posterior(runs: np.ndarray, flat: bool = False) -> Posterior:

@@ -2,20 +2,21 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from latentnas.plots.style import GREY, MARKERS, colours_of, letter, new_figure, rows_of, styled
 
-SHOWN_FROM = 20  # queries; what comes before is the luck of the first draws
+SHOWN_FROM = 10  # queries; what comes before is the luck of the first draws
 
 
 @styled
 def incumbent_curves(curves: pd.DataFrame) -> Figure:
     """The best architecture so far against queries: means over runs with 95 % intervals.
 
-    One row of panels for each signal, one column for each data set. Columns: dataset, signal ("validation" or "test"
-    accuracy of the incumbent), method, query, mean, low, high, best (percent; the dotted line: the best cell's).
+    One row of panels for each signal, one column for each data set. Columns: dataset, signal (which accuracy of the
+    incumbent, such as "validation"), method, query, mean, low, high, best (percent; the dotted line: the best cell's).
     """
     curves = rows_of(curves, "dataset", "signal", "method", "query", "mean", "low", "high", "best")
     datasets, signals = curves.dataset.unique(), curves.signal.unique()
@@ -32,7 +33,7 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
         row[0].set_ylabel(f"{signal} accuracy (%)")
     for ax in axes[-1]:
-        ax.set_xlabel("queries")
+        queries_axis(ax)
     letter(axes, [f"{dataset}, {signal}" for signal in signals for dataset in datasets])
     legend_above(figure, axes)
     return figure
@@ -40,24 +41,39 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
 
 @styled
 def optimum_found(found: pd.DataFrame) -> Figure:
-    """In how many runs the best cell had been met after so many queries, one panel a data set. Columns: dataset,
-    method, query, share (of the runs)."""
+    """In how many runs one of the wanted cells had been met after so many queries.
+
+    One column of panels for each data set; where there are several goals, one row for each. Columns: dataset, method,
+    query, share (of the runs), and `goal` (words for the axis) or none.
+    """
     found = rows_of(found, "dataset", "method", "query", "share")
-    datasets = found.dataset.unique()
-    figure, axes = new_figure(2.3, columns=len(datasets), sharey=True)
+    found = found if "goal" in found else found.assign(goal="runs that met it")
+    datasets, goals = found.dataset.unique(), found.goal.unique()
+    figure, axes = new_figure(0.4 + 1.9 * len(goals), len(datasets), len(goals), sharex=True, sharey=True)
     colours = colours_of(found.method)
-    for ax, dataset in zip(axes[0], datasets):
-        panel = found[found.dataset == dataset]
+    for (goal, dataset), ax in zip(((goal, dataset) for goal in goals for dataset in datasets), axes.flat):
+        panel = found[(found.dataset == dataset) & (found.goal == goal)]
         for number, (method, line) in enumerate(panel.groupby("method", sort=False)):
             ax.plot(
                 line["query"], 100 * line.share, color=colours[method], label=method, drawstyle="steps-post",
                 marker=MARKERS[number % len(MARKERS)], markersize=3, markevery=0.2,
             )  # fmt: skip
-        ax.set(xlabel="queries", ylim=(-3, 103))
-    axes[0, 0].set_ylabel("runs that met it (%)")
-    letter(axes, datasets)
+        ax.set_ylim(-3, 103)
+    for row, goal in zip(axes, goals):
+        row[0].set_ylabel(f"{goal} (%)")
+    for ax in axes[-1]:
+        queries_axis(ax)
+    letter(axes, [*datasets] * len(goals))
     legend_above(figure, axes)
     return figure
+
+
+def queries_axis(ax: Axes) -> None:
+    """A logarithmic axis with plain numbers."""
+    ax.set(xscale="log", xlabel="queries (log)")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def legend_above(figure: Figure, axes: np.ndarray) -> None:

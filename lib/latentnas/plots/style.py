@@ -30,7 +30,7 @@ METHOD_COLOURS = {
         PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "E2NAS as released"),
         SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing"),
         YELLOW: ("GCN",),
-        INK: ("arch2vec",),
+        INK: ("arch2vec", "boosting"),
     }.items()
     for method in methods
 }
