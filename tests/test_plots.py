@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 
 from companion import paths
 from companion.figures import redraw as drawing
@@ -17,6 +18,7 @@ from companion.figures.ngae_architectures import ngae_top_cells
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
 from companion.figures.tuning import validation_loss_by_rate
+from companion.figures.winners_curse import published_differences
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
 from latentnas.plots.style import colours_of
@@ -131,6 +133,7 @@ def tables():
     spaces |= nasbench_tables() | search_tables()
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
     spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
+    spaces |= luck_tables()
     frames = {
         "training_curves": history,
         "planes": planes,
@@ -332,6 +335,17 @@ def latent_search_tables():
     return {"against_one_hot": [rows], "still_searching": [curves], "expected_regret": [curves]}
 
 
+def luck_tables():
+    again = {"chosen_by": 94, "expected": 93.5, "third": 93.4, "low": 93.2, "high": 93.6}
+    published = [("A", 94.3), ("B", 94.2), ("C", 93)]
+    sets = ("CIFAR-10", "CIFAR-100")
+    return {
+        "third_runs": [[{"dataset": name, "best": k} | again for name in sets for k in (1, 10, 100)]],
+        "chances": [[{"dataset": name, "cells": k, "chance": k / 4} for name in sets for k in (1, 2, 4)]],
+        "published": [[dict(dataset=d, method=m, accuracy=a, noise=0.2) for d in sets for m, a in published]],
+    }
+
+
 def tuning_tables():
     subjects = [
         {"space": space, "model": "SVGe", "optimizer": optimizer}
@@ -439,6 +453,15 @@ def test_figures_are_the_same_bytes_every_time():
     with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
         assert draw() == first
     assert b"CreationDate" not in first[1]
+
+
+def test_the_label_of_a_figure_is_the_alt_text_of_its_files(output):
+    """With the numbers that the figure shows: of three published accuracies two lie within noise."""
+    (table,) = luck_tables()["published"]
+    save(published_differences(pd.DataFrame(table)), "published", "quick", "public")
+    alt = Image.open(output / "figures/quick/published.png").text["Description"]
+    assert "2 of 3 on CIFAR-10" in alt and alt.isascii()
+    assert alt.encode() in (output / "figures/quick/published.pdf").read_bytes()
 
 
 def test_the_foot_names_profile_and_data():

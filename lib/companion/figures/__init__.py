@@ -20,7 +20,7 @@ StoredFigure = tuple[tuple[str, ...], Callable[..., Figure]]  # names of stored 
 def save(figure: Figure, name: str, profile: str, data_source: str) -> Figure:
     """Write figures/<profile>/<name>.png (200 dpi) and .pdf with the profile and data source in the foot.
 
-    The same figure gives the same bytes: no dates, no versions.
+    The same figure gives the same bytes: no dates, no versions. Its label, if it has one, is its alt text in both.
 
     Returns:
         The figure, which shows it in a notebook when this is the last line of a cell.
@@ -31,10 +31,11 @@ def save(figure: Figure, name: str, profile: str, data_source: str) -> Figure:
         1 - 0.04 / figure.get_figwidth(), 0.3 * foot, f"profile {profile} · {data_source}", ha="right", va="bottom",
         fontsize=5.5, color="#8A8A8A",
     )  # fmt: skip
-    folder = paths.FIGURES / profile
+    folder, alt = paths.FIGURES / profile, figure.get_label() or None
     with paths.atomic_write(folder / f"{name}.png") as file:
-        figure.savefig(file, dpi=200, metadata={"Software": None})
+        figure.savefig(file, dpi=200, metadata={"Software": None, "Description": alt})
     with paths.atomic_write(folder / f"{name}.pdf") as file:
-        figure.savefig(file, dpi=200, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        nothing = dict.fromkeys(["CreationDate", "Creator", "Producer"])
+        figure.savefig(file, dpi=200, metadata=nothing | {"Subject": alt})
     plt.close(figure)
     return figure
