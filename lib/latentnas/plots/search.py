@@ -36,6 +36,8 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
         queries_axis(ax)
     letter(axes, [f"{dataset}, {signal}" for signal in signals for dataset in datasets])
     legend_above(figure, axes)
+    last = curves.loc[curves.groupby(["dataset", "method"])["query"].transform("max") == curves["query"]]
+    figure.set_label(f"Rising curves against queries. At the end: {_values(last, 'signal', 'mean', '{:.2f}')}.")
     return figure
 
 
@@ -65,7 +67,16 @@ def optimum_found(found: pd.DataFrame) -> Figure:
         queries_axis(ax)
     letter(axes, [*datasets] * len(goals))
     legend_above(figure, axes)
+    last = found.loc[found.groupby(["dataset", "method"])["query"].transform("max") == found["query"]]
+    figure.set_label(f"Rising steps against queries. At the end: {_values(last, 'goal', 'share', '{:.0%}')}.")
     return figure
+
+
+def _values(rows: pd.DataFrame, kind: str, column: str, form: str) -> str:
+    """The numbers of a figure in words, for its alt text."""
+    parts = rows.groupby(["dataset", kind], sort=False)
+    listed = (part.method + " " + part[column].map(form.format) for _, part in parts)
+    return "; ".join(f"{', '.join(names)}: {', '.join(words)}" for (names, _), words in zip(parts, listed))
 
 
 def queries_axis(ax: Axes) -> None:
