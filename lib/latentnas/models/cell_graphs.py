@@ -137,8 +137,7 @@ class NodeCells(Layout):
     def graphs(self, batch: DagBatch) -> CellGraphs:
         """Each cell has room for MAX_EDGES edges, so that their number need not be known; what is left of it are loops
         at one more vertex, the last."""
-        vertices = F.one_hot(self._types(batch), self.vertex_features).float().transpose(0, 1).flatten(0, 1)
-        vertices = F.pad(vertices, (0, 0, 0, 1))
+        vertices = F.pad(self._features(batch).float().transpose(0, 1).flatten(0, 1), (0, 0, 0, 1))
         edges = batch.adjacency.nonzero_static(size=MAX_EDGES * len(batch))
         forward = (edges[:, 1:] * len(batch) + edges[:, :1]).t()
         forward = forward.where(edges[:, 0] >= 0, len(vertices) - 1)
@@ -170,5 +169,23 @@ class NodeCells(Layout):
     def _types(self, batch: DagBatch) -> Tensor:
         return batch.types.where(batch.types != NO_VERTEX, self.none)
 
+    def _features(self, batch: DagBatch) -> Tensor:
+        """What is known of each vertex at first, `[B, V, vertex_features]`."""
+        return F.one_hot(self._types(batch), self.none + 1)
 
-LAYOUTS: dict[str, EdgeCells | NodeCells] = {"nasbench201": EdgeCells(), "nasbench101": NodeCells()}
+
+class PlacedCells(NodeCells):
+    """The same with vertices that know their place as well, which the authors' do not. Without it an undirected graph
+    says nothing of which way an edge leads, and cells of one code cannot all be given back."""
+
+    vertex_features = NodeCells.vertex_features + NodeCells.num_vertices
+
+    def _features(self, batch: DagBatch) -> Tensor:
+        types = super()._features(batch)
+        places = torch.eye(self.num_vertices, dtype=types.dtype, device=types.device)
+        return torch.cat([types, places.expand(len(batch), -1, -1)], dim=2)
+
+
+LAYOUTS: dict[str, EdgeCells | NodeCells] = {
+    "nasbench201": EdgeCells(), "nasbench101": NodeCells(), "nasbench101-placed": PlacedCells()
+}  # fmt: skip

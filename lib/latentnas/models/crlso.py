@@ -34,7 +34,7 @@ DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
 class CRLSOConfig:
     """Sizes and weights of CR-LSO; the defaults are those of the authors' code for NAS-Bench-201."""
 
-    space: str = "nasbench201"  # or "nasbench101": how a cell is a graph
+    space: str = "nasbench201"  # how a cell is a graph, see `cell_graphs.LAYOUTS`
     hidden: int = 256  # H
     latent: int = 16  # D
     layers: int = 3  # rounds of message passing
