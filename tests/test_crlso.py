@@ -43,6 +43,7 @@ def nasbench101_cells(count, seed):
 
 
 CELLS = {"nasbench201": NASBENCH201.sample(30, seed=0), "nasbench101": nasbench101_cells(30, seed=0)}
+CELLS["nasbench101-placed"] = CELLS["nasbench101"]
 
 
 def make(space, seed=0, **fields):
@@ -64,6 +65,8 @@ def edges_of(space, batch, b):
         for u, v in batch.adjacency[b].nonzero().tolist():
             edges[u, v] = edges[v, u] = torch.zeros(0)
         vertices = torch.eye(6)[[5 if kind == NO_VERTEX else kind for kind in batch.types[b].tolist()]]
+        if space == "nasbench101-placed":
+            vertices = torch.cat([vertices, torch.eye(7)], dim=1)
     return edges, vertices
 
 
@@ -104,6 +107,17 @@ def test_the_code_of_a_nasbench101_cell_does_not_depend_on_the_numbering():
     mu, logvar = make("nasbench101").encode(DagBatch(types, adjacency, torch.tensor([4, 4])))
     torch.testing.assert_close(mu[0], mu[1])
     torch.testing.assert_close(logvar[0], logvar[1])
+
+
+def test_vertices_that_know_their_place_tell_the_ways_of_an_edge_apart():
+    """Two NAS-Bench-101 cells that are one undirected graph: in which order are the two operations passed?"""
+    types = torch.tensor([[0, 2, 3, 1, -1, -1, -1], [0, 3, 2, 1, -1, -1, -1]])
+    adjacency = torch.zeros(2, 7, 7, dtype=torch.bool)
+    adjacency[:, [0, 0, 1, 1, 2], [1, 2, 2, 3, 3]] = True
+    cells = DagBatch(types, adjacency, torch.tensor([4, 4]))
+    codes = {space: make(space).encode(cells)[0] for space in ("nasbench101", "nasbench101-placed")}
+    torch.testing.assert_close(codes["nasbench101"][0], codes["nasbench101"][1])
+    assert (codes["nasbench101-placed"][0] - codes["nasbench101-placed"][1]).abs().max() > 1e-3
 
 
 def perfect_logits(space, batch):

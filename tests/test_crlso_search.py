@@ -114,7 +114,7 @@ def test_given_labels_take_the_place_of_the_random_design():
     assert not set(history.row[5:8]) & set(range(5))
 
 
-@pytest.mark.parametrize("config", [SMALL, TOY_ENSEMBLE, replace(SMALL, trust_radius=2.0)])
+@pytest.mark.parametrize("config", [SMALL, TOY_ENSEMBLE])
 def test_the_seed_fixes_the_history(config):
     domain = toy_domain()
     first, again, other = (
@@ -238,19 +238,6 @@ def test_a_decoder_that_says_nothing_new_ends_the_search(answer):
     space.graphs = lambda codes: np.full(len(codes), answer)
     history = run(make(domain, 0, space=space), domain.lookup(values_near(domain)), 40, initial=range(8))
     assert len(history) == 8 and history.stopped.iloc[0] == "nothing new proposed"
-
-
-def test_moves_stay_within_the_trust_radius():
-    domain = toy_domain(classes=False)
-    values = values_near(domain)
-    for radius, inside in ((1.2, True), (1e6, False)):
-        space = ToySpace(domain.choices())
-        search = make(domain, 0, replace(SMALL, start_noise=2.0, trust_radius=radius), space)
-        search.tell(np.arange(20), values[:20])
-        assert len(search.ask(1))
-        start = torch.from_numpy(domain.choices()[np.argsort(-values[:20], kind="stable")[:4]]).float()
-        moved = space.decoded[0].view(4, -1, 3) - start[:, None]
-        assert bool((moved.norm(dim=2) <= 1.2 + 1e-5).all()) == inside
 
 
 def test_fewer_labels_than_a_batch():
@@ -391,7 +378,6 @@ def test_an_autoencoder_without_the_regulariser_has_no_network_to_fine_tune():
         ({"constraint": "hope"}, "constraint='hope'"),
         ({"best": 0}, "best=0"),
         ({"step": 0.0}, "step=0.0"),
-        ({"trust_radius": 0.0}, "trust_radius=0.0"),
         ({"start_noise": -1.0}, "start_noise=-1.0"),
         ({"spread": -1.0}, "spread=-1.0"),
     ],

@@ -150,22 +150,16 @@ def tables():
 
 
 def crlso_tables():
-    grid = [(x, y) for x in (-1.0, 0.0, 1.0) for y in (-2.0, 0.0, 2.0)]
     spaces = ("with the regulariser", "without")
     return {
         "convexity": [
             [{"network": name, "quantile": q, "gap": q - 0.5} for name in spaces for q in (0, 0.5, 1)],
             [{"network": name, "share": s, "below": s} for name in spaces for s in (0, 0.5, 1)],
         ],
-        "level_sets": [
-            [{"space": name, "x": x, "y": y, "accuracy": 90 + x} for name in spaces for x, y in grid],
-            [{"space": name, "x": x, "y": y, "predicted": 90 - (x * x + y * y)} for name in spaces for x, y in grid],
-        ],
-        "ablations": [
+        "equivalence": [
             [
-                {"group": group, "variant": f"{group} {number}", "regret": number / 1000, "proposals": 89.5}
-                for group in ("CR-LSO", "search")
-                for number in (0, 1)
+                {"variant": name, "difference": 0.01, "low": -0.01, "high": 0.03, "margin": 0.05, "verdict": name}
+                for name in ("equivalent", "better", "worse", "undecided")
             ]
         ],
     }

@@ -167,6 +167,27 @@ def test_regression_report_standardises_with_the_train_set(pair):
     assert set(report) == {"rmse", "rmse_std", "rmse_std_of_mean_line", "pearson", "spearman", "kendall"}
 
 
+def test_equivalence():
+    """The interval's end that is nearer to the margin decides; SciPy's t test of each side is the reference."""
+    differences = np.array([0.01, -0.02, 0.03, 0.0, 0.02, -0.01])
+    mean, low, high, p = stats.equivalence(differences, 0.05)
+    half = 2.015048 * differences.std(ddof=1) / 6**0.5  # t, 5 degrees of freedom, 95 %
+    assert (mean, low, high) == pytest.approx((0.005, 0.005 - half, 0.005 + half), abs=1e-7)
+    assert (
+        p < 0.05
+        and stats.equivalence(differences, high * 1.001)[3] < 0.05 < stats.equivalence(differences, high * 0.999)[3]
+    )
+    assert stats.equivalence(-differences, 0.05)[3] == pytest.approx(p)
+    assert stats.equivalence(differences + 0.06, 0.05)[3] > 0.5
+    assert stats.equivalence([0.0] * 30, 0.05)[3] == stats.equivalence([0.0], 0.05)[3] == 1.0  # no spread
+
+
+def test_equivalence_holds_its_level():
+    """At a true difference of exactly the margin, one in twenty is called equivalent."""
+    draws = np.random.default_rng(0).normal(0.05, 0.05, (4000, 12))
+    assert np.mean([stats.equivalence(draw, 0.05)[3] < 0.05 for draw in draws]) == pytest.approx(0.05, abs=0.01)
+
+
 def test_paired_test():
     # Six wins out of six: the exact two-sided p-value of the signed-rank test is 2 / 2**6.
     assert stats.paired_test([1, 2, 3, 4, 5, 6], [0.9, 1.8, 2.7, 3.6, 4.5, 5.4]) == pytest.approx(2 / 2**6)

@@ -132,6 +132,19 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> float:
     return 1.0 if np.array_equal(first, second) else float(stats.wilcoxon(first, second).pvalue)
 
 
+def equivalence(differences: ArrayLike, margin: float) -> tuple[float, float, float, float]:
+    """Two one-sided t tests (Schuirmann, 1987) that the mean of paired differences lies within the margin on both
+    sides: the mean, low and high end of its 90 % interval, which lies within the margin where p < 0.05, and p. Without
+    any spread p is 1: there is nothing to test against."""
+    differences = _finite("the differences", differences)
+    low, high = mean_interval(differences, 0.9)
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return float(differences.mean()), low, high, 1.0
+    sides = ((-margin, "greater"), (margin, "less"))
+    p = max(stats.ttest_1samp(differences, end, alternative=side).pvalue for end, side in sides)
+    return float(differences.mean()), low, high, float(p)
+
+
 def unpaired_test(first: ArrayLike, second: ArrayLike) -> float:
     """p-value (two-sided) of Mann and Whitney's test that two independent methods do equally well."""
     p = stats.mannwhitneyu(_finite("the first array", first), _finite("the second array", second)).pvalue

@@ -1,7 +1,5 @@
 """The figures of CR-LSO (notebook 07)."""
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -10,10 +8,8 @@ from companion.figures import StoredFigure
 from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.style import (
     BLUE,
-    DOUBLE,
     GREEN,
     GREY,
-    INK,
     ORANGE,
     PALE,
     PURPLE,
@@ -25,7 +21,7 @@ from latentnas.plots.style import (
 )
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
-LEVELS = 9  # contours
+VERDICTS = {"equivalent": (BLUE, "s"), "better": (GREEN, "o"), "worse": (VERMILLION, "D"), "undecided": (GREY, "o")}
 
 
 @styled
@@ -49,7 +45,7 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     inequality.set_yscale("symlog", linthresh=1e-2)
     inequality.set_xlabel("share of the pairs of points")
-    inequality.set_ylabel("Jensen gap (st. dev.)")
+    inequality.set_ylabel("Jensen gap (st. dev.; axis is\nlinear to 0.01, then logarithmic)")
     heights.set_xlabel("share of the starts")
     heights.set_ylabel("end of the ascent, from\nthe highest (st. dev.)")
     for ax in axes[0]:
@@ -60,80 +56,31 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 
 
 @styled
-def crlso_latent_map(points: pd.DataFrame, levels: pd.DataFrame) -> Figure:
-    """A plane through each latent space: cells coloured by accuracy, lines of equal predicted accuracy.
-
-    Columns of `points`: space, x, y, accuracy (percent). Of `levels`: space, x, y (a grid), predicted
-    (percent, on the plane).
+def crlso_equivalence(rows: pd.DataFrame) -> Figure:
+    """The regret of each variant less that of the full method, with the 90 % interval that two one-sided tests at 5 %
+    go by; the band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict.
     """
-    points = rows_of(points, "space", "x", "y", "accuracy")
-    levels = rows_of(levels, "space", "x", "y", "predicted")
-    spaces = list(points.groupby("space", sort=False))
-    figure, axes = new_figure(3.0, columns=len(spaces))
-    low, high = points.accuracy.quantile([0.1, 0.99])
-    for ax, (space, cloud) in zip(axes[0], spaces):
-        cloud = cloud.sort_values("accuracy", kind="stable")  # good cells on top
-        dots = ax.scatter(
-            cloud.x, cloud.y, c=cloud.accuracy, s=2, cmap="viridis", vmin=low, vmax=high, linewidths=0,
-            rasterized=True,
-        )  # fmt: skip
-        grid = levels[levels.space == space].pivot(index="y", columns="x", values="predicted")
-        heights = np.quantile(grid.to_numpy(), np.linspace(0.05, 0.98, LEVELS))
-        if grid.to_numpy().std() > 0:
-            look = {"colors": INK, "linewidths": 0.6, "linestyles": "solid"}
-            lines = ax.contour(grid.columns, grid.index, grid, np.unique(heights), **look)
-            ax.clabel(lines, lines.levels[1::3], fmt="%.3g", fontsize=5.5)
-        ax.set(xlim=cloud.x.quantile([0.001, 0.999]), ylim=cloud.y.quantile([0.001, 0.999]))
-        ax.set_xlabel("direction of accuracy (st. dev.)")
-    axes[0, 0].set_ylabel("direction of most spread\n(st. dev.)")
-    letter(axes, [space for space, _ in spaces])
-    bar = figure.colorbar(dots, ax=axes, extend="both", pad=0.01, aspect=30)
-    bar.set_label("accuracy (%)")
-    bar.outline.set_visible(False)
-    return figure
-
-
-@styled
-def crlso_ablations(ablations: pd.DataFrame) -> Figure:
-    """What a search loses against the optimum, and how good its proposals are, when one thing is changed; a dot
-    a run and the mean as a line.
-
-    Columns: group, variant, regret (points: best validation accuracy of the table less that found),
-    proposals (percent: mean accuracy of what the search chose). The first variant is the reference, drawn as a
-    vertical line.
-    """
-    ablations = rows_of(ablations, "group", "variant", "regret", "proposals")
-    names = ablations.drop_duplicates("variant").reset_index()
-    figure = plt.figure(figsize=(DOUBLE, 0.7 + 0.17 * len(names)), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    colours = dict(zip(names.group.unique(), NETWORK_COLOURS))
-    for ax, column in zip(axes, ("regret", "proposals")):
-        for place, name in enumerate(names.itertuples()):
-            values = ablations[column][ablations.variant == name.variant]
-            look = {"color": colours[name.group]}
-            places = np.full(len(values), place)
-            ax.plot(values, places, "o", **look, alpha=0.4, markersize=3, markeredgewidth=0)
-            ax.plot([values.mean()] * 2, [place - 0.35, place + 0.35], **look, linewidth=2)
-            if place == 0:
-                ax.axvline(values.mean(), color=PALE, linewidth=0.8, linestyle=":", zorder=0)
-    axes[0].set_yticks(range(len(names)), names.variant)
-    for label, group in zip(axes[0].get_yticklabels(), names.group):
-        label.set_color(colours[group])
-    axes[0].invert_yaxis()
-    axes[0].set_xlabel("points below the best cell\n(less is better)")
-    axes[1].set_xlabel("mean accuracy of the proposals, %\n(more is better)")
-    letter(axes[None], ["what was found", "what was asked for"])
-    for group, colour in colours.items():
-        axes[0].plot([], [], color=colour, linewidth=2, label=group)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    rows = rows_of(rows, "variant", "difference", "low", "high", "margin", "verdict")
+    figure, axes = new_figure(0.9 + 0.2 * len(rows))
+    ax, margin = axes[0, 0], rows.margin.iloc[0]
+    ax.axvspan(-margin, margin, color=PALE, alpha=0.35, linewidth=0)
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    for place, row in enumerate(rows.itertuples()):
+        colour, marker = VERDICTS[row.verdict]
+        ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.2)
+        ax.plot(row.difference, place, marker, color=colour, markersize=4)
+    ax.set_yticks(range(len(rows)), rows.variant)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"regret beyond the full method's (points, 90 % interval; band: {margin:g} points, no difference)")
+    handles = [ax.plot([], [], marker, color=colour, markersize=4)[0] for colour, marker in VERDICTS.values()]
+    figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
     return figure
 
 
 NOTEBOOK = "07_crlso"
 FIGURES: dict[str, StoredFigure] = {
     "convexity": (("gaps", "ends"), crlso_convexity),
-    "level_sets": (("points", "levels"), crlso_latent_map),
     "against_baselines": (("curves",), incumbent_curves),
     "optimum_met": (("found",), optimum_found),
-    "ablations": (("ablations",), crlso_ablations),
+    "equivalence": (("equivalence",), crlso_equivalence),
 }

@@ -4,6 +4,8 @@ It always has its row beside searches that learn more. Candidates are those of `
 asked for. Each fit is one of scikit-learn's `HistGradientBoostingRegressor` (after LightGBM: Ke et al., NeurIPS 2017).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -16,16 +18,38 @@ TREES, LEAF = 50, 3  # of each fit; labels in a leaf at least
 
 
 class BoostingSearch(ModelBasedSearch):
-    """The highest predictions; each call of `ask` fits once."""
+    """The highest predictions; each call of `ask` fits once.
 
-    def __init__(self, domain: Domain, seed: int, initial: int = 10) -> None:
+    Args:
+        leaf: labels in a leaf, at least.
+        explore: share of what is asked for that is drawn from the other candidates.
+        inputs: features of rows, `[n, F]`; their plain decisions by default.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        seed: int,
+        initial: int = 10,
+        leaf: int = LEAF,
+        explore: float = 0.0,
+        inputs: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         super().__init__(domain, seed, initial)
+        if leaf < 1 or not 0 <= explore <= 1:
+            raise ValueError(f"{leaf=} must be at least 1 and {explore=} a share.")
+        self._leaf, self._explore, self._inputs = leaf, explore, inputs or domain.one_hot
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         best = rows[np.argsort(-values, kind="stable")[:PARENTS]].tolist()
         candidates = self.domain.candidates(self._random, FROM_ANYWHERE, self._values, best)
         if not len(candidates):
             return candidates
-        trees = HistGradientBoostingRegressor(max_iter=TREES, min_samples_leaf=LEAF, early_stopping=False)
-        predicted = trees.fit(self.domain.one_hot(rows), targets(values)).predict(self.domain.one_hot(candidates))
-        return candidates[np.argsort(-predicted, kind="stable")[:n]]
+        trees = HistGradientBoostingRegressor(max_iter=TREES, min_samples_leaf=self._leaf, early_stopping=False)
+        predicted = trees.fit(self._inputs(rows), targets(values)).predict(self._inputs(candidates))
+        order = np.argsort(-predicted, kind="stable")
+        if self._explore:
+            chance = np.flatnonzero(self._random.random(min(n, len(order))) < self._explore)
+            others = self._random.permutation(order[n:])[: len(chance)]
+            order[chance[: len(others)]] = others
+        return candidates[order[:n]]
