@@ -20,7 +20,7 @@ from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.oneshot.e2nas import E2nas
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import Darts, Gdas, TopKEvolution, UniformCells, one_shot_search
-from latentnas.oneshot.training import SupernetSchedule, shared_loss
+from latentnas.oneshot.training import SupernetSchedule, shared_accuracy
 from latentnas.search.base import run
 from latentnas.search.discrete import Reinforce
 from latentnas.search.domains import SampledDomain, table_domain
@@ -159,7 +159,7 @@ def test_one_shot_searches_on_the_device(name, tmp_path):
 
     def results(device):
         network, path = SharedCells(SharedSkeleton(channels=2), 0).to(device), tmp_path / f"{device}.safetensors"
-        observe = lambda network, _: {"loss": shared_loss(network, some, data.valid).sum().item()}  # noqa: E731
+        observe = lambda network, _: {"seen": shared_accuracy(network, some, data.valid).sum().item()}  # noqa: E731
         torch.manual_seed(0)
         found = one_shot_search(
             network, STRATEGIES[name](), data, SCHEDULE, 0, path, 6, copy.deepcopy(searcher), observe

@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 
 from latentnas.measure import digits
 from latentnas.measure.digits import Images, ImageSets
-from latentnas.oneshot import training
+from latentnas.oneshot import budget, training
 from latentnas.oneshot.shared_cells import SharedCells, SharedSkeleton
 from latentnas.oneshot.strategies import (
     Darts,
@@ -20,13 +20,7 @@ from latentnas.oneshot.strategies import (
     one_shot_search,
     straight_through,
 )  # fmt: skip
-from latentnas.oneshot.training import (
-    SupernetSchedule,
-    checkpoint_file,
-    shared_accuracy,
-    shared_loss,
-    train_supernet,
-)  # fmt: skip
+from latentnas.oneshot.training import SupernetSchedule, checkpoint_file, shared_accuracy, train_supernet  # fmt: skip
 from latentnas.search.base import run
 from latentnas.search.discrete import RandomSearch
 from latentnas.search.domains import table_domain
@@ -167,16 +161,6 @@ def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
     assert shared_accuracy(network, cells, data.valid).tolist() == pytest.approx(expected)
 
 
-def test_shared_loss_is_the_mean_cross_entropy(data):
-    network, cells = SharedCells(SKELETON, 0), torch.tensor([[4, 3, 3, 1, 2, 3], [0, 1, 0, 0, 1, 3]])
-    with torch.no_grad():
-        logits = [network(data.valid.images[:, None], cell[None])[0] for cell in cells]
-    right = data.valid.labels[:, None]
-    expected = [-values.log_softmax(dim=1).gather(1, right).mean().item() for values in logits]
-    assert shared_loss(network, cells, data.valid).tolist() == pytest.approx(expected)
-    assert expected[0] != pytest.approx(expected[1])
-
-
 def test_uniform_cells_are_drawn_evenly_and_each_learns_from_the_whole_batch(data):
     network, strategy = SharedCells(SKELETON, 0), UniformCells()
     images, labels = data.train.images[:8], data.train.labels[:8]
@@ -307,3 +291,13 @@ def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
     assert found.row == rows[found.selection["value"].idxmax()]
     everything = one_shot_search(network, Gdas(0), data, SCHEDULE, 0, path, cells=1000)
     assert sorted(everything.selection["row"]) == list(visited.nonzero()[0])
+
+
+def test_every_search_gets_the_same_seconds():
+    assert set(budget.EPOCH_SECONDS) == {*budget.BASELINES, *budget.VARIANTS}
+    assert budget.epochs_of("E2NAS", 200) == 200
+    whole = 200 * budget.EPOCH_SECONDS["E2NAS"]
+    for name, seconds in budget.EPOCH_SECONDS.items():
+        assert budget.epochs_of(name, 200) * seconds == pytest.approx(whole, abs=seconds / 2)
+    assert budget.epochs_of("uniform cells", 200) > 3 * 200 > budget.epochs_of("DARTS", 200)
+    assert budget.epochs_of("DARTS", 1) >= 1

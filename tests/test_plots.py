@@ -13,7 +13,7 @@ from PIL import Image
 from companion import paths
 from companion.figures import redraw as drawing
 from companion.figures import save
-from companion.figures.e2nas import one_shot_again
+from companion.figures.best_cell import one_shot_again
 from companion.figures.ngae_architectures import ngae_top_cells
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
@@ -189,22 +189,16 @@ def one_shot_tables():
         for epoch in (10, 20)
     ]
     found = [
-        dict(group=group, method=method, handed_in=way, gap=gap, **spread)
+        dict(group=group, method=method, gap=gap, **spread)
         for group, method in (("searches", "E2NAS"), ("changed", "as released"))
-        for way in ("the best", "by loss", "the last", "the best of ten")
         for gap in (0.01, 0.5)
-    ]
-    lists = [
-        dict(group=group, method=method, length=length, **spread)
-        for group, method in (("searches", "E2NAS"), ("changed", "as released"), ("random", "random cells"))
-        for length in (1, 10, 100)
     ]
     again = [
         {"group": g, "in_table": 93, "again": 92, "low": 91, "high": 92.5}
         for g in ("highest", "E2NAS", "others", "largest")
     ]
-    one_shot = {"cells_found": [found], "short_lists": [lists], "trained_again": [again]}
-    return one_shot | {"search_curves": [lines], "shared_weights": [lines, lines]}
+    one_shot = {"cells_handed_in": [found], "trained_again": [again]}
+    return one_shot | {"shared_weights": [lines, lines]}
 
 
 def nasbench_tables():

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from latentnas import checkpoint
@@ -98,7 +97,8 @@ def train_supernet(
 
     Returns:
         One row an epoch: `epoch`, `train_loss`, the strategy's current cell as `row` and `arch`, its `shared_accuracy`
-        in percent, how many cells were `visited` so far, `seconds` (without the observer's), and what that saw.
+        in percent, how many cells were `visited` so far, `seconds` of the processor (without the observer's), and what
+        that saw.
 
     Raises:
         ValueError: a batch larger than the training or the validation images, or a checkpoint of another training.
@@ -116,7 +116,7 @@ def train_supernet(
         saved_epoch, saved = len(history), time.monotonic()
         progress = Progress(type(strategy).__name__, schedule.epochs, len(history))
         for epoch in range(len(history), schedule.epochs):
-            begun = time.monotonic()
+            begun = time.process_time()
             try:
                 loss = _epoch(network, strategy, optimizer, data, schedule, seed, epoch)
             except FloatingPointError as error:
@@ -132,7 +132,7 @@ def train_supernet(
                 "arch": NASBENCH201.to_strings(graph)[0],
                 "shared_accuracy": shared_accuracy(network, cell, data.valid).item(),
                 "visited": int(strategy.visited.count_nonzero()),
-                "seconds": time.monotonic() - begun,
+                "seconds": time.process_time() - begun,
             }
             history.append(state | (observe(network, epoch + 1) if observe else {}))
             if epoch + 1 == schedule.epochs or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
@@ -154,15 +154,6 @@ def checkpoint_file(
 def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
     """Percent of images that each of A cells `[A, 6]` gets right with shared weights, float64 `[A]`."""
     return 100 * (sum_over_images(network, cells, part, is_right) / len(part))
-
-
-def shared_loss(network: SharedCells, cells: Tensor, part: Images) -> Tensor:
-    """Mean cross-entropy of each of A cells `[A, 6]` with shared weights, in nats, float64 `[A]`."""
-
-    def losses(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.transpose(1, 2), labels.expand(len(logits), -1), reduction="none")
-
-    return sum_over_images(network, cells, part, losses) / len(part)
 
 
 def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:

@@ -1,0 +1,39 @@
+"""The figure of the luck of the best cell (notebook 15)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from companion.figures import StoredFigure
+from latentnas.plots.style import BLUE, DOUBLE, GREY, INK, VERMILLION, rows_of, styled
+
+
+@styled
+def one_shot_again(cells: pd.DataFrame) -> Figure:
+    """What cells reach when they are trained again, against the accuracy that the table has.
+
+    A mark a cell, and the 95 % interval of the mean over the new seeds; a cell on the dotted line has had neither
+    good nor bad luck in the table. Cells more than three points below the highest are not drawn.
+
+    Columns: group (of up to four), in_table, again, low, high (test accuracy, percent).
+    """
+    cells = rows_of(cells, "group", "in_table", "again", "low", "high")
+    cells = cells[cells.in_table > cells.in_table.max() - 3]
+    figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
+    ax = figure.subplots()
+    styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
+    for group, colour, marker in styles:
+        part = cells[cells.group == group][["in_table", "again", "low", "high"]]
+        ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.35, linewidth=0.7)
+        ax.plot(part.in_table, part.again, marker, color=colour, markersize=8 if marker == "*" else 4, label=group)
+    ends = np.array([cells[["in_table", "low"]].min(axis=None), cells[["in_table", "high"]].max(axis=None)])
+    ax.plot(ends, ends, ":", color=GREY, linewidth=0.8)
+    ax.set_xlabel("test accuracy in the table (%)")
+    ax.set_ylabel("test accuracy when trained again (%)")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
+NOTEBOOK = "15_best_cell"
+FIGURES: dict[str, StoredFigure] = {"trained_again": (("again",), one_shot_again)}
