@@ -48,7 +48,7 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.minorticks_off()
-    ax.set_xlim(min(-0.1, 1.15 * found.gap.min()), 1.15 * found.gap.max())
+    ax.set_xlim(min(0, found.gap.min()) - 0.1, 1.15 * found.gap.max())
     ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
     ax.set_yticks(range(len(names)), names.method)
     for label, group in zip(ax.get_yticklabels(), names.group):
