@@ -134,6 +134,7 @@ def tables():
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
     spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
     spaces |= luck_tables()
+    spaces |= graph_network_tables()
     frames = {
         "training_curves": history,
         "planes": planes,
@@ -333,6 +334,25 @@ def luck_tables():
         "chances": [[{"dataset": name, "cells": k, "chance": k / 4} for name in sets for k in (1, 2, 4)]],
         "published": [[dict(dataset=d, method=m, accuracy=a, noise=0.2) for d in sets for m, a in published]],
     }
+
+
+def graph_network_tables():
+    networks = [
+        {"label": text, "arch": text, "accuracy": 80.0} for text in ("gcn~0|gat~1|skip~1|fc~2", "fc~0|fc~1|fc~2|fc~3")
+    ]
+    datasets = ("Cora", "PubMed", "arXiv")
+    said = [
+        {"dataset": a, "with": name, "spearman": 0.5} for a in datasets for name in ("validation accuracy", "latency")
+    ]
+    pairs = [
+        {"panel": panel, "learned": a, "tested": b, "spearman": 1.0 if a == b else -0.3}
+        for panel in ("all labels", "from paths", "from SVGe")
+        for a in datasets
+        for b in datasets
+    ]
+    row = {"extra": 3.0, "low": np.nan, "high": np.nan, "verdict": "undecided", "margin": 5}
+    against = [row | {"table": a, "method": "ensemble on SVGe"} for a in datasets]
+    return {"shapes": [networks], "correlations": [said], "between": [pairs], "against_paths": [against]}
 
 
 def tuning_tables():

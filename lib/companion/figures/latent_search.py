@@ -31,9 +31,10 @@ NO_PROCESS = ("random search", "regularised evolution", "path-feature ensemble")
 
 
 @styled
-def queries_against_one_hot(rows: pd.DataFrame) -> Figure:
+def queries_against_one_hot(rows: pd.DataFrame, label: str = "queries more than on one-hot") -> Figure:
     """How many queries more than the process on one-hot decisions each row needs, with 95 % intervals; the band is what
-    counts as no difference. Columns: table, method, extra, low, high, verdict, margin (queries)."""
+    counts as no difference. Another search to be compared with has another `label`. Columns: table, method, extra, low,
+    high, verdict, margin (queries)."""
     rows = rows_of(rows, "table", "method", "extra", "low", "high", "verdict", "margin")
     methods = list(dict.fromkeys(rows.method))
     figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), sharey=True)
@@ -48,11 +49,13 @@ def queries_against_one_hot(rows: pd.DataFrame) -> Figure:
             ax.plot(row.extra, place, marker, color=colour, markersize=3.2)
         ax.set_yticks(range(len(methods)), methods)
         ax.set_ylim(len(methods) - 0.5, -0.5)
-        ax.set_xlabel("queries more than on one-hot")
+        ax.set_xlabel(label)
     handles = [
         figure.axes[0].plot([], [], marker, color=colour, markersize=3.2)[0] for colour, marker in VERDICTS.values()
     ]
     figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
+    listed = "; ".join(f"{row.table}, {row.method} {row.extra:.1f}, {row.verdict}" for row in rows.itertuples())
+    figure.set_label(f"Dots with intervals: {label}. {listed}.")
     return figure
 
 
@@ -63,6 +66,9 @@ def still_searching(curves: pd.DataFrame) -> Figure:
     figure = _lines(curves, "share", "runs still searching (%)", drawstyle="steps-post")
     for ax in figure.axes:
         ax.set_ylim(-3, 103)
+    last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]
+    listed = "; ".join(f"{row.table}, {row.method} {row.share:.0f} %" for row in last.itertuples())
+    figure.set_label(f"Falling steps against queries. Runs still searching at the end: {listed}.")
     return figure
 
 

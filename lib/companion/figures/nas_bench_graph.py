@@ -1,0 +1,81 @@
+"""The figures of NAS-Bench-Graph (notebook 16)."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from companion.figures import StoredFigure
+from companion.figures.latent_search import queries_against_one_hot, still_searching
+from companion.figures.shared import cells_in_rows, colour_bar, heat
+from latentnas.plots.style import BLUE, GREY, MARKERS, ORANGE, VERMILLION, letter, new_figure, rows_of, signed, styled
+from latentnas.spaces.nasbenchgraph import NASBENCHGRAPH
+
+
+@styled
+def best_of_each_shape(networks: pd.DataFrame) -> Figure:
+    """Networks as graphs from left to right, arcs pass over vertices. Columns: label, arch, accuracy (percent)."""
+    networks = rows_of(networks, "label", "arch", "accuracy")
+    titles = [f"{row.label}: {row.accuracy:.2f} %" for row in networks.itertuples()]
+    figure = cells_in_rows(NASBENCHGRAPH.to_batch(networks.arch.tolist()), NASBENCHGRAPH, titles)
+    listed = (f"{title}, {arch}" for title, arch in zip(titles, networks.arch))
+    figure.set_label(f"Networks drawn as trees of operations. {'; '.join(listed)}.")
+    return figure
+
+
+@styled
+def what_says_something(correlations: pd.DataFrame) -> Figure:
+    """Rank correlation with test accuracy, one row a data set, one mark for each column of the table. Columns: dataset,
+    with, spearman."""
+    rows = rows_of(correlations, "dataset", "with", "spearman")
+    datasets, colours = list(dict.fromkeys(rows.dataset)), (BLUE, VERMILLION, ORANGE)
+    figure, [[ax]] = new_figure(0.6 + 0.17 * len(datasets))
+    for (name, part), colour, marker in zip(rows.groupby("with", sort=False), colours, MARKERS):
+        places = [datasets.index(dataset) for dataset in part.dataset]
+        ax.plot(part.spearman, places, marker, color=colour, markersize=4.5, label=name)
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(datasets)), datasets)
+    ax.set(xlim=(-0.05, 1.03), ylim=(len(datasets) - 0.5, -0.5), xlabel="Spearman correlation with test accuracy")
+    figure.legend(loc="outside upper left", ncols=3)
+    ranges = rows.groupby("with", sort=False).spearman.agg(["min", "max"]).itertuples()
+    listed = "; ".join(f"{name} {low:.2f} to {high:.2f}" for name, low, high in ranges)
+    figure.set_label(f"Dots: Spearman correlation with test accuracy, over data sets. {listed}.")
+    return figure
+
+
+@styled
+def between_data_sets(matrix: pd.DataFrame) -> Figure:
+    """Rank correlations between data sets, one panel for each way to carry over. Columns: panel, learned, tested,
+    spearman."""
+    rows = rows_of(matrix, "panel", "learned", "tested", "spearman")
+    panels, datasets = list(dict.fromkeys(rows.panel)), list(dict.fromkeys(rows.tested))
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = new_figure(2.9 * lines, columns=columns, rows=lines)
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    axes = axes.flat[: len(panels)]
+    for ax, name in zip(axes, panels):
+        grid = rows[rows.panel == name].pivot(index="learned", columns="tested", values="spearman")
+        image = heat(ax, grid.loc[datasets, datasets], min(-0.2, rows.spearman.min()), 1, "viridis", signed)
+        ax.tick_params(axis="x", labelrotation=40)
+        ax.set(xlabel="evaluated on", ylabel="learned from")
+    letter(axes, panels)
+    colour_bar(figure, image, np.array(axes), "Spearman correlation", shrink=0.7)
+    means = rows[rows.learned != rows.tested].groupby("panel", sort=False).spearman.mean()
+    listed = "; ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    figure.set_label(f"Tables of numbers as colours. Mean Spearman correlation between two data sets: {listed}.")
+    return figure
+
+
+against_paths = partial(queries_against_one_hot, label="queries more than on paths")
+
+NOTEBOOK = "16_nas_bench_graph"
+FIGURES: dict[str, StoredFigure] = {
+    "shapes": (("shapes",), best_of_each_shape),
+    "correlations": (("correlations",), what_says_something),
+    "still_searching": (("still_searching",), still_searching),
+    "against_paths": (("against_paths",), against_paths),
+    "between": (("between",), between_data_sets),
+}
