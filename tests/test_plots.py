@@ -130,7 +130,7 @@ def tables():
         figure: [[{"label": label, "arch": arch, "accuracy": 74, "flops": 3e8, "params": 1e6} for label in "abc"]]
         for figure, arch in drawn.items()
     }
-    spaces |= nasbench_tables() | search_tables()
+    spaces |= {"model": []} | nasbench_tables() | search_tables()
     spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
     spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
     spaces |= luck_tables()

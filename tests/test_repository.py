@@ -57,6 +57,13 @@ def test_every_profile_fits_the_notebooks(profile):
     assert not {job.notebook for job in profiles.plan(profile)} & {*alone}
 
 
+def test_a_number_is_one_notebook_and_a_lettered_one_comes_after_it():
+    assert profiles.select_notebooks(["00"]) == ["00_start_here"]
+    assert profiles.select_notebooks(["00b"]) == ["00b_model_by_hand"]
+    assert notebooks.names()[:2] == ["00_start_here", "00b_model_by_hand"]
+    assert notebooks.title_of("00b_model_by_hand") == "The model by hand"
+
+
 def test_readme_shows_the_stored_results():
     readme = (paths.ROOT / "README.md").read_text()
     assert readme == report.with_table(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
