@@ -445,11 +445,11 @@ def test_figures_whose_tables_a_run_did_not_store_are_left_out(keep):
     """As with another data source."""
     store()
     keep("nb201_noise", "nb201_effects")
-    file = paths.RESULTS / "quick" / "01_search_spaces.json"
+    file = paths.RESULTS / "quick" / "01b_nas_bench.json"
     results = json.loads(file.read_text())
     del results["frames"]["nb201_agreement"]
     file.write_text(json.dumps(results))
-    assert redraw("quick") == ["01_search_spaces_nb201_effects"]
+    assert redraw("quick") == ["01b_nas_bench_nb201_effects"]
 
 
 def test_figures_are_the_same_bytes_every_time():

@@ -60,6 +60,7 @@ def test_every_profile_fits_the_notebooks(profile):
 def test_a_number_is_one_notebook_and_a_lettered_one_comes_after_it():
     assert profiles.select_notebooks(["00"]) == ["00_start_here"]
     assert profiles.select_notebooks(["00b"]) == ["00b_model_by_hand"]
+    assert profiles.select_notebooks(["01"]) == ["01a_enas", "01b_nas_bench", "01c_bundled_tables"]
     assert notebooks.names()[:2] == ["00_start_here", "00b_model_by_hand"]
     assert notebooks.title_of("00b_model_by_hand") == "The model by hand"
 

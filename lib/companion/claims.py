@@ -296,6 +296,12 @@ def read_results(path: Path, set_aside: bool = False) -> dict | None:
         return None
 
 
+def stored(notebook: str, profile: str = "recommended") -> dict[str, float | None]:
+    """Our values of the claims that this project has stored of a notebook, by id."""
+    content = read_results(paths.ROOT / "data/results" / profile / f"{notebook}.json") or {"claims": []}
+    return {claim["id"]: claim["ours"] for claim in content["claims"]}
+
+
 def is_intact(path: Path, set_aside: bool = False) -> bool:
     """Whether a results file and all of its tables are there as they were written."""
     if (content := read_results(path, set_aside)) is None:

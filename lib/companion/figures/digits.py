@@ -1,10 +1,11 @@
-"""The figure of the tables that come with the project (notebook 01)."""
+"""The figure of notebook 01c: the tables that come with the project."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from companion.figures import StoredFigure
 from companion.figures.nasbench import only_the_best
 from companion.figures.shared import heat
 from latentnas.plots.style import BLUE, GREY, INK, ORANGE, letter, new_figure, rows_of, styled
@@ -36,7 +37,7 @@ def bundled_tables(
     agreement = rows_of(agreement, "share", "spearman", "low", "high")
     levels = rows_of(levels, "flops", "low", "median", "high", "best")
     effects, shared = rows_of(effects, "edge", "operation", "places"), rows_of(shared, "shared", "from_scratch")
-    figure, axes = new_figure(4.6, columns=3, rows=2)
+    figure, axes = new_figure(4.6, columns=3, rows=2, gid="bundled")
     counts, deviation, correlation, costs, table, trust = axes.flat
 
     for (signal, bins), colour in zip(histogram.groupby("signal", sort=False), (ORANGE, BLUE)):
@@ -85,3 +86,8 @@ def bundled_tables(
     letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", "What FLOPs buy", "What operations do",
                   "digits-enas, retrained"])  # fmt: skip
     return figure
+
+
+NOTEBOOK = "01c_bundled_tables"
+PARTS = ("histogram", "noise", "agreement", "levels", "effects", "shared")
+FIGURES: dict[str, StoredFigure] = {"bundled": (tuple(f"digits_{part}" for part in PARTS), bundled_tables)}

@@ -1,11 +1,12 @@
-"""The figures of the ENAS table (notebook 01)."""
+"""The figures of notebook 01a: the ENAS table."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from companion.figures.shared import colour_bar, counts_on_grid, heat, range_by
+from companion.figures import StoredFigure
+from companion.figures.shared import colour_bar, counts_on_grid, heat, range_by, space_cells
 from latentnas.plots.style import BLUE, letter, new_figure, rows_of, signed, styled
 
 
@@ -63,3 +64,11 @@ def space_costs(density: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     letter(axes, correlations.measure)
     colour_bar(figure, image, axes, "architectures", pad=0.01, aspect=25)
     return figure
+
+
+NOTEBOOK = "01a_enas"
+FIGURES: dict[str, StoredFigure] = {
+    "enas_accuracy": (("enas_histogram", "enas_skips", "enas_effects"), space_accuracy),
+    "enas_costs": (("enas_density", "enas_correlations"), space_costs),
+    "enas_cells": (("enas_cells",), space_cells),
+}

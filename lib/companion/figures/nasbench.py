@@ -1,6 +1,7 @@
-"""The figures of the NAS-Bench-201 and NAS-Bench-101 spaces and tables (notebook 01)."""
+"""The figures of notebook 01b: the spaces and tables of NAS-Bench-201 and NAS-Bench-101."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from companion.figures.shared import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by
+from companion.figures import StoredFigure
+from companion.figures.shared import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by, space_cells
 from latentnas.plots.cells import draw_cell, draw_edge_labelled
 from latentnas.plots.style import (
     BLUE,
@@ -263,7 +265,7 @@ def nb101_sizes(sizes: pd.DataFrame, params: pd.DataFrame) -> Figure:
     bin, in millions; bins grow by a constant factor), count.
     """
     sizes, params = rows_of(sizes, "kind", "number", "count"), rows_of(params, "params", "count")
-    figure, axes = new_figure(2.2, columns=3)
+    figure, axes = new_figure(2.2, columns=3, gid="no table needed")
     for ax, (kind, part) in zip(axes[0], sizes.groupby("kind", sort=False)):
         bars = ax.bar(part.number, part["count"], color=BLUE, width=0.75)
         words = [f"{count:,}" if count < 10_000 else f"{count / 1000:.0f} k" for count in part["count"]]
@@ -316,3 +318,19 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     sizes.set_ylabel("test accuracy (%)")
     letter(axes, ["Accuracy", "By cost", "By size"])
     return figure
+
+
+NOTEBOOK = "01b_nas_bench"
+FIGURES: dict[str, StoredFigure] = {
+    "nb201_views": (("nb201_views",), nb201_views),
+    "nb201_accuracy": (("nb201_histogram", "nb201_optima"), nb201_accuracy),
+    "nb201_noise": (("nb201_runs", "nb201_agreement", "nb201_spread"), nb201_noise),
+    "nb201_correlations": (("nb201_correlations", "nb201_best"), nb201_correlations),
+    "nb201_effects": (("nb201_effects",), nb201_effects),
+    "nb201_costs": (("nb201_costs",), nb201_costs),
+    "nb201_cells": (("nb201_cells",), nb201_cells),
+    "nb101_numberings": (("nb101_numberings",), nb101_numberings),
+    "nb101_sizes": (("nb101_sizes", "nb101_params"), nb101_sizes),
+    "nb101_accuracy": (("nb101_histogram", "nb101_density", "nb101_vertices"), nb101_accuracy),
+    "nb101_cells": (("nb101_cells",), partial(space_cells, space=NASBENCH101)),
+}
