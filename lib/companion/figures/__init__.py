@@ -55,7 +55,6 @@ def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *ta
     if tables:
         files = [results.frame(frame, table) for frame, table in zip(frames, tables, strict=True)]
         figure = draw(*map(pd.read_csv, files))
-        figure.set_label(alt)
         save(figure, f"{results.notebook}_{name}", results.profile, results.data_source)
     else:
         kept = [stored(results.notebook, frame) for frame in frames]
