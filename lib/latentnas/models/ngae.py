@@ -1,7 +1,7 @@
 """NGAE: neural graph autoencoder with performance and complexity predictors, and D-VAE.
 
-Li, Liu, Liu, Wang: Neural Graph Autoencoder, 2020 (https://github.com/superlj666/NGAE); Zhang et al.: D-VAE, 2019
-(https://arxiv.org/abs/1904.11088).
+Li et al.: Neural Architecture Optimization with Graph VAE, 2020 (https://arxiv.org/abs/2006.10310; code:
+https://github.com/superlj666/NGAE); Zhang et al.: D-VAE, 2019 (https://arxiv.org/abs/1904.11088).
 
     loss = types + edges + beta * KL + (f_perf(z) - y)^2 + (f_comp(z) - c)^2        (NGAE eq. 6)
 
