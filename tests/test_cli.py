@@ -95,11 +95,13 @@ def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkey
     assert "1 of " in told and "nowhere" in told and "Traceback" not in told
 
 
-def test_the_help_of_lab_copies_nothing(tmp_path, monkeypatch):
+def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", make_project(tmp_path) / "notebooks")
+    (paths.NOTEBOOKS / "glossary.md").write_text("# Glossary")
     monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     assert cli.main(["lab", "--help"]) == 0 and not (tmp_path / "notebooks/mine").exists()
-    assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").iterdir())) == 2
+    assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").glob("*.ipynb"))) == 2
+    assert (tmp_path / "notebooks/mine/glossary.md").exists()
 
 
 def test_help_shows_commands_and_examples(capsys):

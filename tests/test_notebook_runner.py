@@ -324,6 +324,13 @@ def test_the_executed_copy_carries_no_machine_and_no_moment(project):
     assert "seed = 3" in copies[0]  # the injected parameters, which tell what was run
 
 
+def test_links_of_an_executed_copy_lead_to_the_pages_beside_the_sources():
+    text = ["A [DAG](glossary.md#dag), see\n", "[02](02_b.ipynb) and [README](https://example.org/README.md)."]
+    notebook = {"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": text}]}
+    runner.clean(notebook)
+    assert notebook["cells"][0]["source"] == ["A [DAG](../../glossary.md#dag), see\n", text[1]]
+
+
 def test_cleaning_leaves_images_alone():
     folder = tempfile.gettempdir()
     data = {"image/png": f"iVBO{folder}AAAA", "text/plain": [f"{folder}/file"]}

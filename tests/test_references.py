@@ -27,6 +27,11 @@ def one_line(text):
 
 
 TEXTS = {path.name: prose(path) for path in NOTEBOOKS} | {"README.md": README}
+EXECUTED = sorted((ROOT / "notebooks/executed").glob("*/*.ipynb"))
+GLOSSARY = (ROOT / "notebooks/glossary.md").read_text(encoding="utf-8")
+TERMS = {
+    re.sub(r"[^\w -]", "", term.lower()).replace(" ", "-"): term for term in re.findall(r"^## (.+)$", GLOSSARY, re.M)
+}
 ALL = one_line("\n".join(TEXTS.values()))
 LIBRARY = one_line("\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "lib").rglob("*.py"))))
 
@@ -107,3 +112,30 @@ def test_what_the_readme_asks_to_cite_is_in_the_citation_file(name):
     assert [author["family-names"] for author in reference["authors"]] == families(entry)
     assert str(reference["year"]) == entry["year"]
     assert "eprint" not in entry or reference["url"].endswith(entry["eprint"])
+
+
+def glossary_links(text):
+    """The anchors of all links into the glossary, and where these links say that it lies."""
+    return re.findall(r"\]\(([\w./]*glossary\.md)(?:#([^)]*))?\)", text)
+
+
+def test_terms_stand_in_order_each_with_a_short_explanation():
+    names = list(TERMS.values())
+    assert names == sorted(names, key=str.lower) and len(names) == GLOSSARY.count("\n## ")
+    for term, text in zip(names, re.split(r"^## .+$", GLOSSARY, flags=re.M)[1:], strict=True):
+        assert 3 < len(text.split()) < 60, term
+    assert set(re.findall(r"\]\(#([^)]*)\)", GLOSSARY)) <= set(TERMS)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXECUTED], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_links_to_the_glossary_resolve_and_each_term_has_one(path):
+    links = glossary_links(prose(path))
+    for file, anchor in links:
+        assert (path.parent / file).resolve() == ROOT / "notebooks/glossary.md" and anchor in ("", *TERMS), anchor
+    assert len(links) == len(set(links)), "a term is linked at its first use only"
+
+
+@pytest.mark.parametrize("anchor", TERMS)
+def test_every_term_is_used(anchor):
+    linked = any(anchor == found for text in TEXTS.values() for _, found in glossary_links(text))
+    assert linked or TERMS[anchor].lower() in README.lower()

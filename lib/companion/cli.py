@@ -182,10 +182,11 @@ def fetch(options: argparse.Namespace) -> int:
 def lab(arguments: Sequence[str]) -> int:
     """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
     mine = paths.NOTEBOOKS / "mine"
-    for name in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else notebooks.names():
+    files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
+    for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         mine.mkdir(exist_ok=True)
-        if not (mine / f"{name}.ipynb").exists():
-            shutil.copy(notebooks.source_of(name), mine)
+        if not (mine / file.name).exists():
+            shutil.copy(file, mine)
     first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}

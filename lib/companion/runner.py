@@ -137,6 +137,10 @@ def clean(notebook: dict) -> None:
 
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"  # papermill gives a new random id to the cell it injects
+        if cell["cell_type"] == "markdown":  # the copy lies two folders below the pages beside its source
+            cell["source"] = re.sub(r"\]\((\w+\.md\b)", r"](../../\1", "".join(cell["source"])).splitlines(
+                keepends=True
+            )
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         outputs = cell.get("outputs", [])
