@@ -17,9 +17,9 @@ CITED = re.compile(rf"{AUTHORS}(?:, | \(|, \(){YEAR}")  # Li et al., 2020; Dong 
 CITED_WITH_VENUE = re.compile(rf"({FAMILY}) et al\.,? \(?[A-Z][\w ,]{{0,30}}?[ ,]{YEAR}")  # White et al., AAAI 2021
 
 
-def prose(path):
+def prose(path, kind="markdown"):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == kind)
 
 
 def one_line(text):
@@ -32,7 +32,8 @@ GLOSSARY = (ROOT / "notebooks/glossary.md").read_text(encoding="utf-8")
 TERMS = {
     re.sub(r"[^\w -]", "", term.lower()).replace(" ", "-"): term for term in re.findall(r"^## (.+)$", GLOSSARY, re.M)
 }
-ALL = one_line("\n".join(TEXTS.values()))
+CODE = {path.name: prose(path, "code") for path in NOTEBOOKS}
+ALL = one_line("\n".join([*TEXTS.values(), *CODE.values()]))
 LIBRARY = one_line("\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "lib").rglob("*.py"))))
 
 
@@ -77,6 +78,14 @@ def test_every_paper_that_the_library_cites_is_in_the_bibliography():
         assert any(cited(entry, first, year) for entry in BIB.values()), f"{first} {year}"
     numbers = set(re.findall(r"arxiv\.org/abs/(\d{4}\.\d{4,5})", LIBRARY))
     assert numbers and numbers <= {entry.get("eprint") for entry in BIB.values()}
+
+
+def test_every_method_with_a_published_row_is_in_the_bibliography():
+    table = re.search(r"^PUBLISHED = \{.*?^\}", CODE["14_winners_curse.ipynb"], re.M | re.S).group()
+    methods = re.findall(r'"([^"]+)": \(', table)
+    assert len(methods) == 12
+    for method in methods:  # EA-Net is a network of EEEA-Net's paper
+        assert any(method in entry.get("shorthand", "") for entry in BIB.values()), method
 
 
 def test_entries_are_complete_and_none_is_there_twice():
