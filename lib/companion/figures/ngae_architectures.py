@@ -162,12 +162,13 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
             label=label, zorder=3,
         )  # fmt: skip
     alike = points[points.source == main_source]
+    joined = "Pareto front of filled and grey marks"
     front = pareto_front(alike.flops / 1e6, alike.evaluated)
-    ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label="Pareto front of these")
+    ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label=joined)
     lowest = alike.groupby("method").evaluated.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
     ax.set_ylim(bottom=lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
     ax.set_xlabel("FLOPs (millions of multiply-adds)")
-    ax.set_ylabel(f"accuracy (%; {main_source})")
+    ax.set_ylabel(f"accuracy (%; {main_source}; cut below)")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
