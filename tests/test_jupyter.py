@@ -1,81 +1,19 @@
-"""Notebooks by hand: JupyterLab in a headless Chromium, driven through its DevTools protocol."""
+"""Notebooks by hand: JupyterLab in a headless Chromium."""
 
-import contextlib
-import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
-import time
-import urllib.request
 
 import pytest
-import websocket
 
+from browser import CHROMIUM, NO_CHROMIUM, browser, running, until
 from companion import paths
 from toy_project import project_environment
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to drive")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 SMALL = {"small_hidden": 16, "small_epochs": 1, "small_graphs": 300, "small_judge": 300}
 LOADED = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
-
-
-class Page:
-    """One page of a browser."""
-
-    def __init__(self, address):
-        self.socket = websocket.create_connection(address, suppress_origin=True, timeout=300)
-        self.numbers = itertools.count(1)
-
-    def call(self, method, **parameters):
-        number = next(self.numbers)
-        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (answer := json.loads(self.socket.recv())).get("id") != number:
-            pass
-        return answer["result"]
-
-    def evaluate(self, expression):
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-
-def until(true, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.3)
-    return value
-
-
-@contextlib.contextmanager
-def running(command, **options):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextlib.contextmanager
-def browser(folder):
-    """A page of a headless Chromium."""
-    options = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--remote-debugging-port=0",
-        f"--user-data-dir={folder}",
-    ]
-    with running([CHROMIUM, *options, "about:blank"]):
-        port = until(lambda: (folder / "DevToolsActivePort").exists() and (folder / "DevToolsActivePort").read_text())
-        targets = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port.split()[0]}/json/list"))
-        page = Page(next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page"))
-        page.call("Emulation.setFocusEmulationEnabled", enabled=True)
-        yield page
 
 
 def test_run_all_in_jupyterlab_changes_no_file_of_the_project(tmp_path):

@@ -159,6 +159,8 @@ def report_text(label: str) -> str:
             lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in found])]
         for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
             lines += [f"![{figure.stem}]({figure.name})", ""]
+        for page in sorted((paths.FIGURES / label).glob(f"{notebooks.number_of(notebook)}_*.html")):
+            lines += [f"[{page.stem}]({page.name}), a page to touch: open the file in a browser", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

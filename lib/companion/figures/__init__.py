@@ -5,12 +5,14 @@ A figure function takes DataFrames and returns a matplotlib figure; `save` write
 and `FIGURES` is found by `companion.figures.redraw`, which draws everything anew from stored tables.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from companion import paths
@@ -65,6 +67,14 @@ def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *ta
         _stamp(figure, f"stored run: profile recommended · {figure.get_gid() or 'public'}")
         plt.close(figure)
     display(figure, metadata={"image/png": {"alt": alt}})
+
+
+def embedded(page: Path, alt: str) -> HTML:
+    """A page under figures/ inside of a notebook, and a link to it where frames are not shown, as on GitHub."""
+    by_hand = "LATENTNAS_NOTEBOOK" not in os.environ
+    address = os.path.relpath(page, Path.cwd() if by_hand else paths.EXECUTED / page.parent.name)
+    frame = f'<iframe src="{address}" title="{alt}" width="100%" height="860" style="border: 0"></iframe>'
+    return HTML(f'{frame}<p><a href="{address}">{alt}: open it as a page of its own</a></p>')
 
 
 def stored(notebook: str, frame: str) -> pd.DataFrame:

@@ -1,0 +1,119 @@
+"""A page to touch: a plane through a latent space, decoded on a grid, in one HTML file. Its template: `explorer.html`."""
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import to_hex
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import GraphVAE, Space
+from latentnas.paths import atomic_write
+from latentnas.plots.cells import operation_look
+from latentnas.plots.style import BLUE, VERMILLION
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+MOST_MEANS = 1500  # training points shown, evenly chosen
+
+Height = Callable[[Tensor], Tensor]  # a number for each point [B, D]
+
+
+@torch.no_grad()
+def explorer(
+    path: Path,
+    model: GraphVAE,
+    space: Space,
+    means: Tensor,
+    predict: Height,
+    judge: Callable[[DagBatch], pd.DataFrame],
+    climbs: Mapping[str, Height],
+    landmarks: Mapping[str, Tensor] | None = None,
+    size: int = 61,
+    title: str = "A latent space",
+    note: str = "",
+) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        means: encodings `[n, D]` of the training graphs; the plane is that of their two principal components.
+        predict: accuracies in percent that points promise.
+        judge: gives each graph a row with `judged` (accuracy in percent, NaN where there is none) and `known` (it is a
+            label of the table). It is asked once for every distinct graph.
+        climbs: by the words on its button, what a climb ascends. It keeps to the plane.
+        landmarks: three named points `[D]`; the plane goes through them instead.
+        size: points on each side of the grid.
+        note: where model and accuracies come from, for the foot of the page.
+    """
+    origin, axes, half = plane(means, landmarks)
+    points = grid(origin, axes, half, size)
+    graphs = model.decode(points).to("cpu")
+    keys = graphs.keys()
+    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    cells = graphs[[keys.index(key) for key in number]]
+    judged, valid = judge(cells), space.contains(cells)
+    flops, texts = np.full(len(cells), np.nan), np.full(len(cells), "", dtype=object)
+    flops[valid], texts[valid] = space.flops(cells[valid]).numpy() / 1e6, space.to_strings(cells[valid])
+    source, target = np.triu_indices(cells.max_vertices, 1)
+    centred = means - means.mean(dim=0)
+    data = {
+        "title": title,
+        "note": note,
+        "size": size,
+        "half": half,
+        "vertices": cells.max_vertices,
+        "share": ((centred @ axes.T).square().sum() / centred.square().sum()).item(),
+        "count": len(means),
+        "looks": [operation_look(name) for name in space.type_names],
+        "colours": [to_hex(colour) for colour in plt.colormaps["viridis"](np.linspace(0, 1, 16))],
+        "signed": [BLUE, "#f7f7f7", VERMILLION],
+        "which": packed([number[key] for key in keys], "<u2"),
+        "predicted": packed(predict(points).cpu(), "<f4"),
+        "climbs": {words: packed(height(points).cpu(), "<f4") for words, height in climbs.items()},
+        "means": packed((means[:: -(-len(means) // MOST_MEANS)] - origin).cpu() @ axes.T.cpu() / half, "<f4"),
+        "landmarks": {name: ((point - origin) @ axes.T / half).tolist() for name, point in (landmarks or {}).items()},
+        "types": packed(cells.types, "i1"),
+        "edges": packed(np.packbits(cells.adjacency[:, source, target], axis=1, bitorder="little"), "u1"),
+        "judged": packed(judged["judged"], "<f4"),
+        "known": packed(judged["known"], "u1"),
+        "flops": packed(flops, "<f4"),
+        "texts": texts.tolist(),
+    }
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
+    """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, each a little inside
+    of it, or along the two principal components of `means`, three standard deviations wide."""
+    values, vectors = torch.linalg.eigh(means.T.cov())
+    if not landmarks:
+        axes = vectors[:, [-1, -2]].T
+        axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # their sign is chance
+        return means.mean(dim=0), axes, 3 * values[-1].sqrt().item()
+    points = torch.stack([*landmarks.values()])
+    axes, lengths = torch.linalg.qr((points[1:] - points[0]).T)
+    axes = (axes * torch.where(lengths.diagonal() < 0, -1, 1)).T
+    flat = points @ axes.T
+    middle = points[0] + ((flat.amin(0) + flat.amax(0)) / 2 - flat[0]) @ axes
+    return middle, axes, 0.7 * (flat.amax(0) - flat.amin(0)).max().item()
+
+
+def grid(origin: Tensor, axes: Tensor, half: float, size: int) -> Tensor:
+    """The points of the square `[size * size, D]`, row after row from the top left."""
+    steps = torch.linspace(-half, half, size, device=origin.device)
+    y, x = torch.meshgrid(steps.flip(0), steps, indexing="ij")
+    return origin + torch.stack([x, y], dim=-1).reshape(-1, 2) @ axes
+
+
+def packed(values: ArrayLike, kind: str) -> str:
+    """Numbers as base64."""
+    return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()

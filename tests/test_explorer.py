@@ -1,0 +1,244 @@
+"""The page to touch: what it holds is what the model says, and hands, keys and readers can use it."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from browser import CHROMIUM, NO_CHROMIUM, browser, until
+from latentnas.evaluate import encode_all
+from latentnas.graphs import DagBatch, equal
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.plots.cells import arc_sides
+from latentnas.plots.explorer import explorer, grid, plane
+from latentnas.spaces.enas import ENAS
+
+SIZE = 21
+KINDS = {"which": "<u2", "types": "i1", "edges": "u1", "known": "u1"}
+
+
+def judge(batch):
+    """Half of the architectures are in a table; some have no accuracy."""
+    edges, vertices = batch.adjacency.flatten(1).sum(1).numpy(), batch.num_vertices.numpy()
+    judged = pd.Series(60 + 1.7 * edges).where((edges % 5 != 3) & ENAS.contains(batch).numpy())
+    return pd.DataFrame({"judged": judged, "known": (edges + vertices) % 2 == 0})
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Of random weights, large enough that neighbours decode to different graphs."""
+    torch.manual_seed(0)
+    model = NGAE(NGAEConfig(hidden=16, latent=4)).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def means(model):
+    return encode_all(model, ENAS.sample(200, seed=0))
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["components", "landmarks"])
+def landmarks(request, means):
+    return dict(zip(["ours", "<goal>", "climbed"], means)) if request.param else None
+
+
+@pytest.fixture(scope="module")
+def page(model, means, landmarks, tmp_path_factory):
+    climbs = {"accuracy": model.performance, "accuracy < cost": lambda z: model.performance(z) - model.complexity(z)}
+    path = tmp_path_factory.mktemp("page") / "explorer.html"
+    assert path == explorer(path, model, ENAS, means, model.performance, judge, climbs, landmarks, SIZE, "</script>")
+    return path
+
+
+def data_of(page):
+    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)[1]
+    data = json.loads(text)
+    for name in ("which", "predicted", "means", "types", "edges", "judged", "known", "flops"):
+        data[name] = np.frombuffer(base64.b64decode(data[name]), KINDS.get(name, "<f4"))
+    return data
+
+
+def graphs_of(data, rows):
+    """The graphs of those cells, unpacked as the page does it."""
+    n = data["vertices"]
+    types = torch.tensor(data["types"].reshape(-1, n)[rows].astype(np.int64))
+    bits = np.unpackbits(data["edges"].reshape(-1, -(-n * (n - 1) // 16))[rows], axis=1, bitorder="little")
+    adjacency = torch.zeros(len(rows), n, n, dtype=torch.bool)
+    source, target = np.triu_indices(n, 1)
+    adjacency[:, source, target] = torch.tensor(bits[:, : len(source)].astype(bool))
+    return DagBatch(types, adjacency, (types >= 0).sum(1))
+
+
+def test_the_page_holds_what_model_and_judge_say(page, model, means, landmarks):
+    data = data_of(page)
+    chosen = np.random.default_rng(0).choice(SIZE**2, 50, replace=False)
+    points = grid(*plane(means, landmarks), SIZE)[chosen]
+    with torch.no_grad():
+        decoded, promised = model.decode(points), model.performance(points)
+    cells = data["which"][chosen]
+    assert len(set(cells.tolist())) > 10 and len(data["judged"]) == data["which"].max() + 1
+    assert equal(graphs_of(data, cells), decoded).all()
+    np.testing.assert_allclose(data["predicted"][chosen], promised, atol=1e-5)
+    every = graphs_of(data, np.arange(len(data["judged"])))
+    expected = judge(every)
+    np.testing.assert_array_equal(data["judged"], expected["judged"].astype(np.float32))
+    np.testing.assert_array_equal(data["known"], expected["known"])
+    for text, flops, graph in zip(data["texts"], data["flops"], range(len(every))):
+        assert text == (ENAS.to_strings(every[[graph]])[0] if ENAS.contains(every[[graph]]) else "")
+        assert np.isnan(flops) if text == "" else flops == np.float32(ENAS.flops(every[[graph]]).item() / 1e6)
+
+
+def test_the_plane_goes_through_the_landmarks(page, means, landmarks):
+    origin, axes, half = plane(means, landmarks)
+    torch.testing.assert_close(axes @ axes.T, torch.eye(2))
+    for name, point in (landmarks or {}).items():
+        flat = torch.tensor(data_of(page)["landmarks"][name])
+        torch.testing.assert_close(origin + half * flat @ axes, point, atol=1e-4, rtol=1e-4)
+        assert flat.abs().max() < 0.75
+    assert 0 < data_of(page)["share"] <= 1
+
+
+def test_the_plane_of_equal_landmarks_is_still_a_plane(means):
+    _, axes, half = plane(means, {"a": means[0], "b": means[0], "c": means[1]})
+    torch.testing.assert_close(axes @ axes.T, torch.eye(2))
+    assert half > 0 and plane(means, {"a": means[0], "b": means[0], "c": means[0]})[2] > 0
+
+
+def test_the_page_is_small_and_needs_nothing_else(page):
+    text = page.read_text()
+    assert len(text.encode()) <= 300_000
+    assert not re.search(r"https?:|//cdn|@import|<link(?![^>]*data:)|\bsrc=|fetch\(|XMLHttp", text)
+    assert "<title>" in text and 'lang="en"' in text and text.count("</script>") == 2
+
+
+@pytest.fixture(scope="module")
+def opened(page, tmp_path_factory):
+    """The page in a browser, as after a double click."""
+    if CHROMIUM is None:
+        pytest.skip(NO_CHROMIUM)
+    with browser(tmp_path_factory.mktemp("browser")) as tab:
+        for domain in ("Page", "Network", "Runtime"):
+            tab.call(f"{domain}.enable")
+        tab.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
+        tab.call("Page.navigate", url=page.as_uri())
+        until(lambda: tab.evaluate("document.readyState == 'complete' && !!document.getElementById('mark')"))
+        yield tab
+        events = [event["method"] for event in tab.events]
+        requests = [event["params"]["request"]["url"] for event in tab.events if event["method"].endswith("WillBeSent")]
+        assert "Network.loadingFailed" not in events and "Runtime.exceptionThrown" not in events
+        assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
+
+
+def focus(tab):
+    tab.evaluate("document.getElementById('home').click(); document.getElementById('map').focus()")
+
+
+def press(tab, key, shift=False):
+    for kind in ("keyDown", "keyUp"):
+        tab.call("Input.dispatchKeyEvent", type=kind, key=key, modifiers=8 if shift else 0)
+
+
+def test_keys_move_the_point_and_a_reader_hears_it(opened):
+    focus(opened)
+    home = opened.evaluate("here")
+    for key, shift, expected in [("ArrowRight", False, 1), ("ArrowUp", False, 1 - SIZE), ("Home", False, 0)]:
+        press(opened, key, shift)
+        assert opened.evaluate("here") == home + expected
+    press(opened, "ArrowDown")
+    until(lambda: opened.evaluate("$('live').textContent.endsWith(inWords(at(here)))"))
+    assert re.match(r"Promised .* percent, .* 0 in, 1 .* Skip connections: ", opened.evaluate("$('live').textContent"))
+    for _ in range(SIZE):
+        press(opened, "ArrowLeft", shift=True)
+    assert opened.evaluate("here % N") == 0
+
+
+def test_the_mouse_drags_the_point(opened):
+    focus(opened)
+    left, top, width = opened.evaluate("(b => [b.left, b.top, b.width])($('map').getBoundingClientRect())")
+    seen = []
+    for step, kind in enumerate(["mousePressed", *["mouseMoved"] * 10, "mouseReleased"]):
+        x, y = left + width * (step + 2) / 20, top + width / 3
+        opened.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        seen.append(opened.evaluate("here"))
+        assert abs(opened.evaluate("here % N") + 0.5 - (step + 2) / 20 * SIZE) <= 0.51
+    shown = opened.evaluate("[$('promised').textContent, at(here).predicted, $('text').textContent, at(here).text]")
+    assert (
+        len(set(seen)) > 8
+        and shown[0] == f"{shown[1]:.2f} %"
+        and shown[2] in (shown[3], "This graph is no architecture of the space.")
+    )
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=left + 5, y=top + 5)
+    assert opened.evaluate("here") == seen[-1]
+
+
+def test_a_climb_rises_and_leaves_its_trace(opened):
+    focus(opened)
+    for number in (0, 1):
+        before = opened.evaluate(f"FIELDS[{number}][1][here]")
+        opened.evaluate(f"document.querySelectorAll('#climbs button')[{number}].click()")
+        until(
+            lambda: (
+                not opened.evaluate(
+                    "(async a => { await new Promise(r => setTimeout(r, 200)); return here != a })(here)"
+                )
+            )
+        )
+        assert opened.evaluate(f"FIELDS[{number}][1][here]") >= before
+        assert opened.evaluate("document.querySelectorAll('.trace').length") == number + 1
+        heights = opened.evaluate(f"ascent(FIELDS[{number}][1], {SIZE + 1}).length")
+        assert heights >= 1
+    assert "points promised" in opened.evaluate("$('chart').getAttribute('aria-label')")
+    opened.evaluate("$('clear').click()")
+    assert opened.evaluate("document.querySelectorAll('.trace').length") == 0
+
+
+def test_colours_switch_and_training_points_go(opened):
+    seen = set()
+    for layer in ("promised", "evaluated", "difference", "cost"):
+        opened.evaluate(f"document.querySelector('input[value={layer}]').click()")
+        seen.add(opened.evaluate("$('relief').toDataURL()"))
+        assert opened.evaluate("$('bar').getAttribute('aria-label')").startswith("Colours from")
+    assert len(seen) == 4
+    opened.evaluate("$('training').click()")
+    assert opened.evaluate("$('relief').toDataURL()") not in seen
+    opened.evaluate("$('training').click()")
+
+
+def test_cells_are_drawn_as_the_library_draws_them(opened, page):
+    data = data_of(page)
+    for cell in range(0, len(data["judged"]), max(1, len(data["judged"]) // 50)):
+        graph = graphs_of(data, [cell])
+        edges = [(u, v) for _, u, v in graph.adjacency.nonzero().tolist()]
+        drawn = f"(e => (e.innerHTML = drawn(graph({cell})), e))($('cell').cloneNode())"
+        found = opened.evaluate(
+            f"[...{drawn}.querySelectorAll('[data-edge]')].map(p => [p.dataset.edge, +p.dataset.side])"
+        )
+        sides = arc_sides([(u, v) for u, v in edges if v > u + 1])
+        assert dict(found) == {f"{u} {v}": sides.get((u, v), 0) for u, v in edges}
+
+
+def test_everything_has_the_size_of_a_finger_and_a_name(opened):
+    opened.call("Emulation.setDeviceMetricsOverride", width=375, height=700, deviceScaleFactor=2, mobile=True)
+    sizes = opened.evaluate(
+        "[...document.querySelectorAll('button, .chip, summary')].map(e => e.getBoundingClientRect())"
+        ".map(b => [b.width, b.height, b.right])"
+    )
+    assert len(sizes) == 10 and all(min(width, height) >= 44 and right <= 375 for width, height, right in sizes)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 375
+    left, top, width = opened.evaluate("(b => [b.left, b.top, b.width])($('map').getBoundingClientRect())")
+    opened.call(
+        "Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": left + width / 4, "y": top + width / 4}]
+    )
+    opened.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert abs(opened.evaluate("here % N") - SIZE / 4) < 1
+    named = "e => e.textContent.trim() || e.getAttribute('aria-label') || e.title || e.closest('label')"
+    everything = "button, input, [tabindex], [role=img], [role=application]"
+    assert opened.evaluate(f"[...document.querySelectorAll('{everything}')].filter(e => !({named})(e)).length") == 0
+    opened.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
