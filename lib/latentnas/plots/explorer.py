@@ -1,4 +1,4 @@
-"""A page to touch: a plane through a latent space, decoded on a grid, in one HTML file. Its template: `explorer.html`."""
+"""A page to touch: a plane through a latent space, decoded on a grid, in one HTML file, from `explorer.html`."""
 
 import base64
 import json
@@ -92,8 +92,7 @@ def explorer(
 
 
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
-    """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, each a little inside
-    of it, or along the two principal components of `means`, three standard deviations wide."""
+    """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside, or along the two principal components of `means`, three standard deviations wide."""
     values, vectors = torch.linalg.eigh(means.T.cov())
     if not landmarks:
         axes = vectors[:, [-1, -2]].T
@@ -104,7 +103,7 @@ def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple
     axes = (axes * torch.where(lengths.diagonal() < 0, -1, 1)).T
     flat = points @ axes.T
     middle = points[0] + ((flat.amin(0) + flat.amax(0)) / 2 - flat[0]) @ axes
-    return middle, axes, 0.7 * (flat.amax(0) - flat.amin(0)).max().item()
+    return middle, axes, max(0.7 * (flat.amax(0) - flat.amin(0)).max(), values[-1].sqrt()).item()
 
 
 def grid(origin: Tensor, axes: Tensor, half: float, size: int) -> Tensor:
