@@ -193,6 +193,15 @@ def test_older_results_are_judged_by_the_present_rule():
     assert "99 to 100 (as stored)" in report.report_text("quick")
 
 
+def test_a_report_names_the_pages_of_its_notebooks(tmp_path, monkeypatch):
+    make().write()
+    monkeypatch.setattr(paths, "FIGURES", tmp_path)
+    for name in ("02_explorer.html", "02b_explorer.html"):
+        paths.write_text(tmp_path / "quick" / name, "<!DOCTYPE html>")
+    assert "[02_explorer](02_explorer.html)" in report.report_text("quick")
+    assert "02b" not in report.report_text("quick")
+
+
 def test_the_same_claim_twice_and_odd_frame_names_are_refused():
     results = make()
     with pytest.raises(ValueError, match="twice"):

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from browser import CHROMIUM, NO_CHROMIUM, browser, until
+from companion import paths
+from companion.figures import embedded
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch, equal
 from latentnas.models.ngae import NGAE, NGAEConfig
@@ -121,6 +123,21 @@ def test_the_page_is_small_and_needs_nothing_else(page):
     assert len(text.encode()) <= 300_000
     assert not re.search(r"https?:|//cdn|@import|<link(?![^>]*data:)|\bsrc=|fetch\(|XMLHttp", text)
     assert "<title>" in text and 'lang="en"' in text and text.count("</script>") == 2
+
+
+def test_a_notebook_shows_the_page_from_where_it_lies(monkeypatch, tmp_path):
+    page = paths.FIGURES / "quick/00_explorer.html"
+    monkeypatch.chdir(tmp_path)
+    for variable, folder in ((None, tmp_path), ("00_start_here", paths.EXECUTED / "quick")):
+        monkeypatch.delenv("LATENTNAS_NOTEBOOK", raising=False)
+        if variable:
+            monkeypatch.setenv("LATENTNAS_NOTEBOOK", variable)
+        frame, link = re.findall(r'(?:src|href)="([^"]+)"', embedded(page, "Explorer").data)
+        assert (
+            frame == link
+            and (folder / frame).resolve() == page
+            and 'title="Explorer"' in embedded(page, "Explorer").data
+        )
 
 
 @pytest.fixture(scope="module")

@@ -146,10 +146,12 @@ def test_the_wheel_brings_tables_and_notebooks_and_writes_where_it_is_called(ins
 from latentnas import benchmarks, paths
 from companion.claims import Results
 from companion.notebooks import parameters_of
+from latentnas.plots.explorer import TEMPLATE
 values = {name: parameter.default for name, parameter in parameters_of("00_start_here").items()}
 results = Results("00_start_here", values).write()
 table = benchmarks.load("nasbench201", "bundled")
 assert paths.BUNDLED.parent.name == "latentnas", paths.BUNDLED
+assert TEMPLATE.is_file()
 print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LATENTNAS_", "PYTHON"))}

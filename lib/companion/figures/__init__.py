@@ -73,7 +73,7 @@ def embedded(page: Path, alt: str) -> HTML:
     """A page under figures/ inside of a notebook, and a link to it where frames are not shown, as on GitHub."""
     by_hand = "LATENTNAS_NOTEBOOK" not in os.environ
     address = os.path.relpath(page, Path.cwd() if by_hand else paths.EXECUTED / page.parent.name)
-    frame = f'<iframe src="{address}" title="{alt}" width="100%" height="860" style="border: 0"></iframe>'
+    frame = f'<iframe src="{address}" title="{alt}" width="100%" height="880" style="border: 0"></iframe>'
     return HTML(f'{frame}<p><a href="{address}">{alt}: open it as a page of its own</a></p>')
 
 

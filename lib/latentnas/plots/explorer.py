@@ -92,7 +92,8 @@ def explorer(
 
 
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
-    """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside, or along the two principal components of `means`, three standard deviations wide."""
+    """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside of it,
+    or along the two principal components of `means`, three standard deviations to each side."""
     values, vectors = torch.linalg.eigh(means.T.cov())
     if not landmarks:
         axes = vectors[:, [-1, -2]].T
