@@ -18,6 +18,7 @@ SMOOTHNESS = {
     "rank_correlation": "rank correlation of distances",
 }
 LABEL_COLOURS = (VERMILLION, BLUE, GREY)
+SPACE_NAMES = {"enas": "ENAS", "nasbench201": "NAS-Bench-201", "nasbench101": "NAS-Bench-101"}
 
 
 @styled
@@ -82,8 +83,9 @@ def svge_prediction(reports: pd.DataFrame) -> Figure:
                 ax, part, "kendall", 0.3 * (place - 0.5), LABEL_COLOURS[place], "oD^"[place], f"{number} labels", names
             )
         ax.set_xlabel("Kendall's tau")
+        say_what_is_missing(ax, rows, names)
     rows_named(axes[0, 0], names)
-    letter(axes, [space for space, _ in spaces])
+    letter(axes, [SPACE_NAMES.get(space, space) for space, _ in spaces])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
@@ -97,7 +99,9 @@ def grid_of(table: pd.DataFrame, columns: int) -> tuple:
     rows_named(axes[0, 0], names)
     for ax in axes.flat:
         ax.tick_params(axis="y", length=0)
-    letter(axes[:, 0], [space for space, _ in panels])
+    for ax, (_, rows) in zip(axes[:, 0], panels):
+        say_what_is_missing(ax, rows, names)
+    letter(axes[:, 0], [SPACE_NAMES.get(space, space) for space, _ in panels])
     return figure, axes, panels
 
 
@@ -122,6 +126,14 @@ def dots(
                 values, height, marker, color=colour, markersize=3, markeredgewidth=0, alpha=0.8, linestyle="none",
                 label=label if number == 0 else None,
             )  # fmt: skip
+
+
+def say_what_is_missing(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
+    """A word in each row whose model has no values on this space, lest it look like a value that is not seen."""
+    where = ax.get_yaxis_transform()
+    for number, name in enumerate(names):
+        if name not in set(rows.model):
+            ax.text(0.03, number, "not trained here", transform=where, va="center", fontsize=6, color=GREY)
 
 
 def rows_named(ax: Axes, names: Sequence[str]) -> None:
