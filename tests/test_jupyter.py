@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 
@@ -12,7 +13,7 @@ from companion import paths
 from toy_project import project_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
-SMALL = {"small_hidden": 16, "small_epochs": 1, "small_graphs": 300, "small_judge": 300}
+SMALL = {"small_hidden": 16, "small_epochs": 1, "small_graphs": 300, "small_judge": 300, "map_size": 5}
 LOADED = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
 
 
@@ -37,6 +38,9 @@ def test_run_all_in_jupyterlab_changes_no_file_of_the_project(tmp_path):
             until(lambda: page.evaluate(LOADED))
             page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
             page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+            [frame] = re.findall(r'iframe src=\\"([^"]+)\\"', notebook.read_text())
+            served = f"/files/{os.path.normpath(f'notebooks/mine/{frame}')}"
+            assert "<!DOCTYPE html>" in page.evaluate(f"fetch('{served}').then(answer => answer.text())")
     outputs = [out for cell in json.loads(notebook.read_text())["cells"] for out in cell.get("outputs", [])]
     assert not [out for out in outputs if out["output_type"] == "error"]
     assert len(outputs) > 10 and "Warning" not in json.dumps(outputs)
