@@ -7,10 +7,12 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from companion import claims, paths, report
 from companion.claims import Claim, Results, load_results
 from companion.notebooks import UsageError, code_cells_hash
+from latentnas import stats
 from toy_project import PARAMETERS, write_notebook
 
 
@@ -169,11 +171,54 @@ def test_estimates_keep_how_their_interval_came_about():
     one = results.estimate("a.b.one", [99.0], "%", seeds=3, selected_on="test graphs", target=90)
     assert (one.low, one.method, one.selected_on, one.verdict) == (None, None, "test graphs", "seen once")
     assert results.estimate("a.b.none", [], "%", seeds=range(3), target=90).verdict == "not measured"
+    alike = results.estimate("a.b.alike", [91.6] * 20, "%", seeds=range(20), target=91.54)
+    assert (alike.low, alike.high, alike.verdict) == (None, None, "undecided")  # seen 20 times alike: no spread
+    hundred = results.estimate("a.b.hundred", [100.0] * 20, "%", seeds=range(20), trials=1000, target=99.5)
+    assert (hundred.high, hundred.verdict) == (100.0, "met")
     with pytest.raises(ValueError, match="needs its seeds"):
         results.estimate("a.b.seedless", [1.0, 2.0, 3.0], "%")
+    assert results.estimate("a.b.drawn", [1.0, 2.0, 4.0], "%", seeds=()).seeds == ()
     results.write()
     stored = load_results("quick")["02_x"]["claims"]
     assert [claim["verdict"] for claim in stored] == [claim.verdict for claim in results.claims.values()]
+
+
+def family_of(samples):
+    """Claims that each mean is above 0, made as one family."""
+    results = Results("02_x", values())
+    goal = {"unit": "points", "seeds": range(5), "target": 0.0}
+    makers = {id: lambda k, id=id: results.estimate(id, samples[id], family=k, **goal) for id in samples}
+    results.holm(makers)
+    return [results.claims[id].verdict for id in samples]
+
+
+def test_claims_of_a_family_are_settled_as_holm_adjusts_their_p_values():
+    rng, outcomes = np.random.default_rng(0), set()
+    for _ in range(40):
+        samples = {f"a.b.c{i}": rng.normal(shift, 1, 5) for i, shift in enumerate((0, 1, 1.5, 2))}
+        adjusted = stats.holm([scipy.stats.ttest_1samp(sample, 0).pvalue for sample in samples.values()])
+        verdicts = family_of(samples)
+        assert [verdict != "undecided" for verdict in verdicts] == [p < 0.05 for p in adjusted]
+        outcomes.add(verdicts.count("met"))
+    assert {0, 1, 2, 3} <= outcomes  # in several steps
+
+
+@pytest.mark.parametrize(
+    "found, details, fault",
+    [
+        ([1.0, 2.0], {"seeds": range(3)}, r"2 values or clusters have the seeds \[0, 1, 2\]"),
+        ([1.0, 2.0, 3.0], {"seeds": [0, 1, 1]}, r"the seeds \[0, 1, 1\]"),
+        ([1.0, 2.0], {"seeds": 4}, r"the seeds \[4\]"),
+        ([1.0, 2.0, 3.0], {"seeds": [0, 1, 2], "clusters": [5, 5, 8]}, "2 values or clusters"),
+        ([1.0, np.nan], {"seeds": [0, 1], "statistic": "median"}, "a value of nan"),
+        ([1.0, np.inf], {"seeds": [0, 1]}, "a value of inf.*only a median"),
+    ],
+)
+def test_estimates_refuse_values_that_do_not_go_with_their_seeds(found, details, fault):
+    results = Results("02_x", values())
+    with pytest.raises(ValueError, match=f"Claim a.b.c cannot be made: .*{fault}"):
+        results.estimate("a.b.c", found, "%", **details)
+    assert not results.claims
 
 
 def test_older_results_are_judged_by_the_present_rule():
@@ -184,7 +229,7 @@ def test_older_results_are_judged_by_the_present_rule():
     wide = one | {"id": "a.b.wide", "low": 99.0, "high": 100.0, "seeds": [0, 1, 2]}
     never = old | {"id": "a.b.never", "ours": None, "low": None, "high": None, "seeds": [], "verdict": "not reached"}
     alike = wide | {"id": "a.b.alike", "low": 99.995}
-    alike["high"] = alike["low"]
+    alike |= {"high": alike["low"], "seeds": [*range(20)]}
     content["claims"], content["manifest"]["times"] = [one, wide, never, alike], []
     path.write_text(json.dumps(content))
     read = load_results("quick")["02_x"]["claims"]

@@ -110,8 +110,8 @@ def test_estimates_written_out():
     ten = stats.estimate([1.0, 2.0, 6.0], family=10)
     assert ten[1:] == (*stats.mean_interval([1, 2, 6], 0.995), "t, Bonferroni over 10")
     assert stats.estimate(range(9), "median", family=10)[1:3] == stats.median_interval(range(9), 0.995)
-    assert stats.estimate([2.5] * 6)[1:] == (2.5, 2.5, "order statistics")  # of the median: no spread to go by
-    for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), stats.estimate([2.5] * 5)):
+    alike = stats.estimate([0.1] * 30, clusters=np.repeat(range(6), [1, 2, 3, 7, 8, 9])), stats.estimate([2.5] * 20)
+    for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), *alike):
         assert np.isnan(alone[1:3]).all() and alone[3] is None
     one_run = stats.estimate([1, 2, 3, 4, 5, 6], "median", clusters=[0] * 6)
     assert one_run[0] == 3.5 and one_run[3] is None
@@ -214,6 +214,8 @@ def test_logrank_counts_runs_that_never_arrived():
 
 def test_holm_written_out_and_its_errors_in_a_family():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    untested = stats.holm([0.01, np.nan, 0.04, np.nan])  # four planned tests, of which two could be made
+    assert untested == pytest.approx([0.04, np.nan, 0.12, np.nan], nan_ok=True) and np.isnan(stats.holm([np.nan]))
     assert stats.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0]) and stats.holm([0.03]) == pytest.approx([0.03])
     families = np.random.default_rng(0).random((2000, 30))  # thirty comparisons with nothing in them
     assert np.mean([stats.holm(p).min() < 0.05 for p in families]) <= 0.06 < np.mean(families.min(1) < 0.05)

@@ -102,7 +102,11 @@ def test_shares_of_a_list_that_has_changed_are_made_again(project):
 
 @pytest.mark.parametrize(
     "cells, words",
-    [(["trainings = made_elsewhere"], "cell 2, .* NameError"), (["trainings = [print]"], "no dictionary `trainings`")],
+    [
+        (["trainings = made_elsewhere"], r"cell 2, .* NameError: .* not defined\. Such cells .* that they need\.$"),
+        (["raise ValueError('Give at least one model.')"], r"with ValueError: Give at least one model\.$"),
+        (["trainings = [print]"], "no dictionary `trainings`"),
+    ],
 )
 def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells, words):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)

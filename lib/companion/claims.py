@@ -22,7 +22,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from decimal import Decimal
 from importlib.metadata import version
@@ -79,7 +79,9 @@ class Claim:
     margin: Number = 0.0  # how far from the goal still counts as equal
     method: str | None = None  # how the interval was computed: "t", "exact", "order statistics", ...
     over: str | None = None  # what it is an interval over: "trainings", "searches", "test graphs", "starts", ...
-    selected_on: str | None = None  # what had been looked at when the setting was chosen, if that is reported here
+    selected_on: str | None = (
+        None  # what the setting was chosen by, where it is what is reported, or labels not counted
+    )
     verdict: str = ""  # always computed; but an `ours` of infinity, which JSON does not have, is "not reached"
 
     def __post_init__(self) -> None:
@@ -92,7 +94,7 @@ class Claim:
         for name in ("ours", "low", "high"):
             if math.isinf(getattr(self, name) or 0.0):
                 setattr(self, name, None)
-        if self.method is None and self.low == self.high and len(self.seeds) < 6:  # how older results show no spread
+        if self.method is None and self.low == self.high:  # how older results show no spread
             self.low = self.high = None
         if self.low is None and self.high is None:
             self.method = None
@@ -228,19 +230,48 @@ class Results:
         """Add a claim whose number and interval come from single values by `stats.estimate`, and return it.
 
         Args:
+            values: Infinite ones for a median only. With none at all the claim is "not measured".
             over: What the interval is over, one for each value or cluster.
-            seeds: Of the trainings or searches; those in `clusters` if not given.
+            seeds: Of the trainings or searches, one for each value or cluster; those in `clusters` if not given. None
+                at all, (), where the values have no seeds, such as single architectures of a table.
             goal: Other fields of `Claim`: paper and printed_in, target, better, margin, selected_on.
+
+        Raises:
+            ValueError: There are neither seeds nor clusters; or a value, or the seeds, are not as above.
         """
         from latentnas import stats  # SciPy takes half a second, which the command line need not wait
 
         if seeds is None and clusters is None:
             raise ValueError(f"Claim {id} needs its seeds, or clusters that are seeds.")
-        goal |= {"over": over, "seeds": sorted(set(clusters)) if seeds is None else seeds}
+        seeds = sorted(set(clusters)) if seeds is None else [seeds] if isinstance(seeds, Integral) else list(seeds)
+        goal |= {"over": over, "seeds": seeds}
         if not len(values):
             return self.claim(id, None, unit, **goal)
+        count = len(values if clusters is None else set(clusters))
+        bad = [value for value in values if math.isnan(value) or (math.isinf(value) and statistic != "median")]
+        if bad or (seeds and not len(seeds) == len(set(seeds)) == count):
+            what = f"there is a value of {bad[0]}" if bad else f"{count} values or clusters have the seeds {seeds}"
+            remedy = "Give one finite number for each seed, and each seed once; only a median may have infinite values"
+            raise ValueError(
+                f"Claim {id} cannot be made: {what}. {remedy}, and `clusters` tells which values share one."
+            )
         value, low, high, method = stats.estimate(values, statistic, clusters, trials, family)
         return self.claim(id, value, unit, low=low, high=high, method=method, **goal)
+
+    def holm(self, family: Mapping[str, Callable[[int], object]]) -> None:
+        """Make the claims of one family of comparisons by Holm's rule: while *k* of them are undecided, their intervals
+        are those that hold for *k* together (Bonferroni), and the claims that these decide are settled.
+
+        Args:
+            family: For each claim's id what adds it to these results, with intervals of `1 - 0.05 / k`, given *k*.
+        """
+        left, settled = list(family), list(family)
+        while left and settled:
+            for id in left:
+                self.claims.pop(id, None)
+                family[id](len(left))
+            settled = [id for id in left if self.claims[id].verdict in ("met", "short")]
+            left = [id for id in left if id not in settled]
 
     def frame(self, name: str, table: "pd.DataFrame") -> Path:
         """Write a table to <notebook>/<name>.csv beside the results, for figures and readers; return the path."""

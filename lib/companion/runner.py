@@ -178,9 +178,9 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
         try:
             exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
         except Exception as error:
-            what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}"
-            remedy = "Such cells run before the notebook, without those between them: tag each that they need."
-            raise NotebookFailed(job, f"{what}. {remedy}") from error
+            what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}".rstrip(".")
+            remedy = " Such cells run before the notebook, without those between them: tag each that they need."
+            raise NotebookFailed(job, f"{what}." + remedy * isinstance(error, NameError)) from error
     listed = variables.get(TRAININGS)
     if not isinstance(listed, dict) or not all(map(callable, listed.values())):
         what = f"has cells tagged '{TRAININGS}', but they make no dictionary `{TRAININGS}` of functions"

@@ -19,8 +19,8 @@ def estimate(
     family: int = 1,
 ) -> tuple[float, float, float, str | None]:
     """A mean, share (in percent, of values that are true) or median, the ends of its 95 % interval and how that was
-    computed; NaN and None where there are too few values for one. A mean of values that are all alike, which has no
-    spread to go by, gets its median's interval. An infinite value is a run that never came there.
+    computed; NaN and None where there are too few values for one, or where a mean's are all alike (to rounding): such a
+    sample says nothing of the spread. An infinite value, which only a median takes, is a run that never came there.
 
     Args:
         clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
@@ -37,14 +37,15 @@ def estimate(
     value = float(np.median(values) if statistic == "median" else values.mean())
     if statistic == "share" and clusters is None:
         (low, high), method = share_interval(round(value / 100 * len(values)), len(values), confidence), "exact"
-    elif statistic == "median" or (trials is None and np.ptp(values) == 0):
+    elif statistic == "median":
         (low, high), method = median_interval(values, confidence), "order statistics"
     else:
         (low, high), method = mean_interval(values, confidence), "t"
         if trials is not None:
             least, most = share_interval(round(value / 100 * trials), trials, confidence)
             low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
-    there = len(values) > 1 and not np.isnan(low)
+    alike = method == "t" and np.ptp(values) <= 1e-9 * abs(value)
+    there = len(values) > 1 and not np.isnan(low) and not alike
     return (value, low, high, method + corrected) if there else (value, np.nan, np.nan, None)
 
 
@@ -162,11 +163,12 @@ def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's adjusted p-values of one family of tests, in the order given."""
-    p_values = _finite("the p-values", p_values)
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
-    return np.minimum(stepped, 1)[np.argsort(order)]
+    """Holm's adjusted p-values of one family of tests, in the order given. A NaN, of a test that was planned but has
+    too few runs or no spread, stays NaN and counts as 1: the family is as large as it was planned."""
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)  # NaN last
+    stepped = np.fmax.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    return np.where(np.isnan(p_values), np.nan, np.minimum(stepped, 1)[np.argsort(order)])
 
 
 def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:

@@ -1,0 +1,74 @@
+"""Rules that notebooks decide by, taken from their cells and tried on cases that no short run meets."""
+
+import ast
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from companion import paths
+from latentnas.graphs import canonical_hash
+from latentnas.spaces.nasbench201 import NASBENCH201
+
+INF = float("inf")
+
+
+def function_of(notebook, name, **known):
+    """A function that a cell of a notebook defines; `known` is what else it uses."""
+    cells = json.loads((paths.NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    (source,) = (source for source in sources if f"def {name}(" in source)
+    (function,) = (part for part in ast.parse(source).body if getattr(part, "name", None) == name)
+    exec(compile(ast.Module([function], []), notebook, "exec"), known)
+    return known[name]
+
+
+@pytest.mark.parametrize(
+    "losses, rate, loss",
+    [
+        ({(0.1, 1): 1, (0.2, 1): 2, (0.4, 1): 3, (0.8, 1): 4, (0.1, 2): 1, (0.2, 2): 0.5, (0.2, 4): 0.2}, 0.2, 0.2),
+        (
+            {(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2, (0.4, 2): 1, (0.8, 2): 2},
+            0.8,
+            2,
+        ),  # 0.4 diverges at last
+        ({(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2}, 0.1, 3),  # both of the second round diverge
+        ({}, None, INF),
+    ],
+)
+def test_a_rate_that_diverged_in_any_round_is_not_chosen(losses, rate, loss):
+    def trained(place, name, optimizer, rate, run_epochs, keep=()):
+        if (rate, run_epochs) not in losses:
+            raise FloatingPointError
+        return SimpleNamespace(model=losses[rate, run_epochs])
+
+    known = {"rates": [0.1, 0.2, 0.4, 0.8], "first_epochs": 1, "domains": {"enas": None}, "trained": trained}
+    known["validation_loss"] = lambda model, name, domain: model
+    last = function_of("12_tuning", "chosen_rate", **known)("enas", "D-VAE", "muon")[-1]
+    assert last["loss"] == loss and rate in (None, last["rate"])
+
+
+@pytest.mark.parametrize(
+    "low, high, met, holm, word",
+    [
+        (-4, 6, 0.5, 1.0, "level"),
+        (-4, 6, 0.4, 1.0, "undecided"),
+        (np.nan, np.nan, 0.0, np.nan, "undecided"),  # no run succeeded
+        (0, 0, 0.0, 1.0, "undecided"),
+        (-30, -12, 0.9, 0.01, "sooner"),
+        (-30, -12, 0.9, 0.2, "undecided"),
+        (12, 30, 0.2, 0.01, "later"),
+    ],
+)
+def test_a_search_is_level_only_where_runs_succeeded(low, high, met, holm, word):
+    verdict = function_of("13_latent_search", "verdict", MARGIN=10)
+    assert verdict(SimpleNamespace(low=low, high=high, met=met, holm=holm)) == word
+
+
+def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
+    known = {"canonical_hash": canonical_hash, "np": np, "torch": torch, "train_graphs": 6000}
+    unseen = function_of("13_latent_search", "held_out", **known)(NASBENCH201)
+    learned = NASBENCH201.sample(6000, 0)
+    assert len(unseen) == 200 and not np.isin(canonical_hash(unseen), canonical_hash(learned)).any()
