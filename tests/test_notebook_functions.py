@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from companion import paths
+from latentnas import stats
 from latentnas.graphs import canonical_hash
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -72,3 +73,14 @@ def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
     unseen = function_of("13_latent_search", "held_out", **known)(NASBENCH201)
     learned = NASBENCH201.sample(6000, 0)
     assert len(unseen) == 200 and not np.isin(canonical_hash(unseen), canonical_hash(learned)).any()
+
+
+def test_predictions_are_also_measured_on_classes_that_training_lacks():
+    columns = ["rmse_std", "pearson", "kendall", "rmse_std, unseen classes", "kendall, unseen classes"]
+    report = function_of("05_svge", "report", METRICS=columns, np=np, stats=stats)
+    domain = SimpleNamespace(test_labels=np.array([1.0, 2, 3, 4]), unseen=np.array([False, True, True, True]))
+    found = report(domain, np.array([0.0, 2.0]), np.array([9.0, 2, 3, 6]), np.array([9.0, 2, 3, 1]))
+    assert found["rmse_std, unseen classes"] == pytest.approx((4 / 3) ** 0.5) and found["rmse_std"] > 4
+    assert found["kendall, unseen classes"] == stats.kendall([2, 3, 4], [2, 3, 1]) != found["kendall"]
+    domain.unseen[1:3] = False
+    assert report(domain, np.array([0.0, 2.0]), domain.test_labels, domain.test_labels)[columns[3]] is None
