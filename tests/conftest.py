@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import dataclasses
+import signal
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,9 @@ from latentnas.benchmarks.download import FILES, DataUnreachable, PublicFile
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
 settings.load_profile("any machine")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under `nohup ... &`: what tests start would never hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Public files that only tests read: parameters by position, and three records of NATS-Bench.
 _FREEREA, _NATS = FILES["nasbench101_accuracies"], "1d4a304ad1906aa5866563438fcbf0d624b7eda2"
