@@ -79,9 +79,7 @@ class Claim:
     margin: Number = 0.0  # how far from the goal still counts as equal
     method: str | None = None  # how the interval was computed: "t", "exact", "order statistics", ...
     over: str | None = None  # what it is an interval over: "trainings", "searches", "test graphs", "starts", ...
-    selected_on: str | None = (
-        None  # what the setting was chosen by, where it is what is reported, or labels not counted
-    )
+    selected_on: str | None = None  # what the setting was chosen by: what is reported here, or labels not counted
     verdict: str = ""  # always computed; but an `ours` of infinity, which JSON does not have, is "not reached"
 
     def __post_init__(self) -> None:
@@ -133,7 +131,8 @@ def half_a_unit(printed: float) -> float:
     return 0.5 * 10.0**place if place < 0 else 0.0
 
 
-def without_tolerance(claim: object) -> object:  # which older files have: rounding is allowed for everywhere now
+def without_tolerance(claim: object) -> object:
+    """A stored claim without the field of older files: rounding is allowed for everywhere now."""
     return {name: value for name, value in claim.items() if name != "tolerance"} if isinstance(claim, dict) else claim
 
 

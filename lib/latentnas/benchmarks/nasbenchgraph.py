@@ -38,7 +38,7 @@ def load(data_source: str = "public") -> Table:
     """The table of all eight data sets, `tasks` in the order of `FILES`. Raises DataError."""
     found = find_spec(PACKAGE)
     if not found:
-        raise DataError(f"The numbers of NAS-Bench-Graph come with its authors' package, which is not here. {REMEDY}")
+        raise DataError(f"The numbers of NAS-Bench-Graph are in its authors' package, which is not here: {REMEDY}")
     paths = [Path(found.origin).parent / "light" / f"{dataset}.bench" for dataset in FILES]
     graphs = NASBENCHGRAPH.enumerate()
     columns = {"arch": NASBENCHGRAPH.to_strings(graphs)}
