@@ -622,3 +622,9 @@ def test_cells_far_below_the_highest_are_left_out():
     cells = pd.DataFrame({"group": "found", "in_table": [93, 91, 88], "again": 90, "low": 89, "high": 91})
     marks, _line = one_shot_again(cells).axes[0].lines
     assert marks.get_xdata().tolist() == pytest.approx([93, 91])
+
+
+def test_a_method_without_a_fixed_colour_takes_none_that_another_in_the_figure_has():
+    methods = ["random search", "most parameters", "regularised evolution", "CR-LSO as released", "my own", "another"]
+    colours = colours_of(iter(methods))
+    assert len({colours[method] for method in methods}) == len(methods)

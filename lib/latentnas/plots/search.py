@@ -9,6 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from latentnas.plots.style import GREY, MARKERS, colours_of, letter, new_figure, rows_of, styled
 
 SHOWN_FROM = 10  # queries; what comes before is the luck of the first draws
+SHOWN_BELOW = 8  # points below the best cell; what lies lower is cut off
 
 
 @styled
@@ -30,6 +31,9 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
                 ax.plot(line["query"], line["mean"], color=colours[method], label=method)
                 ax.fill_between(line["query"], line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
             ax.axhline(panel.best.iloc[0], color=GREY, linewidth=0.8, linestyle=":")
+            if (floor := panel.best.iloc[0] - SHOWN_BELOW) > shown.low.min():
+                ax.set_ylim(floor, panel.best.iloc[0] + SHOWN_BELOW / 4)
+                ax.text(0.99, 0.03, "cut below", transform=ax.transAxes, ha="right", fontsize="small", color=GREY)
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
         row[0].set_ylabel(f"{signal} accuracy (%)")
     for ax in axes[-1]:

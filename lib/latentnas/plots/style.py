@@ -75,8 +75,13 @@ def new_figure(
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
     """A colour for every method: fixed for those named above, in order of appearance for the rest."""
-    others = [method for method in dict.fromkeys(methods) if method not in METHOD_COLOURS]
-    more = chain(OTHER_COLOURS, cycle(to_hex(colour) for colour in plt.colormaps["tab20"].colors))
+    methods = list(dict.fromkeys(methods))
+    others = [method for method in methods if method not in METHOD_COLOURS]
+    taken = {METHOD_COLOURS[method] for method in methods if method in METHOD_COLOURS}
+    more = chain(
+        (colour for colour in OTHER_COLOURS if colour not in taken),
+        cycle(to_hex(colour) for colour in plt.colormaps["tab20"].colors),
+    )
     return {**METHOD_COLOURS, **dict(zip(others, more))}
 
 
