@@ -186,8 +186,12 @@ def test_estimates_keep_how_their_interval_came_about():
 def family_of(samples):
     """Claims that each mean is above 0, made as one family."""
     results = Results("02_x", values())
-    goal = {"unit": "points", "seeds": range(5), "target": 0.0}
-    makers = {id: lambda k, id=id: results.estimate(id, samples[id], family=k, **goal) for id in samples}
+    makers = {
+        id: lambda k, id=id, found=found: results.estimate(
+            id, found, "points", seeds=range(len(found)), target=0.0, family=k
+        )
+        for id, found in samples.items()
+    }
     results.holm(makers)
     return [results.claims[id].verdict for id in samples]
 
@@ -201,6 +205,18 @@ def test_claims_of_a_family_are_settled_as_holm_adjusts_their_p_values():
         assert [verdict != "undecided" for verdict in verdicts] == [p < 0.05 for p in adjusted]
         outcomes.add(verdicts.count("met"))
     assert {0, 1, 2, 3} <= outcomes  # in several steps
+
+
+def test_holm_counts_a_short_claim_as_settled_and_one_seen_once_not():
+    rng = np.random.default_rng(0)
+    clear, close = rng.normal(9, 1, 5), np.array([1.0, 2, 3, 4, 5])
+    p = scipy.stats.ttest_1samp(close, 0).pvalue
+    assert 0.05 / 3 > p > 0.05 / 5  # decided in a family of three, not of five
+    assert family_of({f"a.b.c{i}": sample for i, sample in enumerate([close, close, close, -clear, -clear])}) == [
+        *["met"] * 3, *["short"] * 2
+    ]  # fmt: skip
+    once = {f"a.b.c{i}": sample for i, sample in enumerate([close, *[clear[:2]] * 4])}
+    assert family_of(once) == ["undecided", *["seen once"] * 4]
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,9 @@ def test_estimates_written_out():
     alike = stats.estimate([0.1] * 30, clusters=np.repeat(range(6), [1, 2, 3, 7, 8, 9])), stats.estimate([2.5] * 20)
     for alone in (stats.estimate([2.5]), stats.estimate([100.0], trials=9), *alike):
         assert np.isnan(alone[1:3]).all() and alone[3] is None
+    assert stats.estimate([100, 100.001, 100.002])[3] == "t"  # little spread is not none
+    unequal = stats.estimate([1] * 10, "share", clusters=[0] * 3 + [1] * 7)  # as few trials as the smaller has
+    assert unequal[:3] == (100, *stats.share_interval(3, 3))
     one_run = stats.estimate([1, 2, 3, 4, 5, 6], "median", clusters=[0] * 6)
     assert one_run[0] == 3.5 and one_run[3] is None
     with pytest.raises(ValueError, match="entry 1 is NaN"):
@@ -206,6 +209,7 @@ def test_logrank_counts_runs_that_never_arrived():
     arrived = [scipy.stats.CensoredData(uncensored=x, right=[500, 500]) for x in (first[:4], second[:4])]
     assert stats.logrank_test(first, second, 500) == pytest.approx(scipy.stats.logrank(*arrived).pvalue)
     assert stats.logrank_test(first, second, 9) == 1.0  # nobody had arrived
+    assert stats.logrank_test([400, 500], [450, 500], 500) == stats.logrank_test([400, 500], [450, 500], 501)
     assert stats.logrank_test([7, 7], [7], 500) == 1.0  # all at the same query, where the test has no variance
     rng = np.random.default_rng(0)
     p = [stats.logrank_test(*rng.exponential(400, (2, 20)), 500) for _ in range(500)]
@@ -237,6 +241,7 @@ def test_normal_scores_keep_the_order_and_share_ties():
     assert stats.normal_scores([5, 3, 4]) == pytest.approx([0.6744897502, -0.6744897502, 0], abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")  # SciPy's, where one side is constant
 def test_interval_of_a_difference_is_welchs():
     first, second = np.array([3.0, 4.0, 6.0]), np.array([1.0, 2.0, 1.5, 1.0])
     mean, low, high = stats.mean_difference(first, second)
@@ -247,3 +252,5 @@ def test_interval_of_a_difference_is_welchs():
     for others in ([1.0], [2.0, 2.0]):
         mean, low, high = stats.mean_difference([2.0, 2.0], others)
         assert mean == 2.0 - others[0] and np.isnan([low, high]).all()
+    for one, other in (([2.0, 2.0], [1.0, 3.0]), ([1.0, 3.0], [2.0, 2.0])):  # one side that varies is enough
+        assert np.isfinite(stats.mean_difference(one, other)).all()

@@ -29,9 +29,18 @@ def test_summary_of_runs():
     assert np.mean(found) == pytest.approx(DEVIATION, rel=0.02)
 
 
+def test_only_the_best_cells_say_how_far_runs_differ(monkeypatch):
+    runs = np.array([[1.0, 9], [20, 21], [30, 32]])
+    assert truth.summary(runs)[2] == pytest.approx(((32 + 0.5 + 2) / 3) ** 0.5)
+    monkeypatch.setattr(truth, "NOISE_FROM", 2)
+    assert truth.summary(runs)[2] == pytest.approx(((0.5 + 2) / 2) ** 0.5)
+
+
 def test_runs_that_say_nothing_are_refused():
     with pytest.raises(ValueError, match="cell 1 has none"):
         truth.summary(np.array([[1.0, 2], [np.nan, np.nan]]))
+    with pytest.raises(ValueError, match="Each cell needs a run"):
+        truth.summary(np.empty((0, 3)))
     for runs in (np.array([[1.0], [2]]), np.array([[1.0, 1], [2, 2]])):
         with pytest.raises(ValueError, match="not known"):
             truth.posterior(runs)
@@ -55,6 +64,28 @@ def test_the_corrected_set_has_the_truly_best_cell_and_the_tests_one_by_one_do_n
     corrected, alone = np.mean(held, axis=0)
     assert corrected >= 0.97 and alone < 0.93
     assert np.mean(sizes, axis=0)[1] < np.mean(sizes, axis=0)[0] < 160
+
+
+def test_one_by_one_a_cell_is_as_far_behind_as_both_numbers_of_runs_allow():
+    """Of the best cell with three runs and one behind it with one or three, by less and by more than 5 % allow."""
+    best = np.array([9.0, 10, 11])  # its deviation, 1, is that of all
+    for count, errors in ((1, (1 + 1 / 3) ** 0.5), (3, (2 / 3) ** 0.5)):
+        for factor, inside in ((0.99, True), (1.01, False)):
+            mean = 10 - factor * 1.6448536 * errors
+            other = [mean, np.nan, np.nan] if count == 1 else [mean - 1, mean, mean + 1]
+            assert truth.indistinguishable(np.array([best, other]), corrected=False).tolist() == [True, inside]
+
+
+def test_a_flat_posterior_of_two_cells_written_out():
+    """The difference of two normal variables says which is the higher one, and how high that is on average."""
+    runs = np.array([[9.0, 10, 11], [8, 10, np.nan]])
+    deviation = ((1 + 1 + 1 + 1) / 3) ** 0.5
+    error = deviation * (1 / 3 + 1 / 2) ** 0.5
+    chance = scipy.stats.norm.cdf(1 / error)
+    found = truth.posterior(runs, flat=True)
+    assert found.chance == pytest.approx([chance, 1 - chance], abs=5e-4)
+    best = 10 * chance + 9 * (1 - chance) + error * scipy.stats.norm.pdf(1 / error)
+    assert found.best == pytest.approx(best, abs=1e-3)
 
 
 def test_the_posterior_knows_how_lucky_the_winner_was():
