@@ -207,6 +207,14 @@ def test_claims_of_a_family_are_settled_as_holm_adjusts_their_p_values():
     assert {0, 1, 2, 3} <= outcomes  # in several steps
 
 
+def test_holm_goes_on_until_nothing_more_is_decided():
+    """Four claims of which each is decided only once the one before is."""
+    spread = np.array([-2.0, -1, 0, 1, 2])
+    error = spread.std(ddof=1) / 5**0.5
+    means = [error * scipy.stats.t.ppf(1 - 0.025 / k, 4) * 1.01 for k in (4, 3, 2, 1)]
+    assert family_of({f"a.b.c{i}": spread + mean for i, mean in enumerate(means)}) == ["met"] * 4
+
+
 def test_holm_counts_a_short_claim_as_settled_and_one_seen_once_not():
     rng = np.random.default_rng(0)
     clear, close = rng.normal(9, 1, 5), np.array([1.0, 2, 3, 4, 5])
@@ -224,6 +232,7 @@ def test_holm_counts_a_short_claim_as_settled_and_one_seen_once_not():
     [
         ([1.0, 2.0], {"seeds": range(3)}, r"2 values or clusters have the seeds \[0, 1, 2\]"),
         ([1.0, 2.0, 3.0], {"seeds": [0, 1, 1]}, r"the seeds \[0, 1, 1\]"),
+        ([1.0, 2.0, 3.0], {"seeds": [0, 1, 1, 2]}, r"the seeds \[0, 1, 1, 2\]"),
         ([1.0, 2.0], {"seeds": 4}, r"the seeds \[4\]"),
         ([1.0, 2.0, 3.0], {"seeds": [0, 1, 2], "clusters": [5, 5, 8]}, "2 values or clusters"),
         ([1.0, np.nan], {"seeds": [0, 1], "statistic": "median"}, "a value of nan"),
