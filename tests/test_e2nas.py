@@ -12,7 +12,7 @@ import torch.nn.functional as functional
 from latentnas.measure import digits
 from latentnas.measure.digits import Images, ImageSets
 from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.oneshot import e2nas
+from latentnas.oneshot import budget, e2nas
 from latentnas.oneshot.e2nas import (
     SMALLEST_SPREAD,
     TRACE,
@@ -306,3 +306,19 @@ def test_bad_settings_are_refused(space):
         E2nasConfig(complementation=1.5)
     with pytest.raises(ValueError, match="has 10 codes"):
         E2nas(dataclasses.replace(space, codes=space.codes[:10]), 0)
+
+
+def test_each_name_of_the_budget_is_its_own_method(space):
+    """An ablation under another's name would compare a method with itself."""
+    configs = {name: budget.strategy(name, space, 3).config for name in budget.VARIANTS}
+    changed = {
+        name: dataclasses.asdict(config).items() - dataclasses.asdict(E2nasConfig()).items()
+        for name, config in configs.items()
+    }
+    assert {name: dict(change) for name, change in changed.items()} == {
+        "E2NAS": {}, "as released": {"released": True}, "no exploration": {"explores": False},
+        "no complementation": {"complementation": 0.0}, "neither": {"explores": False, "complementation": 0.0},
+        "unbalanced": {"balanced": False},
+    }  # fmt: skip
+    classes = {name: type(budget.strategy(name, space, 3)).__name__ for name in budget.BASELINES}
+    assert classes == {"uniform cells": "UniformCells", "DARTS": "Darts", "GDAS": "Gdas"}

@@ -254,3 +254,18 @@ def test_interval_of_a_difference_is_welchs():
         assert mean == 2.0 - others[0] and np.isnan([low, high]).all()
     for one, other in (([2.0, 2.0], [1.0, 3.0]), ([1.0, 3.0], [2.0, 2.0])):  # one side that varies is enough
         assert np.isfinite(stats.mean_difference(one, other)).all()
+
+
+def test_values_that_only_rounding_tells_apart_say_nothing():
+    rounded = [0.1 + 0.2, 0.3, 0.3]
+    assert np.ptp(rounded) > 0
+    assert stats.equivalence(rounded, 0.5)[3] == 1
+    assert np.isnan(stats.mean_difference([0.1 + 0.2, 0.3, 0.3], [0.1] * 3)[1:]).all()
+
+
+def test_a_statistic_or_margin_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="'mode' is no statistic"):
+        stats.estimate([1.0, 2.0, 3.0], "mode")
+    for margin in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="margin"):
+            stats.equivalence([1.0, 2.0], margin)

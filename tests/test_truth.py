@@ -121,3 +121,8 @@ def test_cells_far_below_keep_their_mean(monkeypatch):
     below = np.argsort(-mean)[50:]
     assert (found.mean[below] == mean[below]).all() and not found.chance[below].any()
     assert (found.mean != mean).sum() == 50
+
+
+def test_an_infinite_run_is_refused():
+    with pytest.raises(ValueError, match="Cell 1 has an infinite run"):
+        truth.summary(np.array([[90.0, 91.0], [90.0, np.inf]]))

@@ -28,6 +28,8 @@ def estimate(
             is at least as wide as the exact one of a single value's trials, so that 100 % from every training has one.
         family: Of how many comparisons this is one; the intervals hold for all of them together (Bonferroni).
     """
+    if statistic not in ("mean", "share", "median"):
+        raise ValueError(f"{statistic!r} is no statistic: choose mean, share or median.")
     confidence, corrected = 1 - 0.05 / family, f", Bonferroni over {family}" if family > 1 else ""
     values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
     if clusters is not None:
@@ -44,8 +46,7 @@ def estimate(
         if trials is not None:
             least, most = share_interval(round(value / 100 * trials), trials, confidence)
             low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
-    alike = method == "t" and np.ptp(values) <= 1e-9 * abs(value)
-    there = len(values) > 1 and not np.isnan(low) and not alike
+    there = len(values) > 1 and not np.isnan(low) and not (method == "t" and _alike(values))
     return (value, low, high, method + corrected) if there else (value, np.nan, np.nan, None)
 
 
@@ -61,10 +62,10 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
 
 def mean_difference(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
     """The first mean less the second, and low and high end of Welch's t interval of it: neither pairs nor equal
-    variances are assumed. NaN ends where a side has one value, or where neither varies."""
+    variances are assumed. NaN ends where a side has one value, or where neither varies (but for rounding)."""
     first, second = _finite("the first array", first), _finite("the second array", second)
     low = high = np.nan
-    if min(len(first), len(second)) > 1 and first.var() + second.var() > 0:
+    if min(len(first), len(second)) > 1 and not (_alike(first) and _alike(second)):
         low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
     return float(first.mean() - second.mean()), float(low), float(high)
 
@@ -136,10 +137,16 @@ def paired_test(first: ArrayLike, second: ArrayLike) -> float:
 def equivalence(differences: ArrayLike, margin: float) -> tuple[float, float, float, float]:
     """Two one-sided t tests (Schuirmann, 1987) that the mean of paired differences lies within the margin on both
     sides: the mean, low and high end of its 90 % interval, which lies within the margin where p < 0.05, and p. Without
-    any spread p is 1: there is nothing to test against."""
+    any spread (but for rounding) p is 1: there is nothing to test against.
+
+    Raises:
+        ValueError: The margin is not above 0, or a difference is not finite.
+    """
     differences = _finite("the differences", differences)
+    if not margin > 0:
+        raise ValueError(f"The margin of an equivalence must be above 0, not {margin}.")
     low, high = mean_interval(differences, 0.9)
-    if len(differences) < 2 or np.ptp(differences) == 0:
+    if len(differences) < 2 or _alike(differences):
         return float(differences.mean()), low, high, 1.0
     sides = ((-margin, "greater"), (margin, "less"))
     p = max(stats.ttest_1samp(differences, end, alternative=side).pvalue for end, side in sides)
@@ -169,6 +176,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     order = np.argsort(p_values)  # NaN last
     stepped = np.fmax.accumulate(p_values[order] * np.arange(len(order), 0, -1))
     return np.where(np.isnan(p_values), np.nan, np.minimum(stepped, 1)[np.argsort(order)])
+
+
+def _alike(values: np.ndarray) -> bool:
+    """Whether values differ by no more than rounding."""
+    return bool(np.ptp(values) <= 1e-9 * np.abs(values).max() + 1e-12)
 
 
 def _correlation(function: Callable, true: ArrayLike, predicted: ArrayLike) -> float:

@@ -42,8 +42,10 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         runs: `[n, R]`, NaN past the last run of a cell; one line for each cell that was trained on its own.
 
     Raises:
-        ValueError: A cell has no run, or no cell has two that differ.
+        ValueError: A cell has no run, a run is infinite, or no cell has two that differ.
     """
+    if np.isinf(runs).any():
+        raise ValueError(f"Cell {int(np.isinf(runs).any(axis=1).argmax())} has an infinite run; one not made is NaN.")
     count = (~np.isnan(runs)).sum(axis=1)
     if not len(runs) or not count.min():
         raise ValueError(f"Each cell needs a run, but cell {int(count.argmin()) if len(runs) else 0} has none.")
