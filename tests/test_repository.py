@@ -29,6 +29,12 @@ def test_every_python_file_has_one_format_and_follows_the_lint_rules(rules):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_the_notebooks_use_only_names_that_they_define():
+    command = [sys.executable, "-m", "ruff", "check", "--quiet", "--isolated", "--select", "F", *map(str, SOURCES)]
+    run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_the_package_has_one_version():
     import latentnas
 
