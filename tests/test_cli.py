@@ -313,11 +313,14 @@ def test_bench_measures_each_time_what_no_other_command_runs(tmp_path):
 
 def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path)
     rows = report.readme_table().splitlines()[2:]
     assert len(rows) == len(notebooks.names())
     for name, row in zip(notebooks.names(), rows):
-        _, _, command, result, _ = row.split("|")
-        assert (command.strip(), result.strip()) == (f"`./run_all.sh --only {notebooks.number_of(name)}`", "")
+        _, title, _, result, took, _ = row.split("|")
+        assert title.strip().startswith(f"[{notebooks.number_of(name)} ") and f"(notebooks/{name}.ipynb)" in title
+        assert (result.strip(), took.strip()) == ("", "")
+    assert len(report.findings().splitlines()) == 2  # the head alone
 
 
 def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypatch, tmp_path):
@@ -335,10 +338,10 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
         results.estimate("ngae.enas.reconstruction", values, "%", **goal)
         results.estimate("dvae.enas.reconstruction", [13.0], "%", seeds=0)
         results.write(loaded_seconds=3600)
-    (row,) = [row for row in report.readme_table().splitlines() if "NGAE Table 1" in row]
-    assert "NGAE, ENAS, reconstruction: **99.6** % [99.352, 99.848], 3 seeds: *short* " in row
-    assert "(paper 99.99, D-VAE 13)" in row and "--only 02 --profile recommended" in row
-    assert re.search(r"<br>quick \d+ min, recommended \d+ min, paper \d+ min \|", row)
+    (row,) = [row for row in report.readme_table().splitlines() if row.startswith("| [02 ")]
+    ours = "ours **99.6** % (99.35 to 99.85, 3 seeds), *short*"
+    assert f"| NGAE, ENAS, reconstruction: paper 99.99; {ours}; D-VAE 13<br>[recommended, all 2 numbers]" in row
+    assert re.search(r" \| quick \d+ min, recommended \d+ min, paper \d+ min \|", row)
     assert "smoke" not in row and "60 %" not in row and "99.9 %" not in row and "+1234" not in row
 
 
@@ -356,18 +359,18 @@ def test_the_headline_has_only_what_compares():
     ]
     lines = report.headline([*entries, ["gone.x.known", "a.x.known"]], results)
     assert [[claim["id"] for claim in line] for line in lines] == [["a.x.known", "base.x.known"], ["a.x.aimed"]]
-    assert report.in_short(*lines[0]) == "a, x, known: **1** % (base 3)"
-    assert report.in_short(*lines[1]) == "a, x, aimed: **1** %: *short* (target ≥ 2)"
+    assert report.in_short(*lines[0]) == "a, x, known: ours **1** %; base 3"
+    assert report.in_short(*lines[1]) == "a, x, aimed: target ≥ 2; ours **1** %, *short*"
     never = claim("a.x.never", float("inf"), better="lower", low=7, seeds=range(6), method="order statistics")
     results["01_x"]["claims"] += [never]
     ((known, *others),) = report.headline([["a.x.known", "a.x.never"]], results)  # a rival that never came there stays
-    assert report.in_short(known, *others) == "a, x, known: **1** % (a, never not reached)"
+    assert report.in_short(known, *others) == "a, x, known: ours **1** %; a, never not reached"
     ((own, *others),) = report.headline([["a.x.never", "a.x.known"]], results)  # and so does our own failure
-    assert report.in_short(own, *others) == "a, x, never: **not reached** % [7, never], 6 seeds (a, known 1)"
+    assert report.in_short(own, *others) == "a, x, never: ours **not reached** % (7 to never, 6 seeds); a, known 1"
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
-    assert report.in_short(equal) == (
-        "a, x, y: **1** % [0.9, never] as stored, 3 seeds: *undecided; selected on seeds 0 to 2* (target = 2 ± 0.5)"
-    )
+    verdict = "*undecided; selected on seeds 0 to 2*"
+    ours = f"ours **1** % (0.9 to never as stored, 3 seeds), {verdict}"
+    assert report.in_short(equal) == f"a, x, y: target = 2 ± 0.5; {ours}"
 
 
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):
@@ -378,15 +381,34 @@ def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatc
     content = json.loads((tmp_path / "12_mine.ipynb").read_text())
     content["cells"].insert(0, {"cell_type": "markdown", "metadata": {}, "source": ["# 12 · My own\n", "text"]})
     (tmp_path / "12_mine.ipynb").write_text(json.dumps(content))
-    assert "| [My own](notebooks/12_mine.ipynb) | `./run_all.sh --only 12` |" in report.readme_table()
+    assert "| [12 My own](notebooks/12_mine.ipynb) |  |  |  |" in report.readme_table()
     paths.PROFILES.write_text("[quick]\n[readme.13_other]\n")
     with pytest.raises(report.profiles.UsageError, match="13_other"):
         report.readme_table()
 
 
+def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    about = {"notebook": "02_ngae_latent_space", "profile": "quick", "figure": "planes", "alt": "A plane"}
+    about |= {"text": "It gives {ngae.enas.validity} % back.", "when": {"ngae.enas.validity": ["met", "undecided"]}}
+    found = report.profiles.Profiles(finding=[about])
+    monkeypatch.setattr(report.profiles, "read_profiles", lambda: found)
+    results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": "quick"})
+    results.claim("ngae.enas.validity", 99.876, "%", low=99.8, high=99.9, seeds=range(3), target=99.85)
+    results.write()
+    (row,) = report.findings().splitlines()[2:]
+    assert '<img src="figures/quick/02_ngae_latent_space_planes.png" alt="A plane" width="240">' in row
+    assert "It gives 99.9 % back." in row
+    found.finding[0].when["ngae.enas.validity"] = ["met"]
+    assert len(report.findings().splitlines()) == 2
+    found.finding[0].when.clear()
+    found.finding[0].text = "It gives {ngae.enas.reconstruction} % back."
+    assert len(report.findings().splitlines()) == 2
+
+
 def test_a_readme_without_markers_is_an_error():
     with pytest.raises(report.profiles.UsageError, match="markers"):
-        report.with_table("# Title\n")
-    assert report.with_table(f"a\n{report.MARKERS[0]}\nold\n{report.MARKERS[1]}\nb").startswith(
-        f"a\n{report.MARKERS[0]}\n| notebook"
-    )
+        report.renewed("# Title\n")
+    start, end = (marker.format("results") for marker in report.MARKERS)
+    others = "\n".join(marker.format("findings") for marker in report.MARKERS)
+    assert f"a\n{start}\n| notebook" in report.renewed(f"{others}\na\n{start}\nold\n{end}\nb")

@@ -73,7 +73,7 @@ def test_a_number_is_one_notebook_and_a_lettered_one_comes_after_it():
 
 def test_readme_shows_the_stored_results():
     readme = (paths.ROOT / "README.md").read_text()
-    assert readme == report.with_table(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
+    assert readme == report.renewed(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
 
 
 @pytest.mark.parametrize("label", sorted({*report.PUBLISHED} & {*report.labels_with_results()}))
@@ -125,7 +125,7 @@ def test_published_results_come_from_clean_commits():
 
 
 def test_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#:]+)\)", (paths.ROOT / "README.md").read_text()):
+    for target in re.findall(r"(?:\]\(|src=\")([^)#:\"]+)[)\"]", (paths.ROOT / "README.md").read_text()):
         assert (paths.ROOT / target).exists(), target
 
 

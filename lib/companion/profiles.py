@@ -18,10 +18,21 @@ from companion.notebooks import UsageError, deciding, hash_of, parameters_of
 
 
 class Readme(BaseModel, extra="forbid"):
-    """What the README's table says of a notebook: where a paper has it, and the claims to show."""
+    """What the README's table says of a notebook: the question it asks, and the claims to show."""
 
-    printed_in: str = ""
+    question: str = ""
     claims: list[list[str]] = []  # the id of each, then of those that it is compared with
+
+
+class Finding(BaseModel, extra="forbid"):
+    """A sentence on the README's first screen with numbers, {claim's id}, and a figure of the same results."""
+
+    notebook: str
+    profile: str
+    figure: str
+    alt: str
+    text: str
+    when: dict[str, list[str]] = {}  # verdicts by claim's id without which the sentence would not be true
 
 
 class Profiles(BaseModel, extra="allow"):
@@ -31,6 +42,7 @@ class Profiles(BaseModel, extra="allow"):
     alone: list[str] = []  # notebooks that run only when they are asked for
     depends: dict[str, list[str]] = {}
     readme: dict[str, Readme] = {}
+    finding: list[Finding] = []
     __pydantic_extra__: dict[str, dict[str, dict[str, object]]]
 
 
@@ -103,6 +115,7 @@ def read_profiles() -> Profiles:
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
     named = set().union(*content.model_extra.values()) - {"common", "training"}
     named = named.union(content.bench, content.alone, content.depends, content.readme, *content.depends.values())
+    named |= {finding.notebook for finding in content.finding}
     known = notebooks.names()
     for name in sorted(named.difference(known)):
         raise UsageError(f"notebooks/profiles.toml: '{name}' is not the name of a notebook. Known: {', '.join(known)}.")

@@ -1,18 +1,26 @@
-"""The README's results table and figures/<profile>/REPORT.md, generated from results; nothing is typed by hand."""
+"""The README's findings and results table and figures/<profile>/REPORT.md: every number in them is a stored one."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from companion import notebooks, paths, profiles
 from companion.claims import load_results, seconds_of
 from latentnas.progress import in_words
 
-MARKERS = ("<!-- results -->", "<!-- end of results -->")
+MARKERS = "<!-- {} -->", "<!-- end of {} -->"  # in the README, around what is generated
 PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, of equal seeds the first; never smoke
-README_HEAD = ("notebook", "command and time on 2 CPU cores", "result, 95 % interval, seeds; compared with")
+README_HEAD = ("notebook", "question", "paper beside ours", "time on 2 CPU cores")
 CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict")
 SIGNS = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}
 NAMES = {"ngae": "NGAE", "dvae": "D-VAE", "svge": "SVGe", "crlso": "CR-LSO", "e2nas": "E2NAS", "nb101": "NAS-Bench-101"}
 NAMES |= {"nb201": "NAS-Bench-201", "enas": "ENAS", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+NAMES |= {"gp": "Gaussian process", "kendall": "Kendall's tau", "mostparameters": "most parameters"}
+NAMES |= {"graphfeatures": "graph features", "pathfeatures": "path features", "randomsharing": "random sharing"}
+NAMES |= {
+    "graphandpaths": "graph and path features",
+    "svgefinetuned": "SVGe (fine-tuned)",
+    "svgeuntrained": "SVGe (untrained)",
+}
 NAMES |= {"imagenet16": "ImageNet16-120", "nbgraph": "NAS-Bench-Graph", "rmse": "RMSE", "std": "(st. dev.)"}
 ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them
 (*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
@@ -31,7 +39,7 @@ def renew(labels: Collection[str]) -> None:
     texts = {paths.FIGURES / label / "REPORT.md": text for label, text in reports.items()}
     readme = paths.ROOT / "README.md"
     if paths.OUTPUT == paths.ROOT and readme.exists():
-        texts[readme] = with_table(readme.read_text(encoding="utf-8"))
+        texts[readme] = renewed(readme.read_text(encoding="utf-8"))
     for path, text in texts.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             paths.write_text(path, text)
@@ -43,13 +51,40 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def with_table(readme: str) -> str:
-    """The README's text with the table between its markers renewed."""
-    before, found, rest = readme.partition(MARKERS[0])
-    _, found_end, after = rest.partition(MARKERS[1])
-    if not (found and found_end):
-        raise profiles.UsageError(f"README.md has lost the markers of its results table; put back {' '.join(MARKERS)}.")
-    return f"{before}{MARKERS[0]}\n{readme_table()}{MARKERS[1]}{after}"
+def renewed(readme: str) -> str:
+    """The README's text with what stands between its markers renewed."""
+    for name, text in (("findings", findings()), ("results", readme_table())):
+        start, end = (marker.format(name) for marker in MARKERS)
+        before, found, rest = readme.partition(start)
+        _, found_end, after = rest.partition(end)
+        if not (found and found_end):
+            raise profiles.UsageError(f"README.md has lost the markers of its {name}; put back {start} {end}.")
+        readme = f"{before}{start}\n{text}{end}{after}"
+    return readme
+
+
+def findings() -> str:
+    """The [[finding]] tables of profiles.toml with their figures, without those that stored results do not bear out."""
+    rows = []
+    for finding in profiles.read_profiles().finding:
+        result = load_results(finding.profile).get(finding.notebook, {"claims": [], "manifest": {"times": []}})
+        known = {claim["id"]: claim for claim in all_claims(result) if claim["ours"] is not None}
+        wanted = [*re.findall(r"{(.+?)}", finding.text), *finding.when]
+        if all(id in known and known[id]["verdict"] in finding.when.get(id, known[id]["verdict"]) for id in wanted):
+            text = finding.text
+            for id, claim in known.items():
+                text = text.replace(f"{{{id}}}", number(claim["ours"], 3))
+            picture = f"figures/{finding.profile}/{finding.notebook}_{finding.figure}.png"
+            where = f"[{notebooks.number_of(finding.notebook)}]({read_at(finding.notebook, finding.profile)})"
+            image = f'<img src="{picture}" alt="{finding.alt}" width="240">'
+            rows.append([f"[{image}]({picture})", f"{text} ({where}, `{finding.profile}`)"])
+    return table(("", ""), rows)
+
+
+def read_at(notebook: str, profile: str | None) -> str:
+    """Where to read a notebook: its executed copy of a profile, or its source where there is none."""
+    executed = paths.EXECUTED / str(profile) / f"{notebook}.ipynb"
+    return f"notebooks/executed/{profile}/{notebook}.ipynb" if executed.exists() else f"notebooks/{notebook}.ipynb"
 
 
 def readme_table() -> str:
@@ -61,18 +96,13 @@ def readme_table() -> str:
         entry = about.get(name, profiles.Readme())
         headlines = {profile: headline(entry.claims, found) for profile, found in results.items() if name in found}
         shown = max(headlines, key=lambda profile: seeds_of(headlines[profile]), default=None)
-        option = f" --profile {shown}" if shown not in (None, "quick") else ""
         runs, lines = {profile: results[profile][name] for profile in headlines}, []
         if shown:
-            numbers = f"[{len(all_claims(runs[shown]))} numbers in {shown}](figures/{shown}/REPORT.md)"
-            lines = [*(in_short(*line) for line in headlines[shown]), numbers]
-        title = [f"[{notebooks.title_of(name)}](notebooks/{name}.ipynb)", entry.printed_in]
-        command = [
-            f"`./run_all.sh --only {notebooks.number_of(name)}{option}`",
-            times(runs, "cpu"),
-            times(runs, "cuda"),
-        ]
-        rows.append(["<br>".join(filter(None, cell)) for cell in (title, command, lines)])
+            report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
+            lines = [*(in_short(*line) for line in headlines[shown]), report]
+        title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown)})"
+        took = [times(runs, device) for device in ("cpu", "cuda")]
+        rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)
 
 
@@ -99,21 +129,20 @@ def times(runs: dict[str, dict], device: str) -> str:
 
 
 def in_short(claim: dict, *others: dict) -> str:
-    """A claim with its interval, seeds, goals and verdict, and the numbers beside it."""
-    stored = "" if claim["method"] else " as stored"
-    interval = f" [{ends}]{stored}" if (ends := spread(claim, ", ")) else ""
-    count = len(claim["seeds"])
-    seeds = f", {count} seed{'s' * (count > 1)}" if count else ""
+    """A claim after the paper's number, with its interval, seeds and verdict, and the numbers beside it."""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
-    goals += [f"{named(other, claim)} {value_of(other)}" for other in others]
+    count = len(claim["seeds"])
+    ends, stored = spread(claim, " to ", 4), "" if claim["method"] else " as stored"
+    around = ", ".join([ends + stored] * bool(ends) + [f"{count} seed{'s' * (count > 1)}"] * bool(count))
     judged = claim["ours"] is not None and claim["verdict"] != "no published value"
-    verdict = f": *{verdict_of(claim)}*" if judged else ""
-    return f"{named(claim)}: **{value_of(claim)}** {claim['unit']}{interval}{seeds}{verdict} ({', '.join(goals)})"
+    verdict = f", *{verdict_of(claim)}*" if judged else ""
+    ours = f"ours **{value_of(claim)}** {claim['unit']}{f' ({around})' * bool(around)}{verdict}"
+    return f"{named(claim)}: " + "; ".join([*goals, ours, *(f"{named(it, claim)} {value_of(it)}" for it in others)])
 
 
 def value_of(claim: dict) -> str:
     """Our number, or that it is infinite; '' where it is not known."""
-    return number(claim["ours"]) or ("not reached" if claim["verdict"] == "not reached" else "")
+    return number(claim["ours"], 4) or ("not reached" if claim["verdict"] == "not reached" else "")
 
 
 def named(claim: dict, beside: dict | None = None) -> str:
@@ -130,14 +159,15 @@ def verdict_of(claim: dict) -> str:
     return claim["verdict"] + (f"; selected on {claim['selected_on']}" if claim["selected_on"] else "")
 
 
-def number(value: float | None) -> str:
-    """Five significant digits at most, no exponent where it can be avoided; '' for None."""
-    return "" if value is None else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
+def number(value: float | None, digits: int = 5) -> str:
+    """So many significant digits at most, no exponent where it can be avoided; '' for None."""
+    whole = value is not None and abs(value) >= 10**digits
+    return "" if value is None else f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
-def spread(claim: dict, between: str) -> str:
+def spread(claim: dict, between: str, digits: int = 5) -> str:
     """Both ends of an interval; 'never' where the end is infinite."""
-    ends = [number(claim[end]) for end in ("low", "high")]
+    ends = [number(claim[end], digits) for end in ("low", "high")]
     return between.join(end or "never" for end in ends) if any(ends) else ""
 
 
