@@ -215,6 +215,11 @@ def test_holm_goes_on_until_nothing_more_is_decided():
     assert family_of({f"a.b.c{i}": spread + mean for i, mean in enumerate(means)}) == ["met"] * 4
 
 
+def test_a_family_whose_claim_is_not_made_is_refused():
+    with pytest.raises(ValueError, match=r"a\.b\.c of a family was not made"):
+        Results("02_x", values()).holm({"a.b.c": lambda k: None})
+
+
 def test_holm_counts_a_short_claim_as_settled_and_one_seen_once_not():
     rng = np.random.default_rng(0)
     clear, close = rng.normal(9, 1, 5), np.array([1.0, 2, 3, 4, 5])

@@ -73,5 +73,7 @@ def test_both_proxies_are_those_of_the_plain_network(batch, seed):
 
 
 def test_images_that_look_alike_have_the_lowest_score(batch):
+    with pytest.raises(ValueError, match="empty"):
+        zero_cost(CELL, Images(batch.images[:0], batch.labels[:0]), 0)
     same = Images(batch.images[:1].repeat(4, 1, 1, 1), batch.labels[:4])
     assert zero_cost(CELL, same, 0)["NASWOT"] < zero_cost(CELL, Images(batch.images[:4], batch.labels[:4]), 0)["NASWOT"]

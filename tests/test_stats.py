@@ -232,6 +232,9 @@ def test_bad_input_is_named():
         stats.mean_interval([1.0, float("nan")])
     with pytest.raises(ValueError, match="empty"):
         stats.pearson([], [])
+    for wrong in ([0.5, 1.5], [-0.1], [[0.5]], 0.5):
+        with pytest.raises(ValueError, match="p-values from 0 to 1"):
+            stats.holm(wrong)
 
 
 def test_normal_scores_keep_the_order_and_share_ties():

@@ -269,6 +269,8 @@ class Results:
             for id in left:
                 self.claims.pop(id, None)
                 family[id](len(left))
+                if id not in self.claims:
+                    raise ValueError(f"The claim {id} of a family was not made by what was given for it.")
             settled = [id for id in left if self.claims[id].verdict in ("met", "short")]
             left = [id for id in left if id not in settled]
 

@@ -173,6 +173,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's adjusted p-values of one family of tests, in the order given. A NaN, of a test that was planned but has
     too few runs or no spread, stays NaN and counts as 1: the family is as large as it was planned."""
     p_values = np.asarray(p_values, dtype=np.float64)
+    if p_values.ndim != 1 or ((p_values < 0) | (p_values > 1)).any():
+        raise ValueError(f"Holm takes a list of p-values from 0 to 1, one for each test, not {p_values.tolist()}.")
     order = np.argsort(p_values)  # NaN last
     stepped = np.fmax.accumulate(p_values[order] * np.arange(len(order), 0, -1))
     return np.where(np.isnan(p_values), np.nan, np.minimum(stepped, 1)[np.argsort(order)])

@@ -42,8 +42,10 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         runs: `[n, R]`, NaN past the last run of a cell; one line for each cell that was trained on its own.
 
     Raises:
-        ValueError: A cell has no run, a run is infinite, or no cell has two that differ.
+        ValueError: Runs are no table, a cell has no run, a run is infinite, or no cell has two that differ.
     """
+    if np.ndim(runs) != 2:
+        raise ValueError("Runs come as a table: a line for each cell, a column for each run.")
     if np.isinf(runs).any():
         raise ValueError(f"Cell {int(np.isinf(runs).any(axis=1).argmax())} has an infinite run; one not made is NaN.")
     count = (~np.isnan(runs)).sum(axis=1)

@@ -33,6 +33,8 @@ class _Rectified(TorchFunctionMode):
 def zero_cost(cell: Tensor, batch: Images, seed: int) -> dict[str, float]:
     """Both proxies of the cell `[6]` in the network of `digits-nb201`, initialised from `seed`: the higher, the better.
     NASWOT is minus infinity where two images switch on the same rectifiers."""
+    if not len(batch.labels):
+        raise ValueError("Zero-cost proxies need a batch of images, and this one is empty.")
     network = CellNetworks(cell[None], [seed])
     with _Rectified() as rectified:
         [logits] = network(batch.images)
