@@ -63,6 +63,8 @@ def untouched(tmp_path_factory):
         (["fetch", "--only", "00"], ["no options"]),
         (["fetch", "--jobs", "2"], ["no options"]),
         (["bench"], ["nothing here"]),
+        (["compare", "quick"], ["two", "compare A B"]),
+        (["compare", "quick", "quick+1"], ["no results in", "nothing yet"]),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, capsys, arguments, words):
@@ -116,6 +118,7 @@ def test_help_shows_commands_and_examples(capsys):
         "--jobs",
         "--dry-run",
         "figures",
+        "compare",
         "bench",
         "test",
         "examples:",
@@ -404,6 +407,40 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     found.finding[0].when.clear()
     found.finding[0].text = "It gives {ngae.enas.reconstruction} % back."
     assert len(report.findings().splitlines()) == 2
+
+
+def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    for profile, shift in {"quick": 0, "quick+12345678": 5}.items():
+        results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": profile})
+        results.estimate("ngae.enas.validity", [80.0 + shift, 81, 82 + shift], "%", seeds=range(3))
+        results.estimate("ngae.enas.novelty", [50.0 + shift, 50.1 + shift], "%", seeds=range(2))
+        results.claim("ngae.enas.queries", float("inf") if shift else 7, "queries", low=5, better="lower", method="t")
+        results.claim("ngae.enas.lead", 0.1 + 0.2 if shift else 0.3, "points")
+        results.claim("ngae.enas.gain", 9.0, "points above random" if shift else "points")
+        results.claim(f"ngae.enas.only@{shift}", 1, "%")
+        results.claim("ngae.enas.absent", None if shift else 1, "%")
+        results.write()
+    assert cli.main(["compare", "quick", "quick+12345678"]) == 0
+    text = capsys.readouterr().out
+    assert "That is no test" in text and "| claim | `quick` | `quick+12345678` | difference |" in text
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines() if row.startswith("| 02: ")]
+    assert {row[0]: row[3:] for row in rows} == {
+        "02: NGAE, ENAS, validity": ["+3.33", ""],
+        "02: NGAE, ENAS, novelty": ["+5", "apart"],
+        "02: NGAE, ENAS, queries": ["", ""],
+        "02: NGAE, ENAS, lead": ["0", ""],
+        "02: NGAE, ENAS, gain": ["", ""],
+    }
+    assert rows[0][1:3] == ["**81** % (78.52 to 83.48, 3 seeds)", "**84.33** % (76.74 to 91.92, 3 seeds)"]
+    assert rows[2][1:3] == ["**7** queries (5 to never)", "**not reached** queries (5 to never)"]
+    assert text.endswith("\nOnly `quick` has 2 more, only `quick+12345678` 1.\n")
+    monkeypatch.setattr(paths, "RESULTS", tmp_path.parent)  # another checkout's folder, by its path
+    assert cli.main(["compare", str(tmp_path / "quick"), str(tmp_path / "quick")]) == 0
+    (tmp_path / "quick" / "02_ngae_latent_space.json").write_text("{")
+    assert cli.main(["compare", str(tmp_path / "quick"), f"{tmp_path}/none"]) == 2
+    assert "02_ngae_latent_space.json cannot be read" in capsys.readouterr().err
+    assert (tmp_path / "quick" / "02_ngae_latent_space.json").exists()
 
 
 def test_a_readme_without_markers_is_an_error():

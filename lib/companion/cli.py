@@ -27,6 +27,7 @@ commands:
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
+  compare    print the numbers of two labels side by side: ./run_all.sh compare quick recommended
   bench      measure how fast this machine trains, decodes and searches (notebook 10), and print it
 
 examples:
@@ -43,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     """The argument parser of `run`, `figures` and `fetch`; the other commands take their arguments as they are."""
     about, layout = "Rerun the notebooks of this companion.", argparse.RawDescriptionHelpFormatter
     result = argparse.ArgumentParser("run_all.sh", description=about, epilog=EXAMPLES, formatter_class=layout)
-    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "bench")
+    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "compare", "bench")
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
     several = {"action": "append", "default": []}
@@ -64,6 +65,11 @@ def main(arguments: Sequence[str]) -> int:
             return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
         if arguments[:1] == ["lab"]:
             return lab(arguments[1:])
+        if arguments[:1] == ["compare"]:
+            if len(arguments) != 3:
+                raise UsageError("'compare' takes two folder names in data/results: ./run_all.sh compare A B")
+            print(report.comparison(*arguments[1:]), end="")
+            return 0
         with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch}
         options = parser().parse_args(arguments)
         if options.command not in with_options:

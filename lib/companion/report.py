@@ -1,10 +1,12 @@
 """The README's findings and results table and figures/<profile>/REPORT.md: every number in them is a stored one."""
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from companion import notebooks, paths, profiles
-from companion.claims import load_results, seconds_of
+from companion.claims import load_results, read_results, seconds_of
 from latentnas.progress import in_words
 
 MARKERS = "<!-- {} -->", "<!-- end of {} -->"  # in the README, around what is generated
@@ -26,6 +28,9 @@ ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how com
 (*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
 the target, or of the paper's number where no target is set; *undecided* where it does not; *seen once* with fewer than
 three seeds. A paper's number may be off by half of its last place."""
+COMPARED = """Each number with its 95 % interval and seeds, and how much the second is above the first. *apart*: the two
+intervals do not overlap. That is no test: numbers whose intervals overlap may differ, and of many some are apart by
+chance."""
 
 
 def labels_with_results() -> list[str]:
@@ -131,13 +136,17 @@ def times(runs: dict[str, dict], device: str) -> str:
 def in_short(claim: dict, *others: dict) -> str:
     """A claim after the paper's number, with its interval, seeds and verdict, and the numbers beside it."""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
-    count = len(claim["seeds"])
-    ends, stored = spread(claim, " to ", 4), "" if claim["method"] else " as stored"
-    around = ", ".join([ends + stored] * bool(ends) + [f"{count} seed{'s' * (count > 1)}"] * bool(count))
     judged = claim["ours"] is not None and claim["verdict"] != "no published value"
-    verdict = f", *{verdict_of(claim)}*" if judged else ""
-    ours = f"ours **{value_of(claim)}** {claim['unit']}{f' ({around})' * bool(around)}{verdict}"
+    ours = f"ours {measured(claim)}{f', *{verdict_of(claim)}*' * judged}"
     return f"{named(claim)}: " + "; ".join([*goals, ours, *(f"{named(it, claim)} {value_of(it)}" for it in others)])
+
+
+def measured(claim: dict) -> str:
+    """Our number with its unit, interval and seeds."""
+    count, ends = len(claim["seeds"]), spread(claim, " to ", 4)
+    around = [ends + ("" if claim["method"] else " as stored")] * bool(ends)
+    around += [f"{count} seed{'s' * (count > 1)}"] * bool(count)
+    return f"**{value_of(claim)}** {claim['unit']}" + f" ({', '.join(around)})" * bool(around)
 
 
 def value_of(claim: dict) -> str:
@@ -176,6 +185,43 @@ def aim(claim: dict, name: str) -> str:
     sign = SIGNS[claim["better"]] if name == "target" else ""
     margin = f" ± {number(claim['margin'])}" if claim["margin"] else ""
     return f"{sign}{number(claim[name])}{margin}" if claim[name] is not None else ""
+
+
+def comparison(*labels: str) -> str:
+    """The claims that two labels both have, side by side in Markdown; a label with a slash is a folder of results."""
+    first, second = map(claims_of, labels)
+    both = [key for key in first if key in second]
+    rows, (a, b) = [], (f"`{label}`" for label in labels)
+    for key in both:
+        pair = first[key], second[key]
+        low = max(-math.inf if claim["low"] is None else claim["low"] for claim in pair)
+        high = min(math.inf if claim["high"] is None else claim["high"] for claim in pair)
+        old, new = (claim["ours"] for claim in pair)
+        alike = pair[0]["unit"] == pair[1]["unit"]
+        more = round(new - old, 9) if alike and None not in (old, new) else None  # rounding noise is no difference
+        what = f"{notebooks.number_of(key[0])}: {named(pair[0])}", *map(measured, pair)
+        rows.append([*what, "+" * ((more or 0) > 0) + number(more, 3), "apart" if alike and low > high else ""])
+    rest = f"Only {a} has {len(first) - len(both)} more, only {b} {len(second) - len(both)}."
+    compared = table(("claim", a, b, "difference", ""), rows)
+    return f"# {a} beside {b}\n\n{COMPARED}\n\n{compared}\n{rest}\n"
+
+
+def claims_of(label: str) -> dict[tuple[str, str], dict]:
+    """What the notebooks of a label measured, by notebook and id.
+
+    Raises:
+        UsageError: There is no such label, or a file of it cannot be read.
+    """
+    folder, found = Path(label) if "/" in label else paths.RESULTS / label, {}
+    for file in sorted(folder.glob("[!.]*.json")):
+        if not (content := read_results(file)):
+            what = f"{file} cannot be read: it is damaged, or another version of this project wrote it."
+            raise profiles.UsageError(f"{what} Run its notebook again, or restore the file.")
+        found |= {(file.stem, claim["id"]): claim for claim in all_claims(content) if value_of(claim)}
+    if not found:
+        known = f"data/results has: {', '.join(labels_with_results()) or 'nothing yet'}"
+        raise profiles.UsageError(f"There are no results in {folder}. {known}. A folder's path needs a slash.")
+    return found
 
 
 def report_text(label: str) -> str:
