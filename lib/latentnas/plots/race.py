@@ -1,0 +1,69 @@
+"""A page to touch: searches on NAS-Bench-201 cells, query by query, in one HTML file, from `race.html`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from latentnas.paths import atomic_write
+from latentnas.plots.cells import operation_look
+from latentnas.plots.explorer import packed
+from latentnas.plots.style import colours_of
+from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
+
+MOST_RUNS = 10  # of each search that the page holds
+TEMPLATE = Path(__file__).with_suffix(".html")
+
+
+def race(
+    path: Path,
+    histories: Mapping[str, pd.DataFrame],
+    rows: ArrayLike,
+    accuracies: ArrayLike,
+    params: ArrayLike,
+    title: str = "A race of searches",
+    note: str = "",
+) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        histories: by the name of the search, what `search.base.run_many` returns, all of the same seeds. The page holds
+            the first runs.
+        rows: the cells of the table, `[n]`, as rows of the space.
+        accuracies: what the searches see of each of them, in percent, `[n]`.
+        params: parameters of each of them, `[n]`.
+        note: where the accuracies come from, for the foot of the page.
+
+    Raises:
+        ValueError: Two searches have other seeds, or one asked for a cell that is not among `rows`.
+    """
+    rows = np.asarray(rows)
+    known, seeds = pd.Series(np.arange(len(rows)), index=rows), None
+    colours, searches = colours_of(histories), {}
+    for name, history in histories.items():
+        asked = history.pivot(index="seed", columns="query", values="row")[:MOST_RUNS]
+        seeds = [*asked.index] if seeds is None else seeds
+        strangers = np.setdiff1d(asked, rows)
+        if seeds != [*asked.index] or len(strangers):
+            what = f"asked for row {strangers[0]}, which is not in the table" if len(strangers) else "has other seeds"
+            raise ValueError(f"{name} {what}: a race is of runs of the same seeds on the same cells.")
+        places = known[asked.to_numpy().ravel()].to_numpy()
+        searches[name] = {"colour": colours[name], "queries": asked.shape[1], "asked": packed(places, "<u2")}
+    data = {
+        "title": title,
+        "note": note,
+        "seeds": [int(seed) for seed in seeds or []],
+        "searches": searches,
+        "rows": packed(rows, "<u2"),
+        "accuracies": packed(accuracies, "<f4"),
+        "params": packed(np.asarray(params) / 1e6, "<f4"),
+        "operations": [[name, *operation_look(name)] for name in NASBENCH201.operation_names],
+        "edges": list(CELL_EDGES),
+    }
+    page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
