@@ -9,6 +9,7 @@ from latentnas.plots.style import BLUE, VERMILLION, letter, new_figure, rows_of,
 
 NOTEBOOK = "12_tuning"
 OPTIMIZERS = {"adamw": ("AdamW", BLUE, "o"), "muon": ("Muon", VERMILLION, "D")}
+SPACES = {"enas": "ENAS", "enas, large": "ENAS, full size", "nasbench201": "NB-201", "nasbench101": "NB-101"}
 COLUMNS = 4  # panels side by side
 
 
@@ -19,7 +20,7 @@ def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
     figure, axes = new_figure(height * rows + 0.3, columns=min(COLUMNS, len(groups)), rows=rows)
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
-    letter(axes.flat[: len(groups)], [f"{model}, {space}" for (space, model), _ in groups])
+    letter(axes.flat[: len(groups)], [f"{model}, {SPACES.get(space, space)}" for (space, model), _ in groups])
     return figure, [(ax, table) for ax, (_, table) in zip(axes.flat, groups)]
 
 
@@ -48,7 +49,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{rate:g}" for rate in rates], fontsize=5.5)
         ax.xaxis.set_minor_formatter(NullFormatter())
-    panels[0][0].set_ylabel("validation loss (nats, log)")
+    panels[0][0].set_ylabel("loss (nats, log)")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
