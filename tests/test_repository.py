@@ -55,6 +55,16 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
         assert not number or notebooks.ALLOWED.search(parameter.help), f"says not what is allowed: {parameter.line}"
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_what_was_published_and_what_we_found_have_one_form_each(source):
+    """`> **The paper:** ...` and `**We found:** ...`, in no other words, emphasis or place."""
+    for cell in json.loads(source.read_text())["cells"]:
+        text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+        quoted = re.findall(r"^> \*\*The papers?:\*\*", text, re.M)
+        assert len(re.findall(r"\*The (?:papers?|literature|authors)\b", text)) == len(quoted), text
+        assert not re.search(r"\*\*Here\b|(?<!\*)\*[Ww]e (?:found|note)\b|\*\*We (?:found|note)\b(?!:\*\*)", text), text
+
+
 @pytest.mark.parametrize("profile", profiles.read_profiles().model_extra)
 def test_every_profile_fits_the_notebooks(profile):
     alone = profiles.read_profiles().alone
