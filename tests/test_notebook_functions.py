@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -84,3 +85,32 @@ def test_predictions_are_also_measured_on_classes_that_training_lacks():
     assert found["kendall, unseen classes"] == stats.kendall([2, 3, 4], [2, 3, 1]) != found["kendall"]
     domain.unseen[1:3] = False
     assert report(domain, np.array([0.0, 2.0]), domain.test_labels, domain.test_labels)[columns[3]] is None
+
+
+@pytest.mark.parametrize(
+    "ps, sooner, words",
+    [
+        ([0.01], ["a"], "a meets the best cell sooner than b."),
+        ([0.01], ["b"], "a meets the best cell later than b."),
+        ([0.5], ["a"], "a meets the best cell neither surely sooner nor surely later than b."),
+        ([0.01, 0.5, 0.01], ["a", "a", "b"], "sooner than b on 1 of 3 data sets, later on 1;"),
+    ],
+)
+def test_who_is_sooner_reads_well_for_one_data_set_and_for_more(ps, sooner, words):
+    compare = pd.DataFrame({"first": "a", "second": "b", "p, optimum": ps, "sooner": sooner})
+    assert words in function_of("07_crlso", "sentence", compare=compare)("a", "b")[1]
+
+
+@pytest.mark.parametrize("seeds, counted", [(1, ""), (2, ". It is behind in 1, undecided in 0, ahead in 1")])
+def test_a_negative_lead_is_behind_and_one_run_has_no_order(seeds, counted):
+    leads = pd.DataFrame({"E2NAS leads by": [-0.9, 0.3], "E2NAS is": ["behind", "ahead"]}, ["x", "y"])
+    side = function_of("08_e2nas", "side")
+    good, words = function_of("08_e2nas", "compared_with", leads=leads, side=side, seeds=seeds)(["x", "y"], "Here")
+    assert not good and words == "Here, E2NAS is behind by 0.90 (x); ahead by 0.30 (y)" + counted
+
+
+@pytest.mark.parametrize("hits, words", [(14, "less than asked"), (19, "as asked"), (20, "as asked")])
+def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, words):
+    row = {"data set": "x", "luck": 1, "luck said": 1, "winner is best": 0.1, "chance said": 0.1}
+    row["best among the likely"] = hits / 20
+    assert words in function_of("14_winners_curse", "answer", stats=stats, simulated=20)(row)
