@@ -46,8 +46,10 @@ def test_a_rate_that_diverged_in_any_round_is_not_chosen(losses, rate, loss):
             raise FloatingPointError
         return SimpleNamespace(model=losses[rate, run_epochs])
 
-    known = {"rates": [0.1, 0.2, 0.4, 0.8], "first_epochs": 1, "domains": {"enas": None}, "trained": trained}
-    known["validation_loss"] = lambda model, name, domain: model
+    known = {"rates": [0.1, 0.2, 0.4, 0.8], "first_epochs": 1, "trained": trained, "LARGE": "enas, large"}
+    known |= {"domains": {"enas": SimpleNamespace(validation=None)}, "tuning_seed": 0}
+    known["evaluate"] = SimpleNamespace(loss_terms=lambda model, *_: {"total": model})
+    known["one_trial"] = function_of("12_tuning", "one_trial", **known)
     last = function_of("12_tuning", "chosen_rate", **known)("enas", "D-VAE", "muon")[-1]
     assert last["loss"] == loss and rate in (None, last["rate"])
 
