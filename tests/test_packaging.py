@@ -125,7 +125,7 @@ def installed(tmp_path_factory):
     source = folder / "source"
     shutil.copytree(ROOT / "lib", source / "lib", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(ROOT / "data/bundled", source / "data/bundled")
-    (source / "notebooks").mkdir()
+    shutil.copytree(ROOT / "notebooks/coursework", source / "notebooks/coursework")
     for file in (*ROOT.glob("notebooks/*.ipynb"), ROOT / "notebooks/profiles.toml"):
         shutil.copy(file, source / "notebooks")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -143,15 +143,21 @@ def installed(tmp_path_factory):
 @pytest.mark.parametrize("output", [None, "elsewhere"])
 def test_the_wheel_brings_tables_and_notebooks_and_writes_where_it_is_called(installed, tmp_path, output):
     program = """
+import sys
 from latentnas import benchmarks, paths
 from companion.claims import Results
 from companion.notebooks import parameters_of
+from companion.paths import NOTEBOOKS
 from latentnas.plots.explorer import TEMPLATE
 values = {name: parameter.default for name, parameter in parameters_of("00_start_here").items()}
 results = Results("00_start_here", values).write()
 table = benchmarks.load("nasbench201", "bundled")
 assert paths.BUNDLED.parent.name == "latentnas", paths.BUNDLED
 assert TEMPLATE.is_file()
+assert (NOTEBOOKS / "coursework/lab.ipynb").is_file() and not (NOTEBOOKS / "coursework/lab_solutions.ipynb").exists()
+sys.path.insert(0, str(NOTEBOOKS / "coursework"))  # as the notebook itself does
+from lab_checks import ascent_start
+assert ascent_start()[1].shape == (3, 32)
 print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LATENTNAS_", "PYTHON"))}

@@ -93,13 +93,17 @@ FILES = {
     for name, repository, path, size, sha256 in _FILES
     for commit, licence, citation in [REPOSITORIES[repository]]
 }
-BUNDLED = {  # file of data/bundled -> SHA-256; `latentnas.measure.tables` made them
+BUNDLED = {  # file of data/bundled -> SHA-256; `latentnas.measure.tables` and `.small` made them
     "digits-enas-alone.csv": "17df7dbe90c4b909c5f8f7ad833f36aed609d00ac97dc98d293652166ed0d1a6",
     "digits-enas.csv.gz": "7456bbbfb800a570d035cde9f411d622943095b2ddb14d80586d833107be3c38",
     "digits-enas.safetensors": "dd1d240963e2dfd45c924fdcfcd17b14cde1953e2921059e486778063bd5c5f9",
     "digits-enas12.safetensors": "d75f2fafd47fa4b8cf1c2d56d0c12ee4248c45511606d035f82377cb5332f651",
     "digits-enas8.safetensors": "e2b00ab23e5463c833149b7bdddf75e937091991717980a96073819f85b1587e",
     "digits-nb201.csv.gz": "f624cdddfc7fce509d4da8542b5f55a941fe79af68e49c64bb1d5153bddeabb3",
+    "small-beta-0.01.safetensors": "8347ba5a3f9451bb358c3ab5e9093434985a4040dddf939ab59882008c799596",
+    "small-beta-0.5.safetensors": "11b8be598441cbe0b7ae7f7be3b0fab290518ddd7ec59c11cb4cd98f2be141ac",
+    "small-beta-1.0.safetensors": "1274eaef3a6bf2bfcf0ec1236ca03d0379ba972a210680e7d140e2763c19d2d0",
+    "small-ngae.safetensors": "861cc9f6369c998e8fb1217a48d38f5b4472f8bef3e6926a272c55818b090b20",
 }
 
 

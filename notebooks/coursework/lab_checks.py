@@ -1,0 +1,387 @@
+"""Checks of the lab's answers: `check("2b", forward_states)` says in words what is wrong, and gives 1 point or 0.
+
+An answer is a function; a check calls it and compares what it returns with the library. It never shows a traceback and
+never says the answer. Where a result is that of a well-known mistake, it names the mistake.
+"""
+
+import math
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentnas.graphs import DagBatch, edit_distance, equal
+from latentnas.measure.small import load_small
+from latentnas.models.base import kl_divergence
+from latentnas.models.dagnn import GatedMessage, propagate
+from latentnas.models.ngae import NGAE, NGAEConfig
+from latentnas.search.latent.ascent import gradient_ascent
+from latentnas.spaces.enas import ENAS
+
+TEXT = "[[0], [4, 1], [1, 0, 0], [5, 0, 1, 0], [2, 0, 0, 0, 0], [3, 1, 0, 0, 1, 0]]"  # of exercise 1
+EXERCISE_3 = {"A": "beta-0.5", "B": "beta-1.0", "C": "beta-0.01"}  # its three models
+WALK_STEPS, DECISIONS = 40, 21  # of exercise 4; of an architecture
+
+solved: set[str] = set()  # the exercises whose last check was right
+
+
+class Wrong(Exception):
+    """What a student is told, in one paragraph."""
+
+
+def check(exercise: str | int, answer: Callable) -> int:
+    """Try an answer, say what is wrong with it or that it is right, and give its points."""
+    label = str(exercise)
+    solved.discard(label)
+    try:
+        if label not in CHECKS:
+            raise Wrong(f"there is no such exercise. Those with a check are {', '.join(CHECKS)}.")
+        CHECKS[label](answer)
+    except Exception as error:  # other errors than Wrong come from results that no check expects
+        strange = f"what your function returns cannot be read ({type(error).__name__}). Look at its docstring again."
+        print(textwrap.fill(f"Exercise {label}, not yet: {error if isinstance(error, Wrong) else strange}", 100))
+        return 0
+    print(f"Exercise {label}: right.")
+    solved.add(label)
+    return 1
+
+
+def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
+    """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
+    With `or_none` it may return None."""
+    remedy = "Replace the line `raise NotImplementedError()` by your own"
+    unfinished = f"this cell is not finished. {remedy}"
+    if answer is None or answer is ...:
+        raise Wrong(f"{unfinished}.")
+    if not callable(answer):
+        raise Wrong(f"hand over the function itself, its name without brackets; what came is {kind(answer)}.")
+    try:
+        result = answer(*(value.clone() if isinstance(value, Tensor) else value for value in arguments))
+    except NotImplementedError:
+        raise Wrong(f"{unfinished}.") from None
+    except (Exception, SystemExit) as error:
+        file = getattr(getattr(answer, "__code__", None), "co_filename", None)
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line}`" if lines else ""
+        words = (str(error).splitlines() or [""])[0][:300]
+        raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}") from None
+    if result is ... or (result is None and not or_none):
+        raise Wrong(f"your function returns {result}. {remedy}, and end with `return`.")
+    return result
+
+
+def kind(value: Any) -> str:
+    if isinstance(value, Tensor | np.ndarray):
+        return f"a {'tensor' if isinstance(value, Tensor) else 'NumPy array'} of shape {list(value.shape)}"
+    return {"str": "a text"}.get(type(value).__name__, f"of type {type(value).__name__}")
+
+
+def tensor(value: Any, name: str, shape: tuple[int, ...], letters: str) -> Tensor:
+    """The value in float64; raises Wrong unless it is a tensor of that shape without NaN."""
+    if not isinstance(value, Tensor):
+        raise Wrong(f"{name} should be a tensor {letters}, but what came is {kind(value)}.")
+    if tuple(value.shape) != shape:
+        raise Wrong(f"{name} should have the shape {letters}, here {list(shape)}, but has {list(value.shape)}.")
+    if not value.isfinite().all():
+        wrong = int((~value.isfinite()).sum())
+        cause = "Look for a division by zero, or the logarithm or root of a negative number"
+        raise Wrong(f"{wrong} of the {value.numel()} values of {name} are NaN or infinite. {cause}.")
+    return value.detach().cpu().double()
+
+
+def whole_number(value: Any, name: str, low: int, high: int) -> int:
+    if isinstance(value, Tensor | np.generic) and np.size(value) == 1:
+        value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        raise Wrong(f"{name} is NaN, which is no number. Was something divided by zero?")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise Wrong(f"{name} should be one whole number, but what came is {kind(value)}.")
+    if not low <= value <= high:
+        raise Wrong(f"{name} should lie between {low} and {high}, but is {int(value)}.")
+    return int(value)
+
+
+def close(first: Any, second: Any) -> bool:
+    first, second = (torch.as_tensor(values, dtype=torch.float64) for values in (first, second))
+    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-4, atol=1e-5)
+
+
+def compare(found: Any, right: Any, mistakes: Mapping[str, Any], otherwise: str) -> None:
+    """Raise Wrong unless the result is the right one, with the words for the mistake that leads to it, if it is one."""
+    if not close(found, right):
+        raise Wrong(next((words for words, other in mistakes.items() if close(found, other)), otherwise))
+
+
+def one_graph(graph: Any, name: str) -> DagBatch:
+    if not isinstance(graph, DagBatch):
+        raise Wrong(f"{name} should be a DagBatch, but what came is {kind(graph)}.")
+    if len(graph) != 1 or graph.max_vertices < 2:
+        raise Wrong(f"{name} should hold one graph, types [1, N], but its types have {list(graph.types.shape)}.")
+    return graph
+
+
+def fault_of(graph: DagBatch) -> str:
+    """What ENAS says against a graph, or nothing."""
+    try:
+        ENAS.to_strings(graph)
+    except ValueError as error:
+        return str(error).partition("index 0: ")[2].partition(". Keep only")[0]
+    return ""
+
+
+def check_1a(answer: Callable) -> None:
+    graph, right = one_graph(result_of(answer), "what you return"), ENAS.to_batch([TEXT])
+    if equal(graph, right).all():
+        return
+    if graph.types.shape != right.types.shape or graph.num_vertices[0] != ENAS.num_vertices:
+        raise Wrong("count the vertices again. The input and the output are vertices, too.")
+    edges, own = graph.adjacency, right.adjacency
+    if (edges == own.mT).all():
+        raise Wrong("all edges point backwards. adjacency[0, u, v] is the edge from u to v.")
+    if not edges.diagonal(1, 1, 2).all():
+        raise Wrong(
+            "some vertex has no edge to the next one. The text leaves these out, because they are always there."
+        )
+    if not (graph.types == right.types).all():
+        wrong = int((graph.types != right.types).sum())
+        reason = "In the text operations are counted from 0. Which types are taken before the first operation?"
+        raise Wrong(f"the types of {wrong} vertices are not right. {reason}")
+    missing, more = int((own & ~edges).sum()), int((edges & ~own).sum())
+    reason = "In the row of vertex v, the first flag is about vertex 0, the next about vertex 1, and so on"
+    raise Wrong(f"of the skip connections {missing} are missing and {more} are too many. {reason}.")
+
+
+def check_1b(answer: Callable) -> None:
+    graphs = result_of(answer, ENAS.to_batch([TEXT]))
+    if not isinstance(graphs, list | tuple) or len(graphs) != 3:
+        raise Wrong(f"return a list of three graphs; what came is {kind(graphs)}.")
+    faults = [fault_of(one_graph(graph, f"graph {place}")) for place, graph in enumerate(graphs, 1)]
+    if "" in faults:
+        raise Wrong(f"graph {faults.index('') + 1} is still an architecture of the space. Which rule should it break?")
+    rules = [fault.partition(") ")[2] or fault for fault in faults]
+    for place, rule in enumerate(rules):
+        if rule in rules[:place]:
+            reason = "If you changed one tensor again and again, start from `clone()` each time"
+            twice = f"graphs {rules.index(rule) + 1} and {place + 1} break the same rule"
+            raise Wrong(f"{twice} (the library says of both: {faults[place]}). {reason}.")
+
+
+def check_2a(answer: Callable) -> None:
+    states = result_of(answer)
+    if isinstance(states, str | dict) or np.size(states) != 4:
+        raise Wrong(f"return four numbers, one for each vertex; what came is {kind(states)}.")
+    found = tensor(torch.as_tensor(np.asarray(states, dtype=np.float64).ravel()), "the list", (4,), "[N]")
+    right = on_paper()
+    mistakes = {
+        "your states are twice too large from the start: the GRU takes half of the tanh.": on_paper(own=1.0),
+        "what a vertex receives counts by half, too, as (1 - s) and s are both one half here.": on_paper(mixed=1.0),
+        "your messages pass the gate unchanged. The gate lets three quarters or one half through.": on_paper((1, 1)),
+        "you have one gate for all vertices. That of vertex 0 is another one.": on_paper((0.5, 0.5)),
+        "the last vertex should add up what it receives from both, not take the mean.": on_paper(mean=True),
+        "the messages lack the mapper, which doubles the state.": on_paper(mapper=1.0),
+    }
+    first = int((found - right).abs().gt(1e-4).long().argmax())
+    compare(found, right, mistakes, f"vertex {first} is the first that is not right. What does it receive, from whom?")
+
+
+def on_paper(
+    gates: tuple[float, float] = (0.75, 0.5), own: float = 0.5, mixed: float = 0.5, mapper: float = 2.0,
+    mean: bool = False,
+) -> Tensor:  # fmt: skip
+    """The four states of exercise 2a, with the right arithmetic or another one."""
+    states: list[float] = []
+    for tanh, sources in zip((0.8, 0.6, 0.0, 0.0), ([], [0], [0], [1, 2])):
+        received = sum(gates[min(u, 1)] * mapper * states[u] for u in sources)
+        states.append(own * tanh + mixed * received / (len(sources) if mean and sources else 1))
+    return torch.tensor(states, dtype=torch.float64)
+
+
+@torch.no_grad()
+def check_2b(answer: Callable) -> None:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        encoder = NGAE(NGAEConfig(hidden=5, latent=3)).encoder
+    cell, message, batch = encoder.forward_cell, encoder.forward_message, ENAS.sample(6, seed=1)
+    found = result_of(answer, cell, message, batch.types, batch.adjacency)
+    found, right = tensor(found, "the result", (6, 8, 5), "[B, N, H]"), propagate(cell, message, batch)[0].double()
+    mistakes = {
+        "your messages lack the gate: sigmoid(gate(m)) multiplies mapper(m).": dict(gated=False),
+        "vertex v receives from the vertices that it sends to. The edge u -> v is adjacency[:, u, v].": dict(back=True),
+        "a vertex should add up its messages, not take their mean.": dict(mean=True),
+        "the number in a message should be that of the sender u, not of the receiver v.": dict(receiver=True),
+        "messages are sent along all pairs u < v. Only an edge should carry one.": dict(everywhere=True),
+    }
+    wrong = {words: forward(cell, message, batch, **how) for words, how in mistakes.items()}
+    right_until = int((found - right).abs().amax(dim=(0, 2)).gt(1e-4).long().argmax())
+    where = f"the states of vertex {right_until} are the first that differ from the library's"
+    compare(found, right, wrong, f"{where}. What does this vertex have that those before it do not have?")
+
+
+def forward(
+    cell: nn.GRUCell, message: GatedMessage, batch: DagBatch, gated: bool = True, back: bool = False,
+    mean: bool = False, receiver: bool = False, everywhere: bool = False,
+) -> Tensor:  # fmt: skip
+    """States [B, N, H] with a mistake."""
+    edges, (graphs, vertices) = batch.adjacency.to(cell.weight_hh), batch.types.shape
+    edges = edges.mT if back else torch.ones_like(edges) if everywhere else edges
+    states: list[Tensor] = []
+    for v in range(vertices):
+        received = torch.zeros(graphs, cell.hidden_size)
+        for u in range(v):
+            number = F.one_hot(torch.tensor(v if receiver else u), vertices).expand(graphs, -1)
+            m = torch.cat([states[u], number], dim=1)
+            gate = torch.sigmoid(message.gate(m)) if gated else 1
+            received = received + edges[:, u, v, None] * gate * message.mapper(m)
+        received = received / edges[:, :v, v, None].sum(1).clamp(min=1) if mean else received
+        states.append(cell(F.one_hot(batch.types[:, v], cell.input_size).to(received), received))
+    return torch.stack(states, dim=1)
+
+
+def check_3a(answer: Callable) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mu, logvar, noise = torch.randn(3, 5, 4, generator=generator)
+    found = result_of(answer, mu, logvar, noise)
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise Wrong(f"return two things, `return z, kl`; what came is {kind(found)}.")
+    z, kl = tensor(found[0], "z", (5, 4), "[B, D]"), found[1]
+    mistakes = {
+        "z has the variance where the standard deviation belongs. How does one come from the logarithm of the other?":
+            mu + logvar.exp() * noise,
+        "z takes the logarithm of the variance for the standard deviation.": mu + logvar * noise,
+        "z has no noise in it, so it is no sample.": mu,
+        "z is shifted by the mean, but its noise is not scaled.": mu + noise,
+    }  # fmt: skip
+    compare(z, mu + (logvar / 2).exp() * noise, mistakes, "z is not mean plus noise times standard deviation.")
+    terms, right = 1 + logvar - mu.square() - logvar.exp(), kl_divergence(mu, logvar)
+    if isinstance(kl, Tensor) and kl.shape == (5, 4):
+        raise Wrong("z is right. The KL divergence of a graph is one number: which dimension is left to sum over?")
+    kl = tensor(kl, "z is right, kl", (5,), "[B]")
+    mistakes = {
+        "z is right. A KL divergence is never negative: look at the sign of yours.": -right,
+        "z is right. The KL divergence is the sum over the dimensions, not the mean.": right / 4,
+        "z is right. The KL divergence lacks its factor.": -terms.sum(dim=1),
+        "z is right. The KL divergence has the variance of the noise wrong: exp(logvar) is the variance itself.":
+            -0.5 * (1 + logvar - mu.square() - (logvar / 2).exp()).sum(dim=1),
+    }  # fmt: skip
+    compare(kl, right, mistakes, "z is right, the KL divergence is not. Compare it with equation 5 term by term.")
+
+
+def check_3b(answer: Callable) -> None:
+    letter = result_of(answer)
+    if not isinstance(letter, str) or letter.strip().upper() not in EXERCISE_3:
+        found = f"what came is {letter!r:.40}" if isinstance(letter, str) else f"what came is {kind(letter)}"
+        raise Wrong(f'return one letter of the table, such as "A"; {found}.')
+    weights = {key: float(name.rpartition("-")[2]) for key, name in EXERCISE_3.items()}
+    rank = sorted(weights, key=weights.get).index(letter.strip().upper())
+    if rank == 0:
+        raise Wrong("this model has the largest KL divergence of the three. Is that what a collapse looks like?")
+    if rank == 1:
+        raise Wrong(
+            "some dimensions of this model still say something about the graph. Collapsed means that none does."
+        )
+
+
+def check_4a(answer: Callable) -> None:
+    guess = whole_number(result_of(answer), "your guess", 0, WALK_STEPS)
+    if guess == WALK_STEPS:
+        raise Wrong("then no step would change anything, and the walk would end where it began.")
+    if guess < WALK_STEPS // 4:
+        most = f"An architecture has only {DECISIONS} decisions. How often would each have to change its mind?"
+        raise Wrong(f"that is hardly possible. {most}")
+
+
+def check_4b(answer: Callable) -> None:
+    first, second, third = (ENAS.sample(3, seed=3)[[row]] for row in range(3))
+    walk = DagBatch.cat([first, first, second, second, second, first, third, third])
+    found = whole_number(result_of(answer, walk), "the number of steps", 0, 100)
+    pairs = edit_distance(walk[:-1], walk[1:]) == 0
+    mistakes = {
+        "you count the steps that change something. Asked for are the others.": int((~pairs).sum()),
+        "you compare each point with the start. A step goes from a point to the next one.":
+            int((edit_distance(walk[[0] * 7], walk[1:]) == 0).sum()),
+        "one too many. How many steps lie between eight points?": int(pairs.sum()) + 1,
+        "you count different architectures. A walk may come back to one that it has left.": len(set(walk.keys())),
+        "a walk may come back to an architecture that it has left. Such a step is a change, too.":
+            len(walk) - len(set(walk.keys())),
+    }  # fmt: skip
+    compare(found, int(pairs.sum()), mistakes, "on a walk that I made up your number is wrong. Compare neighbours.")
+
+
+@cache
+def ascent_start() -> tuple[NGAE, Tensor]:
+    model = load_small("ngae")
+    with torch.no_grad():
+        return model, model.encode(ENAS.sample(3, seed=5))[0]
+
+
+def check_5a(answer: Callable) -> None:
+    model, z = ascent_start()
+    how = dict(steps=4, step_size=0.1, complexity_weight=0.5)
+    found = tensor(result_of(answer, model, z, *how.values()), "the path", (5, *z.shape), "[steps + 1, S, D]")
+
+    def ascent(**changed: float) -> Tensor:
+        return gradient_ascent(model, z, **(how | changed)).z
+
+    if not close(found[0], z):
+        raise Wrong("row 0 of the path should be the start itself, before any step.")
+    if close(found, found[:1].expand_as(found)):
+        raise Wrong("nothing moves: all rows of the path are equal. Is z changed after it was put into the path?")
+    mistakes = {
+        "you walk downhill: the prediction falls. Which sign has the step?": ascent(step_size=-0.1),
+        "complexity is rewarded in place of charged.": ascent(complexity_weight=-0.5),
+        "complexity costs nothing in your f.": ascent(complexity_weight=0.0),
+        "complexity has the weight 1, whatever complexity_weight says.": ascent(complexity_weight=1.0),
+        "each step has length 1 times the gradient: step_size is not used.": ascent(step_size=1.0),
+    }
+    other = "the first step is not right: it should be step_size times the gradient of f at the start"
+    if close(found[1], gradient_ascent(model, z, **how).z[1]):
+        other = "the first step is right, the second is not. The gradient has to be taken anew at every point"
+    compare(found, ascent(), mistakes, f"{other}.")
+
+
+def check_5b(answer: Callable) -> None:
+    steps, evaluated = [0, 1, 2, 5, 10, 20], [80.0, 81.0, 84.0, 84.0, 84.5, 83.0]
+    predicted = [80.1, 80.5, 81.0, 84.8, 86.0, 87.0]
+    found = result_of(answer, steps, predicted, evaluated, 1.0)
+    mistakes = {
+        "that is a place in the list. Asked for is the step at that place.": 4,
+        "at that step the evaluation is above the prediction. Asked for is the other direction.": 2,
+        "that is not the first such step.": 20,
+        "at that step the prediction is ahead, but by less than the margin.": 0,
+    }
+    compare(whole_number(found, "the step", 0, 20), 10, mistakes, "on a made-up table your step is wrong.")
+    if result_of(answer, steps, evaluated, evaluated, 1.0, or_none=True) is not None:
+        raise Wrong("in a second table the two never part. Then your function should return None.")
+
+
+def check_6(answer: Callable) -> None:
+    accuracy = np.array([70.0, 74.0, np.nan, 72.0, 75.0, np.nan, 71.0])
+    found, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
+    if np.ndim(found) == 0:
+        raise Wrong("one number came, but the best so far is one number for each evaluation.")
+    try:
+        found = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Wrong(f"return an array of numbers; what came is {kind(found)}.") from None
+    if found.shape != accuracy.shape:
+        reason = "An architecture that is not valid has cost an evaluation, too"
+        raise Wrong(f"of 7 evaluations there should be 7 numbers, but {list(found.shape)} came. {reason}.")
+    if np.isnan(found).any():
+        raise Wrong("your result has NaN. An evaluation that failed (NaN) should leave the best so far as it was.")
+    mistakes = {
+        "you sorted the accuracies. They come in the order in which they were found.": np.sort(known),
+        "you return the accuracies as they came. The best so far never falls.": known,
+        "you return the best of all from the beginning. It is known only when it has been found.": [75.0] * 7,
+    }
+    compare(found, np.maximum.accumulate(known), mistakes, "on a made-up list some entries are wrong.")
+
+
+CHECKS: dict[str, Callable[[Callable], None]] = {
+    name.removeprefix("check_"): function for name, function in list(globals().items()) if name.startswith("check_")
+}

@@ -1,0 +1,340 @@
+"""The lab: its checks, its two notebooks from one source, and the small models that it needs."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import lab_checks
+import make_lab
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from nbclient import NotebookClient
+from nbformat import reads
+
+from companion import notebooks, paths, runner
+from latentnas import benchmarks, evaluate
+from latentnas import paths as library_paths
+from latentnas.graphs import DagBatch, edit_distance, equal
+from latentnas.measure.small import CONFIGS, file_of, load_small
+from latentnas.models.base import kl_divergence
+from latentnas.spaces.enas import ENAS
+
+FOLDER = paths.NOTEBOOKS / "coursework"
+SOLUTIONS = json.loads((FOLDER / "lab_solutions.ipynb").read_text(encoding="utf-8"))
+STUDENTS = json.loads((FOLDER / "lab.ipynb").read_text(encoding="utf-8"))
+ANSWERS = {  # what no message may say: the words of an answer
+    "1a": ["[0, 2, 6, 3, 7, 4, 5, 1]", "(0, 2)", "(1, 4)"],
+    "2a": ["0.3", "0.45"],
+    "2b": ["one_hot(torch.tensor(u)", "for u in range(v)"],
+    "3a": ["logvar / 2", "0.5 *", "-0.5"],
+    "3b": [" B", "beta"],
+    "4b": [" 3 ", " 4 "],
+    "5a": ["autograd", "z +"],
+    "5b": ["10"],
+    "6": ["maximum", "accumulate", "nan_to_num"],
+}
+
+
+def cells(notebook, key):
+    chosen = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in chosen if cell["metadata"].get("nbgrader", {}).get(key)]
+
+
+def functions(notebook):
+    """The answers in a notebook, by the exercise whose check takes them."""
+    names = {"DagBatch": DagBatch, "ENAS": ENAS, "torch": torch, "np": np, "F": F, "equal": equal}
+    for source in cells(notebook, "solution"):
+        exec(source, names)
+    calls = [ast.parse(source).body[0].value for source in cells(notebook, "grade")]
+    return {str(call.args[0].value): names[call.args[1].id] for call in calls}
+
+
+RIGHT = functions(SOLUTIONS)
+EXERCISES = list(lab_checks.CHECKS)
+
+
+def said(capsys, exercise, answer):
+    """The message of a check that fails; that it is one paragraph for a person, without the answer."""
+    assert lab_checks.check(exercise, answer) == 0 and exercise not in lab_checks.solved
+    text = capsys.readouterr().out
+    assert text.startswith(f"Exercise {exercise}, not yet: ") and "Traceback" not in text and "\n\n" not in text
+    text = " ".join(text.split())
+    assert text.endswith((".", "?", "`")) and 30 < len(text) < 600
+    assert not [word for word in ANSWERS.get(exercise, ()) if word in text.partition(": ")[2]], text
+    return text
+
+
+def test_every_exercise_has_a_cell_and_its_solution_passes(capsys):
+    assert list(RIGHT) == EXERCISES
+    for exercise, answer in RIGHT.items():
+        assert lab_checks.check(exercise, answer) == 1, capsys.readouterr().out
+    assert lab_checks.solved == set(EXERCISES)
+
+
+def graph(types=(0, 2, 6, 3, 7, 4, 5, 1), skips=((0, 2), (1, 4), (0, 6), (3, 6)), chain=True):
+    adjacency = torch.eye(8, dtype=torch.bool).roll(1, 1).triu() if chain else torch.zeros(8, 8, dtype=torch.bool)
+    for u, v in skips:
+        adjacency[u, v] = True
+    return DagBatch(torch.tensor([types]), adjacency[None], torch.tensor([8]))
+
+
+def with_edge(batch, u, v, value):
+    adjacency = batch.adjacency.clone()
+    adjacency[0, u, v] = value
+    return DagBatch(batch.types, adjacency, batch.num_vertices)
+
+
+def in_place(batch):
+    batch.adjacency[0, 0, 1] = False
+    first = batch
+    batch.adjacency[0, 3, 7] = True
+    return [first, batch, batch]
+
+
+def walked(**how):
+    return lambda cell, message, types, adjacency: lab_checks.forward(
+        cell, message, DagBatch(types, adjacency, torch.full((len(types),), 8)), **how
+    )
+
+
+def bent(z=lambda mu, logvar, noise: mu + (logvar / 2).exp() * noise, kl=lambda mu, logvar: kl_divergence(mu, logvar)):
+    return lambda mu, logvar, noise: (z(mu, logvar, noise), kl(mu, logvar))
+
+
+def ascent(**changed):
+    names = ["steps", "step_size", "complexity_weight"]
+    return lambda model, z, *how: lab_checks.gradient_ascent(model, z, **(dict(zip(names, how)) | changed)).z
+
+
+def same_gradient(model, z, steps, step_size, weight):
+    path = lab_checks.gradient_ascent(model, z, 1, step_size, weight).z
+    return path[0] + torch.arange(steps + 1)[:, None, None] * (path[1] - path[0])
+
+
+def apart(compare=lambda p, e, margin: p - e > margin, last=False, place=False):
+    def parting(steps, predicted, evaluated, margin):
+        found = [i for i, (p, e) in enumerate(zip(predicted, evaluated)) if compare(p, e, margin)]
+        chosen = found[-last] if found else None
+        return chosen if place or chosen is None else steps[chosen]
+
+    return parting
+
+
+WRONG = {
+    "1a": {
+        "no edge to the next": lambda: graph(chain=False),
+        "counted from 0": lambda: graph(types=(0, 0, 4, 1, 5, 2, 3, 1)),
+        "point backwards": lambda: DagBatch(graph().types, graph().adjacency.mT.contiguous(), torch.tensor([8])),
+        "4 are missing and 3 are too many": lambda: graph(skips=((1, 3), (2, 5), (1, 6))),
+        "count the vertices": lambda: DagBatch(
+            torch.tensor([[0, 2, 1]]), torch.zeros(1, 3, 3).bool(), torch.tensor([3])
+        ),
+        "one graph": lambda: DagBatch.cat([graph(), graph()]),
+        "be a DagBatch": lambda: lab_checks.TEXT,
+        "Convert them": lambda: DagBatch(graph().types, graph().adjacency.float(), torch.tensor([8])),
+    },
+    "1b": {
+        "graph 2 is still": lambda batch: [with_edge(batch, 0, 1, False), batch, with_edge(batch, 3, 7, True)],
+        "same rule": lambda batch: [with_edge(batch, u, u + 1, False) for u in (0, 1, 2)],
+        "graphs 1 and 2": in_place,
+        "list of three": lambda batch: [with_edge(batch, 0, 1, False)],
+        "should be a DagBatch": lambda batch: ["a", "b", "c"],
+    },
+    "2a": {
+        "half of the tanh": lambda: lab_checks.on_paper(own=1.0).tolist(),
+        "by half, too": lambda: lab_checks.on_paper(mixed=1.0).tolist(),
+        "pass the gate": lambda: lab_checks.on_paper((1, 1)).tolist(),
+        "one gate for all": lambda: lab_checks.on_paper((0.5, 0.5)).tolist(),
+        "from both": lambda: lab_checks.on_paper(mean=True).tolist(),
+        "lack the mapper": lambda: lab_checks.on_paper(mapper=1.0).tolist(),
+        "vertex 3 is the first": lambda: [0.4, 0.6, 0.3, 1.0],
+        "four numbers": lambda: [0.4, 0.6],
+    },
+    "2b": {
+        "lack the gate": walked(gated=False),
+        "that it sends to": walked(back=True),
+        "not take their mean": walked(mean=True),
+        "of the receiver": walked(receiver=True),
+        "all pairs": walked(everywhere=True),
+        "should have the shape": lambda cell, message, types, adjacency: torch.zeros(6, 5),
+        "vertex 0 are the first": lambda cell, message, types, adjacency: torch.zeros(6, 8, 5),
+        "in line": lambda cell, message, types, adjacency: message.gate(torch.zeros(6, 5)),
+    },
+    "3a": {
+        "where the standard deviation belongs": bent(z=lambda mu, logvar, noise: mu + logvar.exp() * noise),
+        "the logarithm of the variance for": bent(z=lambda mu, logvar, noise: mu + logvar * noise),
+        "has no noise": bent(z=lambda mu, logvar, noise: mu),
+        "not scaled": bent(z=lambda mu, logvar, noise: mu + noise),
+        "never negative": bent(kl=lambda mu, logvar: -kl_divergence(mu, logvar)),
+        "not the mean": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) / 4),
+        "lacks its factor": bent(kl=lambda mu, logvar: 2 * kl_divergence(mu, logvar)),
+        "is one number": bent(kl=lambda mu, logvar: mu),
+        "two things": lambda mu, logvar, noise: mu,
+        "are NaN or infinite": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) * torch.nan),
+    },
+    "3b": {
+        "some dimensions": lambda: "A",
+        "largest KL": lambda: "C",
+        "one letter": lambda: ["A", "B"],
+        "such as": lambda: "the second",
+    },
+    "4a": {
+        "end where it began": lambda: 40,
+        "hardly possible": lambda: 3,
+        "between 0 and": lambda: 400,
+        "whole number": lambda: 12.5,
+        "is NaN": lambda: float("nan"),
+    },
+    "4b": {
+        "the others": lambda walk: int((~equal(walk[:-1], walk[1:])).sum()),
+        "with the start": lambda walk: int(equal(walk[[0] * (len(walk) - 1)], walk[1:]).sum()),
+        "one too many": lambda walk: int(equal(walk[:-1], walk[1:]).sum()) + 1,
+        "Compare neighbours": lambda walk: int(edit_distance(walk[:-1], walk[1:]).sum()),
+        "one whole number": lambda walk: equal(walk[:-1], walk[1:]),
+    },
+    "5a": {
+        "downhill": ascent(step_size=-0.1),
+        "rewarded": ascent(complexity_weight=-0.5),
+        "costs nothing": ascent(complexity_weight=0.0),
+        "has the weight 1": ascent(complexity_weight=1.0),
+        "not used": ascent(step_size=1.0),
+        "anew at every point": same_gradient,
+        "the start itself": lambda model, z, *how: ascent()(model, z + 1, *how),
+        "nothing moves": lambda model, z, steps, *how: z.expand(steps + 1, *z.shape),
+        "should have the shape": lambda *arguments: ascent()(*arguments)[1:],
+    },
+    "5b": {
+        "a place in the list": apart(place=True),
+        "other direction": apart(compare=lambda p, e, margin: abs(p - e) > margin),
+        "not the first": apart(last=True),
+        "less than the margin": apart(compare=lambda p, e, margin: p > e),
+        "return None": lambda *table: apart()(*table) or 0,
+    },
+    "6": {
+        "one number came": np.nanmax,
+        "has NaN": np.maximum.accumulate,
+        "you sorted": lambda accuracy: np.sort(np.nan_to_num(accuracy, nan=-np.inf)),
+        "never falls": lambda accuracy: np.nan_to_num(accuracy, nan=-np.inf),
+        "from the beginning": lambda accuracy: np.full(len(accuracy), np.nanmax(accuracy)),
+        "cost an evaluation": lambda accuracy: np.maximum.accumulate(accuracy[~np.isnan(accuracy)]),
+        "array of numbers": lambda accuracy: ["best"] * len(accuracy),
+    },
+}
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
+    texts = {}
+    for words, answer in WRONG[exercise].items():
+        texts[words] = said(capsys, exercise, answer)
+        assert words in texts[words], f"{words!r} is not in: {texts[words]}"
+    assert len(WRONG[exercise]) >= 3 and len({*texts.values()}) == len(texts)
+
+
+def unfinished(*arguments):
+    raise NotImplementedError
+
+
+def not_a_number(*arguments):
+    return torch.tensor(torch.nan)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys):
+    for answer in (unfinished, None, ...):
+        assert "not finished" in said(capsys, exercise, answer)
+    if exercise != "5b":  # there None may be an answer
+        assert "returns None" in said(capsys, exercise, lambda *arguments: None)
+    assert "returns Ellipsis" in said(capsys, exercise, lambda *arguments: ...)
+    assert "without brackets" in said(capsys, exercise, torch.zeros(2, 3))
+    assert "stopped with ZeroDivisionError" in said(capsys, exercise, lambda *arguments: 1 / 0)
+    assert "stopped with TypeError" in said(capsys, exercise, lambda one, two, three, four, five, six: one)
+    for value in (not_a_number, lambda *arguments: "text", lambda *arguments: {}, lambda *arguments: [[1], [1, 2]]):
+        said(capsys, exercise, value)
+
+
+def test_an_unknown_exercise_is_told_which_there_are(capsys):
+    assert all(name in said(capsys, "7", unfinished) for name in EXERCISES)
+
+
+def test_the_students_notebook_is_what_its_source_gives():
+    assert make_lab.for_students(json.loads(json.dumps(SOLUTIONS))) == STUDENTS, "make_lab.py makes it anew"
+    text = json.dumps(STUDENTS)
+    assert "SOLUTION" not in text and text.count("raise NotImplementedError()") == len(EXERCISES) + 1
+    for cell in STUDENTS["cells"]:
+        assert len(cell["source"]) <= 25
+        assert cell["cell_type"] == "markdown" or not (cell["outputs"] or cell["execution_count"])
+
+
+def test_nbgrader_makes_the_same_notebook(tmp_path):
+    pytest.importorskip("nbgrader")
+    source, release = (tmp_path / folder / "lab" / "lab.ipynb" for folder in ("source", "release"))
+    source.parent.mkdir(parents=True)
+    source.write_text(json.dumps(SOLUTIONS))
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "lab", "--create", f"--course-dir={tmp_path}"]
+    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # it calls alembic by its name
+    run = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PATH": places}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    made = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(release.read_text())["cells"]]
+    assert made == [(cell["cell_type"], "".join(cell["source"])) for cell in STUDENTS["cells"]]
+
+
+def test_the_lab_is_no_experiment_and_its_files_follow_the_rules_of_the_library():
+    assert not [name for name in notebooks.names() if "lab" in name.split("_")]
+    for rules in (["format", "--check"], ["check"]):
+        command = [sys.executable, "-m", "ruff", *rules, "--quiet", *map(str, sorted(FOLDER.rglob("*.py")))]
+        run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def executed(notebook, folder):
+    """The notebook as it is after a run in that folder, with the texts that its cells print."""
+    client = NotebookClient(reads(json.dumps(notebook), 4), resources={"metadata": {"path": str(folder)}}, timeout=600)
+    run = client.execute(env=os.environ | {"PYTHONPATH": runner.library_path(), "PYTHONSAFEPATH": "1"})
+    outputs = [output for cell in run.cells for output in cell.get("outputs", ())]
+    return outputs, "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
+
+
+@pytest.mark.slow
+def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(STUDENTS, tmp_path)
+    assert text.count("not finished") == len(EXERCISES)
+    assert not [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_the_solved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(SOLUTIONS, tmp_path)
+    assert text.count("right.") == len(EXERCISES) and "not yet" not in text
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == 4 and all(output["metadata"]["image/png"]["alt"] for output in images)
+
+
+def test_the_stored_solutions_are_executed():
+    outputs = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
+    stored = json.dumps(outputs)
+    assert stored.count(": right.") == len(EXERCISES) and "not yet" not in stored
+    assert not [name for name in ("/work/", "/home/", "/root/", "/tmp/") if name in stored]
+
+
+def test_the_small_models_come_with_the_project_and_do_what_the_lab_says():
+    assert sum((library_paths.BUNDLED / file_of(name)).stat().st_size for name in CONFIGS) < 1_500_000
+    table = benchmarks.load("enas", "bundled")
+    graphs = table.batch[table.split(0)[1][:300]]
+    assert equal(load_small("ngae").decode(evaluate.encode_all(load_small("ngae"), graphs)), graphs).all()
+    kl, skips, operations = {}, {}, {}
+    for name in list(CONFIGS)[1:]:
+        model = load_small(name)
+        with torch.no_grad():
+            mu, logvar = model.encode(graphs)
+        written, kl[name] = model.decode(mu), kl_divergence(mu, logvar).mean().item()
+        skips[name] = (ENAS.skips(written) == ENAS.skips(graphs)).double().mean().item()
+        operations[name] = (written.types == graphs.types)[:, 1:7].double().mean().item()
+    good, between, collapsed = kl
+    assert kl[good] > 20 > kl[between] > 1 and kl[collapsed] < 0.01
+    assert skips[good] > 0.95 > skips[between] > 0.6 and abs(skips[collapsed] - 0.5) < 0.05
+    assert operations[good] > 0.4 and max(operations[between], operations[collapsed]) < 0.25
