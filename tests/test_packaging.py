@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from companion.__main__ import missing
+from companion.packages import missing
 from latentnas.paths import ROOT
 
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -172,12 +172,12 @@ print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 
 
 def test_nothing_is_missing_here_and_what_is_would_be_named(monkeypatch, tmp_path):
-    assert missing() == []
+    assert missing("run") == []
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["numpy>=2.0", "no-such.package>=1"]\noptional-dependencies.run = ["nor_this==2"]\n'
     )
     monkeypatch.setattr("companion.paths.ROOT", Path(tmp_path))
-    assert missing() == ["no-such.package", "nor_this"]
+    assert missing("run") == ["no-such.package", "nor_this"]
 
 
 def test_the_licence_is_told_in_the_form_that_packagers_read():

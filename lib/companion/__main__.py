@@ -5,20 +5,6 @@ import sys
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def missing() -> list[str]:
-    """What pyproject.toml asks for and this Python does not have, without importing any of it."""
-    import re
-    import tomllib
-    from importlib.metadata import distributions
-
-    from companion import paths
-
-    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["run"]]
-    names = [re.match(r"[\w.-]+", line).group() for line in lines]
-    return [name for name in names if not any(distributions(name=name))]
-
-
 def stop(number: int, _: object) -> None:
     """End in order: what the command has started ends too, on the way out."""
     for other in SIGNALS:
@@ -33,7 +19,9 @@ if __name__ == "__main__":
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # run_all.sh lets them wait until here
-    if (remedy := os.environ.get("LATENTNAS_REMEDY")) and (absent := missing()):
+    from companion.packages import missing
+
+    if (remedy := os.environ.get("LATENTNAS_REMEDY")) and (absent := missing("run")):
         sys.exit(f"{sys.executable} has no {', '.join(absent)}. {remedy}")
     from companion.cli import main
 

@@ -6,16 +6,18 @@ Nothing here imports torch: that a run has nothing to do must be known within se
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 
 import joblib
 import psutil
 
-from companion import claims, notebooks, paths, profiles, report, runner
+from companion import claims, notebooks, packages, paths, profiles, report, runner
 from companion.profiles import UsageError
 from companion.together import ending_together
 
@@ -27,6 +29,7 @@ commands:
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
+  site       build the notebooks as run, with figures, reports and glossary, as pages to read offline, in site/
   compare    print the numbers of two labels side by side: ./run_all.sh compare quick recommended
   bench      measure how fast this machine trains, decodes and searches (notebook 10), and print it
 
@@ -44,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """The argument parser of `run`, `figures` and `fetch`; the other commands take their arguments as they are."""
     about, layout = "Rerun the notebooks of this companion.", argparse.RawDescriptionHelpFormatter
     result = argparse.ArgumentParser("run_all.sh", description=about, epilog=EXAMPLES, formatter_class=layout)
-    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "compare", "bench")
+    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "site", "compare", "bench")
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
     several = {"action": "append", "default": []}
@@ -70,10 +73,12 @@ def main(arguments: Sequence[str]) -> int:
                 raise UsageError("'compare' takes two folder names in data/results: ./run_all.sh compare A B")
             print(report.comparison(*arguments[1:]), end="")
             return 0
-        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch}
+        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch, "site": site}
         options = parser().parse_args(arguments)
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
+        if options.command in ("fetch", "site") and options != parser().parse_args([options.command]):
+            raise UsageError(f"'{options.command}' takes no options.")
         return with_options[options.command](options)
     except (UsageError, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
@@ -174,8 +179,6 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
 
 def fetch(options: argparse.Namespace) -> int:
     """Download the public tables that are not here yet."""
-    if options != parser().parse_args(["fetch"]):
-        raise UsageError("'fetch' downloads all public tables that are not here yet; it takes no options.")
     from latentnas.benchmarks import download, fetch  # imports torch
 
     try:
@@ -197,6 +200,29 @@ def lab(arguments: Sequence[str]) -> int:
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
     return subprocess.run([sys.executable, "-m", "jupyterlab", *options, *arguments], env=environment).returncode
+
+
+def site(options: argparse.Namespace) -> int:
+    """Build the site by notebooks/conf.py; a warning is an error, which leaves the old site in place."""
+    if absent := packages.missing("site"):
+        install = [sys.executable, "-m", "pip", "install", *absent]
+        if sys.prefix != str(paths.ROOT / ".venv"):
+            raise UsageError(f"{sys.executable} has no {', '.join(absent)}. Install it: {shlex.join(install)}")
+        install += ["--quiet", "--disable-pip-version-check", "-c", str(paths.ROOT / "requirements.lock")]
+        if subprocess.run(install).returncode:
+            raise UsageError(f"{', '.join(absent)} could not be installed; pip says above why. Then try again.")
+    target = paths.OUTPUT / "site"
+    paths.OUTPUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".site.partial-", dir=paths.OUTPUT) as folder:
+        sphinx = [sys.executable, "-P", "-m", "sphinx", "-EqW", "--keep-going", "--jobs", "auto"]
+        sphinx += ["-c", str(paths.NOTEBOOKS), "-d", f"{folder}/read", str(paths.ROOT), f"{folder}/site"]
+        if subprocess.run(sphinx).returncode:
+            print("The site was not built: Sphinx says above what is wrong, and where.", file=sys.stderr)
+            return 1
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(f"{folder}/site", target)
+    print(f"Done. Open {target / 'index.html'}")
+    return 0
 
 
 def figures(options: argparse.Namespace) -> int:

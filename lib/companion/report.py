@@ -86,10 +86,10 @@ def findings() -> str:
     return table(("", ""), rows)
 
 
-def read_at(notebook: str, profile: str | None) -> str:
-    """Where to read a notebook: its executed copy of a profile, or its source where there is none."""
-    executed = paths.EXECUTED / str(profile) / f"{notebook}.ipynb"
-    return f"notebooks/executed/{profile}/{notebook}.ipynb" if executed.exists() else f"notebooks/{notebook}.ipynb"
+def read_at(notebook: str, *profiles: str | None) -> str:
+    """Where to read a notebook: its executed copy of the first of some profiles that has one, else its source."""
+    run = [profile for profile in profiles if (paths.EXECUTED / str(profile) / f"{notebook}.ipynb").exists()]
+    return f"notebooks/executed/{run[0]}/{notebook}.ipynb" if run else f"notebooks/{notebook}.ipynb"
 
 
 def readme_table() -> str:
@@ -105,7 +105,7 @@ def readme_table() -> str:
         if shown:
             report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
             lines = [*(in_short(*line) for line in headlines[shown]), report]
-        title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown)})"
+        title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)

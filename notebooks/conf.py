@@ -1,0 +1,68 @@
+"""Sphinx's settings for `./run_all.sh site`: README.md is the front page, and the site holds what its table shows."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from docutils.nodes import SkipNode, math_block
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = {Path(file).stem: file for file in re.findall(r"^\| \[[^]]+\]\((notebooks/\S+\.ipynb)\)", README, re.M)}
+REPORTS = sorted(set(re.findall(r"\((figures/\S+/REPORT\.md)\)", README)))
+PAGES = [page.relative_to(ROOT) for report in REPORTS for page in sorted((ROOT / report).parent.glob("*.html"))]
+COURSE = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("notebooks/coursework/**/*"))
+COURSE = [file for file in COURSE if file.endswith((".md", ".ipynb")) and "solutions" not in file]
+CONTENTS = {"Notebooks": [*SHOWN.values()], "Coursework": COURSE, "Reference": ["notebooks/glossary.md", *REPORTS]}
+
+project = html_title = "latentnas"
+root_doc, include_patterns = "README", ["README.md", *(file for files in CONTENTS.values() for file in files)]
+exclude_patterns, extensions = [".*", "data", "lib", "site", "tests"], ["myst_nb"]
+myst_enable_extensions, myst_heading_anchors = ["attrs_inline", "dollarmath", "html_image"], 4
+highlight_language = "none"
+nb_execution_mode, nb_code_prompt_show, nb_code_prompt_hide = "off", "Show code", "Hide code"
+html_theme, html_static_path, html_css_files, html_math_renderer = "furo", ["site.css"], ["site.css"], "mathml"
+html_copy_source = html_use_index = html_show_sphinx = html_show_search_summary = False  # the last needs a server
+
+
+def prepare(app, name, source):
+    """Lead links to the copies that the site has, list the contents, fold parameters up, keep alt texts."""
+    link = r"\[([^][]*)\]\([^)\s]*?(\d\d[a-z]?_\w+)\.ipynb(#[^)\s]*|)\)"
+    text = re.sub(link, lambda at: f"[{at[1]}](/{SHOWN[at[2]]}{at[3]})" if at[2] in SHOWN else at[1], source[0])
+    text = re.sub(r"\[([^][]*)\]\([^)\s]*solutions[^)\s]*\)", r"\1", text)
+    text = re.sub(r"(\]\([^)\s]*\.html\))", r"\1{.external}", text)  # a page as it is, not a download
+    if name == root_doc:
+        text += "\n## Pages to touch\n" + "".join(f"- [{page.stem}]({page}){{.external}}\n" for page in PAGES)
+        for caption, files in filter(all, CONTENTS.items()):
+            text += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(files) + "\n```\n"
+    if app.env.doc2path(name).suffix == ".ipynb":
+        notebook = json.loads(text)
+        for cell in notebook["cells"]:
+            if {"parameters", "injected-parameters"}.intersection(cell["metadata"].get("tags", [])):
+                cell["metadata"]["tags"].append("hide-input")
+            alts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
+            cell["metadata"] |= {"mystnb": {"image": {"alt": ". ".join(filter(None, alts))}}} if any(alts) else {}
+        text = json.dumps(notebook)
+    source[0] = text
+
+
+def formula(page, node):
+    """Write LaTeX as MathML, which browsers draw without a script."""
+    latex = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", node.astext())
+    page.body.append(convert(latex, display="block" if isinstance(node, math_block) else "inline"))
+    raise SkipNode
+
+
+def finish(app, error):
+    """Put the pages to touch where links lead, and the front page where browsers look."""
+    for page in [] if error else PAGES:
+        shutil.copy(ROOT / page, Path(app.outdir) / page)
+    shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (formula, None), (formula, None))
+    app.connect("source-read", prepare)
+    app.connect("build-finished", finish)
