@@ -48,12 +48,12 @@ def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     left.plot(step["alone"], step.index, "|", color=INK, markersize=10, markeredgewidth=1.6, label="its products alone")
     for place, (end, share) in enumerate(zip(total, step["share"])):
         left.text(end + 0.015 * total.max(), place, f"{share:.0f} %", va="center", fontsize=6.5, color=INK)
-    left.set(xlabel="seconds an epoch; at the bar's end the share of the machine's peak", xlim=(0, 1.12 * total.max()))
+    left.set(xlabel="seconds per epoch; at the bar's end the share of the machine's peak", xlim=(0, 1.12 * total.max()))
     left.tick_params(axis="y", length=0)
     for settings, (label, colour, marker) in SETTINGS.items():
         if epochs[settings].notna().any():
             right.plot(epochs[settings], epochs.index, marker, color=colour, markersize=4.5, label=label)
-    right.set(xscale="log", xlabel="seconds an epoch (log)")
+    right.set(xscale="log", xlabel="seconds per epoch (log)")
     right.xaxis.set_major_formatter("{x:g}")
     right.grid(axis="y", color=PALE, linewidth=0.4)
     right.tick_params(axis="y", length=0)
