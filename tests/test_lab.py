@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -268,6 +269,17 @@ def test_the_students_notebook_is_what_its_source_gives():
     for cell in STUDENTS["cells"]:
         assert len(cell["source"]) <= 25
         assert cell["cell_type"] == "markdown" or not (cell["outputs"] or cell["execution_count"])
+
+
+def test_its_links_lead_somewhere():
+    glossary = (paths.NOTEBOOKS / "glossary.md").read_text(encoding="utf-8")
+    anchors = {
+        re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in re.findall("(?m)^## (.+)$", glossary)
+    }
+    targets = set(re.findall(r"\]\(([^)#:]+)#?([^)]*)\)", json.dumps(SOLUTIONS)))
+    assert len(targets) > 25
+    for file, anchor in targets:
+        assert (FOLDER / file).is_file() and (not anchor or anchor in anchors), (file, anchor)
 
 
 def test_nbgrader_makes_the_same_notebook(tmp_path):

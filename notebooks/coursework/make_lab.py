@@ -1,4 +1,4 @@
-"""Makes lab.ipynb, for students, from lab_solutions.ipynb, by nbgrader's markers and stubs.
+"""Makes lab.ipynb, for students, from lab_solutions.ipynb, as `nbgrader generate_assignment` does.
 
 python notebooks/coursework/make_lab.py --run      runs lab_solutions.ipynb first and keeps its outputs
 """
