@@ -116,3 +116,16 @@ def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, wo
     row = {"data set": "x", "luck": 1, "luck said": 1, "winner is best": 0.1, "chance said": 0.1}
     row["best among the likely"] = hits / 20
     assert words in function_of("14_winners_curse", "answer", stats=stats, simulated=20)(row)
+
+
+def test_verdicts_are_counted_and_nothing_is_counted_where_nothing_was_asked():
+    near = pd.DataFrame({"method": ["a", "a", "b"], "verdict": ["sooner", "undecided", "later"]})
+    counted = function_of("13_latent_search", "counted", near=near)
+    assert counted("a") == "sooner in 1, undecided in 1 of 2" and counted("a", "b").endswith("of 3")
+    assert counted("c") == "not asked"
+
+
+def test_rows_of_svge_and_plain_ones_have_a_range_each_and_what_was_told_more_is_in_neither():
+    told = {"SVGe, codes": 0.2, "SVGe, fine-tuned": 0.4, "params": 0.7, "SVGe, told what it is like": 0.9}
+    rows = pd.DataFrame({"reader": [*told], "kendall": [*told.values()]})
+    assert function_of("06_extrapolation", "ours_and_plain")(rows, "kendall") == ["0.20 to 0.40", "0.70"]
