@@ -125,6 +125,15 @@ def test_a_run_by_hand_has_the_sizes_of_quick_and_the_name_of_no_published_profi
     assert by_hand == {name: value for name, value in quick.items() if name != "profile"}
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_default_run_has_a_published_number_or_the_notebook_says_why_not(source):
+    cells = json.loads(source.read_text())["cells"][:4]
+    box = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    claims = load_results("quick").get(source.stem, {"claims": []})["claims"]
+    said = re.search(r"\b([Nn]o|[Nn]othing|[Nn]one)\b[^.]*\b(published|print|prints|printed|says?)\b", box)
+    assert said or any(claim["paper"] is not None for claim in claims)
+
+
 def test_published_results_come_from_clean_commits():
     changed = set()
     for label in report.PUBLISHED:
