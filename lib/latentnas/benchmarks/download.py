@@ -100,10 +100,10 @@ BUNDLED = {  # file of data/bundled -> SHA-256; `latentnas.measure.tables` and `
     "digits-enas12.safetensors": "d75f2fafd47fa4b8cf1c2d56d0c12ee4248c45511606d035f82377cb5332f651",
     "digits-enas8.safetensors": "e2b00ab23e5463c833149b7bdddf75e937091991717980a96073819f85b1587e",
     "digits-nb201.csv.gz": "f624cdddfc7fce509d4da8542b5f55a941fe79af68e49c64bb1d5153bddeabb3",
-    "small-beta-0.01.safetensors": "8347ba5a3f9451bb358c3ab5e9093434985a4040dddf939ab59882008c799596",
-    "small-beta-0.5.safetensors": "11b8be598441cbe0b7ae7f7be3b0fab290518ddd7ec59c11cb4cd98f2be141ac",
-    "small-beta-1.0.safetensors": "1274eaef3a6bf2bfcf0ec1236ca03d0379ba972a210680e7d140e2763c19d2d0",
-    "small-ngae.safetensors": "861cc9f6369c998e8fb1217a48d38f5b4472f8bef3e6926a272c55818b090b20",
+    "small-beta-0.01.safetensors": "becf745cac7546b4213b698f032b76f7359e41be90ae9e541f96f409a66a7489",
+    "small-beta-0.5.safetensors": "0fe20430dcc4ed23c70754e9655a20098ef51548041480f68702a1da48482876",
+    "small-beta-1.0.safetensors": "b515d77e52e169a60d9b963cba2ffe94d00a79ab8b93ab4ba61bf9ac24026b49",
+    "small-ngae.safetensors": "f704ab7957876a3ae0539a7055cb68b46a071d50888b2ed3a4e9924a8e21e15a",
 }
 
 
