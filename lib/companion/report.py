@@ -18,11 +18,8 @@ NAMES = {"ngae": "NGAE", "dvae": "D-VAE", "svge": "SVGe", "crlso": "CR-LSO", "e2
 NAMES |= {"nb201": "NAS-Bench-201", "enas": "ENAS", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 NAMES |= {"gp": "Gaussian process", "kendall": "Kendall's tau", "mostparameters": "most parameters"}
 NAMES |= {"graphfeatures": "graph features", "pathfeatures": "path features", "randomsharing": "random sharing"}
-NAMES |= {
-    "graphandpaths": "graph and path features",
-    "svgefinetuned": "SVGe (fine-tuned)",
-    "svgeuntrained": "SVGe (untrained)",
-}
+NAMES |= {"graphandpaths": "graph and path features", "svgefinetuned": "SVGe (fine-tuned)"}
+NAMES |= {"svgeuntrained": "SVGe (untrained)"}
 NAMES |= {"imagenet16": "ImageNet16-120", "nbgraph": "NAS-Bench-Graph", "rmse": "RMSE", "std": "(st. dev.)"}
 ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them
 (*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
