@@ -31,7 +31,7 @@ def third_runs(again: pd.DataFrame) -> Figure:
         for column, (label, colour, line) in LINES.items():
             ax.plot(rows.best, rows[column], line, color=colour, label=label)
         _cells_axis(ax, rows.best.max())
-    axes[0, 0].set_ylabel("mean accuracy (%)")
+    axes[0, 0].set_ylabel("mean validation accuracy (%)")
     letter(axes, datasets)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     first = again[again.best == again.best.min()]
