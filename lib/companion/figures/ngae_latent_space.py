@@ -13,7 +13,7 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
     """NGAE Fig. 3, left: what the loss consists of, by epoch; lines are medians over seeds, bands their
     range.
 
-    Columns: epoch, vertices, edges (nats a graph), kl (nats a graph, unweighted), performance, complexity
+    Columns: epoch, vertices, edges (nats per graph), kl (nats per graph, unweighted), performance, complexity
     (mean squared standardised error, NaN without the predictor), model, seed.
     """
     history = rows_of(history, "epoch", "vertices", "edges", "kl", "performance", "complexity", "model", "seed")
@@ -30,11 +30,12 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
         if runs.complexity.notna().any():
             band(predictors, runs, "epoch", "complexity", colour, f"{model}, complexity", "--")
     letter(axes, ["Reconstruction", "KL divergence", "Predictors"])
-    reconstruction.set_ylabel("negative log-likelihood\n(nats a graph)")
-    divergence.set_ylabel("KL to the prior\n(nats a graph)")
+    reconstruction.set_ylabel("negative log-likelihood\n(nats per graph)")
+    divergence.set_ylabel("KL to the prior\n(nats per graph)")
     predictors.set_ylabel("squared error\n(train variances)")
     for ax in axes[0]:
         ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in (reconstruction, predictors):
         ax.set_yscale("log")
     for ax in axes[0]:  # below: inside, there is no place that curves of every run leave free
