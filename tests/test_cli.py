@@ -401,7 +401,7 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     results.write()
     (row,) = report.findings().splitlines()[2:]
     assert '<img src="figures/quick/02_ngae_latent_space_planes.png" alt="A plane" width="240">' in row
-    assert "It gives 99.9 % back." in row
+    assert "It gives 99.88 % back." in row
     found.finding[0].when["ngae.enas.validity"] = ["met"]
     assert len(report.findings().splitlines()) == 2
     found.finding[0].when.clear()

@@ -75,7 +75,7 @@ def findings() -> str:
         if all(id in known and known[id]["verdict"] in finding.when.get(id, known[id]["verdict"]) for id in wanted):
             text = finding.text
             for id, claim in known.items():
-                text = text.replace(f"{{{id}}}", number(claim["ours"], 3))
+                text = text.replace(f"{{{id}}}", number(claim["ours"], 4))
             picture = f"figures/{finding.profile}/{finding.notebook}_{finding.figure}.png"
             where = f"[{notebooks.number_of(finding.notebook)}]({read_at(finding.notebook, finding.profile)})"
             image = f'<img src="{picture}" alt="{finding.alt}" width="240">'
