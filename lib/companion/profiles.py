@@ -42,6 +42,7 @@ class Profiles(BaseModel, extra="allow"):
     alone: list[str] = []  # notebooks that run only when they are asked for
     depends: dict[str, list[str]] = {}
     readme: dict[str, Readme] = {}
+    words: dict[str, str] = {}  # of claims in the README's table, by id
     finding: list[Finding] = []
     __pydantic_extra__: dict[str, dict[str, dict[str, object]]]
 

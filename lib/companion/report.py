@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from companion import notebooks, paths, profiles
 from companion.claims import load_results, read_results, seconds_of
@@ -91,7 +92,8 @@ def read_at(notebook: str, *profiles: str | None) -> str:
 
 def readme_table() -> str:
     """One row for each notebook, by [readme.<notebook>] in profiles.toml: the profile with the most seeds, if any."""
-    about = profiles.read_profiles().readme
+    content = profiles.read_profiles()
+    about, words = content.readme, content.words
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
     for name in notebooks.names():
@@ -101,7 +103,7 @@ def readme_table() -> str:
         runs, lines = {profile: results[profile][name] for profile in headlines}, []
         if shown:
             report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
-            lines = [*(in_short(*line) for line in headlines[shown]), report]
+            lines = [*(in_short(*line, words=words) for line in headlines[shown]), report]
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
@@ -130,12 +132,14 @@ def times(runs: dict[str, dict], device: str) -> str:
     return on + ", ".join(f"{profile} {in_words(seconds_of(run))}" for profile, run in there.items())
 
 
-def in_short(claim: dict, *others: dict) -> str:
-    """A claim after the paper's number, with its interval, seeds and verdict, and the numbers beside it."""
+def in_short(claim: dict, *others: dict, words: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A claim after the paper's number, with its interval, seeds and verdict, and the numbers beside it; `words` by id
+    say what they are, otherwise the ids do."""
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
     judged = claim["ours"] is not None and claim["verdict"] != "no published value"
     ours = f"ours {measured(claim)}{f', *{verdict_of(claim)}*' * judged}"
-    return f"{named(claim)}: " + "; ".join([*goals, ours, *(f"{named(it, claim)} {value_of(it)}" for it in others)])
+    beside = [f"{words.get(other['id']) or named(other, claim)} {value_of(other)}" for other in others]
+    return f"{words.get(claim['id']) or named(claim)}: " + "; ".join([*goals, ours, *beside])
 
 
 def measured(claim: dict) -> str:
@@ -167,7 +171,7 @@ def verdict_of(claim: dict) -> str:
 
 def number(value: float | None, digits: int = 5) -> str:
     """So many significant digits at most, no exponent where it can be avoided; '' for None."""
-    whole = value is not None and abs(value) >= 10**digits
+    whole = value is not None and abs(value) >= 1e4
     return "" if value is None else f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
