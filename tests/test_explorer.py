@@ -15,10 +15,12 @@ from companion import paths
 from companion.figures import embedded
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch, equal
+from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.plots.cells import arc_sides
 from latentnas.plots.explorer import explorer, grid, plane
 from latentnas.spaces.enas import ENAS
+from latentnas.spaces.nasbench201 import NASBENCH201
 
 SIZE = 21
 NAMES = ["ours", "<goal>", "climbed"]  # of the landmarks
@@ -28,19 +30,26 @@ KINDS = {"which": "<u2", "types": "i1", "edges": "u1", "known": "u1"}
 def judge(batch):
     """Half of the architectures are in a table; some have no accuracy."""
     edges, vertices = batch.adjacency.flatten(1).sum(1).numpy(), batch.num_vertices.numpy()
-    judged = pd.Series(60 + 1.7 * edges).where((edges % 5 != 3) & ENAS.contains(batch).numpy())
-    return pd.DataFrame({"judged": judged, "known": (edges + vertices) % 2 == 0})
+    judged, valid = pd.Series(60 + 1.7 * edges), ENAS.contains(batch)
+    flops = np.full(len(batch), np.nan)
+    flops[valid] = ENAS.flops(batch[valid])
+    judged = judged.where((edges % 5 != 3) & valid.numpy())
+    return pd.DataFrame({"judged": judged, "known": (edges + vertices) % 2 == 0, "flops": flops})
 
 
-@pytest.fixture(scope="module")
-def model():
+def random_model(kind, config):
     """Of random weights, large enough that neighbours decode to different graphs."""
     torch.manual_seed(0)
-    model = NGAE(NGAEConfig(hidden=16, latent=4)).eval()
+    model = kind(config).eval()
     with torch.no_grad():
         for weights in model.parameters():
             weights.mul_(3)
     return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(NGAE, NGAEConfig(hidden=16, latent=4))
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +245,10 @@ def test_colours_switch_and_training_points_go(opened):
 
 def test_cells_are_drawn_as_the_library_draws_them(opened):
     address = opened.evaluate("location.href").removeprefix("file://")
-    data = data_of(Path(address))
+    as_drawn(opened, data_of(Path(address)))
+
+
+def as_drawn(opened, data):
     for cell in range(0, len(data["judged"]), max(1, len(data["judged"]) // 50)):
         graph = graphs_of(data, [cell])
         edges = [(u, v) for _, u, v in graph.adjacency.nonzero().tolist()]
@@ -266,3 +278,44 @@ def test_everything_has_the_size_of_a_finger_and_a_name(opened):
     everything = "button, input, [tabindex], [role=img], [role=application]"
     assert opened.evaluate(f"[...document.querySelectorAll('{everything}')].filter(e => !({named})(e)).length") == 0
     opened.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
+
+
+def test_a_page_of_a_table_speaks_of_measured_cells_and_of_their_edges(opened, tmp_path):
+    """All cells are known and share their edges, the predictor is no part of the model, and the networks are small."""
+    home, model = opened.evaluate("location.href"), random_model(CRLSO, CRLSOConfig(hidden=16, latent=4))
+    weights, accuracy = torch.tensor([1.0, -2.0, 0.5, 0.0]), np.linspace(10, 95, NASBENCH201.size)
+
+    def table(batch):
+        rows = NASBENCH201.index(batch)
+        return pd.DataFrame({"judged": accuracy[rows], "known": rows >= 0, "flops": 40.0 * rows})
+
+    heights = {"slope": lambda z: 50 + z @ weights, "hill": lambda z: -z.square().sum(1)}
+    means = encode_all(model, NASBENCH201.sample(300, seed=0))
+    page = explorer(tmp_path / "table.html", model, NASBENCH201, means, heights["slope"], table, heights, size=SIZE)
+    data = data_of(page)
+    cells = graphs_of(data, np.arange(len(data["judged"])))
+    rows = NASBENCH201.index(cells)
+    assert len(rows) > 10 and data["known"].all() and data["texts"] == NASBENCH201.to_strings(cells)
+    np.testing.assert_array_equal(data["judged"], accuracy[rows].astype(np.float32))
+    points = grid(*plane(means), SIZE)
+    np.testing.assert_allclose(data["predicted"], heights["slope"](points), atol=1e-5)
+    np.testing.assert_array_equal(data["which"], pd.factorize(NASBENCH201.index(model.decode(points)))[0])
+    opened.call("Page.navigate", url=page.as_uri())
+    try:
+        until(lambda: opened.evaluate("location.href.endsWith('table.html') && !!document.getElementById('mark')"))
+        opened.evaluate("document.querySelectorAll('#climbs button')[1].click()")
+        until(lambda: "points measured" in opened.evaluate("$('story').textContent"))
+        opened.evaluate("stop(), show(home)")
+        until(lambda: opened.evaluate("$('live').textContent.endsWith(inWords(at(here)))"))
+        said = "[...document.querySelectorAll('main *')].map(e => [e.title, e.getAttribute('aria-label')])"
+        words = opened.evaluate(f"document.querySelector('main').textContent + {said}.flat().join(' ')")
+        assert not re.search("(?i)evaluat|skip connections|grey: | M multiply-adds|million", words)
+        kilo = round(0.04 * rows[data["which"][opened.evaluate("home")]])
+        assert f"percent, {kilo} thousand multiply-adds. 0 in" in words and opened.evaluate(
+            "$('cost').textContent"
+        ) == (f"{kilo:,} k")
+        assert "Edges: 0 to 1, 0 to 2, 0 to 4, 1 to 3, 1 to 5, 2 to 6, 3 to 6, 4 to 7, 5 to 7, 6 to 7." in words
+        as_drawn(opened, data)
+    finally:
+        opened.call("Page.navigate", url=home)
+        until(lambda: opened.evaluate(f"location.href == '{home}' && !!document.getElementById('mark')"))

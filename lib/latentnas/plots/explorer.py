@@ -44,8 +44,8 @@ def explorer(
     Args:
         means: encodings `[n, D]` of the training graphs; the plane is that of their two principal components.
         predict: accuracies in percent that points promise.
-        judge: gives each graph a row with `judged` (accuracy in percent, NaN where there is none) and `known` (it is a
-            label of the table). It is asked once for every distinct graph.
+        judge: gives each graph a row with `judged` (accuracy in percent) and `flops` (multiply-adds for one image), NaN
+            where there is none, and `known` (it is a label of a table). It is asked once for every distinct graph.
         climbs: by the words on its button, what a climb ascends. It keeps to the plane.
         landmarks: three named points `[D]`; the plane goes through them instead.
         size: points on each side of the grid.
@@ -58,8 +58,8 @@ def explorer(
     number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     cells = graphs[[keys.index(key) for key in number]]
     judged, valid = judge(cells), space.contains(cells)
-    flops, texts = np.full(len(cells), np.nan), np.full(len(cells), "", dtype=object)
-    flops[valid], texts[valid] = space.flops(cells[valid]).numpy() / 1e6, space.to_strings(cells[valid])
+    texts = np.full(len(cells), "", dtype=object)
+    texts[valid] = space.to_strings(cells[valid])
     source, target = np.triu_indices(cells.max_vertices, 1)
     centred = means - means.mean(dim=0)
     data = {
@@ -82,7 +82,7 @@ def explorer(
         "edges": packed(np.packbits(cells.adjacency[:, source, target], axis=1, bitorder="little"), "u1"),
         "judged": packed(judged["judged"], "<f4"),
         "known": packed(judged["known"], "u1"),
-        "flops": packed(flops, "<f4"),
+        "flops": packed(judged["flops"] / 1e6, "<f4"),
         "texts": texts.tolist(),
     }
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
