@@ -1,11 +1,14 @@
 """The lab: its checks, its two notebooks from one source, and the small models that it needs."""
 
 import ast
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import lab_checks
 import make_lab
@@ -33,7 +36,7 @@ ANSWERS = {  # what no message may say: the words of an answer
     "2b": ["one_hot(torch.tensor(u)", "for u in range(v)"],
     "3a": ["logvar / 2", "0.5 *", "-0.5"],
     "3b": [" B", "beta"],
-    "4b": [" 3 ", " 4 "],
+    "4b": [" 5 steps", "is 5"],
     "5a": ["autograd", "z +"],
     "5b": ["10"],
     "6": ["maximum", "accumulate", "nan_to_num"],
@@ -83,6 +86,10 @@ def graph(types=(0, 2, 6, 3, 7, 4, 5, 1), skips=((0, 2), (1, 4), (0, 6), (3, 6))
     return DagBatch(torch.tensor([types]), adjacency[None], torch.tensor([8]))
 
 
+def undirected():
+    return DagBatch(graph().types, graph().adjacency | graph().adjacency.mT, torch.tensor([8]))
+
+
 def with_edge(batch, u, v, value):
     adjacency = batch.adjacency.clone()
     adjacency[0, u, v] = value
@@ -116,6 +123,14 @@ def same_gradient(model, z, steps, step_size, weight):
     return path[0] + torch.arange(steps + 1)[:, None, None] * (path[1] - path[0])
 
 
+def one_tensor(model, z, steps, *how):
+    path = [z]
+    for _ in range(steps):
+        z += 1
+        path.append(z)
+    return torch.stack(path)
+
+
 def apart(compare=lambda p, e, margin: p - e > margin, last=False, place=False):
     def parting(steps, predicted, evaluated, margin):
         found = [i for i, (p, e) in enumerate(zip(predicted, evaluated)) if compare(p, e, margin)]
@@ -125,15 +140,19 @@ def apart(compare=lambda p, e, margin: p - e > margin, last=False, place=False):
     return parting
 
 
+def in_order(accuracy):
+    accuracy[np.isnan(accuracy)] = 0
+    accuracy.sort()
+    return accuracy
+
+
 WRONG = {
     "1a": {
         "no edge to the next": lambda: graph(chain=False),
         "counted from 0": lambda: graph(types=(0, 0, 4, 1, 5, 2, 3, 1)),
-        "point backwards": lambda: DagBatch(graph().types, graph().adjacency.mT.contiguous(), torch.tensor([8])),
+        "point backwards": undirected,
         "4 are missing and 3 are too many": lambda: graph(skips=((1, 3), (2, 5), (1, 6))),
-        "count the vertices": lambda: DagBatch(
-            torch.tensor([[0, 2, 1]]), torch.zeros(1, 3, 3).bool(), torch.tensor([3])
-        ),
+        "count the vertices": lambda: DagBatch(graph().types, graph().adjacency, torch.tensor([6])),
         "one graph": lambda: DagBatch.cat([graph(), graph()]),
         "be a DagBatch": lambda: lab_checks.TEXT,
         "Convert them": lambda: DagBatch(graph().types, graph().adjacency.float(), torch.tensor([8])),
@@ -195,6 +214,13 @@ WRONG = {
         "with the start": lambda walk: int(equal(walk[[0] * (len(walk) - 1)], walk[1:]).sum()),
         "one too many": lambda walk: int(equal(walk[:-1], walk[1:]).sum()) + 1,
         "Compare neighbours": lambda walk: int(edit_distance(walk[:-1], walk[1:]).sum()),
+        "count different architectures": lambda walk: len(set(walk.keys())),
+        "come back to an architecture": lambda walk: len(walk) - len(set(walk.keys())),
+        "nothing but an edge": lambda walk: int((walk.types[:-1] == walk.types[1:]).all(dim=1).sum()),
+        "nothing but an operation": lambda walk: int((walk.adjacency[:-1] == walk.adjacency[1:]).all(dim=(1, 2)).sum()),
+        "wrong for another": lambda walk: 5,
+        "is infinite": lambda walk: float("inf"),
+        "too large": lambda walk: 10**5000,
         "one whole number": lambda walk: equal(walk[:-1], walk[1:]),
     },
     "5a": {
@@ -204,8 +230,11 @@ WRONG = {
         "has the weight 1": ascent(complexity_weight=1.0),
         "not used": ascent(step_size=1.0),
         "anew at every point": same_gradient,
+        "A mean divides": lambda model, z, *how: ascent(step_size=how[1] / 3)(model, z, *how),
+        "whatever step_size": ascent(step_size=0.1),
+        "whatever complexity_weight": ascent(complexity_weight=0.5),
+        "put into the path": one_tensor,
         "the start itself": lambda model, z, *how: ascent()(model, z + 1, *how),
-        "nothing moves": lambda model, z, steps, *how: z.expand(steps + 1, *z.shape),
         "should have the shape": lambda *arguments: ascent()(*arguments)[1:],
     },
     "5b": {
@@ -213,10 +242,12 @@ WRONG = {
         "other direction": apart(compare=lambda p, e, margin: abs(p - e) > margin),
         "not the first": apart(last=True),
         "less than the margin": apart(compare=lambda p, e, margin: p > e),
-        "return None": lambda *table: apart()(*table) or 0,
+        "by just the margin": apart(compare=lambda p, e, margin: p - e >= margin),
+        "return None": apart(compare=lambda p, e, margin: p - e > 1),
     },
     "6": {
-        "one number came": np.nanmax,
+        "what came is of type float64": np.nanmax,
+        "some entries": in_order,
         "has NaN": np.maximum.accumulate,
         "you sorted": lambda accuracy: np.sort(np.nan_to_num(accuracy, nan=-np.inf)),
         "never falls": lambda accuracy: np.nan_to_num(accuracy, nan=-np.inf),
@@ -234,6 +265,77 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
         texts[words] = said(capsys, exercise, answer)
         assert words in texts[words], f"{words!r} is not in: {texts[words]}"
     assert len(WRONG[exercise]) >= 3 and len({*texts.values()}) == len(texts)
+
+
+def best_in_place(accuracy):
+    accuracy[np.isnan(accuracy)] = -np.inf
+    return np.maximum.accumulate(accuracy, out=accuracy)
+
+
+def climbed(model, z, steps, step_size, weight):
+    path = [z]
+    for _ in range(steps):
+        z = path[-1].clone().requires_grad_()
+        (weight * model.complexity(z) - model.performance(z)).sum().backward()
+        path.append(z.detach() - step_size * z.grad)
+    return torch.stack(path).double()
+
+
+def told_apart(mu, logvar, noise):
+    code, prior = torch.distributions.Normal(mu, logvar.exp().sqrt()), torch.distributions.Normal(0 * mu, 1)
+    kl = torch.distributions.kl_divergence(code, prior).sum(dim=1)
+    return [mu.add_(noise.mul_(code.stddev)), kl]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("2a", lambda: torch.tensor([0.4, 0.6, 0.3, 0.45], requires_grad=True)),
+        ("2a", lambda: np.array([0.4, 0.6, 0.3, 0.45])),
+        ("3a", told_apart),
+        ("3b", lambda: " b"),
+        ("4a", lambda: np.int64(20)),
+        ("4b", lambda walk: equal(walk[:-1], walk[1:]).sum()),
+        ("4b", lambda walk: np.array([sum(map(bytes.__eq__, walk.keys()[1:], walk.keys()))])),
+        ("5a", climbed),
+        ("5b", lambda steps, *table: None if (found := apart()(steps, *table)) is None else np.int64(found)),
+        ("6", best_in_place),
+        ("6", lambda accuracy: torch.from_numpy(np.fmax.accumulate(accuracy))),
+        ("6", lambda accuracy: [np.nanmax(accuracy[: place + 1]) for place in range(len(accuracy))]),
+    ],
+)
+def test_a_right_answer_in_another_form_passes(exercise, answer, capsys):
+    assert lab_checks.check(exercise, answer) == 1, capsys.readouterr().out
+
+
+def test_what_an_answer_does_to_its_arguments_changes_no_later_check(capsys):
+    @torch.no_grad()
+    def spoil(model, z, *how):
+        for weight in (z, *model.parameters()):
+            weight.zero_()
+        return z.expand(how[0] + 1, *z.shape)
+
+    assert "are equal" in said(capsys, "5a", spoil)
+    assert lab_checks.check("5a", climbed) == 1, capsys.readouterr().out
+
+
+def endless(*arguments):
+    while True:
+        with contextlib.suppress(Exception):
+            float("nan")
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_loop_without_end_is_stopped(capsys, monkeypatch):
+    monkeypatch.setattr(lab_checks, "SECONDS", 0.2)
+    for answer in (endless, interrupted):
+        assert "never ends" in said(capsys, "6", answer)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and not any(signal.getitimer(signal.ITIMER_REAL))
+    with ThreadPoolExecutor(1) as pool:  # a thread has no alarm
+        assert pool.submit(lab_checks.check, "6", best_in_place).result() == 1
 
 
 def unfinished(*arguments):

@@ -199,7 +199,7 @@ def comparison(*labels: str) -> str:
         high = min(math.inf if claim["high"] is None else claim["high"] for claim in pair)
         old, new = (claim["ours"] for claim in pair)
         alike = pair[0]["unit"] == pair[1]["unit"]
-        more = round(new - old, 9) if alike and None not in (old, new) else None  # rounding noise is no difference
+        more = round(new - old, 9) or 0.0 if alike and None not in (old, new) else None  # of rounding noise neither -0
         what = f"{notebooks.number_of(key[0])}: {named(pair[0])}", *map(measured, pair)
         rows.append([*what, "+" * ((more or 0) > 0) + number(more, 3), "apart" if alike and low > high else ""])
     rest = f"Only {a} has {len(first) - len(both)} more, only {b} {len(second) - len(both)}."

@@ -4,10 +4,14 @@ An answer is a function; a check calls it and compares what it returns with the 
 never says the answer. Where a result is that of a well-known mistake, it names the mistake.
 """
 
+import copy
 import math
+import signal
 import textwrap
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentnas.graphs import DagBatch, edit_distance, equal
+from latentnas.graphs import DagBatch, equal
 from latentnas.measure.small import load_small
 from latentnas.models.base import kl_divergence
 from latentnas.models.dagnn import GatedMessage, propagate
@@ -27,6 +31,7 @@ from latentnas.spaces.enas import ENAS
 TEXT = "[[0], [4, 1], [1, 0, 0], [5, 0, 1, 0], [2, 0, 0, 0, 0], [3, 1, 0, 0, 1, 0]]"  # of exercise 1
 EXERCISE_3 = {"A": "beta-0.5", "B": "beta-1.0", "C": "beta-0.01"}  # its three models
 WALK_STEPS, DECISIONS = 40, 21  # of exercise 4; of an architecture
+SECONDS = 60  # that an answer may take; right ones take less than one
 
 solved: set[str] = set()  # the exercises whose last check was right
 
@@ -54,7 +59,7 @@ def check(exercise: str | int, answer: Callable) -> int:
 
 def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
     """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
-    With `or_none` it may return None."""
+    With `or_none` it may return None. It gets copies, so that what it does to them changes no check."""
     remedy = "Replace the line `raise NotImplementedError()` by your own"
     unfinished = f"this cell is not finished. {remedy}"
     if answer is None or answer is ...:
@@ -62,9 +67,12 @@ def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
     if not callable(answer):
         raise Wrong(f"hand over the function itself, its name without brackets; what came is {kind(answer)}.")
     try:
-        result = answer(*(value.clone() if isinstance(value, Tensor) else value for value in arguments))
+        with ended_after(SECONDS):
+            result = answer(*copy.deepcopy(arguments))
     except NotImplementedError:
         raise Wrong(f"{unfinished}.") from None
+    except KeyboardInterrupt:
+        raise Wrong("your function was stopped before its end. Is there a loop that never ends?") from None
     except (Exception, SystemExit) as error:
         file = getattr(getattr(answer, "__code__", None), "co_filename", None)
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
@@ -74,6 +82,25 @@ def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
     if result is ... or (result is None and not or_none):
         raise Wrong(f"your function returns {result}. {remedy}, and end with `return`.")
     return result
+
+
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """Interrupt what runs too long; not on Windows or in a thread, which have no alarm."""
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt  # which a loop that catches errors does not catch
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def kind(value: Any) -> str:
@@ -96,14 +123,14 @@ def tensor(value: Any, name: str, shape: tuple[int, ...], letters: str) -> Tenso
 
 
 def whole_number(value: Any, name: str, low: int, high: int) -> int:
-    if isinstance(value, Tensor | np.generic) and np.size(value) == 1:
+    if isinstance(value, Tensor | np.ndarray | np.generic) and math.prod(value.shape) == 1:
         value = value.item()
-    if isinstance(value, float) and math.isnan(value):
-        raise Wrong(f"{name} is NaN, which is no number. Was something divided by zero?")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Wrong(f"{name} is {'NaN' if math.isnan(value) else 'infinite'}. Was something divided by zero?")
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise Wrong(f"{name} should be one whole number, but what came is {kind(value)}.")
     if not low <= value <= high:
-        raise Wrong(f"{name} should lie between {low} and {high}, but is {int(value)}.")
+        raise Wrong(f"{name} should lie between {low} and {high}. Yours is too {'small' if value < low else 'large'}.")
     return int(value)
 
 
@@ -137,13 +164,15 @@ def fault_of(graph: DagBatch) -> str:
 
 def check_1a(answer: Callable) -> None:
     graph, right = one_graph(result_of(answer), "what you return"), ENAS.to_batch([TEXT])
+    if graph.max_vertices != ENAS.num_vertices or graph.num_vertices[0] != ENAS.num_vertices:
+        raise Wrong("count the vertices again. The input and the output are vertices, too.")
     if equal(graph, right).all():
         return
-    if graph.types.shape != right.types.shape or graph.num_vertices[0] != ENAS.num_vertices:
-        raise Wrong("count the vertices again. The input and the output are vertices, too.")
     edges, own = graph.adjacency, right.adjacency
-    if (edges == own.mT).all():
-        raise Wrong("all edges point backwards. adjacency[0, u, v] is the edge from u to v.")
+    if edges.tril().any():
+        raise Wrong(
+            "some edges point backwards. adjacency[0, u, v] is the edge from u to v, and all lead to a later v."
+        )
     if not edges.diagonal(1, 1, 2).all():
         raise Wrong(
             "some vertex has no edge to the next one. The text leaves these out, because they are always there."
@@ -174,6 +203,7 @@ def check_1b(answer: Callable) -> None:
 
 def check_2a(answer: Callable) -> None:
     states = result_of(answer)
+    states = states.tolist() if isinstance(states, Tensor) else states
     if isinstance(states, str | dict) or np.size(states) != 4:
         raise Wrong(f"return four numbers, one for each vertex; what came is {kind(states)}.")
     found = tensor(torch.as_tensor(np.asarray(states, dtype=np.float64).ravel()), "the list", (4,), "[N]")
@@ -297,20 +327,31 @@ def check_4a(answer: Callable) -> None:
 
 
 def check_4b(answer: Callable) -> None:
-    first, second, third = (ENAS.sample(3, seed=3)[[row]] for row in range(3))
-    walk = DagBatch.cat([first, first, second, second, second, first, third, third])
+    first, last = ENAS.sample(1, seed=3), ENAS.sample(1, seed=4)
+    near = ENAS.neighbors(first)[0]  # of the first, with another operation; of the last, with another edge
+    graphs = {"f": first, "o": near[:1], "e": near[-1:], "l": last}
+    walk = DagBatch.cat([graphs[letter] for letter in "lffeooffeflllfo"])  # each mistake gives another number
     found = whole_number(result_of(answer, walk), "the number of steps", 0, 100)
-    pairs = edit_distance(walk[:-1], walk[1:]) == 0
+    before, after, different = walk[:-1], walk[1:], len(set(walk.keys()))
+    quiet = int(equal(before, after).sum())
     mistakes = {
-        "you count the steps that change something. Asked for are the others.": int((~pairs).sum()),
+        "you count the steps that change something. Asked for are the others.": len(after) - quiet,
         "you compare each point with the start. A step goes from a point to the next one.":
-            int((edit_distance(walk[[0] * 7], walk[1:]) == 0).sum()),
-        "one too many. How many steps lie between eight points?": int(pairs.sum()) + 1,
-        "you count different architectures. A walk may come back to one that it has left.": len(set(walk.keys())),
+            int(equal(walk[[0] * len(after)], after).sum()),
+        f"one too many. How many steps lie between {len(walk)} points?": quiet + 1,
+        "you count different architectures. A walk may come back to one that it has left.": different,
         "a walk may come back to an architecture that it has left. Such a step is a change, too.":
-            len(walk) - len(set(walk.keys())),
+            len(walk) - different,
+        "you compare the types alone. A step may change nothing but an edge.":
+            int((before.types == after.types).all(dim=1).sum()),
+        "you compare the edges alone. A step may change nothing but an operation.":
+            int((before.adjacency == after.adjacency).all(dim=(1, 2)).sum()),
     }  # fmt: skip
-    compare(found, int(pairs.sum()), mistakes, "on a walk that I made up your number is wrong. Compare neighbours.")
+    compare(found, quiet, mistakes, "on a walk that I made up your number is wrong. Compare neighbours.")
+    if whole_number(result_of(answer, walk[3:8]), "the number of steps", 0, 100) != 2:
+        raise Wrong(
+            "right for one walk, wrong for another one. Is there a number in it that should depend on the walk?"
+        )
 
 
 @cache
@@ -322,23 +363,29 @@ def ascent_start() -> tuple[NGAE, Tensor]:
 
 def check_5a(answer: Callable) -> None:
     model, z = ascent_start()
-    how = dict(steps=4, step_size=0.1, complexity_weight=0.5)
+    how = dict(steps=4, step_size=0.07, complexity_weight=0.3)  # other values than the notebook's
     found = tensor(result_of(answer, model, z, *how.values()), "the path", (5, *z.shape), "[steps + 1, S, D]")
 
     def ascent(**changed: float) -> Tensor:
         return gradient_ascent(model, z, **(how | changed)).z
 
+    if close(found, found[:1].expand_as(found)):
+        raise Wrong(
+            "all rows of the path are equal. Does nothing move, or is z changed after it was put into the path?"
+        )
     if not close(found[0], z):
         raise Wrong("row 0 of the path should be the start itself, before any step.")
-    if close(found, found[:1].expand_as(found)):
-        raise Wrong("nothing moves: all rows of the path are equal. Is z changed after it was put into the path?")
     mistakes = {
         "you walk downhill: the prediction falls. Which sign has the step?": ascent(step_size=-0.1),
         "complexity is rewarded in place of charged.": ascent(complexity_weight=-0.5),
         "complexity costs nothing in your f.": ascent(complexity_weight=0.0),
         "complexity has the weight 1, whatever complexity_weight says.": ascent(complexity_weight=1.0),
+        "the starts share the gradient, so each goes too slowly. A mean divides by their number.":
+            ascent(step_size=how["step_size"] / len(z)),
         "each step has length 1 times the gradient: step_size is not used.": ascent(step_size=1.0),
-    }
+        "the steps have a length of your own, whatever step_size says.": ascent(step_size=0.1),
+        "the weight is one of your own, whatever complexity_weight says.": ascent(complexity_weight=0.5),
+    }  # fmt: skip
     other = "the first step is not right: it should be step_size times the gradient of f at the start"
     if close(found[1], gradient_ascent(model, z, **how).z[1]):
         other = "the first step is right, the second is not. The gradient has to be taken anew at every point"
@@ -347,24 +394,25 @@ def check_5a(answer: Callable) -> None:
 
 def check_5b(answer: Callable) -> None:
     steps, evaluated = [0, 1, 2, 5, 10, 20], [80.0, 81.0, 84.0, 84.0, 84.5, 83.0]
-    predicted = [80.1, 80.5, 81.0, 84.8, 86.0, 87.0]
+    predicted = [80.1, 82.0, 81.0, 84.8, 86.0, 87.0]
     found = result_of(answer, steps, predicted, evaluated, 1.0)
     mistakes = {
         "that is a place in the list. Asked for is the step at that place.": 4,
         "at that step the evaluation is above the prediction. Asked for is the other direction.": 2,
         "that is not the first such step.": 20,
         "at that step the prediction is ahead, but by less than the margin.": 0,
+        "at that step the prediction is ahead by just the margin. Asked for is more than that.": 1,
     }
     compare(whole_number(found, "the step", 0, 20), 10, mistakes, "on a made-up table your step is wrong.")
-    if result_of(answer, steps, evaluated, evaluated, 1.0, or_none=True) is not None:
-        raise Wrong("in a second table the two never part. Then your function should return None.")
+    if result_of(answer, steps, predicted, evaluated, 5.0, or_none=True) is not None:
+        raise Wrong("with a larger margin the two never part. Then your function should return None.")
 
 
 def check_6(answer: Callable) -> None:
     accuracy = np.array([70.0, 74.0, np.nan, 72.0, 75.0, np.nan, 71.0])
     found, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
     if np.ndim(found) == 0:
-        raise Wrong("one number came, but the best so far is one number for each evaluation.")
+        raise Wrong(f"the best so far is one number for each evaluation, but what came is {kind(found)}.")
     try:
         found = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):
@@ -379,7 +427,7 @@ def check_6(answer: Callable) -> None:
         "you return the accuracies as they came. The best so far never falls.": known,
         "you return the best of all from the beginning. It is known only when it has been found.": [75.0] * 7,
     }
-    compare(found, np.maximum.accumulate(known), mistakes, "on a made-up list some entries are wrong.")
+    compare(found.copy(), np.maximum.accumulate(known), mistakes, "on a made-up list some entries are wrong.")
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
