@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docutils.nodes import SkipNode, math_block
 from latex2mathml.converter import convert
+from sphinx.errors import SphinxError
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +39,10 @@ def prepare(app, name, source):
         for caption, files in filter(all, CONTENTS.items()):
             text += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(files) + "\n```\n"
     if app.env.doc2path(name).suffix == ".ipynb":
-        notebook = json.loads(text)
+        try:
+            notebook = json.loads(text)
+        except ValueError as error:
+            raise SphinxError(f"{name}.ipynb is no notebook: {error}") from error
         for cell in notebook["cells"]:
             if {"parameters", "injected-parameters"}.intersection(cell["metadata"].get("tags", [])):
                 cell["metadata"]["tags"].append("hide-input")
@@ -57,7 +61,9 @@ def formula(page, node):
 
 def finish(app, error):
     """Put the pages to touch where links lead, and the front page where browsers look."""
-    for page in [] if error else PAGES:
+    if error:  # which Sphinx tells, and there may be no page
+        return
+    for page in PAGES:
         shutil.copy(ROOT / page, Path(app.outdir) / page)
     shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -309,8 +310,9 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
         lambda text: text.replace(b'"claims": [', b'"claims": null, "other": ['),
         lambda text: text.replace(b'"wall_seconds"', b'"seconds"'),
         lambda text: text.replace(b'"unit"', b'"units"'),
+        lambda text: re.sub(rb'"ours": [0-9.]+', b'"ours": "1"', text),
     ],
-    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit"],
+    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit", "text for a number"],
 )
 def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, capsys):
     path = make().write()

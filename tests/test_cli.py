@@ -405,6 +405,11 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     (row,) = report.findings().splitlines()[2:]
     assert '<img src="figures/quick/02_ngae_latent_space_planes.png" alt="A plane" width="240">' in row
     assert "It gives 99.88 % back." in row
+    found.finding[0].text, found.finding[0].alt = "Two lines,\n{braces} or {ngae.enas.validity}.", 'A "plane"'
+    assert len(report.findings().splitlines()) == 2  # what is in braces is a claim
+    found.finding[0].text = "{ngae.enas.validity} %\nin | two lines"
+    (row,) = report.findings().splitlines()[2:]
+    assert 'alt="A &quot;plane&quot;"' in row and "99.88 % in \\| two lines" in row
     found.finding[0].when["ngae.enas.validity"] = ["met"]
     assert len(report.findings().splitlines()) == 2
     found.finding[0].when.clear()
@@ -420,6 +425,7 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
         results.estimate("ngae.enas.novelty", [50.0 + shift, 50.1 + shift], "%", seeds=range(2))
         results.claim("ngae.enas.queries", float("inf") if shift else 7, "queries", low=5, better="lower", method="t")
         results.claim("ngae.enas.lead", 0.1 + 0.2 if shift else 0.3, "points")
+        results.claim("ngae.enas.loss", 6e-8 - shift * 1e-12, "points")
         results.claim("ngae.enas.gain", 9.0, "points above random" if shift else "points")
         results.claim(f"ngae.enas.only@{shift}", 1, "%")
         results.claim("ngae.enas.absent", None if shift else 1, "%")
@@ -433,6 +439,7 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
         "02: NGAE, ENAS, novelty": ["+5", "apart"],
         "02: NGAE, ENAS, queries": ["", ""],
         "02: NGAE, ENAS, lead": ["0", ""],
+        "02: NGAE, ENAS, loss": ["0", ""],
         "02: NGAE, ENAS, gain": ["", ""],
     }
     assert rows[0][1:3] == ["**81** % (78.52 to 83.48, 3 seeds)", "**84.33** % (76.74 to 91.92, 3 seeds)"]

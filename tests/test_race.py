@@ -53,6 +53,16 @@ def test_searches_that_do_not_race_are_refused(tmp_path):
     other = history(ASKED["random search"], range(1, 13))
     with pytest.raises(ValueError, match="the other has other seeds"):
         races.race(tmp_path / "x", {"ours": ours, "the other": other}, ROWS, ACCURACIES, ACCURACIES)
+    unknown, twice = np.where(ROWS > 9000, np.nan, ACCURACIES), np.where(ROWS == 50, 0, ROWS)
+    for histories, *table in [
+        ({}, ROWS, ACCURACIES, ACCURACIES),
+        ({"ours": ours[:0]}, ROWS, ACCURACIES, ACCURACIES),
+        ({"ours": ours}, ROWS, unknown, ACCURACIES),
+        ({"ours": ours}, ROWS, ACCURACIES, ACCURACIES[:5]),
+        ({"ours": history(np.full((12, 9), 100))}, twice, ACCURACIES, ACCURACIES),
+    ]:
+        with pytest.raises(ValueError, match="a finite accuracy"):
+            races.race(tmp_path / "x", histories, *table)
     assert not (tmp_path / "x").exists()
 
 

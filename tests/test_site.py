@@ -153,6 +153,15 @@ def test_links_lead_to_the_copy_shown_and_solutions_stay_out(tmp_path):
     text = (project / "site/notebooks/coursework/lab.html").read_text()
     assert "Solved" in text and "secret" in text
     before = (project / "site/index.html").stat()
+    whole = (project / "notebooks/00_first.ipynb").read_text()
+    (project / "notebooks/00_first.ipynb").write_text("{")
+    run = run_all(project, "site")
+    assert (
+        run.returncode == 1
+        and "notebooks/00_first.ipynb is no notebook" in run.stderr
+        and "build-finished" not in run.stderr
+    )
+    (project / "notebooks/00_first.ipynb").write_text(whole)
     (project / "notebooks/glossary.md").write_text("# Glossary\n\n[gone](gone.md)\n")
     run = run_all(project, "site")
     assert run.returncode == 1 and "gone.md" in run.stderr and "was not built" in run.stderr

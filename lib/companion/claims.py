@@ -317,7 +317,7 @@ def read_results(path: Path, set_aside: bool = False) -> dict | None:
         return content
     except FileNotFoundError:
         return None
-    except (ValidationError, IsADirectoryError) as error:
+    except (ValidationError, TypeError, IsADirectoryError) as error:
         if set_aside:
             names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
             aside = path.rename(next(name for name in names if not name.exists())).name

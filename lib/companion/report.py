@@ -1,5 +1,6 @@
 """The README's findings and results table and figures/<profile>/REPORT.md: every number in them is a stored one."""
 
+import html
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -77,9 +78,10 @@ def findings() -> str:
             text = finding.text
             for id, claim in known.items():
                 text = text.replace(f"{{{id}}}", number(claim["ours"], 4))
+            text, alt = " ".join(text.split()), html.escape(finding.alt)
             picture = f"figures/{finding.profile}/{finding.notebook}_{finding.figure}.png"
             where = f"[{notebooks.number_of(finding.notebook)}]({read_at(finding.notebook, finding.profile)})"
-            image = f'<img src="{picture}" alt="{finding.alt}" width="240">'
+            image = f'<img src="{picture}" alt="{alt}" width="240">'
             rows.append([f"[{image}]({picture})", f"{text} ({where}, `{finding.profile}`)"])
     return table(("", ""), rows)
 

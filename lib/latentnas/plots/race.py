@@ -38,9 +38,14 @@ def race(
         note: where the accuracies come from, for the foot of the page.
 
     Raises:
-        ValueError: Two searches have other seeds, or one asked for a cell that is not among `rows`.
+        ValueError: Two searches have other seeds, or one asked for a cell that is not among `rows`; there is no search
+            or no query; a cell is there twice, or without a finite number.
     """
-    rows = np.asarray(rows)
+    rows, numbers = np.asarray(rows), [np.asarray(accuracies), np.asarray(params)]
+    whole = all(values.shape == rows.shape and np.isfinite(values).all() for values in numbers)
+    if not whole or len(np.unique(rows)) < len(rows) or min(map(len, histories.values()), default=0) == 0:
+        needs = "searches with queries, and of each cell, named once, a finite accuracy and number of parameters"
+        raise ValueError(f"A race needs {needs}.")
     known, seeds = pd.Series(np.arange(len(rows)), index=rows), None
     colours, searches = colours_of(histories), {}
     for name, history in histories.items():
@@ -59,7 +64,7 @@ def race(
         "searches": searches,
         "rows": packed(rows, "<u2"),
         "accuracies": packed(accuracies, "<f4"),
-        "params": packed(np.asarray(params) / 1e6, "<f4"),
+        "params": packed(numbers[1] / 1e6, "<f4"),
         "operations": [[name, *operation_look(name)] for name in NASBENCH201.operation_names],
         "edges": list(CELL_EDGES),
     }
