@@ -100,10 +100,14 @@ def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkey
 def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", make_project(tmp_path) / "notebooks")
     (paths.NOTEBOOKS / "glossary.md").write_text("# Glossary")
+    (paths.NOTEBOOKS / "coursework").mkdir()
+    for name in ("lab", "lab_solutions"):
+        write_notebook(paths.NOTEBOOKS / f"coursework/{name}.ipynb", [])
     monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     assert cli.main(["lab", "--help"]) == 0 and not (tmp_path / "notebooks/mine").exists()
     assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").glob("*.ipynb"))) == 2
     assert (tmp_path / "notebooks/mine/glossary.md").exists()
+    assert os.listdir(tmp_path / "notebooks/mine/coursework") == ["lab.ipynb"]  # whose links lead one folder up
 
 
 def test_help_shows_commands_and_examples(capsys):

@@ -192,10 +192,12 @@ def lab(arguments: Sequence[str]) -> int:
     """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
+    files += paths.NOTEBOOKS.glob("coursework/lab.ipynb")
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
-        mine.mkdir(exist_ok=True)
-        if not (mine / file.name).exists():
-            shutil.copy(file, mine)
+        copy = mine / file.relative_to(paths.NOTEBOOKS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.exists():
+            shutil.copy(file, copy)
     first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
