@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import lab_checks
 import make_lab
@@ -90,6 +91,14 @@ def undirected():
     return DagBatch(graph().types, graph().adjacency | graph().adjacency.mT, torch.tensor([8]))
 
 
+def number_for_a_tensor():
+    return DagBatch(graph().types, graph().adjacency, 8)
+
+
+def without_first_dimension():
+    return DagBatch(graph().types[0], graph().adjacency[0], torch.tensor([8]))
+
+
 def with_edge(batch, u, v, value):
     adjacency = batch.adjacency.clone()
     adjacency[0, u, v] = value
@@ -107,6 +116,23 @@ def walked(**how):
     return lambda cell, message, types, adjacency: lab_checks.forward(
         cell, message, DagBatch(types, adjacency, torch.full((len(types),), 8)), **how
     )
+
+
+def edges_of_one(cell, message, types, adjacency):
+    return walked()(cell, message, types, adjacency[:1].expand_as(adjacency))
+
+
+def state_alone(cell, message, types, adjacency):
+    return message.gate(torch.zeros(len(types), cell.hidden_size))
+
+
+def in_another_order(cell, message, types, adjacency):
+    """The number before the state."""
+
+    def of(layer):
+        return lambda m: layer(m.roll(-cell.hidden_size, dims=1))
+
+    return walked()(cell, SimpleNamespace(gate=of(message.gate), mapper=of(message.mapper)), types, adjacency)
 
 
 def bent(z=lambda mu, logvar, noise: mu + (logvar / 2).exp() * noise, kl=lambda mu, logvar: kl_divergence(mu, logvar)):
@@ -153,7 +179,9 @@ WRONG = {
         "point backwards": undirected,
         "4 are missing and 3 are too many": lambda: graph(skips=((1, 3), (2, 5), (1, 6))),
         "count the vertices": lambda: DagBatch(graph().types, graph().adjacency, torch.tensor([6])),
-        "one graph": lambda: DagBatch.cat([graph(), graph()]),
+        "that of one graph": number_for_a_tensor,
+        "takes tensors": without_first_dimension,
+        "one graph,": lambda: DagBatch.cat([graph(), graph()]),
         "be a DagBatch": lambda: lab_checks.TEXT,
         "Convert them": lambda: DagBatch(graph().types, graph().adjacency.float(), torch.tensor([8])),
     },
@@ -161,7 +189,7 @@ WRONG = {
         "graph 2 is still": lambda batch: [with_edge(batch, 0, 1, False), batch, with_edge(batch, 3, 7, True)],
         "same rule": lambda batch: [with_edge(batch, u, u + 1, False) for u in (0, 1, 2)],
         "graphs 1 and 2": in_place,
-        "list of three": lambda batch: [with_edge(batch, 0, 1, False)],
+        "is a list of 1": lambda batch: [with_edge(batch, 0, 1, False)],
         "should be a DagBatch": lambda batch: ["a", "b", "c"],
     },
     "2a": {
@@ -172,7 +200,7 @@ WRONG = {
         "from both": lambda: lab_checks.on_paper(mean=True).tolist(),
         "lack the mapper": lambda: lab_checks.on_paper(mapper=1.0).tolist(),
         "vertex 3 is the first": lambda: [0.4, 0.6, 0.3, 1.0],
-        "four numbers": lambda: [0.4, 0.6],
+        "is a list of 3": lambda: [0.4, 0.6, 0.3],
     },
     "2b": {
         "lack the gate": walked(gated=False),
@@ -181,12 +209,18 @@ WRONG = {
         "of the receiver": walked(receiver=True),
         "all pairs": walked(everywhere=True),
         "should have the shape": lambda cell, message, types, adjacency: torch.zeros(6, 5),
+        "vertex 2 are the first that differ from the library's, those of graph 2": edges_of_one,
+        "σ, the order": in_another_order,
+        "its width is H + N": state_alone,
         "vertex 0 are the first": lambda cell, message, types, adjacency: torch.zeros(6, 8, 5),
-        "in line": lambda cell, message, types, adjacency: message.gate(torch.zeros(6, 5)),
+        "in line": lambda cell, message, types, adjacency: message.gates,
     },
     "3a": {
         "where the standard deviation belongs": bent(z=lambda mu, logvar, noise: mu + logvar.exp() * noise),
         "the logarithm of the variance for": bent(z=lambda mu, logvar, noise: mu + logvar * noise),
+        "the same centre": bent(z=lambda mu, logvar, noise: (logvar / 2).exp() * noise),
+        "another one at each call": bent(z=lambda mu, logvar, noise: mu + torch.randn_like(mu)),
+        "which scales it": bent(z=lambda mu, logvar, noise: logvar + mu * noise),
         "has no noise": bent(z=lambda mu, logvar, noise: mu),
         "not scaled": bent(z=lambda mu, logvar, noise: mu + noise),
         "never negative": bent(kl=lambda mu, logvar: -kl_divergence(mu, logvar)),
@@ -234,7 +268,7 @@ WRONG = {
         "A mean divides": lambda model, z, *how: ascent(step_size=how[1] / 3)(model, z, *how),
         "whatever step_size": ascent(step_size=0.1),
         "whatever complexity_weight": ascent(complexity_weight=0.5),
-        "put into the path": one_tensor,
+        "in place after it was stored": one_tensor,
         "the start itself": lambda model, z, *how: ascent()(model, z + 1, *how),
         "should have the shape": lambda *arguments: ascent()(*arguments)[1:],
     },
@@ -251,6 +285,8 @@ WRONG = {
         "what came is of type float64": np.nanmax,
         "some entries": in_order,
         "has NaN": np.maximum.accumulate,
+        "NaN is none": np.sort,
+        "should never win": lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy, nan=100)),
         "you sorted": lambda accuracy: np.sort(np.nan_to_num(accuracy, nan=-np.inf)),
         "never falls": lambda accuracy: np.nan_to_num(accuracy, nan=-np.inf),
         "from the beginning": lambda accuracy: np.full(len(accuracy), np.nanmax(accuracy)),

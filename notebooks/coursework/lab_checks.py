@@ -57,9 +57,10 @@ def check(exercise: str | int, answer: Callable) -> int:
     return 1
 
 
-def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
+def result_of(answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None) -> Any:
     """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
-    With `or_none` it may return None. It gets copies, so that what it does to them changes no check."""
+    With `or_none` it may return None. A hint follows an error that has its key in it. The function gets copies,
+    so that what it does to them changes no check."""
     remedy = "Replace the line `raise NotImplementedError()` by your own"
     unfinished = f"this cell is not finished. {remedy}"
     if answer is None or answer is ...:
@@ -78,7 +79,8 @@ def result_of(answer: Callable, *arguments: Any, or_none: bool = False) -> Any:
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line}`" if lines else ""
         words = (str(error).splitlines() or [""])[0][:300]
-        raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}") from None
+        hint = next((f"{'.' * bool(lines)} {hint}" for key, hint in (hints or {}).items() if key in words), "")
+        raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}{hint}") from None
     if result is ... or (result is None and not or_none):
         raise Wrong(f"your function returns {result}. {remedy}, and end with `return`.")
     return result
@@ -106,6 +108,8 @@ def ended_after(seconds: float) -> Iterator[None]:
 def kind(value: Any) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"a {'tensor' if isinstance(value, Tensor) else 'NumPy array'} of shape {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
     return {"str": "a text"}.get(type(value).__name__, f"of type {type(value).__name__}")
 
 
@@ -163,7 +167,9 @@ def fault_of(graph: DagBatch) -> str:
 
 
 def check_1a(answer: Callable) -> None:
-    graph, right = one_graph(result_of(answer), "what you return"), ENAS.to_batch([TEXT])
+    parts = "A DagBatch takes tensors: types [1, N], adjacency [1, N, N], num_vertices [1]; the 1 is that of one graph."
+    hints = dict.fromkeys(["attribute 'shape'", "to unpack"], parts)
+    graph, right = one_graph(result_of(answer, hints=hints), "what you return"), ENAS.to_batch([TEXT])
     if graph.max_vertices != ENAS.num_vertices or graph.num_vertices[0] != ENAS.num_vertices:
         raise Wrong("count the vertices again. The input and the output are vertices, too.")
     if equal(graph, right).all():
@@ -238,7 +244,8 @@ def check_2b(answer: Callable) -> None:
         torch.manual_seed(0)
         encoder = NGAE(NGAEConfig(hidden=5, latent=3)).encoder
     cell, message, batch = encoder.forward_cell, encoder.forward_message, ENAS.sample(6, seed=1)
-    found = result_of(answer, cell, message, batch.types, batch.adjacency)
+    hints = {"mat1 and mat2": "m is [h ; onehot(u)], so its width is H + N."}
+    found = result_of(answer, cell, message, batch.types, batch.adjacency, hints=hints)
     found, right = tensor(found, "the result", (6, 8, 5), "[B, N, H]"), propagate(cell, message, batch)[0].double()
     mistakes = {
         "your messages lack the gate: sigmoid(gate(m)) multiplies mapper(m).": dict(gated=False),
@@ -248,9 +255,11 @@ def check_2b(answer: Callable) -> None:
         "messages are sent along all pairs u < v. Only an edge should carry one.": dict(everywhere=True),
     }
     wrong = {words: forward(cell, message, batch, **how) for words, how in mistakes.items()}
-    right_until = int((found - right).abs().amax(dim=(0, 2)).gt(1e-4).long().argmax())
-    where = f"the states of vertex {right_until} are the first that differ from the library's"
-    compare(found, right, wrong, f"{where}. What does this vertex have that those before it do not have?")
+    vertex, graph = divmod(int((found - right).abs().amax(dim=2).gt(1e-4).T.long().argmax()), len(batch))
+    where = f"the states of vertex {vertex} are the first that differ from the library's, those of graph {graph}"
+    compare(
+        found, right, wrong, f"{where}. Check σ, the order in [h ; onehot(u)], and that each graph has its own edges."
+    )
 
 
 def forward(
@@ -286,8 +295,12 @@ def check_3a(answer: Callable) -> None:
         "z takes the logarithm of the variance for the standard deviation.": mu + logvar * noise,
         "z has no noise in it, so it is no sample.": mu,
         "z is shifted by the mean, but its noise is not scaled.": mu + noise,
+        "z has the right spread, but the same centre for all graphs.": (logvar / 2).exp() * noise,
     }  # fmt: skip
-    compare(z, mu + (logvar / 2).exp() * noise, mistakes, "z is not mean plus noise times standard deviation.")
+    other = "z is not right. Which of mu and logvar shifts the noise, which scales it, and what is done to it before?"
+    if not close(z, torch.as_tensor(result_of(answer, mu, logvar, noise)[0])):
+        other = "z is another one at each call. Use the noise that you are given, and draw none."
+    compare(z, mu + (logvar / 2).exp() * noise, mistakes, other)
     terms, right = 1 + logvar - mu.square() - logvar.exp(), kl_divergence(mu, logvar)
     if isinstance(kl, Tensor) and kl.shape == (5, 4):
         raise Wrong("z is right. The KL divergence of a graph is one number: which dimension is left to sum over?")
@@ -370,9 +383,7 @@ def check_5a(answer: Callable) -> None:
         return gradient_ascent(model, z, **(how | changed)).z
 
     if close(found, found[:1].expand_as(found)):
-        raise Wrong(
-            "all rows of the path are equal. Does nothing move, or is z changed after it was put into the path?"
-        )
+        raise Wrong("all rows of the path are equal. Does nothing move, or is z changed in place after it was stored?")
     if not close(found[0], z):
         raise Wrong("row 0 of the path should be the start itself, before any step.")
     mistakes = {
@@ -422,6 +433,10 @@ def check_6(answer: Callable) -> None:
     if found.shape != accuracy.shape:
         reason = "An architecture that is not valid has cost an evaluation, too"
         raise Wrong(f"of 7 evaluations there should be 7 numbers, but {list(found.shape)} came. {reason}.")
+    if np.array_equal(found, np.sort(accuracy), equal_nan=True):
+        raise Wrong("you sorted the accuracies. They come in the order in which they were found, and NaN is none.")
+    if (found > np.nanmax(accuracy)).any():
+        raise Wrong("your best is better than all of the accuracies. What stands in place of NaN should never win.")
     if np.isnan(found).any():
         raise Wrong("your result has NaN. An evaluation that failed (NaN) should leave the best so far as it was.")
     mistakes = {
