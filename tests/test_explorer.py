@@ -97,11 +97,11 @@ def test_the_page_holds_what_model_and_judge_say(page, model, means, landmarks):
     chosen = np.random.default_rng(0).choice(SIZE**2, 50, replace=False)
     points = grid(*plane(means, landmarks), SIZE)[chosen]
     with torch.no_grad():
-        decoded, promised = model.decode(points), model.performance(points)
+        decoded, predicted = model.decode(points), model.performance(points)
     cells = data["which"][chosen]
     assert len(set(cells.tolist())) > 10 and len(data["judged"]) == data["which"].max() + 1
     assert equal(graphs_of(data, cells), decoded).all()
-    np.testing.assert_allclose(data["predicted"][chosen], promised, atol=1e-5)
+    np.testing.assert_allclose(data["predicted"][chosen], predicted, atol=1e-5)
     every = graphs_of(data, np.arange(len(data["judged"])))
     expected = judge(every)
     np.testing.assert_array_equal(data["judged"], expected["judged"].astype(np.float32))
@@ -168,6 +168,19 @@ def opened(model, means, tmp_path_factory):
         assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
 
 
+def test_the_page_says_in_view_what_its_words_mean(opened):
+    data = data_of(Path(opened.evaluate("location.href").removeprefix("file://")))
+    valid = np.array([bool(text) for text in data["texts"]])[data["which"]].mean()
+    seen = opened.evaluate("[...document.querySelectorAll('main > p, section')].map(e => e.textContent).join(' ')")
+    assert f"; {int(100 * valid)} % of these are architectures" in seen and 0 < valid < 1
+    assert f"holds {100 * data['share']:.0f} % of the spread" in seen and "close may be far apart" in seen
+    assert (
+        "Predicted: " in seen and "Evaluated: " in seen and "called FLOPs" in opened.evaluate("$('about').textContent")
+    )
+    said = "[...document.querySelectorAll('main *')].map(e => [e.title, e.getAttribute('aria-label'), e.value])"
+    assert "promis" not in (seen + opened.evaluate(f"{said}.flat().join(' ')")).lower()
+
+
 def focus(tab):
     tab.evaluate("document.getElementById('home').click(); document.getElementById('map').focus()")
 
@@ -185,7 +198,7 @@ def test_keys_move_the_point_and_a_reader_hears_it(opened):
         assert opened.evaluate("here") == home + expected
     press(opened, "ArrowDown")
     until(lambda: opened.evaluate("$('live').textContent.endsWith(inWords(at(here)))"))
-    assert re.match(r"Promised .* percent, .* 0 in, 1 .* Skip connections: ", opened.evaluate("$('live').textContent"))
+    assert re.match(r"Predicted .* percent, .* 0 in, 1 .* Skip connections: ", opened.evaluate("$('live').textContent"))
     for _ in range(SIZE):
         press(opened, "ArrowLeft", shift=True)
     assert opened.evaluate("here % N") == 0
@@ -200,7 +213,7 @@ def test_the_mouse_drags_the_point(opened):
         opened.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
         seen.append(opened.evaluate("here"))
         assert abs(opened.evaluate("here % N") + 0.5 - (min(step, 10) + 2) / 20 * SIZE) <= 0.51
-    shown = opened.evaluate("[$('promised').textContent, at(here).predicted, $('text').textContent, at(here).text]")
+    shown = opened.evaluate("[$('predicted').textContent, at(here).predicted, $('text').textContent, at(here).text]")
     assert (
         len(set(seen)) > 8
         and shown[0] == f"{shown[1]:.2f} %"
@@ -226,14 +239,14 @@ def test_a_climb_rises_and_leaves_its_trace(opened):
         assert opened.evaluate("document.querySelectorAll('.trace').length") == number + 1
         heights = opened.evaluate(f"ascent(FIELDS[{number}][1], {SIZE + 1}).length")
         assert heights >= 1
-    assert "points promised" in opened.evaluate("$('chart').getAttribute('aria-label')")
+    assert "points predicted" in opened.evaluate("$('chart').getAttribute('aria-label')")
     opened.evaluate("$('clear').click()")
     assert opened.evaluate("document.querySelectorAll('.trace').length") == 0
 
 
 def test_colours_switch_and_training_points_go(opened):
     seen = set()
-    for layer in ("promised", "evaluated", "difference", "cost"):
+    for layer in ("predicted", "evaluated", "difference", "cost"):
         opened.evaluate(f"document.querySelector('input[value={layer}]').click()")
         seen.add(opened.evaluate("$('relief').toDataURL()"))
         assert opened.evaluate("$('bar').getAttribute('aria-label')").startswith("Colours from")
@@ -309,6 +322,7 @@ def test_a_page_of_a_table_speaks_of_measured_cells_and_of_their_edges(opened, t
         until(lambda: opened.evaluate("$('live').textContent.endsWith(inWords(at(here)))"))
         said = "[...document.querySelectorAll('main *')].map(e => [e.title, e.getAttribute('aria-label')])"
         words = opened.evaluate(f"document.querySelector('main').textContent + {said}.flat().join(' ')")
+        assert "; all of these are architectures of the space. Predicted: " in words and "Measured: " in words
         assert not re.search("(?i)evaluat|skip connections|grey: | M multiply-adds|million", words)
         kilo = round(0.04 * rows[data["which"][opened.evaluate("home")]])
         assert f"percent, {kilo} thousand multiply-adds. 0 in" in words and opened.evaluate(

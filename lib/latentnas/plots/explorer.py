@@ -43,7 +43,7 @@ def explorer(
 
     Args:
         means: encodings `[n, D]` of the training graphs; the plane is that of their two principal components.
-        predict: accuracies in percent that points promise.
+        predict: predicted accuracies of points, in percent.
         judge: gives each graph a row with `judged` (accuracy in percent) and `flops` (multiply-adds for one image), NaN
             where there is none, and `known` (it is a label of a table). It is asked once for every distinct graph.
         climbs: by the words on its button, what a climb ascends. It keeps to the plane.
