@@ -1,6 +1,7 @@
 """The page to touch: what it holds is what the model says, and hands, keys and readers can use it."""
 
 import base64
+import copy
 import json
 import re
 from pathlib import Path
@@ -32,7 +33,7 @@ def judge(batch):
     edges, vertices = batch.adjacency.flatten(1).sum(1).numpy(), batch.num_vertices.numpy()
     judged, valid = pd.Series(60 + 1.7 * edges), ENAS.contains(batch)
     flops = np.full(len(batch), np.nan)
-    flops[valid] = ENAS.flops(batch[valid])
+    flops[valid.numpy()] = ENAS.flops(batch[valid])
     judged = judged.where((edges % 5 != 3) & valid.numpy())
     return pd.DataFrame({"judged": judged, "known": (edges + vertices) % 2 == 0, "flops": flops})
 
@@ -125,6 +126,15 @@ def test_the_plane_of_equal_landmarks_is_still_a_plane(means):
     _, axes, half = plane(means, {"a": means[0], "b": means[0], "c": means[1]})
     torch.testing.assert_close(axes @ axes.T, torch.eye(2))
     assert half > 0 and plane(means, {"a": means[0], "b": means[0], "c": means[0]})[2] > 0
+
+
+def test_a_collapsed_model_has_one_architecture_everywhere(model, means, tmp_path):
+    chosen = ENAS.sample(1, seed=1)
+    collapsed = copy.copy(model)
+    collapsed.decode = lambda z: chosen[[0] * len(z)]
+    data = data_of(written(tmp_path / "collapsed.html", collapsed, means, None))
+    assert not data["which"].any() and data["texts"] == ENAS.to_strings(chosen)
+    assert equal(graphs_of(data, [0]), chosen)
 
 
 def test_the_page_is_small_and_needs_nothing_else(page):

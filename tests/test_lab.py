@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import html
 import json
 import os
 import re
@@ -471,6 +472,16 @@ def test_the_stored_solutions_are_executed():
     stored = json.dumps(outputs)
     assert stored.count(": right.") == len(EXERCISES) and "not yet" not in stored
     assert not [name for name in ("/work/", "/home/", "/root/", "/tmp/") if name in stored]
+
+
+def test_the_map_of_the_collapsed_model_has_one_architecture():
+    outputs = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
+    shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    frames = re.findall('srcdoc="([^"]*)"', shown)
+    data = [json.loads(re.search('id="data">(.*?)</script>', html.unescape(frame))[1]) for frame in frames]
+    assert [page["title"] for page in data] == ["A latent space: beta = 0.01", "A latent space: beta = 1.0"]
+    assert len(data[0]["texts"]) > 100 and len(data[1]["texts"]) == 1
+    assert sum(map(len, frames)) < 300_000
 
 
 def test_the_small_models_come_with_the_project_and_do_what_the_lab_says():

@@ -59,7 +59,7 @@ def explorer(
     cells = graphs[[keys.index(key) for key in number]]
     judged, valid = judge(cells), space.contains(cells)
     texts = np.full(len(cells), "", dtype=object)
-    texts[valid] = space.to_strings(cells[valid])
+    texts[valid.numpy()] = space.to_strings(cells[valid])
     source, target = np.triu_indices(cells.max_vertices, 1)
     centred = means - means.mean(dim=0)
     data = {
