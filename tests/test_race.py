@@ -15,6 +15,7 @@ from latentnas.spaces.nasbench201 import NASBENCH201
 ROWS = np.arange(0, 15625, 50)
 RANDOM = np.random.default_rng(0)
 ACCURACIES = 90 + 3 * RANDOM.random(len(ROWS))
+PARAMS = NASBENCH201.params(NASBENCH201.enumerate()[ROWS]).numpy()
 ASKED = {"random search": RANDOM.choice(ROWS, (12, 9)), "<hill> climbing": RANDOM.choice(ROWS, (12, 6))}
 
 
@@ -27,8 +28,7 @@ def history(asked, seeds=range(12)):
 def page(tmp_path_factory):
     histories = {name: history(asked) for name, asked in ASKED.items()}
     path = tmp_path_factory.mktemp("page") / "race.html"
-    params = NASBENCH201.params(NASBENCH201.enumerate()[ROWS]).numpy()
-    assert path == races.race(path, histories, ROWS, ACCURACIES, params, "A <race>", "</script>")
+    assert path == races.race(path, histories, ROWS, ACCURACIES, PARAMS, "A <race>", "</script>")
     return path
 
 
@@ -39,6 +39,7 @@ def test_the_page_holds_the_first_runs_and_every_cell(page):
     assert data["seeds"] == [*range(races.MOST_RUNS)]
     np.testing.assert_array_equal(unpacked(data["rows"], "<u2"), ROWS)
     np.testing.assert_array_equal(unpacked(data["accuracies"], "<f4"), ACCURACIES.astype(np.float32))
+    np.testing.assert_allclose(unpacked(data["params"], "<f4"), PARAMS / 1e6, rtol=1e-6)
     for name, asked in ASKED.items():
         found = unpacked(data["searches"][name]["asked"], "<u2").reshape(races.MOST_RUNS, -1)
         np.testing.assert_array_equal(ROWS[found], asked[: races.MOST_RUNS])
@@ -130,6 +131,21 @@ def test_play_runs_to_the_end_and_keys_step(opened):
         assert opened.evaluate("now") == query
     opened.evaluate("$('on').click(), $('back').click(), $('back').click()")
     assert opened.evaluate("now") == 7
+    opened.evaluate("show(9), document.activeElement.blur()")
+    for kind in ("keyDown", "keyUp"):  # the space bar plays, from the start where the end is reached
+        opened.call("Input.dispatchKeyEvent", type=kind, key=" ")
+    assert opened.evaluate("$('play').textContent == 'pause' && now < last")
+    opened.evaluate("pause()")
+
+
+def test_a_curve_goes_as_far_as_the_race_and_a_search_can_be_left_out(opened):
+    drawn = "[...document.querySelectorAll('#chart path[stroke-width]')].map(path => path.getAttribute('d'))"
+    opened.evaluate("show(3)")
+    assert [path.count("V") for path in opened.evaluate(drawn)] == [2, 2]
+    opened.evaluate("document.querySelector('#standings input').click()")
+    assert len(opened.evaluate(drawn)) == 1
+    opened.evaluate("document.querySelector('#standings input').click(), show(9)")
+    assert [path.count("V") for path in opened.evaluate(drawn)] == [8, 5]
 
 
 def test_a_dot_shows_its_cell(opened):
