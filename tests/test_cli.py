@@ -405,6 +405,7 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     monkeypatch.setattr(report.profiles, "read_profiles", lambda: found)
     results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": "quick"})
     results.claim("ngae.enas.validity", 99.876, "%", low=99.8, high=99.9, seeds=range(3), target=99.85)
+    results.claim("ngae.enas.novelty", None, "%", seeds=range(3))
     results.write()
     (row,) = report.findings().splitlines()[2:]
     assert '<img src="figures/quick/02_ngae_latent_space_planes.png" alt="A plane" width="240">' in row
@@ -416,6 +417,9 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     assert 'alt="A &quot;plane&quot;"' in row and "99.88 % in \\| two lines" in row
     found.finding[0].when["ngae.enas.validity"] = ["met"]
     assert len(report.findings().splitlines()) == 2
+    for unknown in ("novelty", "uniqueness"):  # one without a number, and one that is not there
+        found.finding[0].when = {f"ngae.enas.{unknown}": ["not measured", "met"]}
+        assert len(report.findings().splitlines()) == 2
     found.finding[0].when.clear()
     found.finding[0].text = "It gives {ngae.enas.reconstruction} % back."
     assert len(report.findings().splitlines()) == 2
@@ -430,10 +434,13 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
         results.claim("ngae.enas.queries", float("inf") if shift else 7, "queries", low=5, better="lower", method="t")
         results.claim("ngae.enas.lead", 0.1 + 0.2 if shift else 0.3, "points")
         results.claim("ngae.enas.loss", 6e-8 - shift * 1e-12, "points")
-        results.claim("ngae.enas.gain", 9.0, "points above random" if shift else "points")
+        ends = {"low": 8 + shift, "high": 10 + shift, "method": "t"}
+        results.claim("ngae.enas.gain", 9.0 + shift, "points above random" if shift else "points", **ends)
+        results.claim("ngae.enas.wait", 6.0 - shift, "s")
         results.claim(f"ngae.enas.only@{shift}", 1, "%")
         results.claim("ngae.enas.absent", None if shift else 1, "%")
         results.write()
+    (tmp_path / "quick" / ".02_x-abc.json").write_text("{")  # left by a write that was killed
     assert cli.main(["compare", "quick", "quick+12345678"]) == 0
     text = capsys.readouterr().out
     assert "That is no test" in text and "| claim | `quick` | `quick+12345678` | difference |" in text
@@ -445,6 +452,7 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
         "02: NGAE, ENAS, lead": ["0", ""],
         "02: NGAE, ENAS, loss": ["0", ""],
         "02: NGAE, ENAS, gain": ["", ""],
+        "02: NGAE, ENAS, wait": ["-5", ""],
     }
     assert rows[0][1:3] == ["**81** % (78.52 to 83.48, 3 seeds)", "**84.33** % (76.74 to 91.92, 3 seeds)"]
     assert rows[2][1:3] == ["**7** queries (5 to never)", "**not reached** queries (5 to never)"]
