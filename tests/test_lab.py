@@ -20,11 +20,13 @@ import torch
 import torch.nn.functional as F
 from nbclient import NotebookClient
 from nbformat import reads
+from safetensors.torch import load_file, save_file
 
 from companion import notebooks, paths, runner
 from latentnas import benchmarks, evaluate
 from latentnas import paths as library_paths
 from latentnas.graphs import DagBatch, edit_distance, equal
+from latentnas.measure import small
 from latentnas.measure.small import CONFIGS, file_of, load_small
 from latentnas.models.base import kl_divergence
 from latentnas.spaces.enas import ENAS
@@ -485,6 +487,15 @@ def test_the_map_of_the_collapsed_model_has_one_architecture():
     assert [page["title"] for page in data] == ["A latent space: beta = 0.01", "A latent space: beta = 1.0"]
     assert len(data[0]["texts"]) > 100 and len(data[1]["texts"]) == 1
     assert sum(map(len, frames)) < 300_000
+
+
+def test_a_small_model_without_one_of_its_weights_is_refused(tmp_path, monkeypatch):
+    tensors = load_file(library_paths.BUNDLED / file_of("beta-1.0"))
+    del tensors["encoder.forward_cell.weight_hh"]
+    save_file(tensors, tmp_path / "x")
+    monkeypatch.setattr(small, "bundled", lambda name: tmp_path / "x")
+    with pytest.raises(RuntimeError, match="encoder.forward_cell.weight_hh"):
+        load_small("beta-1.0")
 
 
 def test_the_small_models_come_with_the_project_and_do_what_the_lab_says():

@@ -62,6 +62,12 @@ def test_a_notebook_is_short_and_plain(source):
     assert over.keys() == {name for name in LEFT if source.stem.split("_")[0] in LEFT[name].split()}, over
 
 
+def test_a_number_or_a_word_with_an_apostrophe_is_one_word():
+    assert words_of(plain("Holm's 1,500 of 99.5 % are *well-known* [words](a/b.md#c d) of `x = 1`")) == [
+        *("Holm's", "1,500", "of", "99.5", "are", "well-known", "words", "of", "x")
+    ]
+
+
 def test_the_measures_see_what_they_bound(tmp_path):
     long = "One two three four five. " * 40 + "\n\n" + "word " * 31 + "end.\n\n|1|2|3|\n\n$x_1$ 1 2 3 4 5 6 7 8 9"
     cells = [{"cell_type": "markdown", "source": [long]}, {"cell_type": "code", "source": ["a = 1\n", "b = 2"]}]

@@ -235,6 +235,7 @@ def test_bad_input_is_named():
     for wrong in ([0.5, 1.5], [-0.1], [[0.5]], 0.5):
         with pytest.raises(ValueError, match="p-values from 0 to 1"):
             stats.holm(wrong)
+    np.testing.assert_array_equal(stats.holm([1.0, 0.0]), [1, 0])  # both ends are p-values
 
 
 def test_normal_scores_keep_the_order_and_share_ties():

@@ -41,7 +41,9 @@ def test_runs_that_say_nothing_are_refused():
         truth.summary(np.array([[1.0, 2], [np.nan, np.nan]]))
     with pytest.raises(ValueError, match="Each cell needs a run"):
         truth.summary(np.empty((0, 3)))
-    for runs in (np.array([1.0, 2]), np.ones((2, 2, 2))):
+    with pytest.raises(ValueError, match="Cell 2 has an infinite run"):
+        truth.summary(np.array([[1.0, 2], [3, 4], [np.inf, 5]]))
+    for runs in (np.array([1.0, 2]), np.ones((2, 2, 2)), None):
         with pytest.raises(ValueError, match="Runs come as a table"):
             truth.summary(runs)
     for runs in (np.array([[1.0], [2]]), np.array([[1.0, 1], [2, 2]])):

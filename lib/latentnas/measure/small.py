@@ -6,7 +6,7 @@
 textbook's VAE: one keeps its codes, one loses some of them, one loses all (posterior collapse).
 """
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_file
 
 from latentnas import benchmarks, paths
 from latentnas.benchmarks.download import bundled
@@ -23,7 +23,7 @@ TRAINING = TrainConfig(epochs=8, batch_size=128, learning_rate=0.01, optimizer="
 def load_small(name: str) -> NGAE:
     """One of the `CONFIGS`, trained, in evaluation mode, on the CPU."""
     model = NGAE(CONFIGS[name])
-    model.load_state_dict(load_file(bundled(file_of(name))), strict=False)  # without second names of what is shared
+    load_model(model, bundled(file_of(name)))  # which knows of second names of what is shared
     return model.eval()
 
 
