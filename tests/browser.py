@@ -68,3 +68,20 @@ def browser(folder):
         page = Page(next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page"))
         page.call("Emulation.setFocusEmulationEnabled", enabled=True)
         yield page
+
+
+@contextlib.contextmanager
+def opened_from_disk(page, folder, ready):
+    """A page as after a double click, once the JavaScript `ready` is true. In the end nothing may have failed in it,
+    and nothing been asked of any server."""
+    with browser(folder) as tab:
+        for domain in ("Page", "Network", "Runtime"):
+            tab.call(f"{domain}.enable")
+        tab.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
+        tab.call("Page.navigate", url=page.as_uri())
+        until(lambda: tab.evaluate(f"document.readyState == 'complete' && !!{ready}"))
+        yield tab
+        events = [event["method"] for event in tab.events]
+        requests = [event["params"]["request"]["url"] for event in tab.events if event["method"].endswith("WillBeSent")]
+        assert "Network.loadingFailed" not in events and "Runtime.exceptionThrown" not in events
+        assert {url.partition(":")[0] for url in requests} <= {"file", "data"}

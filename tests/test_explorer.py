@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from browser import CHROMIUM, NO_CHROMIUM, browser, until
+from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
 from companion import paths
 from companion.figures import embedded
 from latentnas.evaluate import encode_all
@@ -165,17 +165,8 @@ def opened(model, means, tmp_path_factory):
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)
     page = written(tmp_path_factory.mktemp("page") / "explorer.html", model, means, dict(zip(NAMES, means)))
-    with browser(tmp_path_factory.mktemp("browser")) as tab:
-        for domain in ("Page", "Network", "Runtime"):
-            tab.call(f"{domain}.enable")
-        tab.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
-        tab.call("Page.navigate", url=page.as_uri())
-        until(lambda: tab.evaluate("document.readyState == 'complete' && !!document.getElementById('mark')"))
+    with opened_from_disk(page, tmp_path_factory.mktemp("browser"), "document.getElementById('mark')") as tab:
         yield tab
-        events = [event["method"] for event in tab.events]
-        requests = [event["params"]["request"]["url"] for event in tab.events if event["method"].endswith("WillBeSent")]
-        assert "Network.loadingFailed" not in events and "Runtime.exceptionThrown" not in events
-        assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
 
 
 def test_the_page_says_in_view_what_its_words_mean(opened):

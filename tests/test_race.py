@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from browser import CHROMIUM, NO_CHROMIUM, browser, until
+from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
 from latentnas.plots import race as races
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -72,17 +72,8 @@ def opened(page, tmp_path_factory):
     """The page in a browser, as after a double click."""
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)
-    with browser(tmp_path_factory.mktemp("browser")) as tab:
-        for domain in ("Page", "Network", "Runtime"):
-            tab.call(f"{domain}.enable")
-        tab.call("Emulation.setDeviceMetricsOverride", width=1000, height=900, deviceScaleFactor=1, mobile=False)
-        tab.call("Page.navigate", url=page.as_uri())
-        until(lambda: tab.evaluate("document.readyState == 'complete' && !!document.getElementById('seed').length"))
+    with opened_from_disk(page, tmp_path_factory.mktemp("browser"), "document.getElementById('seed').length") as tab:
         yield tab
-        events = [event["method"] for event in tab.events]
-        requests = [event["params"]["request"]["url"] for event in tab.events if event["method"].endswith("WillBeSent")]
-        assert "Network.loadingFailed" not in events and "Runtime.exceptionThrown" not in events
-        assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
 
 
 def shown(tab):
