@@ -275,7 +275,7 @@ def test_a_report_names_the_pages_of_its_notebooks(tmp_path, monkeypatch):
     for name in ("02_explorer.html", "02b_explorer.html"):
         paths.write_text(tmp_path / "quick" / name, "<!DOCTYPE html>")
     assert "[02_explorer](02_explorer.html)" in report.report_text("quick")
-    assert "02b" not in report.report_text("quick")
+    assert "02b_explorer" not in report.report_text("quick")
 
 
 def test_the_same_claim_twice_and_odd_frame_names_are_refused():
