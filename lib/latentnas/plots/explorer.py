@@ -85,7 +85,12 @@ def explorer(
         "flops": packed(judged["flops"] / 1e6, "<f4"),
         "texts": texts.tolist(),
     }
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
+    return write_page(path, TEMPLATE, data)
+
+
+def write_page(path: Path, template: Path, data: Mapping[str, object]) -> Path:
+    """Write a page with what it shows, as JSON, in place of `{{data}}`; return its path."""
+    page = template.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path

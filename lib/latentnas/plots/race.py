@@ -1,6 +1,5 @@
 """A page to touch: searches on NAS-Bench-201 cells, query by query, in one HTML file, from `race.html`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from latentnas.paths import atomic_write
 from latentnas.plots.cells import operation_look
-from latentnas.plots.explorer import packed
+from latentnas.plots.explorer import packed, write_page
 from latentnas.plots.style import colours_of
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
@@ -68,7 +66,4 @@ def race(
         "operations": [[name, *operation_look(name)] for name in NASBENCH201.operation_names],
         "edges": list(CELL_EDGES),
     }
-    page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return path
+    return write_page(path, TEMPLATE, data)
