@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import lab_checks
-import make_lab
+import make_coursework
 import numpy as np
 import pytest
 import torch
@@ -409,7 +409,9 @@ def test_an_unknown_exercise_is_told_which_there_are(capsys):
 
 
 def test_the_students_notebook_is_what_its_source_gives():
-    assert make_lab.for_students(json.loads(json.dumps(SOLUTIONS))) == STUDENTS, "make_lab.py makes it anew"
+    assert make_coursework.for_students(json.loads(json.dumps(SOLUTIONS))) == STUDENTS, (
+        "make_coursework.py makes it anew"
+    )
     text = json.dumps(STUDENTS)
     assert "SOLUTION" not in text and text.count("raise NotImplementedError()") == len(EXERCISES) + 1
     for cell in STUDENTS["cells"]:

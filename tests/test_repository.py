@@ -20,7 +20,7 @@ from latentnas.models import family
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
-SOLUTIONS = paths.ROOT / "notebooks/coursework/lab_solutions.ipynb"  # which is kept executed, too
+SOLVED = sorted((paths.ROOT / "notebooks/coursework").glob("**/*_solutions.ipynb"))
 
 
 @pytest.mark.parametrize("rules", [["format", "--check"], ["check"]], ids=["format", "lint"])
@@ -94,7 +94,7 @@ def test_reports_show_the_stored_results(label):
     )
 
 
-@pytest.mark.parametrize("path", [*EXECUTED, SOLUTIONS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", [*EXECUTED, *SOLVED], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_an_executed_copy_carries_no_machine(path):
     text = path.read_text()
     assert not re.search(r"(?<![\w.])/(home|root|tmp|Users|work)/", text)
@@ -109,7 +109,7 @@ def test_an_executed_copy_is_of_the_source_that_its_results_name(path):
     assert notebooks.code_cells_hash(path) == manifest["code"]["cells"], "copy and results are of different runs"
 
 
-@pytest.mark.parametrize("path", [*EXECUTED, SOLUTIONS], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", [*EXECUTED, *SOLVED], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_image_of_an_executed_copy_decodes(path):
     outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
     for output in outputs:

@@ -192,7 +192,7 @@ def lab(arguments: Sequence[str]) -> int:
     """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
-    files += paths.NOTEBOOKS.glob("coursework/lab.ipynb")
+    files += [file for file in paths.NOTEBOOKS.glob("coursework/*.ipynb") if not file.stem.endswith("_solutions")]
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)
         copy.parent.mkdir(parents=True, exist_ok=True)
