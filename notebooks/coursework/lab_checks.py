@@ -40,14 +40,15 @@ class Wrong(Exception):
     """What a student is told, in one paragraph."""
 
 
-def check(exercise: str | int, answer: Callable) -> int:
-    """Try an answer, say what is wrong with it or that it is right, and give its points."""
-    label = str(exercise)
+def check(exercise: str | int, *answer: Any, checks: Mapping[str, Callable] | None = None, **case: Any) -> int:
+    """Try an answer, say what is wrong with it or that it is right, and give its points. The weeks have `checks` of
+    their own (see `checks_in`); what a hidden test tries instead of the usual is a `case`."""
+    label, checks = str(exercise), CHECKS if checks is None else checks
     solved.discard(label)
     try:
-        if label not in CHECKS:
-            raise Wrong(f"there is no such exercise. Those with a check are {', '.join(CHECKS)}.")
-        CHECKS[label](answer)
+        if label not in checks:
+            raise Wrong(f"there is no such exercise. Those with a check are {', '.join(checks)}.")
+        checks[label](*answer, **case)
     except Exception as error:  # other errors than Wrong come from results that no check expects
         strange = f"what your function returns cannot be read ({type(error).__name__}). Look at its docstring again."
         print(textwrap.fill(f"Exercise {label}, not yet: {error if isinstance(error, Wrong) else strange}", 100))
@@ -57,10 +58,12 @@ def check(exercise: str | int, answer: Callable) -> int:
     return 1
 
 
-def result_of(answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None) -> Any:
+def result_of(
+    answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None, file: str = ""
+) -> Any:
     """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
     With `or_none` it may return None. A hint follows an error that has its key in it. The function gets copies,
-    so that what it does to them changes no check."""
+    so that what it does to them changes no check. `file`: where an answer was written, if not in a cell."""
     remedy = "Replace the line `raise NotImplementedError()` by your own"
     unfinished = f"this cell is not finished. {remedy}"
     if answer is None or answer is ...:
@@ -75,9 +78,10 @@ def result_of(answer: Callable, *arguments: Any, or_none: bool = False, hints: M
     except KeyboardInterrupt:
         raise Wrong("your function was stopped before its end. Is there a loop that never ends?") from None
     except (Exception, SystemExit) as error:
-        file = getattr(getattr(answer, "__code__", None), "co_filename", None)
-        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line}`" if lines else ""
+        own = file or getattr(getattr(answer, "__code__", None), "co_filename", None)
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+        where = f"{lines[-1].lineno} of your {'file' if file else 'cell'}: `{lines[-1].line}`" if lines else ""
+        place = f" in line {where}" if lines else ""
         words = (str(error).splitlines() or [""])[0][:300]
         hint = next((f"{'.' * bool(lines)} {hint}" for key, hint in (hints or {}).items() if key in words), "")
         raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}{hint}") from None
@@ -447,6 +451,9 @@ def check_6(answer: Callable) -> None:
     compare(found.copy(), np.maximum.accumulate(known), mistakes, "on a made-up list some entries are wrong.")
 
 
-CHECKS: dict[str, Callable[[Callable], None]] = {
-    name.removeprefix("check_"): function for name, function in list(globals().items()) if name.startswith("check_")
-}
+def checks_in(names: Mapping[str, Any]) -> dict[str, Callable]:
+    """The functions `check_...` among the names of a module, by their exercises."""
+    return {name.removeprefix("check_"): value for name, value in names.items() if name.startswith("check_")}
+
+
+CHECKS = checks_in(globals())

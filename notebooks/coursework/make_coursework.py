@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
@@ -35,8 +36,10 @@ def run(notebook: dict) -> dict:
 
     from companion.runner import clean, library_path
 
-    client = nbclient.NotebookClient(nbformat.reads(json.dumps(notebook), 4), timeout=None)
-    notebook = json.loads(nbformat.writes(client.execute(env=os.environ | {"PYTHONPATH": library_path()})))
+    with tempfile.TemporaryDirectory() as folder:  # where the notebook may write a file
+        options = {"resources": {"metadata": {"path": folder}}, "timeout": None}
+        client = nbclient.NotebookClient(nbformat.reads(json.dumps(notebook), 4), **options)
+        notebook = json.loads(nbformat.writes(client.execute(env=os.environ | {"PYTHONPATH": library_path()})))
     clean(notebook)
     return notebook
 
