@@ -1,0 +1,597 @@
+"""Plays the searchers of a course and prints a table of the queries that each needs.
+
+    python notebooks/coursework/leaderboard.py my_searcher.py hand_in/ [--secret TEXT | --hidden-seeds FILE] [--jobs 2]
+
+A submission is one Python file with one class that keeps the contract `latentnas.interfaces.Searcher`. The leaderboard
+runs it itself, every run in a new process with a time limit, and counts. It reads no history of anybody. On
+`digits-nb201` (by class) it counts queries to the best cell and to one of the best 1 %, up to 300; on the Cora table of
+NAS-Bench-Graph, where that package is installed, it looks whether one of the best 1 % is met within 50. Random search
+is computed exactly; evolution and the ensemble of the library play like everybody.
+
+Labels stay in this process: a searcher's process has the architectures (`domain.choices`, `neighbors`, `inputs`,
+`graphs`; no `space`) and is told the labels that it asks for. Public runs, seeds 0 to 19, use the table as it is. For
+hidden runs the rows of the table are shuffled, its operations change their names, the columns of its features their
+places, and labels their scale, though not their order; all by a secret. What somebody knows about the table by heart is
+of no use there. Who opens a file with labels is out. This holds against tricks in the course of a course; it is no
+sandbox. Run files of people that you do not trust in a container without network.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import io
+import json
+import math
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.forkserver
+import os
+import pickle
+import re
+import secrets
+import sys
+import tempfile
+import threading
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import hypergeom
+
+from latentnas import paths, stats
+from latentnas.benchmarks.download import DataError
+from latentnas.graphs import DagBatch
+from latentnas.search.domains import TableDomain
+
+BATCH = 5  # architectures asked for at a time
+BEST = 0.01  # share of the architectures that count as among the best
+REPEATS = 1000  # answers in a row without a new architecture after which a run ends
+LARGEST_FILE, LONGEST_ANSWER, MOST_OUTPUT = 200_000, 100_000, 1_000_000  # bytes of a submission; of a message; printed
+MEMORY = 6 * 2**30  # bytes that a run may use
+SURE = 0.001  # p-value of the difference between public and hidden runs from which on it is told
+LIBRARY = {
+    "regularised evolution": ("latentnas.search.discrete", "RegularisedEvolution"),
+    "path-feature ensemble": ("latentnas.search.ensemble", "EnsembleSearch"),
+}
+RANDOM = "random search (exact)"
+
+
+@dataclass(frozen=True)
+class Board:
+    """One table to search, and what is counted on it. Letters: R rows, P decisions, F features, N vertices."""
+
+    name: str
+    budget: int
+    parts: dict[str, Any]  # of a domain, for the searcher: see `domain_of`
+    labels: np.ndarray  # float64 [R], which stay in this process
+    operations: slice  # which of the P decisions are operations
+
+    @property
+    def distinct(self) -> np.ndarray:
+        return np.unique(self.parts["identity"], return_index=True)[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one run."""
+
+    best: float = math.inf  # the query that met the best architecture
+    good: float = math.inf  # and the first of the best 1 %
+    wrong: str = ""  # why the submission is out
+    ended: str = ""  # why the run ended before its budget
+
+
+# ---------------------------------------------------------------- the tables, with their labels
+
+
+def digits() -> Board:
+    """`digits-nb201` by class, with the path features of cells."""
+    from latentnas import benchmarks
+    from latentnas.spaces.features import nasbench201_path_encoding
+    from latentnas.spaces.nasbench201 import NASBENCH201
+
+    table = benchmarks.load("nasbench201", "bundled")
+    graphs = NASBENCH201.enumerate()
+    features = nasbench201_path_encoding(graphs).numpy()
+    parts = _parts(NASBENCH201, graphs, NASBENCH201.canonical(graphs), features)
+    return Board("digits", 300, parts, table.labels(table.signals[0]), slice(None))
+
+
+def cora() -> Board:
+    """Cora of NAS-Bench-Graph, with path features. Raises DataError: its package is not installed."""
+    from latentnas import benchmarks
+    from latentnas.spaces.features import path_features
+    from latentnas.spaces.nasbenchgraph import NASBENCHGRAPH, READS
+
+    table = benchmarks.load("nasbenchgraph", "public")
+    graphs = table.batch
+    features = path_features(graphs, NASBENCHGRAPH.num_types).numpy()
+    parts = _parts(NASBENCHGRAPH, graphs, np.arange(len(graphs)), features)
+    return Board("cora", 50, parts, table.labels(table.tasks["Cora"].valid), slice(READS, None))
+
+
+def _parts(space: Any, graphs: DagBatch, identity: np.ndarray, features: np.ndarray) -> dict[str, Any]:
+    near = space.neighbor_rows(np.arange(len(graphs)))
+    return {
+        "choices": space.choices(graphs),
+        "identity": identity,
+        "neighbors": np.concatenate(list(near)).astype(np.int32),
+        "ends": np.cumsum([len(rows) for rows in near]),
+        "features": features,
+        "types": graphs.types.numpy().astype(np.int8),
+        "adjacency": graphs.adjacency.numpy(),
+    }
+
+
+def deal(board: Board, secret: str | None, number: int) -> tuple[dict[str, Any], np.ndarray, int]:
+    """What run `number` is played with: the parts of a domain, the labels of its rows, and the searcher's seed. With a
+    secret, in other names: nothing but the order of the labels and what is like what is left of the table."""
+    if secret is None:
+        return board.parts, board.labels, number
+    seed, dealer = (
+        int.from_bytes(hashlib.sha256(repr((secret, number, board.name, use)).encode()).digest()[:7])
+        for use in ("searcher", "dealer")
+    )
+    parts, random = dict(board.parts), np.random.default_rng(dealer)
+    order = random.permutation(len(board.labels))  # the row of the table that is now in each place
+    place = np.argsort(order)
+    choices = parts["choices"][order].copy()
+    names = random.permutation(int(choices[:, board.operations].max()) + 1)
+    choices[:, board.operations] = names[choices[:, board.operations]]
+    operations = parts["types"][order].astype(np.int64)
+    operations = np.where(operations >= 2, 2 + names[operations - 2], operations)  # 0 and 1 are input and output
+    near = np.split(parts["neighbors"], parts["ends"][:-1])
+    near = [np.sort(place[near[row]]) for row in order]
+    parts |= {
+        "choices": choices,
+        "identity": random.permutation(len(order))[parts["identity"][order]],
+        "neighbors": np.concatenate(near).astype(np.int32),
+        "ends": np.cumsum([len(rows) for rows in near]),
+        "features": parts["features"][order][:, random.permutation(parts["features"].shape[1])],
+        "types": operations.astype(np.int8),
+        "adjacency": parts["adjacency"][order],
+    }
+    values, level = np.unique(board.labels, return_inverse=True)
+    scaled = ((values - values[0]) / np.ptp(values)) ** random.uniform(0.8, 1.25)
+    scaled = random.uniform(10, 30) + random.uniform(40, 60) * scaled + 1e-9 * np.arange(len(values))  # nothing merges
+    return parts, scaled[level[order]], seed % 2**31
+
+
+# ---------------------------------------------------------------- one run, from the side that counts
+
+_CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+
+
+def play(board: Board, submission: tuple[str, str], secret: str | None, number: int, seconds: float) -> Run:
+    """One run of a submission, in a process of its own, which is not believed anything but the rows that it asks for.
+    A run ends when there is nothing more to count."""
+    parts, labels, seed = deal(board, secret, number)
+    domain = domain_of(parts)
+    good, best = labels >= np.quantile(labels[domain.distinct], 1 - BEST), labels >= labels[domain.distinct].max()
+    goal = best if board.name == "digits" else good
+    ours, theirs = _CONTEXT.Pipe()
+    late = threading.Event()
+    with ours, tempfile.TemporaryDirectory() as folder:
+        process = _CONTEXT.Process(target=_searcher_side, args=(theirs, submission, parts, seed, folder), daemon=True)
+        process.start()
+        theirs.close()
+        alarm = threading.Timer(seconds, lambda: (late.set(), process.kill()))
+        alarm.start()
+        try:
+            return _count(ours, domain, labels, board.budget, good, best, goal)
+        except (EOFError, OSError, ValueError) as error:
+            told = isinstance(error, ValueError) and str(error)
+            ended = f"took longer than {seconds:g} s for one run" if late.is_set() else "its process ended by itself"
+            return Run(wrong=told or ended)
+        finally:
+            alarm.cancel()
+            process.kill()
+            process.join()
+
+
+def _warm_up() -> None:
+    """Let the processes of runs be forked from one that has imported what they need, and no submission."""
+    if _CONTEXT.get_start_method() != "forkserver":
+        return
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    try:
+        _CONTEXT.set_forkserver_preload(
+            ["leaderboard", *(module for module, _ in LIBRARY.values()), "sklearn.ensemble"]
+        )
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        os.environ |= {"PYTHONPATH": before} if before is not None else {}
+
+
+def _count(
+    ours: multiprocessing.connection.Connection, domain: TableDomain, labels: np.ndarray, budget: int,
+    good: np.ndarray, best: np.ndarray, goal: np.ndarray,
+) -> Run:  # fmt: skip
+    """Raises ValueError with what the submission does wrong."""
+    known, met, repeats, ended = {}, {}, 0, ""  # representative: query; goal: query
+    _rows(ours.recv_bytes(LONGEST_ANSWER), 0, domain)  # it is made
+    while len(known) < budget and "goal" not in met:
+        asked = min(BATCH, budget - len(known))
+        ours.send_bytes(pickle.dumps(asked))
+        rows = _rows(ours.recv_bytes(LONGEST_ANSWER), asked, domain)
+        if not len(rows):
+            ended = "asks for nothing any more"
+            break
+        stands_for, before = domain.representative(rows), len(known)
+        for row in stands_for.tolist():
+            if row not in known:
+                known[row] = len(known) + 1
+                for name, rows_of in (("best", best), ("good", good), ("goal", goal)):
+                    if rows_of[row] and name not in met:
+                        met[name] = known[row]
+        repeats = 0 if len(known) > before else repeats + 1
+        if repeats == REPEATS:
+            ended = "asks for nothing new any more"
+            break
+        ours.send_bytes(pickle.dumps(labels[stands_for]))
+    return Run(met.get("best", math.inf), met.get("good", math.inf), ended=ended)
+
+
+def _stop(words: str) -> None:
+    raise ValueError(words)
+
+
+def _rows(message: bytes, asked: int, domain: TableDomain) -> np.ndarray:
+    """The rows of an answer. Raises ValueError with what is wrong with them."""
+    try:
+        answer = json.loads(message)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("wrong"), str):
+        _stop(answer["wrong"])
+    if not isinstance(answer, list) or not all(type(row) is int and abs(row) < 2**62 for row in answer):
+        _stop("its process sends what is no answer")
+    if len(answer) > asked:
+        _stop(f"was asked for {asked} rows, but gives {len(answer)}: ask(n) returns at most n")
+    rows = np.array(answer, dtype=np.int64)
+    outside = rows[~domain.contains(rows)]
+    if len(outside):
+        _stop(f"asks for row {outside[0]}, but rows are {domain.row_range}")
+    return rows
+
+
+# ---------------------------------------------------------------- one run, from the side of the searcher
+
+
+def domain_of(parts: dict[str, Any]) -> TableDomain:
+    """The architectures without their labels."""
+    near = np.split(parts["neighbors"].astype(np.int64), parts["ends"][:-1])
+    features = parts["features"]
+    domain = TableDomain(parts["choices"], parts["identity"], lambda rows: [near[row] for row in rows], features)
+    types = torch.from_numpy(parts["types"].astype(np.int64))
+    domain._graphs = DagBatch(types, torch.from_numpy(parts["adjacency"]), (types >= 0).sum(dim=1))
+    return domain
+
+
+def _searcher_side(
+    theirs: multiprocessing.connection.Connection, submission: tuple[str, str], parts: dict[str, Any], seed: int,
+    folder: str,
+) -> None:  # fmt: skip
+    """Runs in the process of a searcher: makes it, and answers until it is killed."""
+
+    def out(words: str) -> None:
+        theirs.send_bytes(json.dumps({"wrong": words}).encode())
+        os._exit(1)  # which no `except` catches
+
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    with open(os.devnull, "w") as nowhere:  # what the system writes
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    sys.stdout = sys.stderr = _Counted(partial(out, f"prints more than {MOST_OUTPUT:,} characters"))
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    domain, place = domain_of(parts), "when it is read"
+    sys.addaudithook(partial(_guard, out))
+    try:
+        make = _searcher_class(*submission)
+        place = "when it is made"
+        searcher = make(domain, seed)
+        theirs.send_bytes(b"[]")
+        while True:
+            asked, place = pickle.loads(theirs.recv_bytes()), "in ask"
+            rows = np.asarray(searcher.ask(asked))
+            if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+                gaps = rows.dtype.kind == "f" and np.isnan(rows).any()
+                found = "NaN" if gaps else f"{rows.dtype} of shape {list(rows.shape)}"
+                out(f"ask({asked}) gives {found}: return rows as whole numbers [n]")
+            theirs.send_bytes(json.dumps(rows[: 2 * BATCH].tolist()).encode())
+            values, place = pickle.loads(theirs.recv_bytes()), "in tell"
+            searcher.tell(rows.astype(np.int64), values)
+    except NotImplementedError:
+        out("is not finished: there is still a line `raise NotImplementedError()`")
+    except MemoryError:
+        out(f"uses more than {MEMORY // 2**30} GB of memory")
+    except _Refused as error:
+        out(str(error))
+    except BaseException as error:
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == submission[0]]
+        line = f", line {lines[-1].lineno}" if lines else ""
+        words = (str(error).splitlines() or [""])[0]
+        out(f"stops {place}{line} with {type(error).__name__}: {words}")
+
+
+class _Refused(Exception):
+    pass
+
+
+def _searcher_class(name: str, source: str) -> Callable:
+    """The one class with `ask` and `tell` of a file, or the one that it calls SEARCHER; or one of the library."""
+    if name in LIBRARY:
+        module, attribute = LIBRARY[name]
+        return getattr(importlib.import_module(module), attribute)
+    module = types.ModuleType("submission")
+    sys.modules["submission"] = module
+    try:
+        code = compile(source, name, "exec")
+    except (SyntaxError, ValueError) as error:
+        raise _Refused(f"is no Python that can be read: {error}") from None
+    exec(code, vars(module))
+    if "SEARCHER" in vars(module):
+        return module.SEARCHER
+    own = [value for value in vars(module).values() if getattr(value, "__module__", "") == "submission"]
+    found = {cls.__name__: cls for cls in own if isinstance(cls, type) and hasattr(cls, "ask") and hasattr(cls, "tell")}
+    if len(found) != 1:
+        words = f"has {len(found)} ({', '.join(found)}); name the one to play: SEARCHER = ..." if found else "has none"
+        raise _Refused(f"should have one class with ask and tell, but {words}")
+    return next(iter(found.values()))
+
+
+class _Counted(io.TextIOBase):
+    """Swallows what is printed, up to a limit."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self.stop, self.left = stop, MOST_OUTPUT
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.left -= len(text)
+        if self.left < 0:
+            self.stop()
+        return len(text)
+
+
+_OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
+_FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
+
+
+def _label_places() -> list[str]:
+    package = importlib.util.find_spec("nas_bench_graph")
+    places = [paths.BUNDLED, paths.CACHE, *(os.environ.get(name) for name in ("LATENTNAS_DATA_MIRROR",))]
+    places += [Path(package.origin).parent / "light"] if package else []
+    return [os.path.realpath(place) + os.sep for place in places if place]
+
+
+_PLACES = _label_places()
+
+
+def _guard(out: Callable[[str], None], event: str, arguments: tuple) -> None:
+    """An audit hook, which cannot be taken away: no labels from files, no other process, no network."""
+    if event.startswith(_OTHER_PROCESS):
+        out(f"starts, ends or calls another program ({event}), which no searcher needs")
+    if event.startswith(_FILES) and arguments and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if (path + os.sep).startswith(tuple(_PLACES)):
+            out(f"opens {os.path.basename(path)}, where labels are: it is out")
+        process = re.match(r"/proc/(\d+)", path)
+        if process and int(process[1]) != os.getpid():
+            out("looks into another process: it is out")
+
+
+# ---------------------------------------------------------------- the table
+
+
+def submissions(places: Sequence[str | Path]) -> dict[str, tuple[str, str]]:
+    """The text of each file, and what is wrong with it or nothing, by a name that is short and its own."""
+    files = []
+    for place in map(Path, places):
+        files += sorted(place.glob("*.py")) if place.is_dir() else [place]
+    files = list({file.resolve(): file for file in files}.values())
+    stems = [file.stem for file in files]
+    names = [
+        file.stem if stems.count(file.stem) == 1 else f"{file.resolve().parent.name}/{file.stem}" for file in files
+    ]
+    found: dict[str, tuple[str, str]] = {}
+    for name, file in zip(names, files):
+        name = _one_line(name, 40)
+        while name in found or name in LIBRARY or name == RANDOM:
+            name += "'"
+        try:
+            text, wrong = file.read_text(encoding="utf-8"), ""
+            if len(text) > LARGEST_FILE:
+                text, wrong = "", f"has {len(text):,} characters; at most {LARGEST_FILE:,} are read"
+        except OSError as error:
+            text, wrong = "", f"cannot be read: {error.strerror or error}"
+        except UnicodeDecodeError:
+            text, wrong = "", "is no text in UTF-8"
+        found[name] = (text, wrong)
+    return found
+
+
+def leaderboard(
+    places: Sequence[str | Path],
+    secret: str | None = None,
+    seeds: int = 20,
+    seconds: float = 120.0,
+    jobs: int = 1,
+    baselines: bool = True,
+    with_cora: bool = True,
+) -> pd.DataFrame:
+    """One line for each submission, best first. Without a secret one is drawn for this call, and forgotten.
+
+    Args:
+        places: files, and folders of which all `*.py` are read.
+        seeds: public runs, as many hidden ones, and as many on Cora, which are hidden, too.
+        seconds: of one run. jobs: runs at a time.
+        baselines: whether the searchers of the library play, too.
+        with_cora: whether Cora is played, where its package is installed.
+    """
+    secret = secret or secrets.token_hex(16)
+    boards = {"digits": digits()}
+    if with_cora:
+        with suppress(DataError):
+            boards["cora"] = cora()
+    entries = submissions(places) | (dict.fromkeys(LIBRARY, ("", "")) if baselines else {})
+    _warm_up()
+    rows = [_random_row(boards)]
+    for count, (name, (source, wrong)) in enumerate(entries.items(), start=1):
+        print(f"{count} of {len(entries)}: {name}", file=sys.stderr, flush=True)
+        runs, wrong = ({}, wrong) if wrong else _all_runs(boards, (name, source), secret, seeds, seconds, jobs)
+        rows.append(_row(name, runs, wrong, boards))
+    table = pd.DataFrame(rows)
+    out = table["remark"].str.startswith("out: ")
+    order = table.assign(out=out).replace({"hidden_best": {np.nan: math.inf}})
+    order.loc[order["hidden_best"] > boards["digits"].budget, "hidden_best"] = math.inf  # which the budget cannot tell
+    keys = ["out", "hidden_best", "hidden_good", "public_best", "searcher"]
+    table = table.loc[order.sort_values(keys, kind="stable").index].reset_index(drop=True)
+    out = table["remark"].str.startswith("out: ")
+    table.insert(0, "rank", np.where(out, "", (table.index + 1).astype(str)))
+    return table
+
+
+def _all_runs(
+    boards: dict[str, Board], submission: tuple[str, str], secret: str, seeds: int, seconds: float, jobs: int
+) -> tuple[dict[str, list[Run]], str]:
+    """The runs by part, and the first thing that is wrong, after which no other run begins."""
+    parts = {"public": (boards["digits"], None), "hidden": (boards["digits"], secret)}
+    parts |= {"cora": (boards["cora"], secret)} if "cora" in boards else {}
+    wrong: list[str] = []
+
+    def one(part: str, number: int) -> Run:
+        run = Run() if wrong else play(parts[part][0], submission, parts[part][1], number, seconds)
+        if run.wrong:
+            wrong.append(run.wrong)
+        return run
+
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = {part: [pool.submit(one, part, number) for number in range(seeds)] for part in parts}
+        return {part: [run.result() for run in several] for part, several in runs.items()}, "".join(wrong[:1])
+
+
+def _row(name: str, runs: dict[str, list[Run]], wrong: str, boards: dict[str, Board]) -> dict[str, Any]:
+    row: dict[str, Any] = {"searcher": name, **dict.fromkeys(_COLUMNS, np.nan), "remark": ""}
+    if wrong:
+        return row | {"remark": f"out: {_one_line(wrong, 160)}"}
+    budget = boards["digits"].budget
+    for part in ("hidden", "public"):
+        for goal in ("best", "good"):
+            values = [getattr(run, goal) for run in runs[part]]
+            row[f"{part}_{goal}"], row[f"{part}_{goal}_low"], row[f"{part}_{goal}_high"], _ = stats.estimate(
+                values, "median"
+            )
+    if "cora" in runs:
+        met = [run.good <= boards["cora"].budget for run in runs["cora"]]
+        row["cora"], row["cora_low"], row["cora_high"], _ = stats.estimate(met, "share")
+    remarks = {run.ended for part in runs.values() for run in part} - {""}
+    public, hidden = ([run.best for run in runs[part]] for part in ("public", "hidden"))
+    if np.median(public) < np.median(hidden) and stats.logrank_test(public, hidden, budget) < SURE:
+        remarks.add("far better where the names are known: does it bring labels of this table with it?")
+    return row | {"remark": _one_line("; ".join(sorted(remarks)), 160)}
+
+
+_COLUMNS = [f"{part}_{goal}{end}" for part in ("hidden", "public") for goal in ("best", "good")
+            for end in ("", "_low", "_high")] + ["cora", "cora_low", "cora_high"]  # fmt: skip
+
+
+def _random_row(boards: dict[str, Board]) -> dict[str, Any]:
+    """Random search: the query by which half of all runs have met a goal, and the share that has within a budget."""
+
+    def goals(board: Board) -> tuple[int, dict[str, int]]:
+        labels = board.labels[board.distinct]
+        good = int((labels >= np.quantile(labels, 1 - BEST)).sum())
+        return len(labels), {"best": int((labels == labels.max()).sum()), "good": good}
+
+    row: dict[str, Any] = {"searcher": RANDOM, **dict.fromkeys(_COLUMNS, np.nan), "remark": ""}
+    total, numbers = goals(boards["digits"])
+    for goal, number in numbers.items():
+        met = hypergeom.sf(0, total, number, np.arange(1, total + 1))
+        row[f"hidden_{goal}"] = row[f"public_{goal}"] = 1.0 + int(np.argmax(met >= 0.5))
+    if "cora" in boards:
+        total, numbers = goals(boards["cora"])
+        row["cora"] = 100 * float(hypergeom.sf(0, total, numbers["good"], boards["cora"].budget))
+    return row
+
+
+def as_markdown(table: pd.DataFrame, budget: int = 300, cora_budget: int = 50) -> str:
+    """The table to paste: medians of queries with their 95 % intervals, and the share of runs on Cora."""
+
+    def number(value: float) -> str:
+        return f"over {budget}" if math.isinf(value) else f"{value:,.0f}"
+
+    def cell(row: pd.Series, key: str) -> str:
+        value, low, high = row[key], row[f"{key}_low"], row[f"{key}_high"]
+        form = number if key != "cora" else "{:.0f} %".format
+        if np.isnan(value):
+            return ""
+        return form(value) + ("" if np.isnan(low) else f" ({form(low)} to {form(high)})")
+
+    heads = ["rank", "searcher", "best cell", "best 1 %", "best cell, public", "best 1 %, public"]
+    keys = ["hidden_best", "hidden_good", "public_best", "public_good"]
+    if table["cora"].notna().any():
+        heads, keys = [*heads, f"Cora: best 1 % within {cora_budget}"], [*keys, "cora"]
+    lines = [[*heads, "remark"], ["---"] * (len(heads) + 1)]
+    lines += [
+        [row["rank"], row["searcher"], *(cell(row, key) for key in keys), row["remark"]] for _, row in table.iterrows()
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _one_line(text: str, longest: int) -> str:
+    """Without anything that would break a table."""
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).replace("|", "/").split())
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("places", nargs="+", metavar="FILE_OR_FOLDER", help="submissions")
+    hidden = parser.add_mutually_exclusive_group()
+    hidden.add_argument("--secret", help="decides the hidden runs; without one they are drawn anew each time")
+    hidden.add_argument(
+        "--hidden-seeds", type=Path, metavar="FILE", help="the same, a file whose content is the secret"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    parser.add_argument("--seeds", type=int, default=20, help="runs of each kind (20)")
+    parser.add_argument("--seconds", type=float, default=120.0, help="that one run may take (120)")
+    parser.add_argument("--csv", type=Path, default=Path("leaderboard.csv"), help="where numbers go (leaderboard.csv)")
+    parser.add_argument("--no-baselines", action="store_true", help="without the searchers of the library")
+    given = parser.parse_args(arguments)
+    if min(given.jobs, given.seeds, given.seconds) <= 0:
+        parser.error("--jobs, --seeds and --seconds must be above 0")
+    secret = given.secret
+    if given.hidden_seeds:
+        try:
+            secret = given.hidden_seeds.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            parser.error(f"the file of --hidden-seeds cannot be read: {error}")
+    if secret is not None and len(secret) < 8:
+        parser.error("a secret of fewer than 8 characters can be guessed: take a longer one")
+    table = leaderboard(given.places, secret, given.seeds, given.seconds, given.jobs, not given.no_baselines)
+    with paths.atomic_write(given.csv) as temporary:
+        temporary.write_text(table.to_csv(index=False), encoding="utf-8")
+    print(as_markdown(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

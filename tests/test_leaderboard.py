@@ -1,0 +1,273 @@
+"""The leaderboard of week 3: it counts by itself, its searchers see no labels, and whatever they do ends in a line."""
+
+import gc
+import math
+import os
+import re
+import subprocess
+import sys
+
+import leaderboard
+import numpy as np
+import pandas as pd
+import pytest
+
+from companion import paths
+from latentnas.interfaces import check_searcher
+from latentnas.search.base import run
+from latentnas.search.discrete import RandomSearch, RegularisedEvolution
+from latentnas.search.history import expected_random_search, queries_to_optimum
+
+SECRET = "a secret of the teacher"
+FILE = paths.NOTEBOOKS / "coursework/leaderboard.py"
+HEAD = """
+import numpy as np
+
+class MySearcher:
+    def __init__(self, domain, seed):
+        self.domain, self.seed, self.number = domain, seed, 0
+        self.order = domain.shuffled(np.random.default_rng(seed))
+
+    def next(self, n):
+        self.number += 1
+        return np.array([next(self.order) for _ in range(n)])
+
+    def tell(self, rows, values):
+        pass
+
+    def ask(self, n):
+"""
+BAD = {  # what ask does: what the table says
+    "return self.next(n + 2)": "asked for 5 rows, but gives 7",
+    "return np.array([99999])": "row 99999, but rows are 0 to 15624",
+    "return np.array([-1])": "row -1",
+    "return np.array([10**30])": "whole numbers",
+    "return np.array([np.nan])": "gives NaN",
+    "return self.next(n) + 0.5": "gives float64",
+    "return None": "gives object of shape",
+    "return [[1, 2]]": "int64 of shape [1, 2]",
+    "return 'row 1'": "<U5",
+    "return 1 / 0": "in ask, line 17 with ZeroDivisionError: division by zero",
+    "raise NotImplementedError()": "not finished",
+    "raise SystemExit(0)": "SystemExit",
+    "import os; os._exit(0)": "ended by itself",
+    "raise MemoryError()": "GB of memory",
+    "return bytearray(10**11)": "GB of memory",
+    "return self.domain.space.sample(n, 0)": "AttributeError",
+    "while True: pass": "longer than 3 s",
+    "while True: print('x' * 10000)": "prints more than 1,000,000",
+    "import os; os.system('true')": "starts, ends or calls another program",
+    "import os; os.kill(os.getppid(), 9)": "starts, ends or calls another program",
+    "import socket; socket.create_connection(('127.0.0.1', 9))": "another program (socket",
+    "import os; open(f'/proc/{os.getppid()}/cmdline')": "into another process",
+}
+LOOK_UP = """
+        from latentnas import benchmarks
+        try:
+            table = benchmarks.load("nasbench201", "bundled")
+        except BaseException:
+            return self.next(n)
+        return np.argsort(-table.labels(table.signals[0]))[:n]
+"""
+
+
+@pytest.fixture(scope="module")
+def board():
+    leaderboard._warm_up()
+    return leaderboard.digits()
+
+
+def written(ask):
+    return HEAD + " " * 8 + ask
+
+
+def played(board, source, secret=None, number=0, seconds=120.0):
+    return leaderboard.play(board, ("mine", source), secret, number, seconds)
+
+
+def test_what_a_submission_does_wrong_is_one_line_and_out(board, monkeypatch):
+    for ask, words in BAD.items():
+        run = played(board, written(ask), seconds=3.0 if "while True: pass" in ask else 120.0)
+        assert words in run.wrong and "Traceback" not in run.wrong and math.isinf(run.best), (ask, run)
+
+
+def test_a_file_that_is_no_searcher_is_told_so(board):
+    for source, words in {
+        "": "should have one class with ask and tell, but has none",
+        written("pass").replace("MySearcher", "A") + written("pass").replace("MySearcher", "B"): "has 2 (A, B)",
+        "class": "is no Python that can be read",
+        "import nothing_of_this_name": "when it is read, line 1 with ModuleNotFoundError",
+        HEAD.replace("self.number = domain", "self.number = domein"): "is no Python",
+        written("pass").replace("domain.shuffled", "domain.all"): "when it is made, line 7 with AttributeError",
+        written("return self.next(n)").replace("        pass", "        self.x.y"): "in tell, line 14",
+    }.items():
+        assert words in played(board, source).wrong, words
+
+
+def test_who_reads_labels_is_out_even_if_nothing_is_raised_there(board):
+    found = played(board, written("pass") + LOOK_UP)
+    assert "digits-nb201.csv.gz, where labels are" in found.wrong and math.isinf(found.good)
+
+
+def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
+    (tmp_path / "x").symlink_to(leaderboard.paths.BUNDLED)
+    source = written(f"import pandas; pandas.read_csv({str(tmp_path / 'x' / 'digits-nb201.csv.gz')!r}); return []")
+    assert "where labels are" in played(board, source).wrong
+
+
+def test_what_is_known_by_heart_is_of_no_use_in_hidden_runs_and_is_told(board):
+    row = int(board.labels.argmax())
+    source = written(f"return self.next(n) if self.number else [{row}, *self.next(n - 1)]")
+    assert played(board, source).best == 1
+    runs = {
+        part: [played(board, source, secret, number) for number in range(8)]
+        for part, secret in (("public", None), ("hidden", SECRET))
+    }
+    assert {run.best for run in runs["public"]} == {1} and sum(run.best < 300 for run in runs["hidden"]) <= 4
+    found = leaderboard._row("x", runs, "", {"digits": board})
+    assert "where the names are known" in found["remark"] and found["hidden_best"] > 100
+
+
+def test_it_counts_what_the_library_counts(board):
+    source = "from latentnas.search.discrete import RegularisedEvolution as SEARCHER"
+    domain = leaderboard.domain_of(board.parts)
+    good = np.flatnonzero(board.labels >= np.quantile(board.labels[domain.distinct], 0.99))
+    for seed in range(2):
+        history = run(RegularisedEvolution(domain, seed), domain.lookup(board.labels), 300, batch=5)
+        expected = queries_to_optimum(history, domain.optimum(board.labels)).fillna(math.inf)[seed]
+        first = queries_to_optimum(history, good)[seed]
+        assert (found := played(board, source, None, seed)).best == expected and found.good == first
+
+
+def test_asking_again_costs_nothing_and_asking_for_nothing_ends_the_run(board, monkeypatch):
+    again = "self.number += 1; self.first = getattr(self, 'first', None) or [next(self.order)]; "
+    again += "return self.first if self.number % 2 else [*self.first, self.next(1)[0]]"
+    plain = played(board, written("return self.next(1)"))
+    assert played(board, written(again)).good == plain.good < math.inf
+    assert played(board, written("return []")).ended == "asks for nothing any more"
+    monkeypatch.setattr(leaderboard, "REPEATS", 30)
+    assert played(board, written("return [7, 7]")).ended == "asks for nothing new any more"
+
+
+def floats_from(thing, most=100_000):
+    """All arrays of floats that references lead to, from an object."""
+    seen, open_, found = set(), [thing], []
+    while open_ and len(seen) < most:
+        thing = open_.pop()
+        if id(thing) in seen or isinstance(thing, type | type(sys)):
+            continue
+        seen.add(id(thing))
+        found += [thing] if isinstance(thing, np.ndarray) and thing.dtype.kind == "f" else []
+        if not (
+            callable(thing) and getattr(thing, "__module__", "").startswith(("numpy", "torch", "latentnas.graphs"))
+        ):
+            open_ += [
+                other for other in gc.get_referents(thing) if not isinstance(other, dict) or "__name__" not in other
+            ]
+    return found
+
+
+def test_the_domain_of_a_searcher_leads_to_no_label(board):
+    class Holder:
+        labels = board.labels
+
+    assert any(values is board.labels for values in floats_from([Holder.labels]))
+    for secret in (None, SECRET):
+        parts, labels, _ = leaderboard.deal(board, secret, 0)
+        assert not [values.shape for values in floats_from(leaderboard.domain_of(parts))]
+        assert len(labels) == len(parts["identity"]) == 15_625
+
+
+def test_hidden_runs_have_other_names_but_the_same_structure(board):
+    parts, labels, seed = leaderboard.deal(board, SECRET, 3)
+    again = leaderboard.deal(board, SECRET, 3)
+    assert np.array_equal(labels, again[1]) and seed == again[2] and seed != leaderboard.deal(board, SECRET, 4)[2]
+    plain, other = leaderboard.domain_of(board.parts), leaderboard.domain_of(parts)
+    assert plain.count == other.count == 6466
+    level = {}  # the order of labels, ties among them, is that of the table
+    for values, domain in ((board.labels, plain), (labels, other)):
+        counts = np.unique(values[domain.distinct], return_counts=True)[1]
+        level[id(domain)] = counts
+    assert np.array_equal(*level.values())
+    assert not np.isin(np.round(labels, 6), np.round(board.labels, 6)).all()
+    best = int(labels.argmax())
+    changed = (other.choices(other.neighbors(best)) != other.choices(np.array([best]))).sum(axis=1)
+    assert len(changed) == 24 and (changed == 1).all()
+    assert np.array_equal(other.graphs(np.array([best])).types[0, 1:7].numpy() - 2, other.choices(np.array([best]))[0])
+    alike = other.representative(np.arange(15_625))
+    assert np.array_equal(labels[alike], labels)
+    assert np.array_equal(other.from_choices(other.choices(np.arange(50))), np.arange(50))
+
+
+def test_library_searchers_keep_their_contract_on_it_with_and_without_names(board):
+    for secret in (None, SECRET):
+        for make in (RandomSearch, RegularisedEvolution):
+            check_searcher(make, leaderboard.domain_of(leaderboard.deal(board, secret, 0)[0]))
+
+
+def test_random_search_is_the_exact_one(board):
+    row = leaderboard._random_row({"digits": board})
+    assert row["hidden_good"] == 69 and row["hidden_best"] > 300
+    labels = board.labels[leaderboard.domain_of(board.parts).distinct]
+    good = (labels >= np.quantile(labels, 0.99)).astype(float)
+    shares = expected_random_search(good, good, [68, 69])["mean"]
+    assert shares[0] < 0.5 <= shares[1]
+
+
+def test_the_table_goes_on_whatever_comes_and_sorts(board, tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "digits", lambda: board)
+    (tmp_path / "in").mkdir()
+    files = {
+        "in/fine.py": "from latentnas.search.ensemble import EnsembleSearch as SEARCHER",
+        "in/slow.py": written("return self.next(1)"),
+        "in/b|ad.py": written("raise ValueError('a | b\\nc' + 'x' * 1000)"),
+        "fine.py": "class A: pass",
+        "big.py": "#" * 300_000,
+        "latin.py": None,
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(b"\xff\xfe" if text is None else text.encode())
+    places = [tmp_path / "in", tmp_path / "in/fine.py", *(tmp_path / f"{x}.py" for x in ("fine", "big", "latin", "no"))]
+    table = leaderboard.leaderboard(places, SECRET, seeds=3, jobs=2, baselines=False, with_cora=False)
+    names = table["searcher"].tolist()
+    assert names[:1] == ["in/fine"] and set(names[1:3]) == {"slow", leaderboard.RANDOM} and len(table) == 8
+    assert table["rank"].tolist() == ["1", "2", "3"] + [""] * 5 and table["remark"][3:].str.startswith("out: ").all()
+    text = leaderboard.as_markdown(table)
+    assert len({line.count("|") for line in text.splitlines()}) == 1 and len(text.splitlines()) == 10
+    for words in ("at most 200,000", "is no text", "No such file", "with ValueError: a / b", "but has none"):
+        assert words in text, words
+    assert max(map(len, table["remark"])) <= 170
+
+
+def test_the_command_writes_a_csv_without_the_secret_and_refuses_a_short_one(tmp_path):
+    (tmp_path / "mine.py").write_text(written("return self.next(n)"))
+    (tmp_path / "hidden.txt").write_text("12345678901\n98765432109\n")
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT / "lib")}
+
+    def command(*more):
+        given = [sys.executable, str(FILE), "mine.py", "--seeds", "1", *more]
+        return subprocess.run(given, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    refused = command("--secret", "abc")
+    assert refused.returncode == 2 and "can be guessed" in refused.stderr and "Traceback" not in refused.stderr
+    assert "cannot be read" in command("--hidden-seeds", "none.txt").stderr
+    done = command("--hidden-seeds", "hidden.txt", "--no-baselines")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| mine \|", done.stdout) and "12345678901" not in done.stdout + done.stderr
+    stored = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert set(stored["searcher"]) == {"mine", leaderboard.RANDOM} and sorted(os.listdir(tmp_path)) == [
+        "hidden.txt",
+        "leaderboard.csv",
+        "mine.py",
+    ]
+    assert "12345678901" not in (tmp_path / "leaderboard.csv").read_text()
+
+
+@pytest.mark.slow
+def test_the_whole_table_with_cora_and_the_searchers_of_the_library(tmp_path):
+    pytest.importorskip("nas_bench_graph")
+    (tmp_path / "mine.py").write_text(written("return self.next(n)"))
+    table = leaderboard.leaderboard([tmp_path / "mine.py"], SECRET, seeds=2).set_index("searcher")
+    assert set(table.index) == {"mine", leaderboard.RANDOM, *leaderboard.LIBRARY}
+    assert table["cora"].notna().all() and table.loc[leaderboard.RANDOM, "cora"] == pytest.approx(40, abs=3)
+    assert (table["remark"] == "").all()
