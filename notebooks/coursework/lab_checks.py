@@ -143,7 +143,8 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
 
 
 def close(first: Any, second: Any) -> bool:
-    first, second = (torch.as_tensor(values, dtype=torch.float64) for values in (first, second))
+    tensors = (values if isinstance(values, Tensor) else np.array(values) for values in (first, second))
+    first, second = (torch.as_tensor(values, dtype=torch.float64) for values in tensors)
     return first.shape == second.shape and torch.allclose(first, second, rtol=1e-4, atol=1e-5)
 
 

@@ -1,0 +1,383 @@
+"""Checks of week 1, leakage: `check("1b", split_by_class)` says in words what is wrong, as the lab's checks do.
+
+A hidden test tries another table or seed, as in `check("1b", split_by_class, table=made_up(601, 7))`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import lab_checks
+import numpy as np
+import pandas as pd
+from lab_checks import Wrong, checks_in, close, compare, kind, result_of
+
+from latentnas import stats
+
+METHODS = ("ridge", "trees", "neighbours")
+SCORES = ("rmse", "kendall")
+HIDDEN = "the labels of the test rows are hidden (NaN) in this check. Which rows may a method learn from?"
+
+Parts = tuple[np.ndarray, np.ndarray]
+
+
+class MadeUp(NamedTuple):
+    """A table that was invented: features [n, F], labels [n], and the class of each row [n]."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+
+
+def made_up(rows: int = 400, seed: int = 0, texts: bool = False) -> MadeUp:
+    """A table with twins: many classes of one row, some of a few, one of every eighth row, in no order."""
+    random = np.random.default_rng(seed)
+    classes = 100 + 3 * random.integers(0, rows // 2, rows)
+    classes[random.permutation(rows)[: rows // 8]] = 7
+    x = np.eye(4)[random.integers(0, 4, (rows, 4))].reshape(rows, -1)
+    labels = 70 + x @ random.normal(0, 4, x.shape[1]) + random.normal(0, 0.3, rows)
+    return MadeUp(x, labels, np.array([f"class {name}" for name in classes]) if texts else classes)
+
+
+def half(table: MadeUp, seed: int = 0) -> Parts:
+    """Training and test rows, as many of each, in no order."""
+    order = np.random.default_rng(seed).permutation(len(table.labels))
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def row_numbers(value: Any, name: str, rows: int) -> np.ndarray:
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        raise Wrong(f"{name} should be an array of row numbers, but what came is {kind(value)}.") from None
+    if found.dtype == bool:
+        raise Wrong(f"{name} is a mask of true and false. Return row numbers: np.flatnonzero makes them of a mask.")
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise Wrong(f"{name} should be an array of whole numbers [rows], but what came is {kind(value)}.")
+    if len(found) and not 0 <= found.min() <= found.max() < rows:
+        wrong = found[(found < 0) | (found >= rows)][0]
+        raise Wrong(f"{name} has the row {wrong}, but the rows of this table are 0 to {rows - 1}.")
+    if len({*found.tolist()}) < len(found):
+        raise Wrong(f"{name} has some row more than once. A split deals each row once.")
+    return found
+
+
+def partition(value: Any, rows: int) -> Parts:
+    """Training and test rows; raises Wrong unless each row is in one of them."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise Wrong(f"return two things, `return train, test`; what came is {kind(value)}.")
+    train, test = (row_numbers(part, name, rows) for part, name in zip(value, ("train", "test")))
+    both = len(np.intersect1d(train, test))
+    if both:
+        raise Wrong(f"{both} rows are in both parts. A test row that was learned from tests nothing.")
+    if len(train) + len(test) < rows:
+        raise Wrong(f"{rows - len(train) - len(test)} of {rows} rows are in no part. Each row belongs to one.")
+    return train, test
+
+
+def splits_of(answer: Callable, *arguments: Any, rows: int, seed: int) -> Parts:
+    """The split of a seed; raises Wrong unless equal seeds give equal splits, and other seeds others."""
+    np.random.seed(0)
+    train, test = partition(result_of(answer, *arguments, seed), rows)
+    np.random.seed(1)  # whoever draws from the global generator gets another split now
+    again = partition(result_of(answer, *arguments, seed), rows)
+    if {*again[1].tolist()} != {*test.tolist()}:
+        raise Wrong("the same seed gives another split at each call. Draw from np.random.default_rng(seed).")
+    others = [partition(result_of(answer, *arguments, seed + more), rows)[1] for more in (1, 2)]
+    if all({*other.tolist()} == {*test.tolist()} for other in others):
+        raise Wrong("three seeds give the same split. Where does the seed come in? Are the rows or classes shuffled?")
+    return train, test
+
+
+def require_share(found: int, whole: int, share: float, what: str) -> None:
+    if abs(found - share * whole) <= 1:
+        return
+    if abs(found - (1 - share) * whole) <= 1:
+        raise Wrong(f"{found} of {whole} {what} are in the test part. Are the two parts swapped?")
+    asked = f"With a share of {share} about {share * whole:.0f} of {whole} {what} belong into the test part"
+    raise Wrong(f"{asked}, but it has {found}.")
+
+
+def in_order(places: np.ndarray, share: float) -> bool:
+    """Whether the next place is in the test part, too, more often than where places are drawn."""
+    return np.isin(places + 1, places).mean() > (1 + share) / 2
+
+
+def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int = 3) -> None:
+    _, test = splits_of(answer, rows, share, rows=rows, seed=seed)
+    require_share(len(test), rows, share, "rows")
+    if in_order(test, share):
+        raise Wrong("the test rows are neighbours in the table, not drawn. A table may be sorted: shuffle its rows.")
+
+
+def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, seed: int = 3) -> None:
+    classes = (table or made_up()).classes
+    train, test = splits_of(answer, classes, share, rows=len(classes), seed=seed)
+    across = len(np.intersect1d(classes[train], classes[test]))
+    count = len(np.unique(classes))
+    if across:
+        cause = "Draw classes, not rows; then take all rows of each"
+        raise Wrong(f"{across} of {count} classes have rows in both parts. {cause}.")
+    tested = len(np.unique(classes[test]))
+    if abs(len(test) - share * len(classes)) <= 1 < abs(tested - share * count):
+        raise Wrong("the test part has that share of the rows. Asked for is a share of the classes, however large.")
+    require_share(tested, count, share, "classes")
+    if in_order(np.flatnonzero(np.isin(np.unique(classes), classes[test])), share):
+        raise Wrong("the test classes are neighbours in their order. Shuffle the classes before you cut.")
+
+
+def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
+    table = table or made_up()
+    classes, (train, test) = table.classes, half(table, seed)
+    train = train[: len(train) // 2]
+    found = number(result_of(answer, train, test, classes))
+    seen, known = np.isin(classes[test], classes[train]), np.isin(classes[train], classes[test])
+    right, own = 100 * seen.mean(), np.unique(classes[test])
+    mistakes = {
+        "that is a share between 0 and 1. Give percent.": right / 100,
+        "that is a number of rows. Give their share of the test rows, in percent.": seen.sum(),
+        "you count the test rows without a twin. Asked for are the others.": 100 - right,
+        "you count training rows. Asked for are the test rows whose answer is known.": 100 * known.mean(),
+        "you count classes. A class with many test rows leaks many answers: count rows.":
+            100 * np.isin(own, classes[train]).mean(),
+        "you divide by the number of all rows, not by that of the test rows.": 100 * seen.sum() / len(classes),
+    }  # fmt: skip
+    compare(found, right, mistakes, f"on a made-up split {number(found):.1f} is not right. When has a test row a twin?")
+    for one, percent in ((test, 100.0), (np.flatnonzero(~np.isin(classes, classes[test])), 0.0)):
+        if len(one) and not close(number(result_of(answer, one, test, classes)), percent):
+            raise Wrong(f"right for one split, but where {percent:.0f} % leak your number is another one.")
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool | str) or np.size(value) != 1:
+        raise Wrong(f"return one number; what came is {kind(value)}.")
+    value = float(np.asarray(value, dtype=np.float64).ravel()[0])
+    if not np.isfinite(value):
+        raise Wrong(f"the number is {'NaN' if np.isnan(value) else 'infinite'}. Was something divided by zero?")
+    return value
+
+
+def predictions(answer: Callable, *arguments: Any) -> np.ndarray:
+    """One finite number for each test row; the last three arguments are labels, training rows and test rows."""
+    value, rows, count = result_of(answer, *arguments, hints={"NaN": HIDDEN}), len(arguments[-3]), len(arguments[-1])
+    try:
+        found = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise Wrong(f"return an array of predictions; what came is {kind(value)}.") from None
+    if found.shape == (rows,):
+        asked = f"Return those of the {count} test rows, in their order"
+        raise Wrong(f"you return {rows} predictions, one for each row of the table. {asked}.")
+    if found.shape != (count,):
+        raise Wrong(f"return one prediction for each of the {count} test rows; what came is {kind(found)}.")
+    if not np.isfinite(found).all():
+        raise Wrong(f"{int((~np.isfinite(found)).sum())} of {count} predictions are NaN or infinite: {HIDDEN}")
+    return found
+
+
+def blind(
+    answer: Callable, before: Sequence[Any], labels: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Predictions made while the labels of the test rows are NaN; raises Wrong where other labels there change them."""
+    hidden, other = labels.copy(), labels.copy()
+    hidden[test], other[test] = np.nan, np.flip(labels[test]) + 50.0
+    found = predictions(answer, *before, hidden, train, test)
+    for changed in (labels, other):
+        if not close(predictions(answer, *before, changed, train, test), found):
+            raise Wrong(
+                "the predictions change when nothing but the labels of test rows changes. So some step reads them: look"
+                " for a mean, a scale, a choice of settings or a fit that takes more than labels[train]."
+            )
+    if not close(predictions(answer, *before, hidden, train, np.flip(test)), np.flip(found).copy()):
+        raise Wrong("the predictions do not follow the order of the test rows that you are given.")
+    return found
+
+
+def check_3(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
+    table = table or made_up()
+    (x, labels, _), (train, test) = table, half(table, seed)
+    found, plain = {}, stats.rmse(labels[test], np.full(len(test), labels[train].mean()))
+    for method in METHODS:
+        found[method] = blind(answer, (method, x), labels, train, test)
+        if stats.rmse(labels[test], found[method]) > 0.9 * plain:
+            reason = "Does it use the x and the labels that it is given, and no others?"
+            raise Wrong(f"on a made-up table {method} predicts hardly better than the mean of all labels. {reason}")
+    for first, second in combinations(METHODS, 2):
+        if close(found[first], found[second]):
+            raise Wrong(f"{first} and {second} predict the same. Does your function look at the name of the method?")
+    more, asked = (x[test[:5]] + x[test[5:10]]) / 2, np.append(test[:10], len(x) + np.arange(5))
+    wider = np.concatenate([x, more]), np.append(labels, np.full(5, np.nan))
+    one, two, between = predictions(answer, "ridge", *wider, train, asked).reshape(3, 5)
+    if not close(between, (one + two) / 2):
+        raise Wrong("ridge should be linear: half-way between two rows its prediction is half-way, but yours is not.")
+
+
+class Stub:
+    """Splits and predictions that nobody could guess, in place of the student's own; it remembers what it was asked."""
+
+    def __init__(self, table: MadeUp, seed: int) -> None:
+        self.table, self.seed, self.asked = table, seed, []
+
+    def split(self, seed: int) -> Parts:
+        train, test = half(self.table, self.seed + seed)
+        return train[5:], test[seed % 7 :]
+
+    def predict(
+        self, method: str, x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
+    ) -> np.ndarray:
+        self.asked.append(method)
+        random = np.random.default_rng([self.seed, len(train), int(test.sum()), *map(ord, method)])
+        return self.table.labels[test] + random.normal(0, 2 + len(method), len(test))
+
+    def lines(self, seeds: Sequence[int], scores: Callable) -> pd.DataFrame:
+        """The report, its numbers by a function of true and predicted labels."""
+        rows = []
+        for seed in seeds:
+            train, test = self.split(seed)
+            for method in METHODS:
+                predicted = self.predict(method, self.table.x, self.table.labels, train, test)
+                rows.append((seed, method, *scores(self.table.labels[test], predicted)))
+        return pd.DataFrame(rows, columns=["seed", "method", *SCORES])
+
+
+def frame(value: Any, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    if not isinstance(value, pd.DataFrame):
+        raise Wrong(f"{name} should be a pandas DataFrame, but what came is {kind(value)}.")
+    missing = [column for column in columns if column not in value]
+    if missing:
+        raise Wrong(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(map(str, value)) or 'none'}.")
+    return value
+
+
+def report(value: Any, seeds: Sequence[int]) -> pd.DataFrame:
+    """The lines in the order of seeds and methods; raises Wrong unless there is one for each of both."""
+    found = frame(value, "the report", ["seed", "method", *SCORES])
+    pairs = list(zip(found["seed"].tolist(), found["method"].tolist()))
+    wanted = [(seed, method) for seed in seeds for method in METHODS]
+    if sorted(map(str, pairs)) != sorted(map(str, wanted)):
+        raise Wrong(
+            f"the report should have {len(wanted)} lines, one for each seed and method, but has {len(pairs)}, of seeds"
+            f" {sorted({str(seed) for seed, _ in pairs})} and methods {sorted({str(name) for _, name in pairs})}."
+        )
+    return found.set_index(["seed", "method"]).loc[wanted].reset_index()
+
+
+def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int] = (3, 1, 4)) -> None:
+    table = table or made_up()
+
+    def ask(stub: Stub) -> pd.DataFrame:
+        predict, split = (lambda *given: stub.predict(*given)), (lambda *given: stub.split(*given))
+        return report(result_of(answer, predict, split, table.x, table.labels, list(seeds)), seeds)
+
+    first, second = Stub(table, 1), Stub(table, 2)
+    found = ask(first)
+    if not first.asked:
+        raise Wrong("the report does not come from the function `predict` that you are given: it was never called.")
+    if close(found[[*SCORES]].to_numpy(), ask(second)[[*SCORES]].to_numpy()):
+        raise Wrong("another `predict` gives the same numbers. Where do those of your report come from?")
+    unit = table.labels.std()
+    wrong = {
+        "rmse is the mean squared error without the root.": lambda true, p: stats.rmse(true, p) ** 2,
+        "rmse is the mean absolute error. Square first.": lambda true, p: np.abs(true - p).mean(),
+        "rmse is in standard deviations of the labels. Leave it in percentage points.":
+            lambda true, p: stats.rmse(true, p) / unit,
+    }  # fmt: skip
+    right = first.lines(seeds, lambda true, p: (stats.rmse(true, p), stats.kendall(true, p)))
+    mistakes = {words: first.lines(seeds, lambda true, p, f=f: (f(true, p), 0))["rmse"] for words, f in wrong.items()}
+    other = "rmse is not right. It is that of the test rows of the split of each seed, and of no others."
+    compare(found["rmse"].to_numpy(float), right["rmse"].to_numpy(), arrays(mistakes), other)
+    wrong = {
+        "kendall is Spearman's correlation. Take Kendall's tau.": stats.spearman,
+        "kendall is Pearson's correlation. Take Kendall's tau.": stats.pearson,
+        "kendall has the wrong sign.": lambda true, p: -stats.kendall(true, p),
+    }
+    mistakes = {
+        words: first.lines(seeds, lambda true, p, f=f: (0, f(true, p)))["kendall"] for words, f in wrong.items()
+    }
+    other = "rmse is right, kendall is not. It compares the order of true and predicted labels of the test rows."
+    compare(found["kendall"].to_numpy(float), right["kendall"].to_numpy(), arrays(mistakes), other)
+
+
+def arrays(mistakes: dict[str, pd.Series]) -> dict[str, np.ndarray]:
+    return {words: values.to_numpy(dtype=np.float64) for words, values in mistakes.items()}
+
+
+def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int] = (0, 1, 2, 3)) -> None:
+    lines = Stub(table or made_up(), 5).lines(seeds, lambda true, p: (stats.rmse(true, p), stats.kendall(true, p)))
+    lines = lines.sample(frac=1, random_state=0).reset_index(drop=True)
+    columns = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
+    found = frame(result_of(answer, lines), "the summary", columns)
+    if sorted(map(str, found.index)) != sorted(METHODS):
+        named = ", ".join(map(str, found.index))
+        raise Wrong(f"the summary should have one line for each method, its name the index, but its lines are {named}.")
+    groups = lines.groupby("method")[[*SCORES]]
+    mean, spread, n = groups.mean(), groups.std(), len(seeds)
+    half_width = groups.agg(lambda values: np.subtract(*stats.mean_interval(values)[::-1]) / 2)
+    found = found.loc[mean.index]
+    if not close(found[[*SCORES]].to_numpy(float), mean.to_numpy()):
+        raise Wrong("the columns rmse and kendall should be means over the seeds, each method by itself.")
+    ends = np.array([[found[f"{score}{end}"] for end in ("_low", "_high")] for score in SCORES], dtype=np.float64)
+    centre = mean.to_numpy().T[:, None]
+    widths = {
+        "the interval is mean ± one standard deviation. That says how seeds differ, not how sure the mean is.": spread,
+        "the interval is mean ± one standard error. How many of these make 95 % with so few seeds?": spread / n**0.5,
+        "the interval takes 1.96 standard errors, as with many seeds. With few of them Student's t is wider.":
+            1.96 * spread / n**0.5,
+        "the standard deviation divides by n. With few seeds divide by n - 1 (ddof=1).":
+            half_width * ((n - 1) / n) ** 0.5,
+        "the ends are distances from the mean. Give the ends themselves.": None,
+        "the interval goes from the smallest to the largest seed. Take the 95 % interval of the mean.": None,
+    }  # fmt: skip
+
+    def both(width: pd.DataFrame) -> np.ndarray:
+        return centre + np.array([-1, 1])[None, :, None] * width.to_numpy().T[:, None]
+
+    mistakes = {words: both(width) for words, width in widths.items() if width is not None}
+    away, extremes = list(widths)[-2:]
+    mistakes[away] = both(half_width) - centre
+    mistakes[extremes] = np.stack([groups.min().to_numpy().T, groups.max().to_numpy().T], axis=1)
+    compare(
+        ends, both(half_width), mistakes, "the means are right, the ends are not. Try latentnas.stats.mean_interval."
+    )
+
+
+def check_5(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
+    table = table or made_up()
+    labels, groups, (train, test) = table.labels, table.classes, half(table, seed)
+    found = blind(answer, (groups,), labels, train, test)
+    known, mean = pd.Series(labels[train]).groupby(groups[train]), labels[train].mean()
+
+    def looked_up(values: pd.Series, otherwise: float) -> np.ndarray:
+        return values.reindex(groups[test]).fillna(otherwise).to_numpy()
+
+    mistakes = {
+        "a test row of a group that was never seen gets 0. Give it the mean of all training labels.":
+            looked_up(known.mean(), 0.0),
+        "you take one training label of the group. Take their mean.": looked_up(known.first(), mean),
+        "you take the median of the group. Take the mean.": looked_up(known.median(), mean),
+        "a group that was never seen gets the mean of the group means. Take the mean of all training labels.":
+            looked_up(known.mean(), known.mean().mean()),
+        "every row gets the same number. Look its group up.": np.full(len(test), mean),
+    }  # fmt: skip
+    compare(found, looked_up(known.mean(), mean), mistakes, "on a made-up table some predictions are wrong.")
+
+
+def check_6(
+    reports: dict[str, pd.DataFrame], evaluate: Callable, predict: Callable, splits: dict[str, Callable], x: np.ndarray,
+    labels: np.ndarray, seeds: Sequence[int],
+) -> None:  # fmt: skip
+    """The numbers of the report come from the student's functions: a seed of each design, run once more."""
+    if not isinstance(reports, dict) or reports.keys() != splits.keys():
+        raise Wrong(f"hand over the dictionary `reports` of {', '.join(splits)}; what came is {kind(reports)}.")
+    for design, split in splits.items():
+        stored = report(reports[design], seeds)
+        again = report(result_of(evaluate, predict, split, x, labels, [seeds[-1]]), [seeds[-1]])
+        own = stored[stored["seed"] == seeds[-1]]
+        if not close(own[[*SCORES]].to_numpy(float), again[[*SCORES]].to_numpy(float)):
+            reason = "Run all cells once more from the top, and do not round or edit what they give"
+            where = f"the numbers of '{design}' for seed {seeds[-1]}"
+            raise Wrong(f"{where} are not those that your functions give. {reason}.")
+
+
+CHECKS = checks_in(globals())
+check = partial(lab_checks.check, checks=CHECKS)

@@ -1,0 +1,407 @@
+"""Week 1 of the coursework, leakage: its checks and its two notebooks."""
+
+import json
+import re
+
+import lab_checks
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from week1_checks import CHECKS, METHODS, check, made_up
+
+from coursework import (
+    answers,
+    cells,
+    executed,
+    notebook,
+    points,
+    require_links,
+    require_made_from_source,
+    require_nbgrader_makes,
+    said,
+)
+from latentnas import stats
+
+SOLUTIONS, STUDENTS = notebook("week1_solutions"), notebook("week1")
+NAMES = answers(SOLUTIONS)
+FUNCTIONS = {
+    "1a": "split_at_random", "1b": "split_by_class", "2": "leaked", "3": "predict", "4a": "evaluate", "4b": "summary",
+    "5": "lookup",
+}  # fmt: skip
+RIGHT = {exercise: NAMES[name] for exercise, name in FUNCTIONS.items()}
+SECRETS = {
+    "1a": ["permutation"],
+    "1b": ["np.unique", "np.isin"],
+    "2": ["np.isin"],
+    "3": ["model.fit", "Ridge("],
+    "4b": ["groupby"],
+    "5": ["fillna", "reindex"],
+}
+CASES = {  # of hidden tests
+    "1a": dict(rows=1237, share=0.35, seed=2024),
+    "1b": dict(table=made_up(601, 7, texts=True), share=0.3, seed=11),
+    "2": dict(table=made_up(333, 2, texts=True)),
+    "3": dict(table=made_up(523, 31), seed=4),
+    "4a": dict(table=made_up(301, 17), seeds=(12, 5)),
+    "4b": dict(table=made_up(211, 23), seeds=(8, 9, 10)),
+    "5": dict(table=made_up(431, 41, texts=True), seed=6),
+}
+
+
+def test_every_solution_passes_its_check_and_other_cases(capsys):
+    assert [*RIGHT, "6"] == list(CHECKS)
+    for exercise, answer in RIGHT.items():
+        assert check(exercise, answer) == 1, capsys.readouterr().out
+        assert check(exercise, answer, **CASES[exercise]) == 1, capsys.readouterr().out
+    assert lab_checks.solved >= {*RIGHT}
+
+
+def cut(count, share, order):
+    test = order[: round(share * count)]
+    return np.setdiff1d(np.arange(count), test), test
+
+
+def shuffled(count, share, seed):
+    return cut(count, share, np.random.default_rng(seed).permutation(count))
+
+
+def by_class(change):
+    """The right split by class, then something else done to it."""
+    return lambda classes, share, seed: change(*RIGHT["1b"](classes, share, seed), classes)
+
+
+def classes_in_order(classes, share, seed):
+    names = np.unique(classes)
+    start = np.random.default_rng(seed).integers(len(names) // 2)
+    test = np.isin(classes, names[start : start + round(share * len(names))])
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def until_enough_rows(classes, share, seed):
+    """Classes are added as long as the rows of the test part are too few; single ones fill up."""
+    random, wanted = np.random.default_rng(seed), round(share * len(classes))
+    names, sizes = np.unique(classes, return_counts=True)
+    order = random.permutation(len(names))
+    chosen, total = [], 0
+    for place in order[np.argsort(-sizes[order], kind="stable")]:
+        if total + sizes[place] <= wanted:
+            chosen.append(names[place])
+            total += sizes[place]
+    test = np.isin(classes, chosen)
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def model_of(method):
+    models = {"trees": HistGradientBoostingRegressor(random_state=0), "neighbours": KNeighborsRegressor(5)}
+    return models.get(method, Ridge())
+
+
+def fitted(
+    rows=lambda labels, train, test: train, change=lambda labels, train: labels, asked=lambda x, test: x[test],
+    method=lambda name: name,
+):  # fmt: skip
+    """The right predictor, one of its parts exchanged."""
+
+    def predict(name, x, labels, train, test):
+        chosen, labels = rows(labels, train, test), change(labels, train)
+        return model_of(method(name)).fit(x[chosen], labels[chosen]).predict(asked(x, test))
+
+    return predict
+
+
+def known_labels(labels, train, test):
+    return np.flatnonzero(np.isfinite(labels))
+
+
+def chosen_on_test(name, x, labels, train, test):
+    """Settings that predict the test rows best, where their labels are known."""
+    best, least = None, np.inf
+    for weight in (0.01, 100.0):
+        model = Ridge(weight).fit(x[train], labels[train]) if name == "ridge" else model_of(name)
+        found = model.fit(x[train], labels[train]).predict(x[test])
+        error = np.nan_to_num(np.abs(found - labels[test]).mean(), nan=1e9)
+        if error < least:
+            best, least = found, error
+    return best
+
+
+def centred(labels, train):
+    return labels - np.nanmean(labels)
+
+
+def from_memory(name, x, labels, train, test):
+    own = np.random.default_rng(5).normal(70, 4, len(labels))
+    return model_of(name).fit(x[train], own[train]).predict(x[test])
+
+
+def scored(rmse=stats.rmse, kendall=stats.kendall, of="test", same=False, ignore=False):
+    """The right report, one of its parts exchanged."""
+
+    def evaluate(predict, split, x, labels, seeds):
+        lines = []
+        for seed in seeds:
+            train, test = split(seeds[0] if same else seed)
+            for method in METHODS:
+                asked = train if of == "train" else test
+                found = predict(method, x, labels, train, asked)
+                true = labels[asked]
+                found = np.arange(len(found)) if ignore else found
+                lines.append((seed, method, rmse(true, found), kendall(true, found)))
+        return pd.DataFrame(lines, columns=["seed", "method", "rmse", "kendall"])
+
+    return evaluate
+
+
+def changed(function):
+    return lambda *arguments: function(scored()(*arguments))
+
+
+def typed_in(predict, split, x, labels, seeds):
+    predict("ridge", x, labels, *split(seeds[0]))
+    lines = [(seed, method, 2.0, 0.8) for seed in seeds for method in METHODS]
+    return pd.DataFrame(lines, columns=["seed", "method", "rmse", "kendall"])
+
+
+def never_asked(predict, split, x, labels, seeds):
+    return typed_in(lambda *arguments: None, lambda seed: (), x, labels, seeds)
+
+
+def ends(low, high, centre=lambda values: values.mean()):
+    """A summary whose ends are functions of the values of all seeds."""
+
+    def summary(report):
+        lines = {}
+        for method, rows in report.groupby("method"):
+            lines[method] = {}
+            for score in ("rmse", "kendall"):
+                values = rows[score].to_numpy()
+                lines[method] |= {score: centre(values), f"{score}_low": low(values), f"{score}_high": high(values)}
+        return pd.DataFrame(lines).T
+
+    return summary
+
+
+def around(width):
+    return ends(lambda v: v.mean() - width(v), lambda v: v.mean() + width(v))
+
+
+def t_width(values, ddof=1):
+    low, high = stats.mean_interval(values)
+    return (high - low) / 2 * values.std(ddof=ddof) / values.std(ddof=1)
+
+
+def grouped(otherwise=lambda labels, train: labels[train].mean(), take="mean", known=lambda labels, train, test: train):
+    def lookup(groups, labels, train, test):
+        rows = known(labels, train, test)
+        values = getattr(pd.Series(labels[rows]).groupby(groups[rows]), take)()
+        return values.reindex(groups[test]).fillna(otherwise(labels, train)).to_numpy()
+
+    return lookup
+
+
+def mean_of_means(groups, labels, train, test):
+    means = pd.Series(labels[train]).groupby(groups[train]).mean()
+    return means.reindex(groups[test]).fillna(means.mean()).to_numpy()
+
+
+WRONG = {
+    "1a": {
+        "rows are in both parts": lambda rows, share, seed: (np.arange(rows), shuffled(rows, share, seed)[1]),
+        "are in no part": lambda rows, share, seed: (np.arange(10), np.arange(20, 30)),
+        "more than once": lambda rows, share, seed: (np.arange(rows), np.random.default_rng(seed).choice(rows, rows)),
+        "at each call": lambda rows, share, seed: cut(rows, share, np.random.permutation(rows) + 0 * id(object())),
+        "Where does the seed": lambda rows, share, seed: cut(rows, share, np.arange(rows)),
+        "neighbours in the table": lambda rows, share, seed: cut(rows, share, np.roll(np.arange(rows), seed)),
+        "two parts swapped": lambda rows, share, seed: shuffled(rows, share, seed)[::-1],
+        "with a share of 0.2 about 200 of 1000 rows": lambda rows, share, seed: shuffled(rows, 0.5, seed),
+        "is a mask": lambda rows, share, seed: [np.arange(rows) > 3, np.arange(rows) <= 3],
+        "the rows of this table": lambda rows, share, seed: (np.arange(rows) + 1, np.arange(0)),
+        "whole numbers": lambda rows, share, seed: (np.arange(rows) / 2, np.arange(3)),
+        "two things": lambda rows, share, seed: shuffled(rows, share, seed)[0],
+    },
+    "1b": {
+        "classes have rows in both": lambda classes, share, seed: shuffled(len(classes), share, seed),
+        "are in no part": by_class(lambda train, test, classes: (train[:-5], test)),
+        "rows are in both parts": by_class(lambda train, test, classes: (np.append(train, test[:3]), test)),
+        "share of the classes, however": until_enough_rows,
+        "two parts swapped": lambda *given: RIGHT["1b"](*given)[::-1],
+        "neighbours in their order": classes_in_order,
+        "classes belong into": lambda classes, share, seed: RIGHT["1b"](classes, 0.5, seed),
+        "Where does the seed": lambda classes, share, seed: RIGHT["1b"](classes, share, 0),
+    },
+    "2": {
+        "between 0 and 1": lambda train, test, classes: np.isin(classes[test], classes[train]).mean(),
+        "number of rows": lambda train, test, classes: np.isin(classes[test], classes[train]).sum(),
+        "without a twin": lambda train, test, classes: 100 - RIGHT["2"](train, test, classes),
+        "you count training rows": lambda train, test, classes: RIGHT["2"](test, train, classes),
+        "you count classes": lambda train, test, classes:
+            100 * np.isin(np.unique(classes[test]), classes[train]).mean(),
+        "all rows": lambda train, test, classes: RIGHT["2"](train, test, classes) * len(test) / len(classes),
+        "When has a test row": lambda train, test, classes: 100 * np.isin(test, train).mean() + 12,
+        "return one number": lambda train, test, classes: np.isin(classes[test], classes[train]),
+        "is NaN": lambda train, test, classes: float("nan"),
+    },
+    "3": {
+        "nothing but the labels of test rows": fitted(rows=known_labels),
+        "nothing but": fitted(change=centred),
+        "choice of settings": chosen_on_test,
+        "are hidden (NaN) in this check": fitted(rows=lambda labels, train, test: np.append(train, test)),
+        "one for each row of the table": fitted(asked=lambda x, test: x),
+        "order of the test rows": fitted(asked=lambda x, test: x[np.sort(test)]),
+        "hardly better than the mean": from_memory,
+        "ridge and trees predict the same": fitted(method=lambda name: "trees"),
+        "trees and neighbours predict the same": fitted(method=lambda name: name.replace("trees", "neighbours")),
+        "should be linear": fitted(method=lambda name: {"ridge": "trees", "trees": "ridge"}.get(name, name)),
+        "array of predictions": lambda *given: ["much"] * len(given[-1]),
+    },
+    "4a": {
+        "was never called": never_asked,
+        "another `predict` gives the same": typed_in,
+        "without the root": scored(rmse=lambda true, found: stats.rmse(true, found) ** 2),
+        "mean absolute": scored(rmse=lambda true, found: np.abs(true - found).mean()),
+        "no others": scored(of="train"),
+        "the split of each seed": scored(same=True),
+        "Spearman": scored(kendall=stats.spearman),
+        "Pearson": scored(kendall=stats.pearson),
+        "wrong sign": scored(kendall=lambda true, found: -stats.kendall(true, found)),
+        "lacks the column kendall": changed(lambda report: report.drop(columns="kendall")),
+        "one for each seed and method": changed(lambda report: report[report["method"] == "ridge"]),
+        "pandas DataFrame": changed(lambda report: report.to_dict()),
+    },
+    "4b": {
+        "one standard deviation": around(lambda values: values.std(ddof=1)),
+        "one standard error": around(lambda values: values.std(ddof=1) / len(values) ** 0.5),
+        "with many seeds": around(lambda values: 1.96 * values.std(ddof=1) / len(values) ** 0.5),
+        "divide by n - 1": around(lambda values: t_width(values, 0)),
+        "distances from the mean": ends(lambda values: -t_width(values), t_width),
+        "smallest to the largest": ends(np.min, np.max),
+        "should be means over the seeds": ends(np.min, np.max, centre=np.median),
+        "the ends are not": around(lambda values: 3 * t_width(values)),
+        "one line for each method": lambda report: RIGHT["4b"](report).reset_index(drop=True),
+        "lacks the column": lambda report: report.groupby("method")[["rmse", "kendall"]].mean(),
+        "pandas DataFrame": lambda report: report["rmse"].mean(),
+    },
+    "5": {
+        "gets 0": grouped(otherwise=lambda labels, train: 0.0),
+        "one training label": grouped(take="first"),
+        "you take the median": grouped(take="median"),
+        "mean of the group means": mean_of_means,
+        "every row gets the same": lambda groups, labels, train, test: np.full(len(test), labels[train].mean()),
+        "nothing but the labels of test rows": grouped(known=known_labels),
+        "are NaN or infinite": grouped(otherwise=lambda labels, train: np.nan),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("exercise", WRONG)
+def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
+    for words, answer in WRONG[exercise].items():
+        text = said(capsys, check, exercise, answer, secrets=SECRETS.get(exercise, ()))
+        assert words.lower() in text.lower(), f"{words!r} is not in: {text}"
+    assert len(WRONG[exercise]) >= 3
+
+
+def unfinished(*arguments):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("exercise", RIGHT)
+def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys):
+    for answer in (unfinished, None, ...):
+        assert "not finished" in said(capsys, check, exercise, answer)
+    assert "returns None" in said(capsys, check, exercise, lambda *arguments: None)
+    assert "without brackets" in said(capsys, check, exercise, np.zeros(3))
+    assert "stopped with ZeroDivisionError" in said(capsys, check, exercise, lambda *arguments: 1 / 0)
+    for value in ("text", {}, [[1], [1, 2]], np.array(np.nan), 3 + 0j, (np.zeros((2, 2)), None), pd.DataFrame()):
+        said(capsys, check, exercise, lambda *arguments, value=value: value)
+
+
+def test_a_right_answer_in_another_form_passes(capsys):
+    assert check("1a", lambda *given: [list(map(int, part)) for part in RIGHT["1a"](*given)]) == 1
+    assert check("2", lambda *given: np.array([RIGHT["2"](*given)])) == 1
+    assert check("3", lambda *given: RIGHT["3"](*given).tolist()) == 1
+    assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
+    assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1
+
+    def standardised(method, x, labels, train, test):
+        mean, unit = labels[train].mean(), labels[train].std()
+        return mean + unit * RIGHT["3"](method, x, (labels - mean) / unit, train, test)
+
+    assert check("3", standardised) == 1, capsys.readouterr().out
+
+
+def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
+    table = made_up(120, 3)
+    splits = {
+        "at random": lambda seed: RIGHT["1a"](120, 0.2, seed),
+        "by class": lambda seed: RIGHT["1b"](table.classes, 0.2, seed),
+    }
+    rest = RIGHT["4a"], RIGHT["3"], splits, table.x, table.labels, [0, 1]
+    reports = {name: RIGHT["4a"](RIGHT["3"], split, table.x, table.labels, [0, 1]) for name, split in splits.items()}
+    assert check("6", reports, *rest) == 1, capsys.readouterr().out
+    better = reports | {"by class": reports["by class"].assign(rmse=lambda lines: lines["rmse"] * 0.9)}
+    assert "are not those that your functions give" in said(capsys, check, "6", better, *rest)
+    rounded = reports | {"at random": reports["at random"].round(2)}
+    assert "'at random' for seed 1" in said(capsys, check, "6", rounded, *rest)
+    fewer = reports | {"at random": reports["at random"][:2]}
+    assert "one for each seed and method" in said(capsys, check, "6", fewer, *rest)
+    assert "hand over the dictionary" in said(capsys, check, "6", reports["by class"], *rest)
+    assert "not finished" in said(capsys, check, "6", reports, unfinished, *rest[1:])
+
+
+def test_an_unknown_exercise_is_told_which_there_are(capsys):
+    assert all(name in said(capsys, check, "9", unfinished) for name in CHECKS)
+
+
+def test_a_made_up_table_has_twins_of_all_sizes():
+    table = made_up()
+    _, sizes = np.unique(table.classes, return_counts=True)
+    assert sizes.max() >= 50 and {1, 2, 3} <= {*sizes.tolist()} and len(made_up(601, 7).labels) == 601
+    assert made_up(texts=True).classes.dtype.kind == "U"
+
+
+def test_the_students_notebook_is_what_its_source_gives():
+    require_made_from_source(SOLUTIONS, STUDENTS, len(RIGHT))
+    require_links(json.dumps(SOLUTIONS), at_least=12)
+    assert points(SOLUTIONS) == points(STUDENTS) == 20
+
+
+def test_nbgrader_makes_the_same_notebook(tmp_path):
+    pytest.importorskip("nbgrader")
+    require_nbgrader_makes("week1", SOLUTIONS, STUDENTS, tmp_path)
+
+
+def test_hidden_tests_are_not_those_of_the_public_checks():
+    hidden = [source for source in cells(SOLUTIONS, "grade") if "HIDDEN" in source]
+    assert len(hidden) == 6
+    for source in hidden:
+        exercise = re.search(r'check\("(\w+)"', source)[1]
+        assert f"exercise {exercise}:" in source and re.search(r"table=|rows=", source)
+
+
+def test_the_stored_solutions_are_executed_and_the_findings_say_what_they_show():
+    stored = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
+    assert json.dumps(stored).count(": right.") == len(RIGHT) + 7 and "not yet" not in json.dumps(stored)
+    shown = json.dumps(stored)
+    [findings] = [cell for cell in SOLUTIONS["cells"] if "answer-findings" in str(cell["metadata"])]
+    numbers = re.findall(r"\d+\.\d+|\d,\d{3}", "".join(findings["source"]))
+    assert len(numbers) > 12 and not [number for number in numbers if number not in shown]
+    assert 200 < len("".join(findings["source"]).split()) < 400
+
+
+@pytest.mark.slow
+def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(STUDENTS, tmp_path)
+    assert text.count("not finished") == len(RIGHT) and "Exercise 6, not yet" in text
+    assert not [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_the_solved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(SOLUTIONS, tmp_path)
+    assert text.count(": right.") == len(RIGHT) + 7 and "not yet" not in text
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == 1 and images[0]["metadata"]["image/png"]["alt"]
