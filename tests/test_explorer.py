@@ -247,11 +247,11 @@ def test_a_climb_rises_and_leaves_its_trace(opened):
 
 def test_colours_switch_and_training_points_go(opened):
     seen = set()
-    for layer in ("predicted", "evaluated", "difference", "cost"):
-        opened.evaluate(f"document.querySelector('input[value={layer}]').click()")
+    for layer in ("predicted", "evaluated", "difference", "cost", "accuracy < cost"):  # the last is climbed
+        opened.evaluate(f"document.querySelector('input[value=\"{layer}\"]').click()")
         seen.add(opened.evaluate("$('relief').toDataURL()"))
         assert opened.evaluate("$('bar').getAttribute('aria-label')").startswith("Colours from")
-    assert len(seen) == 4
+    assert len(seen) == 5
     opened.evaluate("$('training').click()")
     assert opened.evaluate("$('relief').toDataURL()") not in seen
     opened.evaluate("$('training').click()")
@@ -280,7 +280,7 @@ def test_everything_has_the_size_of_a_finger_and_a_name(opened):
         "[...document.querySelectorAll('button, .chip, summary')].map(e => e.getBoundingClientRect())"
         ".map(b => [b.width, b.height, b.right])"
     )
-    assert len(sizes) == 10 and all(min(width, height) >= 44 and right <= 375 for width, height, right in sizes)
+    assert len(sizes) == 11 and all(min(width, height) >= 44 and right <= 375 for width, height, right in sizes)
     assert opened.evaluate("document.documentElement.scrollWidth") <= 375
     left, top, width = opened.evaluate("(b => [b.left, b.top, b.width])($('map').getBoundingClientRect())")
     opened.call(
