@@ -84,4 +84,4 @@ def opened_from_disk(page, folder, ready):
         events = [event["method"] for event in tab.events]
         requests = [event["params"]["request"]["url"] for event in tab.events if event["method"].endswith("WillBeSent")]
         assert "Network.loadingFailed" not in events and "Runtime.exceptionThrown" not in events
-        assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
+        assert {url.partition(":")[0] for url in requests} <= {"file", "data", "about"}

@@ -104,7 +104,8 @@ def test_what_is_imported_is_declared(package, listed):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             imported |= {name.partition(".")[0] for name in names}
-    imported -= {*sys.stdlib_module_names, "latentnas", "companion", "nas_201_api"}  # the last: extra `official`
+    optional = {"nas_201_api", "anywidget", "traitlets"}  # extras `official` and `live`
+    imported -= {*sys.stdlib_module_names, "latentnas", "companion"} | optional
     distributions = {canonicalize_name(providers[name][0]) for name in imported}
     names = {canonicalize_name(requirement.name) for requirement in listed}
     assert distributions <= names

@@ -25,7 +25,6 @@ MOST_MEANS = 1500  # training points shown, evenly chosen
 Height = Callable[[Tensor], Tensor]  # a number for each point [B, D]
 
 
-@torch.no_grad()
 def explorer(
     path: Path,
     model: GraphVAE,
@@ -51,7 +50,26 @@ def explorer(
         size: points on each side of the grid.
         note: where model and accuracies come from, for the foot of the page.
     """
-    origin, axes, half = plane(means, landmarks)
+    along = f"through three points ({', '.join(landmarks)})" if landmarks else "along the two principal components"
+    square = plane(means, landmarks)
+    data = decoded(model, space, means, predict, judge, climbs, square, size, landmarks or {})
+    return write_page(path, TEMPLATE, data | {"title": title, "note": note, "along": along})
+
+
+@torch.no_grad()
+def decoded(
+    model: GraphVAE,
+    space: Space,
+    means: Tensor,
+    predict: Height,
+    judge: Callable[[DagBatch], pd.DataFrame],
+    climbs: Mapping[str, Height],
+    square: tuple[Tensor, Tensor, float],
+    size: int,
+    landmarks: Mapping[str, Tensor],
+) -> dict[str, object]:
+    """What the page shows of a square, given as by `plane`; the other arguments as of `explorer`."""
+    origin, axes, half = square
     points = grid(origin, axes, half, size)
     graphs = model.decode(points).to("cpu")
     keys = graphs.keys()
@@ -62,9 +80,7 @@ def explorer(
     texts[valid.numpy()] = space.to_strings(cells[valid])
     source, target = np.triu_indices(cells.max_vertices, 1)
     centred = means - means.mean(dim=0)
-    data = {
-        "title": title,
-        "note": note,
+    return {
         "size": size,
         "half": half,
         "vertices": cells.max_vertices,
@@ -77,7 +93,7 @@ def explorer(
         "predicted": packed(predict(points).cpu(), "<f4"),
         "climbs": {words: packed(height(points).cpu(), "<f4") for words, height in climbs.items()},
         "means": packed((means[:: -(-len(means) // MOST_MEANS)] - origin).cpu() @ axes.T.cpu() / half, "<f4"),
-        "landmarks": {name: ((point - origin) @ axes.T / half).tolist() for name, point in (landmarks or {}).items()},
+        "landmarks": {name: ((point - origin) @ axes.T / half).tolist() for name, point in landmarks.items()},
         "types": packed(cells.types, "i1"),
         "edges": packed(np.packbits(cells.adjacency[:, source, target], axis=1, bitorder="little"), "u1"),
         "judged": packed(judged["judged"], "<f4"),
@@ -85,15 +101,18 @@ def explorer(
         "flops": packed(judged["flops"] / 1e6, "<f4"),
         "texts": texts.tolist(),
     }
-    return write_page(path, TEMPLATE, data)
 
 
 def write_page(path: Path, template: Path, data: Mapping[str, object]) -> Path:
     """Write a page with what it shows, as JSON, in place of `{{data}}`; return its path."""
-    page = template.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
     with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(filled(template, data), encoding="utf-8")
     return path
+
+
+def filled(template: Path, data: Mapping[str, object]) -> str:
+    """The text of a page that holds these data."""
+    return template.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
 
 
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
