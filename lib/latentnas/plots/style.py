@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import chain, cycle
+from string import ascii_lowercase
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -98,7 +99,7 @@ def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def letter(axes: Sequence[Axes] | np.ndarray, titles: Iterable[str]) -> None:
     """Panel titles (a), (b), ... in reading order."""
     for number, (ax, title) in enumerate(zip(np.ravel(axes), titles)):
-        ax.set_title(f"({'abcdefghijkl'[number]})  {title}")
+        ax.set_title(f"({ascii_lowercase[number]})  {title}")
 
 
 def signed(value: float) -> str:
