@@ -46,9 +46,10 @@ def source(cell):
 
 
 def exercises(name):
-    """The cell of a notebook with its exercises, and the number, minutes and level of each."""
+    """What a notebook says of its exercises, in one cell or two, and the number, minutes and level of each."""
     texts = [source(cell) for cell in read(notebooks.source_of(NAMES[name]))["cells"]]
-    [text] = [text for text in texts if text.startswith("## Exercises\n")]
+    [first] = [place for place, text in enumerate(texts) if text.startswith("## Exercises\n")]
+    text = "\n".join(text for text in texts[first : first + 2] if text == texts[first] or re.match(r"\d+\.", text))
     return text, [FORM.fullmatch(line) for line in re.findall(r"(?m)^\d+\..*", text)]
 
 
