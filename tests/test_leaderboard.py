@@ -73,7 +73,6 @@ LOOK_UP = """
 
 @pytest.fixture(scope="module")
 def board():
-    leaderboard._warm_up()
     return leaderboard.digits()
 
 

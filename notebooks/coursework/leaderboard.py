@@ -38,7 +38,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,7 @@ _CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "
 def play(board: Board, submission: tuple[str, str], secret: str | None, number: int, seconds: float) -> Run:
     """One run of a submission, in a process of its own, which is not believed anything but the rows that it asks for.
     A run ends when there is nothing more to count."""
+    _warm_up()
     parts, labels, seed = deal(board, secret, number)
     domain = domain_of(parts)
     good, best = labels >= np.quantile(labels[domain.distinct], 1 - BEST), labels >= labels[domain.distinct].max()
@@ -198,6 +199,7 @@ def play(board: Board, submission: tuple[str, str], secret: str | None, number: 
             process.join()
 
 
+@cache
 def _warm_up() -> None:
     """Let the processes of runs be forked from one that has imported what they need, and no submission."""
     if _CONTEXT.get_start_method() != "forkserver":
@@ -452,7 +454,6 @@ def leaderboard(
         with suppress(DataError):
             boards["cora"] = cora()
     entries = submissions(places) | (dict.fromkeys(LIBRARY, ("", "")) if baselines else {})
-    _warm_up()
     rows = [_random_row(boards)]
     for count, (name, (source, wrong)) in enumerate(entries.items(), start=1):
         print(f"{count} of {len(entries)}: {name}", file=sys.stderr, flush=True)

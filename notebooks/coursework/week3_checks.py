@@ -1,0 +1,133 @@
+"""Checks of week 3, a searcher: `check("2a", first_query)` says in words what is wrong, as the lab's checks do.
+
+A hidden test takes another secret and more runs, as in `check("3b", FILE, secret="...", runs=40)`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import lab_checks
+import leaderboard
+import numpy as np
+from lab_checks import Wrong, checks_in, ended_after, kind, result_of
+
+from latentnas import stats
+from latentnas.interfaces import InterfaceError, check_searcher
+
+LIMIT = 40  # queries by which half of the runs of exercise 3b should have met one of the best 1 %
+ENOUGH = 100  # queries of a run there
+board = cache(leaderboard.digits)
+
+
+def number(value: Any, name: str) -> float:
+    """The value as a float, which may be infinite; raises Wrong for another."""
+    if isinstance(value, bool) or np.ndim(value) or not isinstance(value, int | float | np.number):
+        raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
+    if math.isnan(value):
+        raise Wrong(f"{name} is NaN. A run that never came there has needed infinitely many queries: `math.inf`.")
+    return float(value)
+
+
+def check_1(answer: Callable) -> None:
+    for size, good, right in ((10, 1, 5), (6466, 65, 69), (5, 5, 1), (100, 2, 30), (3, 1, 2)):
+        found = number(result_of(answer, size, good), "the number of queries")
+        case = f"of {size:,} architectures {good} are good"
+        if found == right:
+            continue
+        if found == size / good or found == (size + 1) / (good + 1):
+            raise Wrong(f"where {case}, you return a mean. By which query have half of the runs met a good one?")
+        if found == right - 1:
+            raise Wrong(f"where {case}, fewer than half of the runs have met one by your query. Is it one too early?")
+        with_replacement = math.log(0.5) / math.log(1 - good / size) if good < size else 1
+        if size < 101 and found == math.ceil(with_replacement):
+            raise Wrong(f"where {case}, your number is right for draws with replacement. Random search draws without.")
+        raise Wrong(f"where {case}, your number is too {'small' if found < right else 'large'}.")
+
+
+def check_2a(answer: Callable) -> None:
+    rows, missed = np.array([4, 9, 2, 9, 7]), "a run that never asks for a goal has needed more queries than any other"
+    for goal, right in ((np.array([2, 7]), 3), (np.array([4]), 1), (np.array([9, 7, 2]), 2), (np.array([5]), math.inf)):
+        found = result_of(answer, rows, goal, or_none=True)
+        if found is None or (math.isinf(right) and found in (0, -1, 5, 6)):
+            raise Wrong(f"{missed}. Return `math.inf` there: neither None nor the budget nor another number.")
+        found = number(found, "the query")
+        if found == right - 1:
+            raise Wrong("your number is one too small. The first query has the number 1.")
+        if found != right:
+            words = "Is yours the first of the goals in the order of `goal`, or the last one found"
+            raise Wrong(f"with the rows {rows.tolist()} and the goal {goal.tolist()} it is another query. {words}?")
+
+
+def check_2b(answer: Callable) -> None:
+    needed = np.array([40.0, 12, math.inf, 55, 300, 31, 18, math.inf, 70, 25, 64, 90])
+    found = result_of(answer, needed)
+    if not isinstance(found, tuple | list) or len(found) != 3:
+        raise Wrong(f"return three numbers, `return median, low, high`; what came is {kind(found)}.")
+    found = [number(value, name) for value, name in zip(found, ("the median", "the lower end", "the upper end"))]
+    right = stats.estimate(needed, "median")[:3]
+    if np.array_equal(found, right):
+        return
+    known, capped = needed[np.isfinite(needed)], np.minimum(needed, 300)
+    if found[0] == np.median(known):
+        raise Wrong("you left out the runs that never came there. These are the slow ones: they count.")
+    if found[0] in (known.mean(), capped.mean(), math.inf):
+        raise Wrong("this is a mean. With runs that never came there, a mean is infinite or made up; take the median.")
+    if found[0] != right[0]:
+        raise Wrong("the median is another one. Sort the numbers, infinite ones last, and look at the middle.")
+    if found[1:] == [known.min(), known.max()] or found[1:] == [needed.min(), needed.max()]:
+        raise Wrong("the median is right. Your interval goes from the fastest run to the slowest: that is the range.")
+    if np.allclose(found[1:], np.quantile(needed, [0.25, 0.75])) or math.isclose(found[2], np.quantile(capped, 0.975)):
+        raise Wrong("the median is right. Your ends are quantiles of the runs, not of what the median could be.")
+    if np.allclose(found[1:], stats.mean_interval(capped)) or np.allclose(found[1:], stats.mean_interval(known)):
+        raise Wrong("the median is right. The interval is Student's, of a mean; a median has order statistics.")
+    if found[2] == 300:
+        raise Wrong("the median is right. A run that never came there has not needed 300 queries, but more.")
+    raise Wrong("the median is right, its interval is not. `stats.estimate` makes one for a median.")
+
+
+def source_of(file: str | Path) -> tuple[str, str]:
+    """The name and the text of a submission; raises Wrong where there is none."""
+    if not isinstance(file, str | Path):
+        raise Wrong(f"hand over the name of your file, a text; what came is {kind(file)}.")
+    [(name, (text, wrong))] = leaderboard.submissions([file]).items()
+    if wrong:
+        raise Wrong(f"the file {file} {wrong}. Run the cell that writes it first.")
+    return name, text
+
+
+def check_3a(file: str | Path) -> None:
+    source = source_of(file)
+    run = leaderboard.play(replace(board(), budget=30), source, None, 0, lab_checks.SECONDS)
+    if run.wrong or run.ended:
+        raise Wrong(f"your searcher {run.wrong or run.ended}.")
+    make = leaderboard._searcher_class(*source)
+    try:
+        with ended_after(lab_checks.SECONDS):
+            check_searcher(make, leaderboard.domain_of(board().parts), queries=60)
+    except InterfaceError as error:
+        raise Wrong(str(error)) from None
+    except KeyboardInterrupt:
+        raise Wrong("your searcher was stopped before its end. Is there a loop that never ends?") from None
+
+
+def check_3b(file: str | Path, secret: str = "the secret of this check", runs: int = 11) -> None:
+    source, small = source_of(file), replace(board(), budget=ENOUGH)
+    needed = []
+    for place in range(runs):
+        run = leaderboard.play(small, source, secret, place, lab_checks.SECONDS)
+        if run.wrong:
+            raise Wrong(f"your searcher {run.wrong}.")
+        needed.append(run.good)
+    middle = float(np.median(needed))
+    if middle > LIMIT:
+        words = f"more than {ENOUGH}" if math.isinf(middle) else f"{middle:g}"
+        told = f"in {runs} runs whose cells have other names, the median to one of the best 1 % is {words} queries"
+        raise Wrong(f"{told}, but should be at most {LIMIT}. What do the values say that you were told?")
+
+
+CHECKS = checks_in(globals())
+check = partial(lab_checks.check, checks=CHECKS)

@@ -1,0 +1,305 @@
+"""Checks of week 4, a referee's ablation: `check("3", paired_difference)` says in words what is wrong.
+
+A plan is a dict that is registered before the run. `carry_out` seals it: it keeps a digest of the plan with the
+results, and exercise 5 compares. A hidden test of exercise 3 takes another table: `check("3", answer, seed=7)`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import lab_checks
+import numpy as np
+import pandas as pd
+import torch
+from lab_checks import Wrong, checks_in, close, kind, result_of
+
+from latentnas import benchmarks, evaluate, stats
+from latentnas.measure.small import load_small
+from latentnas.measure.surrogate import evaluator_of
+from latentnas.search.latent.ascent import gradient_ascent, prior_start
+
+ENDPOINTS = {"accuracy": "higher", "MFLOPs": "lower", "valid": "higher"}  # which of them is better
+FIELDS = ("sentence", "source", "method", "comparator", "endpoint", "margin", "seeds")
+LOOKED_AT = {*range(30), *range(100, 130)}  # seeds that notebooks and the choice of settings have used
+LEAST = 6  # seeds of a plan
+STEPS, STEP_SIZE, STARTS = 50, 0.1, 16  # of an ascent
+ARMS = ("method", "comparator")
+VERDICTS = ("holds", "refuted", "undecided")
+
+carried_out: dict[str, Any] = {}  # the seal, the plan and the table of the last run of a plan
+
+
+def seal(plan: Mapping[str, Any]) -> str:
+    """Twelve letters and digits that change with anything in the plan."""
+    return hashlib.sha256(json.dumps(dict(plan), sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def carry_out(plan: Mapping[str, Any], run: Callable[[int, str], Mapping[str, float]]) -> pd.DataFrame:
+    """One row for each seed and arm: `seed`, `arm` and what `run(seed, arm)` returns. Seals the plan."""
+    rows = [{"seed": seed, "arm": arm, **run(seed, arm)} for seed in plan["seeds"] for arm in ARMS]
+    again = carried_out.get("seal") not in (None, seal(plan))
+    carried_out.update(seal=seal(plan), plan=json.loads(json.dumps(plan)), table=pd.DataFrame(rows))
+    print(f"plan {carried_out['seal']}, {len(plan['seeds'])} seeds, {len(rows)} runs")
+    if again:
+        print("Another plan was run before this one. Both belong into the report.")
+    return carried_out["table"].copy()
+
+
+def small_model() -> tuple[Any, Any, Callable[[int], torch.Tensor]]:
+    """The small NGAE of the project, what evaluates architectures, and the starts [STARTS, D] of each seed."""
+    mu = _codes()
+    return load_small("ngae"), _evaluator()[1], lambda seed: prior_start(mu, STARTS, seed)
+
+
+@cache
+def _evaluator() -> tuple[Any, Any]:
+    table = benchmarks.load("enas", "bundled")
+    return table, evaluator_of(table)
+
+
+@cache
+def _codes() -> torch.Tensor:
+    table, _ = _evaluator()
+    return evaluate.encode_all(load_small("ngae"), table.batch[table.split(0)[0][:2000]])
+
+
+def words(plan: Mapping[str, Any], field: str) -> str:
+    value = plan[field]
+    if not isinstance(value, str):
+        raise Wrong(f"`{field}` should be one text, but what came is {kind(value)}.")
+    if len(value.strip()) < 3 or value.strip() == "...":
+        raise Wrong(f"`{field}` is empty. Whoever repeats your run has nothing but this plan.")
+    return value.strip()
+
+
+def check_1(answer: Callable) -> None:
+    plan = result_of(answer)
+    if not isinstance(plan, dict):
+        raise Wrong(f"return a dict with the keys {', '.join(FIELDS)}; what came is {kind(plan)}.")
+    missing = [field for field in FIELDS if field not in plan]
+    if missing:
+        raise Wrong(f"the plan lacks {', '.join(missing)}. What is not fixed before the run can be bent after it.")
+    for field in ("sentence", "source", "method", "comparator"):
+        words(plan, field)
+    if plan["method"].strip() == plan["comparator"].strip():
+        raise Wrong("method and comparator are the same. Which one thing is taken away in the comparator?")
+    if words(plan, "endpoint") not in ENDPOINTS:
+        known = ", ".join(ENDPOINTS)
+        raise Wrong(f"the endpoint should be one of {known}. One: with several, one of them is met by luck.")
+    margin, seeds = plan["margin"], plan["seeds"]
+    if isinstance(margin, bool) or not isinstance(margin, int | float | np.number) or not 0 < margin < float("inf"):
+        raise Wrong(
+            "the margin should be a number above 0, in the unit of the endpoint. What loss would still be none?"
+        )
+    if plan["endpoint"] == "accuracy" and margin > 5:
+        raise Wrong("a margin of more than 5 points of accuracy lets nearly everything pass. What loss would matter?")
+    if isinstance(seeds, int):
+        raise Wrong("`seeds` should be a list. One seed has no interval, so it refutes nothing.")
+    try:
+        seeds = [int(seed) if int(seed) == seed else None for seed in seeds]
+    except (TypeError, ValueError):
+        seeds = [None]
+    if None in seeds:
+        raise Wrong("`seeds` should be a list of whole numbers.")
+    if len({*seeds}) < len(seeds):
+        raise Wrong("a seed occurs twice. The same run counted twice makes an interval narrower, and nothing else.")
+    if len(seeds) < LEAST:
+        raise Wrong(f"{len(seeds)} seeds are too few: with fewer than {LEAST} the interval says next to nothing.")
+    used = sorted({*seeds} & LOOKED_AT)
+    if used:
+        raise Wrong(f"the seed {used[0]} was already looked at. Results chosen on a seed are too good on it.")
+
+
+def reference(model: Any, evaluator: Any, starts: torch.Tensor, weight: float) -> dict[str, float]:
+    """What exercise 2 asks for."""
+    z = gradient_ascent(model, starts, STEPS, STEP_SIZE, weight).z[-1]
+    return _measured(evaluator.query(model.decode(z)))
+
+
+def _measured(found: pd.DataFrame) -> dict[str, float]:
+    means = {"accuracy": found["judged"].mean(), "MFLOPs": found["flops"].mean() / 1e6}
+    return {key: float(value) for key, value in (means | {"valid": 100 * found["valid"].mean()}).items()}
+
+
+def check_2(answer: Callable) -> None:
+    model, evaluator, starts_of = small_model()
+    starts = starts_of(12345)[:5]
+    right = reference(model, evaluator, starts, 1.0)
+    found = result_of(answer, model, evaluator, starts, 1.0)
+    if not isinstance(found, Mapping) or {*found} != {*ENDPOINTS}:
+        raise Wrong(f"return a dict with the keys {', '.join(ENDPOINTS)}; what came is {kind(found)}.")
+    try:
+        found = {key: float(value) for key, value in found.items()}
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong("each of the three values should be one number, the mean over all starts.") from None
+    if all(close(found[key], right[key]) for key in right):
+        return
+    end = gradient_ascent(model, starts, STEPS, STEP_SIZE, 1.0).z[-1]
+    with torch.no_grad():
+        predicted = model.performance.unstandardise(model.performance(end)).mean().item()
+    if close(found["accuracy"], predicted):
+        raise Wrong(
+            "your accuracy is what the model predicts of its own points. The evaluator judges the architecture."
+        )
+    if close(found["accuracy"], evaluator.query(model.decode(end))["judged"].max()):
+        raise Wrong("your accuracy is the best of the starts. The endpoint is their mean.")
+    others = {
+        "these are the architectures of the starts. Decode where the ascent ends.":
+            _measured(evaluator.query(model.decode(starts))),
+        "with `weight` 1 you return what the ascent without a charge finds. Hand the weight on.":
+            reference(model, evaluator, starts, 0.0),
+        "complexity is rewarded. `gradient_ascent` subtracts weight times complexity by itself.":
+            reference(model, evaluator, starts, -1.0),
+    }  # fmt: skip
+    for mistake, other in others.items():
+        if close(found["accuracy"], other["accuracy"]):
+            raise Wrong(mistake)
+    key = next(key for key in right if not close(found[key], right[key]))
+    units = {
+        "MFLOPs": "millions of `flops`",
+        "valid": "percent of the starts",
+        "accuracy": "percent, the mean of `judged`",
+    }
+    raise Wrong(f"`{key}` is not right. It should be {units[key]}; the settings are STEPS and STEP_SIZE.")
+
+
+def made_up(seed: int = 0, seeds: int = 8) -> pd.DataFrame:
+    """A table of runs that was invented: seeds differ a lot, arms a little, rows are in no order."""
+    random = np.random.default_rng(seed)
+    level = random.normal(80, 6, seeds)
+    rows = [
+        {"seed": 50 + 3 * place, "arm": arm, "accuracy": value, "MFLOPs": 4 * value + random.normal()}
+        for place, base in enumerate(level)
+        for arm, value in (("method", base - 1.5 + random.normal(0, 0.4)), ("comparator", base))
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed, ignore_index=True)
+
+
+def paired(table: pd.DataFrame, endpoint: str) -> tuple[float, float, float]:
+    """What exercise 3 asks for."""
+    wide = table.pivot(index="seed", columns="arm", values=endpoint)
+    return stats.estimate(wide["method"] - wide["comparator"])[:3]
+
+
+def three_numbers(found: Any) -> np.ndarray:
+    if not isinstance(found, tuple | list | np.ndarray) or np.shape(found) != (3,):
+        raise Wrong(f"return three numbers, `return mean, low, high`; what came is {kind(found)}.")
+    return np.array(found, dtype=np.float64)
+
+
+def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
+    """What is wrong with a mean and its interval, or nothing."""
+    right = np.array(paired(table, endpoint))
+    if close(found, right):
+        return ""
+    by_arm = {arm: part.set_index("seed")[endpoint] for arm, part in table.groupby("arm", sort=False)}
+    method, comparator = by_arm["method"], by_arm["comparator"]
+    differences = (method - comparator).to_numpy()
+    if close(found, -right) or close(found, [-right[0], -right[2], -right[1]]) or close(found[0], -right[0]):
+        return "the sign is wrong: the difference is method less comparator."
+    if close(found, stats.mean_difference(method, comparator)):
+        return "your interval is unpaired. Both arms of a seed share their starts: take differences seed by seed first."
+    as_they_came = method.to_numpy() - comparator.to_numpy()
+    if close(found, stats.estimate(as_they_came)[:3]):
+        return "you subtract in the order of the rows. The rows of the two arms have other seeds: join them by `seed`."
+    if not close(found[0], right[0]):
+        if any(close(found[0], value) for value in differences):
+            return "this is the difference of one seed. The plan has several; use all of them."
+        if close(found[0], np.median(differences)):
+            return "this is the median of the differences. The plan asks for their mean."
+        return "the mean is not right. For each seed, subtract the comparator's value from the method's; then average."
+    if np.isnan(found[1:]).any() or close(found[1], found[2]):
+        return "the mean is right, but it has no interval. One number refutes nothing."
+    if close(found[1:], [differences.min(), differences.max()]):
+        return "your interval spans the differences of all seeds. That is their range; how sure is their mean?"
+    values = table[endpoint]
+    union = [values.min() - values.max(), values.max() - values.min()]
+    ends = [stats.mean_interval(arm) for arm in (method, comparator)]
+    crossed = [ends[0][0] - ends[1][1], ends[0][1] - ends[1][0]]
+    if close(found[1:], union) or close(found[1:], crossed):
+        return (
+            "your interval joins those of the two arms. They share their seeds: make one interval, of the differences."
+        )
+    spread = differences.std(ddof=1)
+    if close(found[2] - found[0], spread) or close(found[2] - found[0], 1.96 * spread):
+        return (
+            "your interval is the spread of single seeds. That of their mean is narrower by the root of their number."
+        )
+    if found[1] < right[1] and found[2] > right[2]:
+        return "the mean is right, your interval is too wide. Is it one of the differences, at 95 %?"
+    return "the mean is right, its interval is not. `stats.estimate` of the differences gives Student's at 95 %."
+
+
+def check_3(answer: Callable, seed: int = 0) -> None:
+    for table, endpoint in ((made_up(seed), "accuracy"), (made_up(seed + 1, 6), "MFLOPs")):
+        mistake = mistake_in(three_numbers(result_of(answer, table, endpoint)), table, endpoint)
+        if mistake:
+            raise Wrong(mistake)
+
+
+def judged(low: float, high: float, margin: float) -> str:
+    """What exercise 4 asks for."""
+    if low > -margin:
+        return "holds"
+    return "refuted" if high < -margin else "undecided"
+
+
+def check_4(answer: Callable) -> None:
+    nan = float("nan")
+    cases = [
+        ((-0.2, 0.3, 0.5), "Losses that the interval allows are all smaller than the margin"),
+        ((-3.0, -1.0, 0.5), "All values in the interval are losses of more than the margin"),
+        ((-0.4, -0.1, 0.5), "The method is worse for sure, but by less than the margin that was called none"),
+        ((-1.0, -0.2, 0.5), "The method is worse for sure, but is it worse by more than the margin"),
+        ((-2.0, 1.0, 0.5), "An interval that has both in it, a loss that matters and none, decides nothing"),
+        ((0.8, 2.0, 0.5), "A gain is no loss, however large"),
+        ((-0.2, 4.0, 0.5), "A gain is no loss, however large"),
+        ((-0.9, -0.6, 1.0), "The margin is that of the plan, not always the same one"),
+        ((nan, nan, 0.5), "One seed has no interval, and what has no interval decides nothing"),
+    ]
+    for case, why in cases:
+        found = result_of(answer, *case)
+        if found not in VERDICTS:
+            given = f"{found!r:.40}" if isinstance(found, str) else kind(found)
+            raise Wrong(f"return one of {', '.join(VERDICTS)}; what came is {given}.")
+        if found != judged(*case):
+            low, high, margin = case
+            raise Wrong(f'from {low} to {high} with the margin {margin} you say "{found}". {why}.')
+
+
+def check_5(answer: Callable, plan: Callable) -> None:
+    if not carried_out:
+        raise Wrong("nothing was carried out yet. Run the cell with `carry_out` first.")
+    report, plan, table = result_of(answer), result_of(plan), carried_out["table"]
+    keys = ("plan", "endpoint", "margin", "seeds", "difference", "verdict")
+    if not isinstance(report, dict) or {*report} != {*keys}:
+        raise Wrong(f"return a dict with the keys {', '.join(keys)}; what came is {kind(report)}.")
+    changed = [field for field in FIELDS if json.dumps(plan.get(field)) != json.dumps(carried_out["plan"].get(field))]
+    if changed:
+        raise Wrong(
+            f"the plan was changed after the run ({', '.join(changed)}). Put back what was registered, or run anew."
+        )
+    for field in ("endpoint", "margin"):
+        if report[field] != plan[field]:
+            raise Wrong(f"the report has another {field} than the plan. It was fixed before the run; report that one.")
+    if sorted(report["seeds"]) != sorted(plan["seeds"]):
+        raise Wrong("the report has other seeds than the plan. All that were run are reported, also the ugly ones.")
+    if report["plan"] != carried_out["seal"]:
+        raise Wrong("`plan` should be the seal that `carry_out` printed: seal(registration()).")
+    found = three_numbers(report["difference"])
+    mistake = mistake_in(found, table, plan["endpoint"])
+    if mistake:
+        raise Wrong(mistake)
+    sign = 1 if ENDPOINTS[plan["endpoint"]] == "higher" else -1
+    low, high = sorted(sign * found[1:])
+    if report["verdict"] != judged(low, high, plan["margin"]):
+        raise Wrong(
+            "the verdict does not follow from the interval and the margin. If less is better, change signs first."
+        )
+
+
+CHECKS = checks_in(globals())
+check = partial(lab_checks.check, checks=CHECKS)

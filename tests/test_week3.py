@@ -1,0 +1,181 @@
+"""Week 3, a searcher: its checks, and its two notebooks from one source. The leaderboard has tests of its own."""
+
+import json
+import math
+import re
+
+import lab_checks
+import numpy as np
+import pytest
+from coursework import (
+    answers,
+    executed,
+    notebook,
+    points,
+    require_links,
+    require_made_from_source,
+    require_nbgrader_makes,
+    said,
+)
+from week3_checks import CHECKS, check
+
+from latentnas import stats
+
+SOLUTIONS, STUDENTS = notebook("week3_solutions"), notebook("week3")
+
+
+def source():
+    """The file that the solved notebook writes."""
+    [cell] = [cell for cell in SOLUTIONS["cells"] if "%%writefile" in "".join(cell["source"])]
+    return "".join(cell["source"]).partition("\n")[2]
+
+
+def functions():
+    cells = [cell for cell in SOLUTIONS["cells"] if "%%writefile" not in "".join(cell["source"])]
+    names = answers({"cells": cells})
+    return {"1": names["median_of_random_search"], "2a": names["first_query"], "2b": names["median_and_interval"]}
+
+
+RIGHT = functions()
+
+
+def by_simulation_of_the_mean(size, good):
+    return (size + 1) / (good + 1)
+
+
+def with_replacement(size, good):
+    return math.ceil(math.log(0.5) / math.log(1 - good / size)) if good < size else 1
+
+
+def none_if_missed(rows, goal):
+    met = np.isin(rows, goal)
+    return 1 + int(met.argmax()) if met.any() else None
+
+
+def ends(values, *quantiles):
+    return (float(np.median(values)), *map(float, quantiles))
+
+
+WRONG = {
+    "1": {
+        "you return a mean": by_simulation_of_the_mean,
+        "one too early": lambda size, good: RIGHT["1"](size, good) - 1,
+        "draws without": with_replacement,
+        "too large": lambda size, good: size,
+        "too small": lambda size, good: 0,
+        "should be one number": lambda size, good: [5],
+        "is NaN": lambda size, good: math.nan,
+    },
+    "2a": {
+        "has the number 1": lambda rows, goal: RIGHT["2a"](rows, goal) - 1,
+        "neither None nor the budget": none_if_missed,
+        "it is another query": lambda rows, goal: 1 + np.flatnonzero(rows == goal[0])[0],
+        "one number": lambda rows, goal: np.flatnonzero(np.isin(rows, goal)) + 1,
+    },
+    "2b": {
+        "you left out the runs": lambda needed: RIGHT["2b"](needed[np.isfinite(needed)]),
+        "this is a mean": lambda needed: (float(np.minimum(needed, 300).mean()), 1.0, 2.0),
+        "that is the range": lambda needed: ends(needed, needed.min(), needed.max()),
+        "quantiles of the runs": lambda needed: ends(needed, *np.quantile(needed, [0.25, 0.75])),
+        "is Student's": lambda needed: ends(needed, *stats.mean_interval(np.minimum(needed, 300))),
+        "not needed 300 queries": lambda needed: ends(needed, 25, 300),
+        "the median is another one": lambda needed: ends(np.sort(needed)[:-1], 1, 2),
+        "makes one for a median": lambda needed: ends(needed, 1, 2),
+        "three numbers": lambda needed: float(np.median(needed)),
+        "is NaN": lambda needed: (math.nan, 1.0, 2.0),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("exercise", WRONG)
+def test_a_right_answer_passes_and_a_typical_wrong_one_is_told_what_is_wrong(exercise, capsys):
+    assert check(exercise, RIGHT[exercise]) == 1, capsys.readouterr().out
+    texts = {words: said(capsys, check, exercise, answer) for words, answer in WRONG[exercise].items()}
+    assert len(texts) >= 3 and not [words for words, text in texts.items() if words not in text], texts
+    for answer in (lambda *arguments: 1 / 0, lambda *arguments: None, None, "text", lambda *arguments: {}):
+        said(capsys, check, exercise, answer)
+
+
+def test_the_solved_searcher_passes(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(source())
+    assert check("3a", str(file)) == 1 and check("3b", file) == 1, capsys.readouterr().out
+    assert {"3a", "3b"} <= lab_checks.solved
+
+
+SEARCHER = source()
+BROKEN = {  # what stands in place of what: what 3a says
+    ("return self.domain.fresh(self.random, n, self.known)", "raise NotImplementedError()"): "not finished",
+    ("np.random.default_rng(seed)", "np.random.default_rng()"): "same seed ask for other rows",
+    ("self.random, n, self.known)", "self.random, n + 1, self.known)"): "ask(n) returns at most n",
+    ("self.domain, self.seed, self.known = domain, seed, {}", "self.domain, self.known = domain, {}"): "lacks seed",
+    ("def tell", "def told"): "class with ask and tell",
+    ("import numpy as np", "import numpy as npp"): "in tell|in ask|when it is made",
+}
+
+
+def test_a_searcher_that_breaks_its_contract_is_told_so(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    for (right, wrong), words in BROKEN.items():
+        assert right in SEARCHER
+        file.write_text(SEARCHER.replace(right, wrong))
+        assert re.search(words, said(capsys, check, "3a", str(file))), words
+    assert "Run the cell that writes it first" in said(capsys, check, "3a", str(tmp_path / "none.py"))
+    assert "the name of your file" in said(capsys, check, "3a", len)
+
+
+SLOW = """
+from latentnas.search.discrete import RandomSearch
+
+class Mine(RandomSearch):
+    def ask(self, n):
+        %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        ("return super().ask(n)", "should be at most 40"),  # random search
+        ("return self.domain.neighbors(0)[:n]", "more than 100 queries"),  # never leaves
+        ("return super().ask(n)[:0]", "more than 100 queries"),
+        ("return super().ask(n + 1)", "returns at most n"),
+        ("return 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_searcher_that_does_not_learn_is_not_fast(ask, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("leaderboard.REPEATS", 20)
+    (tmp_path / "mine.py").write_text(SLOW % ask)
+    assert words in said(capsys, check, "3b", tmp_path / "mine.py", runs=5)
+
+
+def test_the_students_notebook_is_what_its_source_gives():
+    require_made_from_source(SOLUTIONS, STUDENTS, 4)
+    require_links(json.dumps(SOLUTIONS), at_least=10)
+    assert points(SOLUTIONS) == points(STUDENTS) == 25 and len(CHECKS) == 5
+
+
+def test_nbgrader_makes_the_same_notebook(tmp_path):
+    pytest.importorskip("nbgrader")
+    require_nbgrader_makes("week3", SOLUTIONS, STUDENTS, tmp_path)
+
+
+def test_the_stored_solutions_are_executed():
+    stored = json.dumps([output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())])
+    assert stored.count(": right.") == 6 and "not yet" not in stored and "| week3_searcher |" in stored
+
+
+@pytest.mark.slow
+def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(STUDENTS, tmp_path)
+    assert text.count("not finished") == 5
+    assert not [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_the_solved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(SOLUTIONS, tmp_path)
+    assert text.count(": right.") == 6 and "not yet" not in text
+    assert (tmp_path / "week3_searcher.py").is_file()
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == 1 and images[0]["metadata"]["image/png"]["alt"]

@@ -1,0 +1,250 @@
+"""Week 4, a referee's ablation: its checks, the seal of a plan, and its two notebooks from one source."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import week4_checks
+from coursework import (
+    answers,
+    executed,
+    notebook,
+    points,
+    require_links,
+    require_made_from_source,
+    require_nbgrader_makes,
+    said,
+)
+from week4_checks import CHECKS, carry_out, check, made_up, paired, seal
+
+from latentnas import stats
+from latentnas.search.latent.ascent import gradient_ascent
+
+SOLUTIONS, STUDENTS = notebook("week4_solutions"), notebook("week4")
+NAMES = answers(SOLUTIONS)
+FUNCTIONS = {"1": "registration", "2": "run_one", "3": "paired_difference", "4": "verdict", "5": "report"}
+RIGHT = {exercise: NAMES[name] for exercise, name in FUNCTIONS.items()}
+
+
+def planned(**changed):
+    plan = RIGHT["1"]() | changed
+    return lambda: {key: value for key, value in plan.items() if value is not None}
+
+
+def searched(weight=None, at=-1, accuracy=None, unit=1.0):
+    def run_one(model, evaluator, starts, w):
+        end = gradient_ascent(model, starts, 50, 0.1, w if weight is None else weight).z[at]
+        found = evaluator.query(model.decode(end))
+        value = found["judged"].mean() if accuracy is None else accuracy(model, end, found)
+        mega = found["flops"].mean() / 1e6
+        return {"accuracy": value, "MFLOPs": unit * mega, "valid": 100 * found["valid"].mean()}
+
+    return run_one
+
+
+@torch.no_grad()
+def predicted(model, end, found):
+    return model.performance.unstandardise(model.performance(end)).mean()
+
+
+def arms(table, endpoint):
+    wide = table.pivot(index="seed", columns="arm", values=endpoint)
+    return wide["method"], wide["comparator"]
+
+
+def of_arms(function):
+    return lambda table, endpoint: function(*arms(table, endpoint))
+
+
+def as_rows_came(table, endpoint):
+    first, second = (table.loc[table["arm"] == arm, endpoint].to_numpy() for arm in ("method", "comparator"))
+    return stats.estimate(first - second)[:3]
+
+
+def union_of_arms(method, comparator):
+    (low, high), (least, most) = stats.mean_interval(method), stats.mean_interval(comparator)
+    return (method - comparator).mean(), low - most, high - least
+
+
+def with_mean(ends):
+    return of_arms(lambda method, comparator: ((method - comparator).mean(), *ends(method - comparator)))
+
+
+def is_refuted(low, high, margin):
+    return high < -margin
+
+
+def rule(holds, refuted):
+    return lambda *interval: "holds" if holds(*interval) else "refuted" if refuted(*interval) else "undecided"
+
+
+WRONG = {
+    "1": {
+        "the plan lacks margin": planned(margin=None),
+        "`source` is empty": planned(source="  "),
+        "are the same": planned(comparator=RIGHT["1"]()["method"]),
+        "with several, one": planned(endpoint="accuracy or MFLOPs"),
+        "should be one text": planned(endpoint=["accuracy", "MFLOPs"]),
+        "above 0": planned(margin=0),
+        "more than 5 points": planned(margin=50),
+        "One seed has no interval": planned(seeds=2001),
+        "are too few": planned(seeds=[2001, 2002]),
+        "occurs twice": planned(seeds=[2001, 2002, 2003, 2004, 2005, 2001]),
+        "seed 3 was already looked at": planned(seeds=range(3, 40)),
+        "a list of whole numbers": planned(seeds=[0.5] * 8),
+        "return a dict": lambda: list(RIGHT["1"]()),
+    },
+    "2": {
+        "predicts of its own points": searched(accuracy=predicted),
+        "is the best of the starts": searched(accuracy=lambda model, end, found: found["judged"].max()),
+        "architectures of the starts": searched(at=0),
+        "without a charge": searched(weight=0.0),
+        "complexity is rewarded": searched(weight=-1.0),
+        "millions of": searched(unit=1e6),
+        "one number, the mean": searched(accuracy=lambda model, end, found: found["judged"].to_numpy()),
+        "return a dict": lambda *arguments: 1.0,
+    },
+    "3": {
+        "the sign is wrong": of_arms(lambda method, comparator: stats.estimate(comparator - method)[:3]),
+        "unpaired": of_arms(stats.mean_difference),
+        "in the order of the rows": as_rows_came,
+        "of one seed": of_arms(lambda method, comparator: ((method - comparator).iloc[0], np.nan, np.nan)),
+        "median of the differences": of_arms(lambda m, c: stats.estimate(m - c, "median")[:3]),
+        "has no interval": with_mean(lambda difference: (np.nan, np.nan)),
+        "That is their range": with_mean(lambda difference: (difference.min(), difference.max())),
+        "joins those of the two arms": of_arms(union_of_arms),
+        "spread of single seeds": with_mean(lambda d: (d.mean() - d.std(), d.mean() + d.std())),
+        "too wide": with_mean(lambda d: stats.mean_interval(d, 0.99)),
+        "gives Student's": with_mean(lambda d: stats.mean_interval(d, 0.8)),
+        "subtract the comparator's": of_arms(lambda method, comparator: (7.0, 6.0, 8.0)),
+        "three numbers": of_arms(lambda method, comparator: (method - comparator).mean()),
+    },
+    "4": {
+        "by less than the margin": rule(lambda low, high, margin: low > 0, lambda low, high, margin: high < 0),
+        "is it worse by more": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: high < 0),
+        "decides nothing": rule(lambda low, high, margin: high > -margin, lambda low, high, margin: True),
+        "however large": rule(lambda low, high, margin: -margin < low and high < margin, is_refuted),
+        "not always the same": lambda low, high, margin: RIGHT["4"](low, high, 0.5),
+        "has no interval": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: not high >= -margin),
+        "return one of": lambda low, high, margin: low > -margin,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("exercise", WRONG)
+def test_a_right_answer_passes_and_a_typical_wrong_one_is_told_what_is_wrong(exercise, capsys):
+    assert check(exercise, RIGHT[exercise]) == 1, capsys.readouterr().out
+    texts = {words: said(capsys, check, exercise, answer) for words, answer in WRONG[exercise].items()}
+    assert len(texts) >= 3 and not [words for words, text in texts.items() if words not in text], texts
+    for answer in (lambda *arguments: 1 / 0, lambda *arguments: None, None, "text", lambda *arguments: {}):
+        said(capsys, check, exercise, answer)
+
+
+@pytest.fixture
+def carried(monkeypatch):
+    """The plan carried out on made-up runs, and a report of it."""
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    numbers = made_up(3).set_index(["seed", "arm"])
+    plan = RIGHT["1"]()
+    places = dict(zip(plan["seeds"], sorted({seed for seed, _ in numbers.index})))
+    table = carry_out(plan, lambda seed, arm: numbers.loc[(places[seed], arm)].to_dict())
+    fixed = {key: plan[key] for key in ("endpoint", "margin", "seeds")}
+    return table, {"plan": seal(plan), **fixed, "difference": paired(table, "accuracy"), "verdict": "refuted"}
+
+
+def test_a_report_has_to_agree_with_its_plan_and_its_runs(carried, capsys):
+    table, report = carried
+    assert check("5", lambda: report, RIGHT["1"]) == 1, capsys.readouterr().out
+    method, comparator = arms(table, "accuracy")
+    differences = method - comparator
+    changes = {
+        "has another endpoint": {"endpoint": "MFLOPs"},
+        "has another margin": {"margin": 0.1},
+        "has other seeds": {"seeds": report["seeds"][:1]},
+        "should be the seal": {"plan": "abc"},
+        "unpaired": {"difference": stats.mean_difference(method, comparator)},
+        "of one seed": {"difference": (differences.iloc[2], np.nan, np.nan)},
+        "That is their range": {"difference": (differences.mean(), differences.min(), differences.max())},
+        "does not follow": {"verdict": "undecided"},
+        "with the keys": {"more": 1},
+    }
+    for words, change in changes.items():
+        assert words in said(capsys, check, "5", lambda change=change: report | change, RIGHT["1"])
+    for field, value in (("endpoint", "MFLOPs"), ("margin", 5.0), ("seeds", list(range(300, 308)))):
+        changed, other = planned(**{field: value}), report | ({field: value} if field != "sentence" else {})
+        text = said(capsys, check, "5", lambda other=other, changed=changed: other | {"plan": seal(changed())}, changed)
+        assert "changed after the run" in text and field in text
+
+
+def test_a_plan_with_less_is_better_is_judged_the_other_way_round(carried, capsys, monkeypatch):
+    table, report = carried
+    plan = planned(endpoint="MFLOPs", margin=0.5)
+    monkeypatch.setitem(week4_checks.carried_out, "plan", plan())
+    monkeypatch.setitem(week4_checks.carried_out, "seal", seal(plan()))
+    numbers = {"plan": seal(plan()), "endpoint": "MFLOPs", "difference": paired(table, "MFLOPs")}
+    assert check("5", lambda: report | numbers | {"verdict": "holds"}, plan) == 1, capsys.readouterr().out
+    assert "less is better" in said(capsys, check, "5", lambda: report | numbers, plan)
+
+
+def test_a_report_before_the_run_and_a_second_plan_are_told_so(monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    assert "nothing was carried out" in said(capsys, check, "5", RIGHT["5"], RIGHT["1"])
+    for plan in (planned(), planned(), planned(margin=1.0)):
+        carry_out(plan(), lambda seed, arm: {"accuracy": seed})
+    assert capsys.readouterr().out.count("Both belong into the report") == 1
+
+
+def test_the_seal_changes_with_every_field_and_with_nothing_else():
+    plan = RIGHT["1"]()
+    changed = [seal(plan | {field: "other"}) for field in plan]
+    assert len({seal(plan), *changed}) == len(plan) + 1
+    assert seal(dict(reversed(plan.items()))) == seal(plan) and re.fullmatch("[0-9a-f]{12}", seal(plan))
+
+
+def test_a_made_up_table_has_pairs_in_no_order():
+    table = made_up(5)
+    assert (table.groupby("seed")["arm"].nunique() == 2).all() and not table["seed"].is_monotonic_increasing
+    mean, low, high = paired(table, "accuracy")
+    _, least, most = stats.mean_difference(*arms(table, "accuracy"))
+    assert low < mean < high and high - low < 0.5 * (most - least)
+
+
+def test_both_arms_of_a_seed_have_the_same_starts_and_another_seed_has_others():
+    _, _, starts_of = week4_checks.small_model()
+    assert torch.equal(starts_of(2001), starts_of(2001)) and not torch.equal(starts_of(2001), starts_of(2002))
+
+
+def test_the_students_notebook_is_what_its_source_gives():
+    require_made_from_source(SOLUTIONS, STUDENTS, len(RIGHT))
+    require_links(json.dumps(SOLUTIONS), at_least=12)
+    assert points(SOLUTIONS) == points(STUDENTS) == 30 and set(CHECKS) == set(RIGHT)
+
+
+def test_nbgrader_makes_the_same_notebook(tmp_path):
+    pytest.importorskip("nbgrader")
+    require_nbgrader_makes("week4", SOLUTIONS, STUDENTS, tmp_path)
+
+
+def test_the_stored_solutions_are_executed():
+    stored = json.dumps([output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())])
+    assert stored.count(": right.") == 6 and "not yet" not in stored
+    assert stored.count(seal(RIGHT["1"]())) >= 3  # before, at and after the run
+
+
+@pytest.mark.slow
+def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(STUDENTS, tmp_path)
+    assert text.count("not finished") + text.count("nothing was carried out") == len(RIGHT)
+    assert not [output for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_the_solved_notebook_runs_to_its_end_from_any_folder(tmp_path):
+    outputs, text = executed(SOLUTIONS, tmp_path)
+    assert text.count(": right.") == 6 and "not yet" not in text
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) == 1 and images[0]["metadata"]["image/png"]["alt"]
+    assert pd.Series(re.findall("plan ([0-9a-f]{12})", text)).nunique() == 1
