@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import torch
 import week4_checks
+from week4_checks import CHECKS, carry_out, check, made_up, paired, seal
+
 from coursework import (
     answers,
     executed,
@@ -18,8 +20,6 @@ from coursework import (
     require_nbgrader_makes,
     said,
 )
-from week4_checks import CHECKS, carry_out, check, made_up, paired, seal
-
 from latentnas import stats
 from latentnas.search.latent.ascent import gradient_ascent
 
@@ -123,9 +123,10 @@ WRONG = {
         "three numbers": of_arms(lambda method, comparator: (method - comparator).mean()),
     },
     "4": {
-        "by less than the margin": rule(lambda low, high, margin: low > 0, lambda low, high, margin: high < 0),
+        "are all smaller than": rule(lambda low, high, margin: low > 0, lambda low, high, margin: high < 0),
+        "by less than the margin": rule(lambda low, high, margin: low > -margin and high > 0, is_refuted),
         "is it worse by more": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: high < 0),
-        "decides nothing": rule(lambda low, high, margin: high > -margin, lambda low, high, margin: True),
+        "from -1.0 to -0.2": rule(lambda low, high, margin: high > -margin, lambda low, high, margin: True),
         "however large": rule(lambda low, high, margin: -margin < low and high < margin, is_refuted),
         "not always the same": lambda low, high, margin: RIGHT["4"](low, high, 0.5),
         "has no interval": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: not high >= -margin),
