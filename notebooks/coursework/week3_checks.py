@@ -15,8 +15,7 @@ import leaderboard
 import numpy as np
 from lab_checks import Wrong, checks_in, ended_after, kind, result_of
 
-from latentnas import stats
-from latentnas.interfaces import InterfaceError, check_searcher
+from latentnas import interfaces, stats
 
 LIMIT = 40  # queries by which half of the runs of exercise 3b should have met one of the best 1 %
 ENOUGH = 100  # queries of a run there
@@ -108,8 +107,8 @@ def check_3a(file: str | Path) -> None:
     make = leaderboard._searcher_class(*source)
     try:
         with ended_after(lab_checks.SECONDS):
-            check_searcher(make, leaderboard.domain_of(board().parts), queries=60)
-    except InterfaceError as error:
+            interfaces.check_searcher(make, leaderboard.domain_of(board().parts), queries=60)
+    except interfaces.InterfaceError as error:
         raise Wrong(str(error)) from None
     except KeyboardInterrupt:
         raise Wrong("your searcher was stopped before its end. Is there a loop that never ends?") from None
