@@ -4,7 +4,6 @@ import ast
 import contextlib
 import html
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,16 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import lab_checks
-import make_coursework
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nbclient import NotebookClient
-from nbformat import reads
 from safetensors.torch import load_file, save_file
 
-from companion import notebooks, paths, runner
+from companion import notebooks, paths
+from coursework import (
+    FOLDER,
+    cells,
+    executed,
+    notebook,
+    require_links,
+    require_made_from_source,
+    require_nbgrader_makes,
+)
 from latentnas import benchmarks, evaluate
 from latentnas import paths as library_paths
 from latentnas.graphs import DagBatch, edit_distance, equal
@@ -31,9 +36,7 @@ from latentnas.measure.small import CONFIGS, file_of, load_small
 from latentnas.models.base import kl_divergence
 from latentnas.spaces.enas import ENAS
 
-FOLDER = paths.NOTEBOOKS / "coursework"
-SOLUTIONS = json.loads((FOLDER / "lab_solutions.ipynb").read_text(encoding="utf-8"))
-STUDENTS = json.loads((FOLDER / "lab.ipynb").read_text(encoding="utf-8"))
+SOLUTIONS, STUDENTS = notebook("lab_solutions"), notebook("lab")
 ANSWERS = {  # what no message may say: the words of an answer
     "1a": ["[0, 2, 6, 3, 7, 4, 5, 1]", "(0, 2)", "(1, 4)"],
     "2a": ["0.3", "0.45"],
@@ -45,11 +48,6 @@ ANSWERS = {  # what no message may say: the words of an answer
     "5b": ["10"],
     "6": ["maximum", "accumulate", "nan_to_num"],
 }
-
-
-def cells(notebook, key):
-    chosen = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return ["".join(cell["source"]) for cell in chosen if cell["metadata"].get("nbgrader", {}).get(key)]
 
 
 def functions(notebook):
@@ -409,38 +407,16 @@ def test_an_unknown_exercise_is_told_which_there_are(capsys):
 
 
 def test_the_students_notebook_is_what_its_source_gives():
-    assert make_coursework.for_students(json.loads(json.dumps(SOLUTIONS))) == STUDENTS, (
-        "make_coursework.py makes it anew"
-    )
-    text = json.dumps(STUDENTS)
-    assert "SOLUTION" not in text and text.count("raise NotImplementedError()") == len(EXERCISES) + 1
-    for cell in STUDENTS["cells"]:
-        assert len(cell["source"]) <= 25
-        assert cell["cell_type"] == "markdown" or not (cell["outputs"] or cell["execution_count"])
+    require_made_from_source(SOLUTIONS, STUDENTS, len(EXERCISES))
 
 
 def test_its_links_lead_somewhere():
-    glossary = (paths.NOTEBOOKS / "glossary.md").read_text(encoding="utf-8")
-    anchors = {
-        re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in re.findall("(?m)^## (.+)$", glossary)
-    }
-    targets = set(re.findall(r"\]\(([^)#:]+)#?([^)]*)\)", json.dumps(SOLUTIONS)))
-    assert len(targets) > 25
-    for file, anchor in targets:
-        assert (FOLDER / file).is_file() and (not anchor or anchor in anchors), (file, anchor)
+    require_links(json.dumps(SOLUTIONS), at_least=26)
 
 
 def test_nbgrader_makes_the_same_notebook(tmp_path):
     pytest.importorskip("nbgrader")
-    source, release = (tmp_path / folder / "lab" / "lab.ipynb" for folder in ("source", "release"))
-    source.parent.mkdir(parents=True)
-    source.write_text(json.dumps(SOLUTIONS))
-    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "lab", "--create", f"--course-dir={tmp_path}"]
-    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # it calls alembic by its name
-    run = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PATH": places}, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    made = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(release.read_text())["cells"]]
-    assert made == [(cell["cell_type"], "".join(cell["source"])) for cell in STUDENTS["cells"]]
+    require_nbgrader_makes("lab", SOLUTIONS, STUDENTS, tmp_path)
 
 
 def test_the_lab_is_no_experiment_and_its_files_follow_the_rules_of_the_library():
@@ -449,14 +425,6 @@ def test_the_lab_is_no_experiment_and_its_files_follow_the_rules_of_the_library(
         command = [sys.executable, "-m", "ruff", *rules, "--quiet", *map(str, sorted(FOLDER.rglob("*.py")))]
         run = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
-
-
-def executed(notebook, folder):
-    """The notebook as it is after a run in that folder, with the texts that its cells print."""
-    client = NotebookClient(reads(json.dumps(notebook), 4), resources={"metadata": {"path": str(folder)}}, timeout=600)
-    run = client.execute(env=os.environ | {"PYTHONPATH": runner.library_path(), "PYTHONSAFEPATH": "1"})
-    outputs = [output for cell in run.cells for output in cell.get("outputs", ())]
-    return outputs, "".join(output.get("text", "") for output in outputs if output.get("name") == "stdout")
 
 
 @pytest.mark.slow

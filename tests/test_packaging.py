@@ -155,9 +155,13 @@ results = Results("00_start_here", values).write()
 table = benchmarks.load("nasbench201", "bundled")
 assert paths.BUNDLED.parent.name == "latentnas", paths.BUNDLED
 assert TEMPLATE.is_file()
-assert (NOTEBOOKS / "coursework/lab.ipynb").is_file() and not (NOTEBOOKS / "coursework/lab_solutions.ipynb").exists()
-sys.path.insert(0, str(NOTEBOOKS / "coursework"))  # as the notebook itself does
+course = NOTEBOOKS / "coursework"
+for name in ("lab", "week1", "week2"):
+    assert (course / f"{name}.ipynb").is_file() and (course / f"{name}_checks.py").is_file(), name
+assert not [*course.rglob("*solutions*"), *course.rglob("TEACHERS.md"), *course.rglob("make_coursework.py")]
+sys.path.insert(0, str(course))  # as the notebooks themselves do
 from lab_checks import ascent_start
+import week1_checks, week2_checks
 assert ascent_start()[1].shape == (3, 32)
 print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 """

@@ -10,7 +10,7 @@ import signal
 import textwrap
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -59,11 +59,12 @@ def check(exercise: str | int, *answer: Any, checks: Mapping[str, Callable] | No
 
 
 def result_of(
-    answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None, file: str = ""
-) -> Any:
+    answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None,
+    files: Collection[str] = (),
+) -> Any:  # fmt: skip
     """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
     With `or_none` it may return None. A hint follows an error that has its key in it. The function gets copies,
-    so that what it does to them changes no check. `file`: where an answer was written, if not in a cell."""
+    so that what it does to them changes no check. `files`: where else than the function the student wrote code."""
     remedy = "Replace the line `raise NotImplementedError()` by your own"
     unfinished = f"this cell is not finished. {remedy}"
     if answer is None or answer is ...:
@@ -78,10 +79,9 @@ def result_of(
     except KeyboardInterrupt:
         raise Wrong("your function was stopped before its end. Is there a loop that never ends?") from None
     except (Exception, SystemExit) as error:
-        own = file or getattr(getattr(answer, "__code__", None), "co_filename", None)
-        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
-        where = f"{lines[-1].lineno} of your {'file' if file else 'cell'}: `{lines[-1].line}`" if lines else ""
-        place = f" in line {where}" if lines else ""
+        own = {getattr(getattr(answer, "__code__", None), "co_filename", None), *files}
+        lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+        place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line}`" if lines else ""
         words = (str(error).splitlines() or [""])[0][:300]
         hint = next((f"{'.' * bool(lines)} {hint}" for key, hint in (hints or {}).items() if key in words), "")
         raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}{hint}") from None
@@ -453,8 +453,9 @@ def check_6(answer: Callable) -> None:
 
 
 def checks_in(names: Mapping[str, Any]) -> dict[str, Callable]:
-    """The functions `check_...` among the names of a module, by their exercises."""
-    return {name.removeprefix("check_"): value for name, value in names.items() if name.startswith("check_")}
+    """The functions `check_...` that a module itself defines, of its `globals()`, by their exercises."""
+    own = {name: value for name, value in names.items() if getattr(value, "__module__", "") == names["__name__"]}
+    return {name.removeprefix("check_"): value for name, value in own.items() if name.startswith("check_")}
 
 
 CHECKS = checks_in(globals())

@@ -1,0 +1,357 @@
+"""Checks of week 2, a model in one file: `check("3b", MyModel)` says in words what is wrong, as the lab's checks do.
+
+A hidden test tries another space or other sizes, as in `check("3a", MyModel, space=NASBENCH201, hidden=23)`.
+"""
+
+import ast
+import contextlib
+import importlib.util
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+from unittest.mock import patch
+
+import lab_checks
+import numpy as np
+import torch
+from lab_checks import Wrong, checks_in, compare, kind, result_of, tensor
+from torch import Tensor, nn
+
+from latentnas import benchmarks, evaluate, stats, train
+from latentnas.graphs import DagBatch
+from latentnas.interfaces import GraphVAE, Space, check_model
+from latentnas.measure.small import load_small
+from latentnas.models.family import configure
+from latentnas.models.ngae import NGAEConfig
+from latentnas.spaces.enas import ENAS
+
+NEAR = 1e-4  # how far apart numbers that should be equal may lie, of those near 1
+ROW = ("reconstruction", "validity", "uniqueness")
+
+
+def sizes(space: Space, hidden: int, latent: int) -> NGAEConfig:
+    """The configuration of a model of the family for a space."""
+    return configure("D-VAE", space, hidden, hidden, latent)[1]
+
+
+def write_model(file: str, cells: Sequence[str], *names: str) -> Path:
+    """Write the newest cells of a notebook that define these classes into a file, its imports first."""
+    header = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n"
+    header += "from latentnas.models.dagnn import GatedMessage\nfrom latentnas.models.ngae import NGAE\n"
+    parts = []
+    for name in names:
+        sources = [source for source in cells if f"class {name}" in source and defines(source, name)]
+        if not sources:
+            raise NameError(f"No cell that was run defines the class {name}. Run it, then this cell again.")
+        parts += [sources[-1].strip()] * (sources[-1].strip() not in parts)
+    path = Path(file)
+    path.write_text("\n\n\n".join([header.strip(), *parts]) + "\n", encoding="utf-8")
+    return path
+
+
+def defines(source: str, name: str) -> bool:
+    try:
+        return any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.parse(source).body)
+    except SyntaxError:  # a cell with a magic
+        return False
+
+
+def load(file: str | Path) -> ModuleType:
+    """The module of a file, read anew."""
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def own_files(answer: Any) -> set[str]:
+    """Where a class and those beside it in its module were written."""
+    beside = vars(sys.modules.get(getattr(answer, "__module__", ""), None) or ModuleType("none")).values()
+    classes = [value for value in beside if isinstance(value, type) and value.__module__ == answer.__module__]
+    members = [member for value in classes for member in vars(value).values()]
+    return {member.__code__.co_filename for member in members if isinstance(member, FunctionType)}
+
+
+def called(answer: Any, function: Callable, *arguments: Any) -> Any:
+    """What a part of the student's class returns for these arguments, errors told with the line of their cell."""
+    files = own_files(answer)
+    # under the name of a function of the library no line of these checks is taken for the student's
+    return result_of(partial(function), *arguments, files=files)
+
+
+def made(answer: Any, base: type, config: NGAEConfig, seed: int = 0) -> nn.Module:
+    """The student's module, its weights drawn from a seed."""
+    if answer is None or answer is ...:
+        result_of(answer)
+    if not isinstance(answer, type):
+        raise Wrong(f"hand over the class itself, without brackets or arguments; what came is {kind(answer)}.")
+    if not issubclass(answer, base):
+        raise Wrong(f"the class {answer.__name__} should be derived from {base.__name__}.")
+    torch.manual_seed(seed)
+    return called(answer, answer, config)
+
+
+def some_graphs(config: NGAEConfig, count: int, seed: int) -> DagBatch:
+    """Random graphs of N - 1 or N vertices, in which the vertices 2 and 3 have different types and no edge between."""
+    draw = torch.Generator().manual_seed(seed)
+    n, shape = config.num_vertices, (count, config.num_vertices)
+    types = torch.randint(2, config.num_types, shape, generator=draw)
+    types[:, 3] = 2 + (types[:, 2] - 1) % (config.num_types - 2)
+    num_vertices = torch.full((count,), n) - torch.arange(count) % 2
+    place = torch.arange(n)
+    types[:, 0] = config.input_type
+    types[place == num_vertices[:, None] - 1] = config.output_type
+    types[place >= num_vertices[:, None]] = -1
+    edges = torch.rand(count, n, n, generator=draw) < 0.5
+    edges |= torch.eye(n, dtype=torch.bool).roll(1, 1).triu()
+    edges[:, 2, 3], edges[:, 1, 3] = False, True
+    there = place < num_vertices[:, None]
+    return DagBatch(types, edges.triu(1) & there[:, None] & there[:, :, None], num_vertices)
+
+
+def twins_of(batch: DagBatch) -> tuple[DagBatch, Tensor]:
+    """The same graphs, their vertices 2 and 3 numbered the other way round, and the order that was used."""
+    order = torch.arange(batch.max_vertices)
+    order[2], order[3] = 3, 2
+    return DagBatch(batch.types[:, order], batch.adjacency[:, order][:, :, order], batch.num_vertices), order
+
+
+def alike(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=NEAR, atol=NEAR)
+
+
+@torch.no_grad()
+def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -> None:
+    config = sizes(space, hidden, 4)
+    levels, graphs = made(answer, nn.Module, config), some_graphs(config, 6, seed)
+
+    def states(batch: DagBatch) -> Tensor:
+        shape = (len(batch), batch.max_vertices, hidden)
+        return tensor(called(answer, levels, batch), "the result", shape, "[B, N, H]")
+
+    found, there = states(graphs), graphs.present
+    wide = states(graphs.pad_to(graphs.max_vertices + 2))[:, : graphs.max_vertices]
+    if not alike(wide[there], found[there]):
+        raise Wrong("the states change when empty positions are added at the end. Count only vertices that are there.")
+    twins, order = twins_of(graphs)
+    if not alike(states(twins)[there], found[:, order][there]):
+        raise Wrong("when two vertices change their numbers, their states should do so, too, and stay the same else.")
+    if not alike(states(graphs[[3]])[0], found[3]):
+        raise Wrong("the states of a graph change with the other graphs of the batch.")
+    changed = graphs.adjacency.clone()
+    changed[:, 0, 2] = ~changed[:, 0, 2]
+    others = states(DagBatch(graphs.types, changed, graphs.num_vertices))
+    moved = (others - found).abs().amax(dim=2) > 1e-7
+    if not moved.any():
+        raise Wrong("no state changes with an edge. Where do vertices receive the states of others?")
+    if not moved[:, 2].any():
+        raise Wrong("vertex 2 should change with its edge from vertex 0. The edge u -> v is adjacency[:, u, v].")
+    if not moved[:, 0].any():
+        raise Wrong("vertex 0 does not change with an edge that leaves it. Pass messages in both directions.")
+    kinds = graphs.types.clone()
+    kinds[:, 1] = 2 + (kinds[:, 1] - 1) % (config.num_types - 2)
+    if alike(states(DagBatch(kinds, graphs.adjacency, graphs.num_vertices)), found):
+        raise Wrong("no state changes with the type of a vertex. What does a vertex know at the start?")
+
+
+@torch.no_grad()
+def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -> None:
+    read = made(answer, nn.Module, sizes(space, hidden, 4))
+    draw = torch.Generator().manual_seed(seed)
+    states, present = (
+        torch.randn(5, 8, hidden, generator=draw),
+        torch.arange(8) < torch.tensor([[8], [7], [5], [3], [8]]),
+    )
+
+    def code(states: Tensor, present: Tensor) -> Tensor:
+        return tensor(called(answer, read, states, present), "the result", (len(states), hidden), "[B, H]")
+
+    found = code(states, present)
+    if alike(found[:1], found):
+        raise Wrong("five graphs with other states give the same result.")
+    spoiled = torch.where(present[..., None], states, 1e3)
+    if not alike(code(spoiled, present), found):
+        raise Wrong("states at empty positions change the result. `present` says which positions hold a vertex.")
+    if not alike(code(states.flip(1), present.flip(1)), found):
+        raise Wrong("the result depends on the order of the vertices. A sum, a mean or a weight for each does not.")
+    if not alike(code(states[2:3], present[2:3]), found[2:3]):
+        raise Wrong(
+            "the result of a graph changes with the other graphs of the batch. Over which dimension is the sum?"
+        )
+    total = (states * present[..., None]).sum(dim=1).double()
+    if alike(found, total):
+        raise Wrong("that is the sum of the states, which the baseline has already. Try another read-out.")
+
+
+def model_of(answer: Any, space: Space, hidden: int, latent: int, seed: int) -> GraphVAE:
+    return made(answer, GraphVAE, sizes(space, hidden, latent), seed)
+
+
+def check_3a(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0) -> None:
+    model = model_of(answer, space, hidden, latent, seed)
+    called(answer, model.encode, space.sample(12, seed))
+    try:
+        called(answer, lambda checked: check_model(checked, space.sample(12, seed)) or True, model)
+    except Wrong as wrong:
+        raise Wrong(str(wrong).replace("your function stopped with InterfaceError: ", "")) from None
+
+
+@torch.no_grad()
+def check_3b(
+    answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0, graphs: int = 4
+) -> None:
+    config = sizes(space, hidden, latent)
+    model, batch = model_of(answer, space, hidden, latent, seed).eval(), some_graphs(config, 12, seed)
+
+    def codes(batch: DagBatch) -> Tensor:
+        mu, logvar = called(answer, model.encode, batch)
+        return torch.cat([mu, logvar], dim=1)
+
+    found, small = codes(batch), batch[batch.num_vertices < config.num_vertices]
+    alone = torch.cat([codes(batch[start : start + graphs]) for start in range(0, 12, graphs)])
+    if not alike(alone, found):
+        what = "one graph" if graphs == 1 else f"{graphs} graphs"
+        raise Wrong(f"in a batch of {what} the codes are others than in a larger one. A graph's code is its own.")
+    narrow = DagBatch(small.types[:, :-1], small.adjacency[:, :-1, :-1], small.num_vertices)
+    if not alike(codes(narrow), found[batch.num_vertices < config.num_vertices]):
+        raise Wrong("the code of a small graph changes when empty positions are added. Padding should say nothing.")
+    twins, _ = twins_of(batch)
+    if not alike(codes(twins), found):
+        raise Wrong(
+            "isomorphic twins, whose vertices are numbered in another order, get different codes. Does a vertex know"
+            " its number, or does the read-out know its place?"
+        )
+    if alike(found[:1], found):
+        raise Wrong("twelve different graphs get the same code.")
+
+
+def check_3c(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0) -> None:
+    model = model_of(answer, space, hidden, latent, seed).train()
+    for draw in range(3):
+        total = called(answer, model.loss, space.sample(24, seed + draw))["total"]
+        total.backward()
+    grads = {name: weights.grad for name, weights in model.named_parameters()}
+    largest = max(float(grad.abs().max()) for grad in grads.values() if grad is not None)
+    idle = [name for name, grad in grads.items() if grad is None or grad.abs().max() < 1e-7 * largest]
+    if idle:
+        reason = "Is each of them used? A softmax, for one, does not change when the same number is added to all"
+        raise Wrong(f"no gradient reaches {len(idle)} parameters, such as {', '.join(idle[:3])}. {reason}.")
+
+
+class Cut(Exception):
+    """Stands for a computer that is switched off."""
+
+
+def check_3d(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0) -> None:
+    batch = space.sample(24, seed)
+    first, second = (model_of(answer, space, hidden, latent, seed + more).eval() for more in (0, 1))
+    keys = first.state_dict().keys()
+    if keys != second.state_dict().keys():
+        raise Wrong("two models of the same sizes have other weights. Make the layers in __init__, and only there.")
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        one, two = (called(answer, model.encode, batch)[0] for model in (first, second))
+    if not alike(one, two):
+        reason = "Layers in a plain list or dictionary are lost: use nn.ModuleList, and register_buffer for tensors"
+        raise Wrong(f"a model that gets the weights of another one gives other codes. {reason}.")
+    config = train.TrainConfig(epochs=2, batch_size=8, seed=seed)
+
+    def training(folder: str, cut: int | None) -> GraphVAE:
+        model = model_of(answer, space, hidden, latent, seed)
+        loss, steps = model.loss, iter(range(100))
+
+        def counted(*graphs: Any, **options: Any) -> dict[str, Tensor]:
+            if next(steps) == cut:
+                raise Cut
+            return loss(*graphs, **options)
+
+        model.loss = counted
+        with contextlib.suppress(Cut):
+            train.fit(model, batch, {}, config, Path(folder), "cpu")
+        return model
+
+    def both() -> tuple[GraphVAE, GraphVAE]:
+        with (
+            tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as parts,
+            patch.object(train, "SECONDS_BETWEEN_CHECKPOINTS", -1.0), contextlib.redirect_stderr(io.StringIO()),
+        ):  # fmt: skip
+            training(parts, 4)
+            return training(whole, None), training(parts, None)
+
+    one, two = called(answer, both)
+    other = [name for name, weights in one.state_dict().items() if not torch.equal(weights, two.state_dict()[name])]
+    if other:
+        reason = "Something that changes during the training is not in the checkpoint: register it as a buffer"
+        raise Wrong(f"a training that was cut off and goes on ends with other weights, such as {other[0]}. {reason}.")
+
+
+@cache
+def example() -> tuple[GraphVAE, DagBatch, DagBatch]:
+    table = benchmarks.load("enas", "bundled")
+    learned, tested = table.split(0)
+    return load_small("beta-0.01"), table.batch[learned[:300]], table.batch[tested[:200]]
+
+
+def check_4(answer: Callable, seed: int = 0, points: int = 40) -> None:
+    model, learned, tested = example()
+    found = result_of(answer, model, learned, tested, points, seed)
+    if not isinstance(found, dict) or {*found} != {*ROW}:
+        raise Wrong(f"return a dictionary with {', '.join(ROW)}; what came is {kind(found)}.")
+    quality = evaluate.prior_quality(model, ENAS, learned, points, seed)
+    back = {rows: evaluate.reconstruction(model, graphs, 10) for rows, graphs in (("test", tested), ("train", learned))}
+    right = {"reconstruction": back["test"]["clean"]} | {name: quality[f"{name}_clean"] for name in ROW[1:]}
+    published = {"reconstruction": back["test"]["published"]} | {name: quality[f"{name}_published"] for name in ROW[1:]}
+    swapped = evaluate.prior_quality(model, ENAS, tested, points, seed)
+    for name in ROW:
+        value = number(found[name], name)
+        mistakes = {
+            f"{name} is a share between 0 and 1. Give percent.": right[name] / 100,
+            f"{name} is that of the published protocol, random decodes. Take the clean one.": published[name],
+            "reconstruction is that of the training graphs. Which graphs has the model not seen?":
+                back["train"]["clean"] if name == "reconstruction" else -1,
+            f"{name} is measured around the codes of the test graphs. Take those of the training graphs.":
+                swapped[f"{name}_clean"] if name != "reconstruction" else -1,
+        }  # fmt: skip
+        compare(value, right[name], mistakes, f"{name} is not right. Are the points and the seed those that are given?")
+
+
+def number(value: Any, name: str) -> float:
+    if isinstance(value, bool | str) or np.size(value) != 1:
+        raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
+    return float(np.asarray(value, dtype=np.float64).ravel()[0])
+
+
+def check_5(
+    answer: Callable, own: Sequence[float] = (61.0, 68.0, 64.0), base: Sequence[float] = (57.0, 52.0, 60.0)
+) -> None:
+    found = result_of(answer, list(own), list(base))
+    if not isinstance(found, tuple | list | np.ndarray) or len(found) != 3:
+        raise Wrong(f"return three numbers, `return difference, low, high`; what came is {kind(found)}.")
+    found = [number(value, name) for value, name in zip(found, ("the difference", "low", "high"))]
+    mean, low, high = stats.mean_difference(own, base)
+    compare(found[0], mean, {"the difference has the wrong sign: yours less the baseline's.": -mean},
+            "the difference should be that of the means.")  # fmt: skip
+    paired = stats.mean_interval(np.subtract(own, base))
+    each = [stats.mean_interval(values) for values in (own, base)]
+    error = np.sqrt(np.var(own, ddof=1) / len(own) + np.var(base, ddof=1) / len(base))
+    mistakes = {
+        "the interval is that of paired differences. Trainings of two models share nothing that would pair them.":
+            paired,
+        "the interval takes 1.96 standard errors, as with many trainings. With three Student's t is wider.":
+            (mean - 1.96 * error, mean + 1.96 * error),
+        "the interval is mean ± standard error. How many of these make 95 %?": (mean - error, mean + error),
+        "the ends of two intervals do not add up like that. Take Welch's interval of the difference.":
+            (each[0][0] - each[1][1], each[0][1] - each[1][0]),
+        "that is the interval of your own mean, not of the difference.": each[0],
+    }  # fmt: skip
+    compare(found[1:], (low, high), mistakes, "the difference is right, its interval is not. See latentnas.stats.")
+
+
+CHECKS = checks_in(globals())
+check = partial(lab_checks.check, checks=CHECKS)
