@@ -156,12 +156,12 @@ table = benchmarks.load("nasbench201", "bundled")
 assert paths.BUNDLED.parent.name == "latentnas", paths.BUNDLED
 assert TEMPLATE.is_file()
 course = NOTEBOOKS / "coursework"
-for name in ("lab", "week1", "week2"):
+for name in ("lab", "week1", "week2", "week3", "week4"):
     assert (course / f"{name}.ipynb").is_file() and (course / f"{name}_checks.py").is_file(), name
 assert not [*course.rglob("*solutions*"), *course.rglob("TEACHERS.md"), *course.rglob("make_coursework.py")]
 sys.path.insert(0, str(course))  # as the notebooks themselves do
 from lab_checks import ascent_start
-import week1_checks, week2_checks
+import week1_checks, week2_checks, week3_checks, week4_checks
 assert ascent_start()[1].shape == (3, 32)
 print(len(table.batch), paths.CHECKPOINTS, paths.CACHE, results, sep="\\n")
 """
