@@ -93,7 +93,10 @@ def require_nbgrader_makes(name, solutions, students, course):
 
 def executed(notebook, folder):
     """The outputs of a notebook that runs in that folder, and the texts that its cells print."""
-    client = NotebookClient(reads(json.dumps(notebook), 4), resources={"metadata": {"path": str(folder)}}, timeout=600)
+    # On a busy machine a kernel may need minutes to start; an output that is lost is an error, not a missing line.
+    patience = {"timeout": 600, "startup_timeout": 300, "iopub_timeout": 60, "raise_on_iopub_timeout": True}
+    place = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(reads(json.dumps(notebook), 4), resources=place, **patience)
     environment = {"PYTHONPATH": runner.library_path(), "PYTHONSAFEPATH": "1"}
     run = client.execute(env=os.environ | environment)
     outputs = [output for cell in run.cells for output in cell.get("outputs", ())]
