@@ -2,7 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from companion.figures import StoredFigure
 from latentnas.plots.style import BLUE, VERMILLION, letter, new_figure, rows_of, styled
@@ -35,19 +35,19 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
-            for length, line in own.groupby("epochs"):
+            for length, line in own.sort_values("rate").groupby("epochs"):
                 share = length / own["epochs"].max()
                 style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
                 ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
             ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
         known = table["loss"][table["loss"] < float("inf")]  # what diverged is left out
-        ax.set(xscale="log", xlabel="learning rate (log)")
+        ax.set(xscale="log", xlabel="learning rate × 1,000 (log)")
         if len(known):
             ax.set(yscale="log", ylim=(0.8 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ax.get_ylim()[1] < 30 * ax.get_ylim()[0] else (1,)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{rate:g}" for rate in rates], fontsize=5.5)
+        ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{1000 * rate:g}" for rate in rates])
         ax.xaxis.set_minor_formatter(NullFormatter())
     panels[0][0].set_ylabel("loss (nats, log)")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
