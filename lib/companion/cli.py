@@ -193,6 +193,7 @@ def lab(arguments: Sequence[str]) -> int:
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
     files += [file for file in paths.NOTEBOOKS.glob("coursework/*.ipynb") if not file.stem.endswith("_solutions")]
+    files += paths.NOTEBOOKS.glob("coursework/solutions/*.ipynb")
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)
         copy.parent.mkdir(parents=True, exist_ok=True)

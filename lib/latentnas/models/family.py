@@ -41,10 +41,7 @@ WITH_LABELS = {"NGAE": ModelSpec(NGAE, NGAEConfig, "hidden", 1.6e-2)}  # its los
 # By space and model, the optimiser and the peak of its one-cycle schedule that notebook 12 chose by the loss on graphs
 # held out of the training set: columns optimizer and rate of data/results/recommended/12_tuning/chosen.csv.
 TUNED: dict[str, dict[str, tuple[str, float]]] = {
-    "enas, large": {
-        "NGAE": ("muon", 0.008),
-        "D-VAE": ("muon", 0.008),
-    },
+    "enas, large": {"NGAE": ("muon", 0.008), "D-VAE": ("muon", 0.008)},
     "enas": {
         "S-VAE": ("muon", 0.032),
         "GraphRNN": ("muon", 0.016),
