@@ -38,6 +38,7 @@ def function_of(notebook, name, **known):
         ),  # 0.4 diverges at last
         ({(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2}, 0.1, 3),  # both of the second round diverge
         ({}, None, INF),
+        ({(0.1, 1): 6, (0.2, 1): 5, (0.4, 1): 3, (0.8, 1): 4, (0.4, 2): 2, (0.8, 2): 3, (0.4, 4): 2.5}, 0.8, 3),  # rose
     ],
 )
 def test_a_rate_that_diverged_in_any_round_is_not_chosen(losses, rate, loss):
@@ -49,7 +50,7 @@ def test_a_rate_that_diverged_in_any_round_is_not_chosen(losses, rate, loss):
     known = {"rates": [0.1, 0.2, 0.4, 0.8], "first_epochs": 1, "trained": trained, "LARGE": "enas, large"}
     known |= {"domains": {"enas": SimpleNamespace(validation=None)}, "tuning_seed": 0}
     known["evaluate"] = SimpleNamespace(loss_terms=lambda model, *_: {"total": model})
-    known["one_trial"] = function_of("12_tuning", "one_trial", **known)
+    known |= {"pd": pd, "one_trial": function_of("12_tuning", "one_trial", **known)}
     last = function_of("12_tuning", "chosen_rate", **known)("enas", "D-VAE", "muon")[-1]
     assert last["loss"] == loss and rate in (None, last["rate"])
 
