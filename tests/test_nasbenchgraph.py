@@ -232,6 +232,7 @@ def test_files_that_are_not_the_right_ones_are_refused_and_no_code_is_run(tmp_pa
     folder.mkdir(parents=True)
     (tmp_path / module.PACKAGE / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, module.PACKAGE, raising=False)  # another test may have imported the real one
     (folder / "cora.bench").write_bytes(pickle.dumps({1111: print}))
     with pytest.raises(DataError, match=r"cora.bench is damaged.*pip install nas-bench-graph==1.4.0 --force-reinstall"):
         module.load()
