@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class Muon(torch.optim.Optimizer):
     """For matrices only."""
 
-    def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(self, matrices: list[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -34,7 +34,8 @@ class Muon(torch.optim.Optimizer):
                 weights, changes = zip(*stack, strict=True)
                 for weight, change in zip(weights, orthogonal(torch.stack(changes)), strict=True):
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.add_(change, alpha=-0.2 * longest**0.5 * group["lr"])
+                    scale = -0.2 * longest**0.5 * group["lr"]
+                    weight.addcmul_(change, scale) if isinstance(scale, Tensor) else weight.add_(change, alpha=scale)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ A run lives in one folder, named after everything that decides its result. A run
 checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on a CPU.
 
 A step makes the host wait for nothing and copies nothing to the device: the graphs are checked once a training, and the
-sums of the losses are read once an epoch. On a GPU products in fp32 are taken in TF32, and operators are deterministic
-where PyTorch can: see `devices.prepare_device`.
+sums of the losses are read once an epoch. On a GPU a step of our models is recorded and replayed (see `replay`),
+products in fp32 are taken in TF32, and operators are deterministic where PyTorch can: see `devices.prepare_device`.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from latentnas.muon import Muon
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.products import fast_fp32
 from latentnas.progress import Progress
+from latentnas.replay import Replay, Step
 
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
 LEAST_FOR_BF16 = 300_000  # multiply-adds of B states [H] and a matrix; smaller ones save less time than casts take
@@ -207,6 +208,7 @@ def fit(
     # Once for all steps; a model of one's own may check its graphs where it likes, or not at all.
     batch = getattr(model, "_validated", lambda graphs: graphs)(batch)
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
+    generator = torch.Generator(batch.types.device)
     optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
     state = directory / STATE, _description(model, config), {"model": model} | optimizers
     history = checkpoint.resume(
@@ -220,11 +222,14 @@ def fit(
     steps, saved = math.ceil(len(batch) / config.batch_size), time.monotonic()
     progress = Progress(f"{directory.name}, epochs", config.epochs, len(history) + part.get("step", 0) / steps)
     words, large = "", max(weights.numel() for weights in model.parameters()) >= LARGE_MATRIX
+    step_on = _step(model, optimizers, batch, targets, config, generator)
+    if device.type == "cuda" and getattr(model, "recordable", False):
+        step_on = Replay(step_on, config.batch_size, generator)
     for epoch in range(len(history), config.epochs):
         started = time.monotonic() - part.get("seconds", 0.0)
         random = torch.random.fork_rng([device] if device.type == "cuda" else [])  # dropout draws from the global one
         with random, fast_fp32(config.precision == "fp32" and large):
-            for step, sums, generators in _steps(model, optimizers, batch, targets, config, history, part):
+            for step, sums, generators in _epoch(step_on, optimizers, len(batch), config, generator, history, part):
                 progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
                 if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     part = {"step": step, "seconds": time.monotonic() - started}
@@ -233,7 +238,7 @@ def fit(
                     checkpoint.save(*state, [*history, part])
                     saved = time.monotonic()
         means = {name: value / len(batch) for name, value in _finite(sums, epoch, directory, config).items()}
-        rate = optimizers["adamw"].param_groups[0]["lr"]
+        rate = float(optimizers["adamw"].param_groups[0]["lr"])
         history.append({"epoch": epoch + 1} | means | {"learning_rate": rate, "seconds": time.monotonic() - started})
         part, last = {}, epoch + 1 == config.epochs
         if epoch + 1 in kept:
@@ -248,27 +253,11 @@ def fit(
     return pd.DataFrame(history)
 
 
-def _steps(
-    model, optimizers, batch: DagBatch, targets: Labels, config: TrainConfig, history: list[dict], part: dict
-) -> Iterator[tuple[int, Labels, list[torch.Generator]]]:
-    """Train the epoch after those of `history`, or what `part` left of it: after each step its number, the sums of the
-    terms and the generators. The epoch has a seed of its own, so it does not depend on where others were cut off."""
-    epoch, device = len(history), batch.types.device
-    torch.manual_seed(config.seed * 1_000_003 + epoch)
-    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + epoch)
-    generators = [generator, torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index])
-    order = torch.randperm(len(batch), generator=generator, device=device).split(config.batch_size)
-    for one, state in zip(generators, part.get("generators", ())):
-        one.set_state(torch.tensor(state, dtype=torch.uint8))
-    weights = list(model.parameters())
-    done, sums = part.get("step", 0), dict(part.get("sums", {}))
-    for step, rows in enumerate(order[done:], done):
-        for optimizer in optimizers.values():
-            if config.schedule == "one_cycle":
-                share = (epoch * len(order) + step) / (config.epochs * len(order))
-                optimizer.param_groups[0]["lr"] = config.learning_rate * _one_cycle(share)
+def _step(model, optimizers, batch: DagBatch, targets: Labels, config: TrainConfig, generator: torch.Generator) -> Step:
+    """One step of the optimisers for the graphs in some rows `[B]`; the terms of their loss."""
+    device, weights = batch.types.device, list(model.parameters())
+
+    def step(rows: Tensor) -> Labels:
         labels = {name: values[rows] for name, values in targets.items()}
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
             terms = model.loss(batch[rows], **labels, generator=generator)
@@ -279,9 +268,49 @@ def _steps(
         for optimizer in optimizers.values():
             optimizer.step()
         model.project()
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value.detach() * len(rows)
+        return {name: value.detach() for name, value in terms.items()}
+
+    return step
+
+
+def _epoch(
+    step_on: Step,
+    optimizers,
+    graphs: int,
+    config: TrainConfig,
+    generator: torch.Generator,
+    history: list[dict],
+    part: dict,
+) -> Iterator[tuple[int, Labels, list[torch.Generator]]]:
+    """Train the epoch after those of `history`, or what `part` left of it: after each step its number, the sums of the
+    terms and the generators. The epoch has a seed of its own, so it does not depend on where others were cut off."""
+    epoch, device = len(history), generator.device
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    generator.manual_seed(config.seed * 1_000_003 + epoch)
+    generators = [generator, torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index])
+    order = torch.randperm(graphs, generator=generator, device=device).split(config.batch_size)
+    for one, state in zip(generators, part.get("generators", ())):
+        one.set_state(torch.tensor(state, dtype=torch.uint8))
+    done, sums = part.get("step", 0), dict(part.get("sums", {}))
+    for step, rows in enumerate(order[done:], done):
+        if config.schedule == "one_cycle":
+            share = (epoch * len(order) + step) / (config.epochs * len(order))
+            for optimizer in optimizers.values():
+                _set_rate(optimizer, config.learning_rate * _one_cycle(share))
+        for name, value in step_on(rows).items():
+            sums[name] = sums.get(name, 0) + value * len(rows)
         yield step + 1, sums, generators
+
+
+def _set_rate(optimizer: Optimizer, rate: float) -> None:
+    """In place where a recorded step reads it."""
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainConfig) -> dict[str, float]:
@@ -299,8 +328,11 @@ def _optimizers(model: nn.Module, config: TrainConfig) -> dict[str, Optimizer]:
     for weights in model.parameters():
         large = weights.ndim == 2 and min(weights.shape) >= SMALLEST_MATRIX
         (matrices if large and config.optimizer == "muon" else others).append(weights)
-    rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    optimizers: dict[str, Optimizer] = {"adamw": torch.optim.AdamW(others, fused=True, **rates)}
+    device = next(model.parameters()).device
+    rate = torch.tensor(config.learning_rate, device=device) if device.type == "cuda" else config.learning_rate
+    rates = {"lr": rate, "weight_decay": config.weight_decay}
+    adamw = torch.optim.AdamW(others, fused=True, capturable=device.type == "cuda", **rates)
+    optimizers: dict[str, Optimizer] = {"adamw": adamw}
     if matrices:
         optimizers["muon"] = Muon(matrices, **rates)
     return optimizers

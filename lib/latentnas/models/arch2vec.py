@@ -64,6 +64,8 @@ class GINLayer(nn.Module):
 class Arch2Vec(GraphVAE):
     """The variational autoencoder; the loss is the module's. In training, batch normalisation sees the whole batch."""
 
+    recordable = True
+
     def __init__(self, config: Arch2VecConfig) -> None:
         super().__init__()
         self.config = config

@@ -103,6 +103,8 @@ def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class BaseVAE(GraphVAE):
     """A subclass has `encoder` and `_reconstruction`. Each `Head` among its members learns the labels of its name."""
 
+    recordable = True  # a training step waits for nothing and does the same work whatever the graphs, see `replay`
+
     def heads(self) -> dict[str, Head]:
         return {name: member for name, member in self.named_children() if isinstance(member, Head)}
 

@@ -168,6 +168,8 @@ class AccuracyPredictor(nn.Module):
     """Accuracy of cells from a few labels, trained by `train.fit` like a `GraphVAE`. Three hidden layers read the
     states of all vertices side by side."""
 
+    recordable = True
+
     def __init__(self, config: AccuracyPredictorConfig) -> None:
         super().__init__()
         self.config = config
