@@ -141,14 +141,45 @@ def test_a_model_trains_resumes_and_decodes_on_a_gpu(name, tmp_path, monkeypatch
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_a_gpu(name, precision, tmp_path, monkeypatch):
     """CUDA's own guard raises at a wait or a copy that waits, in all steps but the first of the epoch."""
+    model, graphs, targets = build(name)
     modes = iter(["error", "error", "error", "default", "default"])
     monkeypatch.setattr("latentnas.train.Progress.update", lambda *_, **__: torch.cuda.set_sync_debug_mode(next(modes)))
-    model, graphs, targets = build(name)
     try:
         config = TrainConfig(epochs=1, batch_size=3, precision=precision, optimizer="muon")
         fit(model, graphs, targets, config, tmp_path, device="cuda")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_recorded_step_gives_the_weights_of_the_step_itself(name, precision, tmp_path, monkeypatch):
+    """Three steps as they are and a rest of two graphs, then recorded ones; the learning rate changes in each."""
+    config, trained = TrainConfig(epochs=3, batch_size=5, precision=precision, optimizer="muon"), []
+    for recordable in (True, False):
+        model, graphs, targets = build(name)
+        monkeypatch.setattr(type(model), "recordable", recordable)
+        fit(model, graphs, targets, config, tmp_path / str(recordable), device="cuda")
+        trained.append(model.state_dict())
+    for key, value in trained[0].items():
+        torch.testing.assert_close(value, trained[1][key], rtol=1e-5, atol=1e-6)
+
+
+@on_gpu
+def test_a_step_that_waits_is_not_recorded(tmp_path):
+    class Waiting(NGAE):
+        def loss(self, batch, generator=None, **labels):
+            terms = super().loss(batch, generator, **labels)
+            float(terms["total"])
+            return terms
+
+    graphs, config = NASBENCH201.sample(12, seed=0), TrainConfig(epochs=2, batch_size=3)
+    settings = NGAEConfig(**SMALL, predictors="none")
+    with pytest.raises(RuntimeError, match="cannot be recorded as a CUDA graph.*recordable = False"):
+        fit(Waiting(settings), graphs, {}, config, tmp_path / "waits", device="cuda")
+    Waiting.recordable = False
+    fit(Waiting(settings), graphs, {}, config, tmp_path / "waits", device="cuda")
 
 
 @on_gpu
