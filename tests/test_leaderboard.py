@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import leaderboard
 import numpy as np
@@ -101,6 +102,12 @@ def test_a_file_that_is_no_searcher_is_told_so(board):
         written("return self.next(n)").replace("        pass", "        self.x.y"): "in tell, line 14",
     }.items():
         assert words in played(board, source).wrong, words
+
+
+def test_the_template_can_be_handed_in_as_it_is(board):
+    source = (FILE.parent / "templates/my_searcher.py").read_text()
+    for secret in (None, SECRET):
+        assert not (run := played(replace(board, budget=100), source, secret)).wrong and not run.ended
 
 
 def test_who_reads_labels_is_out_even_if_nothing_is_raised_there(board):

@@ -132,6 +132,11 @@ def centred(labels, train):
     return labels - np.nanmean(labels)
 
 
+def unseeded(name, x, labels, train, test):
+    rows = np.random.choice(train, len(train))  # a bootstrap, which draws from the global generator
+    return model_of(name).fit(x[rows], labels[rows]).predict(x[test])
+
+
 def from_memory(name, x, labels, train, test):
     own = np.random.default_rng(5).normal(70, 4, len(labels))
     return model_of(name).fit(x[train], own[train]).predict(x[test])
@@ -247,6 +252,7 @@ WRONG = {
     "3": {
         "nothing but the labels of test rows": fitted(rows=known_labels),
         "nothing but": fitted(change=centred),
+        "is not deterministic": unseeded,
         "choice of settings": chosen_on_test,
         "are hidden (NaN) in this check": fitted(rows=lambda labels, train, test: np.append(train, test)),
         "one for each row of the table": fitted(asked=lambda x, test: x),
@@ -350,6 +356,7 @@ def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     assert "one for each seed and method" in said(capsys, check, "6", fewer, *rest)
     assert "hand over the dictionary" in said(capsys, check, "6", reports["by class"], *rest)
     assert "not finished" in said(capsys, check, "6", reports, unfinished, *rest[1:])
+    assert "is not deterministic" in said(capsys, check, "6", reports, RIGHT["4a"], unseeded, *rest[2:])
 
 
 def test_an_unknown_exercise_is_told_which_there_are(capsys):

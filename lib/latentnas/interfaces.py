@@ -332,7 +332,8 @@ def check_searcher(make_searcher: Callable[..., Searcher], domain: Any, queries:
     require = make_searcher.require
     first, second = (_rows_asked(make_searcher.thing(domain, seed), domain, queries) for _ in range(2))
     require(first, "ask proposes nothing. Return at least one row while there are unknown ones")
-    require(first == second, "two runs with the same seed ask for other rows. Draw from np.random.default_rng(seed)")
+    remedy = "Draw from np.random.default_rng(seed), and give models that draw a fixed seed, such as `random_state`"
+    require(first == second, f"two runs with the same seed ask for other rows. {remedy}")
     rows, half = domain.representative(np.array(first)).tolist(), len(first) // 2
     new = {*rows[half:]} - {*rows[:half]} or len({*rows}) > domain.count / 2  # where few are left it may miss them
     require(new, f"of {len(rows)} rows that it asks for, the last {len(rows) - half} are all known. Propose new ones")

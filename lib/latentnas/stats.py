@@ -85,7 +85,8 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float,
     as the time to something that never happened, count by their order. At 95 % it takes six."""
     values = np.sort(np.asarray(values, dtype=np.float64).ravel())
     if np.isnan(values).any():
-        raise ValueError("A median needs numbers, but there is a NaN. Drop unknown values first.")
+        censored = "A run that never came there is infinite, not NaN, and is not left out"
+        raise ValueError(f"A median needs numbers, but there is a NaN. {censored}.")
     rank = int(stats.binom.ppf((1 - confidence) / 2, len(values), 0.5))  # of the ends, counted from outside
     return (float(values[rank - 1]), float(values[-rank])) if rank else (np.nan, np.nan)
 
@@ -204,5 +205,8 @@ def _finite(name: str, values: ArrayLike) -> np.ndarray:
     if len(values) == 0 or not np.isfinite(values).all():
         position = int(np.argmin(np.isfinite(values))) if len(values) else 0
         bad = f"entry {position} is NaN or infinite" if len(values) else "there is none: it is empty"
-        raise ValueError(f"Statistics need finite numbers; in {name} {bad}. Drop unknown labels first.")
+        remedy = "Drop unknown labels first"
+        if np.isinf(values).any():
+            remedy = "A run that never came there is not left out: a median counts it as infinite"
+        raise ValueError(f"Statistics need finite numbers; in {name} {bad}. {remedy}.")
     return values

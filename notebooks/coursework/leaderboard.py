@@ -53,6 +53,7 @@ from latentnas.graphs import DagBatch
 from latentnas.search.domains import TableDomain
 
 BATCH = 5  # architectures asked for at a time
+SECONDS = 120.0  # that one run may take
 BEST = 0.01  # share of the architectures that count as among the best
 REPEATS = 1000  # answers in a row without a new architecture after which a run ends
 LARGEST_FILE, LONGEST_ANSWER, MOST_OUTPUT = 200_000, 100_000, 1_000_000  # bytes of a submission; of a message; printed
@@ -434,7 +435,7 @@ def leaderboard(
     places: Sequence[str | Path],
     secret: str | None = None,
     seeds: int = 20,
-    seconds: float = 120.0,
+    seconds: float = SECONDS,
     jobs: int = 1,
     baselines: bool = True,
     with_cora: bool = True,
@@ -573,7 +574,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
     parser.add_argument("--seeds", type=int, default=20, help="runs of each kind (20)")
-    parser.add_argument("--seconds", type=float, default=120.0, help="that one run may take (120)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"that one run may take ({SECONDS:g})")
     parser.add_argument("--csv", type=Path, default=Path("leaderboard.csv"), help="where numbers go (leaderboard.csv)")
     parser.add_argument("--no-baselines", action="store_true", help="without the searchers of the library")
     given = parser.parse_args(arguments)

@@ -18,6 +18,7 @@ from latentnas import stats
 METHODS = ("ridge", "trees", "neighbours")
 SCORES = ("rmse", "kendall")
 HIDDEN = "the labels of the test rows are hidden (NaN) in this check. Which rows may a method learn from?"
+FIXED = "So your function is not deterministic: give whatever draws a fixed seed, a model its `random_state`."
 
 Parts = tuple[np.ndarray, np.ndarray]
 
@@ -178,10 +179,13 @@ def predictions(answer: Callable, *arguments: Any) -> np.ndarray:
 def blind(
     answer: Callable, before: Sequence[Any], labels: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    """Predictions made while the labels of the test rows are NaN; raises Wrong where other labels there change them."""
+    """Predictions made while the labels of the test rows are NaN; raises Wrong where a second call or other labels
+    there change them."""
     hidden, other = labels.copy(), labels.copy()
     hidden[test], other[test] = np.nan, np.flip(labels[test]) + 50.0
     found = predictions(answer, *before, hidden, train, test)
+    if not close(predictions(answer, *before, hidden, train, test), found):
+        raise Wrong(f"two calls with the same arguments give different predictions. {FIXED}")
     for changed in (labels, other):
         if not close(predictions(answer, *before, changed, train, test), found):
             raise Wrong(
@@ -369,11 +373,16 @@ def check_6(
     """The numbers of the report come from the student's functions: a seed of each design, run once more."""
     if not isinstance(reports, dict) or reports.keys() != splits.keys():
         raise Wrong(f"hand over the dictionary `reports` of {', '.join(splits)}; what came is {kind(reports)}.")
-    for design, split in splits.items():
-        stored = report(reports[design], seeds)
-        again = report(result_of(evaluate, predict, split, x, labels, [seeds[-1]]), [seeds[-1]])
-        own = stored[stored["seed"] == seeds[-1]]
-        if not close(own[[*SCORES]].to_numpy(float), again[[*SCORES]].to_numpy(float)):
+
+    def run(design: str) -> np.ndarray:
+        found = report(result_of(evaluate, predict, splits[design], x, labels, [seeds[-1]]), [seeds[-1]])
+        return found[[*SCORES]].to_numpy(float)
+
+    for design in splits:
+        stored, again = report(reports[design], seeds), run(design)
+        if not close(stored.loc[stored["seed"] == seeds[-1], [*SCORES]].to_numpy(float), again):
+            if not close(again, run(design)):
+                raise Wrong(f"two runs of '{design}' with seed {seeds[-1]} give different numbers. {FIXED}")
             reason = "Run all cells once more from the top, and do not round or edit what they give"
             where = f"the numbers of '{design}' for seed {seeds[-1]}"
             raise Wrong(f"{where} are not those that your functions give. {reason}.")

@@ -27,7 +27,7 @@ def number(value: Any, name: str) -> float:
     if isinstance(value, bool) or np.ndim(value) or not isinstance(value, int | float | np.number):
         raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
     if math.isnan(value):
-        raise Wrong(f"{name} is NaN. A run that never came there has needed infinitely many queries: `math.inf`.")
+        raise Wrong(f"{name} is NaN. Does it come from runs that never came there? Keep these as `math.inf`; a median takes that.")
     return float(value)
 
 
@@ -73,7 +73,10 @@ def check_2b(answer: Callable) -> None:
         return
     known, capped = needed[np.isfinite(needed)], np.minimum(needed, 300)
     if found[0] == np.median(known):
-        raise Wrong("you left out the runs that never came there. These are the slow ones: they count.")
+        raise Wrong(
+            "you left out the runs that never came there. These are the slow ones, so without them the median is too"
+            " small. Keep them as infinity: a median looks at the order alone."
+        )
     if found[0] in (known.mean(), capped.mean(), math.inf):
         raise Wrong("this is a mean. With runs that never came there, a mean is infinite or made up; take the median.")
     if found[0] != right[0]:
@@ -101,12 +104,12 @@ def source_of(file: str | Path) -> tuple[str, str]:
 
 def check_3a(file: str | Path) -> None:
     source = source_of(file)
-    run = leaderboard.play(replace(board(), budget=30), source, None, 0, lab_checks.SECONDS)
+    run = leaderboard.play(replace(board(), budget=30), source, None, 0, leaderboard.SECONDS)
     if run.wrong or run.ended:
         raise Wrong(f"your searcher {run.wrong or run.ended}.")
     make = leaderboard._searcher_class(*source)
     try:
-        with ended_after(lab_checks.SECONDS):
+        with ended_after(leaderboard.SECONDS):
             interfaces.check_searcher(make, leaderboard.domain_of(board().parts), queries=60)
     except interfaces.InterfaceError as error:
         raise Wrong(str(error)) from None
@@ -118,7 +121,7 @@ def check_3b(file: str | Path, secret: str = "a secret of week 3", runs: int = 1
     source, small = source_of(file), replace(board(), budget=ENOUGH)
     needed = []
     for place in range(runs):
-        run = leaderboard.play(small, source, secret, place, lab_checks.SECONDS)
+        run = leaderboard.play(small, source, secret, place, leaderboard.SECONDS)
         if run.wrong:
             raise Wrong(f"your searcher {run.wrong}.")
         needed.append(run.good)
