@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import week4_checks
-from week4_checks import CHECKS, carry_out, check, made_up, paired, seal
+from week4_checks import CHECKS, ENDPOINTS, as_gain, carry_out, check, made_up, paired, seal
 
 from coursework import (
     answers,
@@ -188,6 +188,55 @@ def test_a_plan_with_less_is_better_is_judged_the_other_way_round(carried, capsy
     numbers = {"plan": seal(plan()), "endpoint": "MFLOPs", "difference": paired(table, "MFLOPs")}
     assert check("5", lambda: report | numbers | {"verdict": "holds"}, plan) == 1, capsys.readouterr().out
     assert "less is better" in said(capsys, check, "5", lambda: report | numbers, plan)
+
+
+def cell_with(words):
+    [source] = [source for cell in SOLUTIONS["cells"] if words in (source := "".join(cell["source"]))]
+    return source
+
+
+@pytest.mark.parametrize("endpoint", ["accuracy", "MFLOPs"])
+def test_the_run_the_figure_and_the_report_say_one_thing_whichever_way_is_better(endpoint, monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    names, plan = answers(SOLUTIONS), planned(endpoint=endpoint)
+    exec(cell_with("import matplotlib.pyplot"), names)
+    made = made_up(3).set_index(["seed", "arm"])
+    places = dict(zip(plan()["seeds"], sorted({seed for seed, _ in made.index})))
+    starts_of = lambda seed: seed
+    names |= {"registration": plan, "small_model": lambda: (None, None, starts_of), "display": lambda *a, **k: None}
+    arm_of = {1.0: "method", 0.0: "comparator"}
+    names["run_one"] = lambda model, evaluator, seed, weight: made.loc[(places[seed], arm_of[weight])].to_dict()
+    names["solved"] = {"1", "2", "3", "4"}
+    exec(cell_with("table = carry_out("), names)
+    verdict = "refuted" if endpoint == "accuracy" else "holds"  # the method has less of both
+    assert f"the sentence: {verdict}" in capsys.readouterr().out
+    exec(cell_with("plots.new_figure"), names)
+    right = names["axes"][0, 1]
+    [margin] = [line for line in right.lines if line.get_label() == "a loss of the margin"]
+    [interval] = [line for line in right.lines if line.get_label().startswith("95 %")]
+    beyond = min(interval.get_xdata()) > margin.get_xdata()[0]
+    assert beyond == (verdict == "holds")
+    assert check("5", names["report"], plan) == 1 and names["report"]()["verdict"] == verdict, capsys.readouterr().out
+
+
+def test_where_less_is_better_a_gain_has_the_other_sign():
+    assert as_gain((-2.0, -3.0, -1.0), "MFLOPs") == (2.0, 1.0, 3.0)
+    assert as_gain((-2.0, -3.0, -1.0), "accuracy") == (-2.0, -3.0, -1.0)
+
+
+def test_an_endpoint_of_ones_own_is_entered_with_its_direction(monkeypatch, capsys):
+    plan = planned(endpoint="uniqueness")
+    assert 'ENDPOINTS["uniqueness"]' in said(capsys, check, "1", plan)
+    monkeypatch.setitem(ENDPOINTS, "uniqueness", "more")
+    assert '"higher" or "lower"' in said(capsys, check, "1", plan)
+    seals = set()
+    for better in ("higher", "lower"):
+        monkeypatch.setitem(ENDPOINTS, "uniqueness", better)
+        assert check("1", plan) == 1 == check("2", RIGHT["2"]), capsys.readouterr().out
+        seals.add(seal(plan()))
+    assert len(seals) == 2
+    monkeypatch.setitem(ENDPOINTS, "accuracy", "lower")
+    assert "higher is better" in said(capsys, check, "1", RIGHT["1"])
 
 
 def test_a_report_before_the_run_and_a_second_plan_are_told_so(monkeypatch, capsys):

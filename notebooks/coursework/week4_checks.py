@@ -6,7 +6,7 @@ results, and exercise 5 compares. A hidden test of exercise 3 takes another tabl
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -21,7 +21,8 @@ from latentnas.measure.small import load_small
 from latentnas.measure.surrogate import evaluator_of
 from latentnas.search.latent.ascent import gradient_ascent, prior_start
 
-ENDPOINTS = {"accuracy": "higher", "MFLOPs": "lower", "valid": "higher"}  # which of them is better
+MEASURED = {"accuracy": "higher", "MFLOPs": "lower", "valid": "higher"}  # by run_one, and which of them is better
+ENDPOINTS = dict(MEASURED)  # of plans; a student adds one, as in ENDPOINTS["uniqueness"] = "higher"
 FIELDS = ("sentence", "source", "method", "comparator", "endpoint", "margin", "seeds")
 LOOKED_AT = {
     *range(30),
@@ -37,8 +38,16 @@ carried_out: dict[str, Any] = {}  # the seal, the plan and the table of the last
 
 
 def seal(plan: Mapping[str, Any]) -> str:
-    """Twelve letters and digits that change with anything in the plan."""
-    return hashlib.sha256(json.dumps(dict(plan), sort_keys=True, default=str).encode()).hexdigest()[:12]
+    """Twelve letters and digits that change with anything in the plan, and with which of its endpoint is better."""
+    sealed = dict(plan) | {"better": ENDPOINTS.get(str(plan.get("endpoint")))}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def as_gain(difference: Sequence[float], endpoint: str) -> tuple[float, ...]:
+    """Mean, low and high of method less comparator, turned so that more is better: where less of the endpoint is
+    better, the signs change and the ends swap places."""
+    mean, low, high = difference
+    return (mean, low, high) if ENDPOINTS[endpoint] == "higher" else (-mean, -high, -low)
 
 
 def carry_out(plan: Mapping[str, Any], run: Callable[[int, str], Mapping[str, float]]) -> pd.DataFrame:
@@ -92,7 +101,14 @@ def check_1(answer: Callable) -> None:
         raise Wrong("method and comparator are the same. Which one thing is taken away in the comparator?")
     if words(plan, "endpoint") not in ENDPOINTS:
         known = ", ".join(ENDPOINTS)
-        raise Wrong(f"the endpoint should be one of {known}. One: with several, one of them is met by luck.")
+        raise Wrong(
+            f"the endpoint should be one of {known}. One: with several, one of them is met by luck. Your own is entered"
+            ' first, as in ENDPOINTS["uniqueness"] = "higher".'
+        )
+    if ENDPOINTS[plan["endpoint"]] != MEASURED.get(plan["endpoint"], ENDPOINTS[plan["endpoint"]]):
+        raise Wrong(f"of {plan['endpoint']}, {MEASURED[plan['endpoint']]} is better. Enter your own endpoints only.")
+    if ENDPOINTS[plan["endpoint"]] not in ("higher", "lower"):
+        raise Wrong(f'ENDPOINTS["{plan["endpoint"]}"] should be "higher" or "lower": which of it is better?')
     margin, seeds = plan["margin"], plan["seeds"]
     if isinstance(margin, bool) or not isinstance(margin, int | float | np.number) or not 0 < margin < float("inf"):
         raise Wrong(
@@ -133,8 +149,8 @@ def check_2(answer: Callable) -> None:
     starts = starts_of(12345)[:5]
     right = reference(model, evaluator, starts, 1.0)
     found = result_of(answer, model, evaluator, starts, 1.0)
-    if not isinstance(found, Mapping) or {*found} != {*ENDPOINTS}:
-        raise Wrong(f"return a dict with the keys {', '.join(ENDPOINTS)}; what came is {kind(found)}.")
+    if not isinstance(found, Mapping) or {*found} != {*MEASURED}:
+        raise Wrong(f"return a dict with the keys {', '.join(MEASURED)}; what came is {kind(found)}.")
     try:
         found = {key: float(value) for key, value in found.items()}
     except (TypeError, ValueError, RuntimeError):
@@ -293,15 +309,17 @@ def check_5(answer: Callable, plan: Callable) -> None:
         raise Wrong("the report has other seeds than the plan. All that were run are reported, also the ugly ones.")
     if report["plan"] != carried_out["seal"]:
         raise Wrong("`plan` should be the seal that `carry_out` printed: seal(registration()).")
+    if plan["endpoint"] not in table:
+        raise Wrong(f"the runs have no column {plan['endpoint']}. `run` should return the endpoint of the plan.")
     found = three_numbers(report["difference"])
     mistake = mistake_in(found, table, plan["endpoint"])
     if mistake:
         raise Wrong(mistake)
-    sign = 1 if ENDPOINTS[plan["endpoint"]] == "higher" else -1
-    low, high = sorted(sign * found[1:])
+    _, low, high = as_gain(found, plan["endpoint"])
     if report["verdict"] != judged(low, high, plan["margin"]):
         raise Wrong(
-            "the verdict does not follow from the interval and the margin. If less is better, change signs first."
+            "the verdict does not follow from the interval and the margin. If less is better, `as_gain` turns the"
+            " difference first."
         )
 
 
