@@ -2,13 +2,18 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 
 import lab_checks
+import leaderboard
 import numpy as np
 import pytest
 from week3_checks import CHECKS, check
 
+from companion import paths
 from coursework import (
     answers,
     executed,
@@ -151,6 +156,17 @@ def test_a_searcher_that_does_not_learn_is_not_fast(ask, words, tmp_path, capsys
     monkeypatch.setattr("leaderboard.REPEATS", 10)
     (tmp_path / "mine.py").write_text(SLOW % ask)
     assert words in said(capsys, check, "3b", tmp_path / "mine.py")
+
+
+def test_the_command_of_the_notebook_works_where_the_students_file_is(tmp_path):
+    [text] = [text for cell in STUDENTS["cells"] if "--jobs" in (text := "".join(cell["source"]))]
+    [command] = re.findall(r"`!(.* --jobs 2)`", text)
+    (tmp_path / "week3_searcher.py").write_text(source())
+    command = command.format(sys=sys, leaderboard=leaderboard) + " --seeds 1 --no-baselines"
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT / "lib")}
+    run = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0 and "| week3_searcher |" in run.stdout, run.stderr
+    assert (tmp_path / "leaderboard.csv").is_file()
 
 
 def test_the_students_notebook_is_what_its_source_gives():

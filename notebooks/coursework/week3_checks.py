@@ -27,7 +27,9 @@ def number(value: Any, name: str) -> float:
     if isinstance(value, bool) or np.ndim(value) or not isinstance(value, int | float | np.number):
         raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
     if math.isnan(value):
-        raise Wrong(f"{name} is NaN. Does it come from runs that never came there? Keep these as `math.inf`; a median takes that.")
+        raise Wrong(
+            f"{name} is NaN. Does it come from runs that never came there? Keep these as `math.inf`; a median takes that."
+        )
     return float(value)
 
 
