@@ -1,0 +1,48 @@
+"""What TEACHERS.md and the tops of the weeks say of hours and points, against the exercises."""
+
+import re
+
+import pytest
+
+from coursework import FOLDER, notebook, require_links
+
+TEXT = (FOLDER / "TEACHERS.md").read_text(encoding="utf-8")
+WEEKS = [1, 2, 3, 4]
+NUMBERS = {"half": 0.5, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
+
+
+def texts(week):
+    cells = notebook(f"week{week}")["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+
+
+def hours_of(words):
+    """Hours of `three and a half hours`, `two hours`, `40 minutes`."""
+    if minutes := re.fullmatch(r"(\d+) minutes", words):
+        return int(minutes[1]) / 60
+    return sum(NUMBERS[word] for word in re.findall(r"\w+", words.lower()) if word in NUMBERS)
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_the_hours_of_a_week_are_the_sum_of_its_exercises(week):
+    first, *others = texts(week)
+    parts = re.findall(r"(?m)^\*\*([\w ]+(?:minutes|hours)), (?:easy|medium|hard)\.\*\*", "\n".join(others))
+    total = sum(map(hours_of, parts))
+    said = hours_of(re.search(r"\*\*Time:\*\* ([\w ]+ hours)", first)[1])
+    in_table = float(re.search(rf"\| \[Week {week}\].*?\| 1 h \| ([\d.]+) h \|", TEXT)[1])
+    assert len(parts) >= 4 and said == in_table == pytest.approx(total)
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_the_points_are_those_of_the_cells(week):
+    marks = [cell["metadata"].get("nbgrader", {}) for cell in notebook(f"week{week}")["cells"]]
+    graded = [(mark["grade_id"], mark["points"], mark["solution"]) for mark in marks if mark.get("grade")]
+    checked, written = (sum(points for _, points, by_hand in graded if by_hand == of) for of in (False, True))
+    hidden = sum(points for name, points, _ in graded if "hidden" in name)
+    assert f"| Week {week} | {checked}, of them {hidden} hidden | {written} | {checked + written} |" in TEXT
+    said = re.search(rf"(\w+) of the {checked + written} points come from", texts(week)[0])[1]
+    assert NUMBERS[said.lower()] == hidden
+
+
+def test_its_links_lead_somewhere():
+    require_links("\n".join(re.findall(r"\[[^\]]*\]\((?!http)[^)]*\)", TEXT)), at_least=10)
