@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -92,6 +93,8 @@ def operations(action: Callable[[], Any], device: str = "cpu") -> tuple[dict[str
     spent = "self_device_time_total" if device.startswith("cuda") else "self_cpu_time_total"
     kinds = dict.fromkeys(KINDS, 0.0)
     for event in found.events():
+        if event.device_type != DeviceType.CPU:  # a kernel: its time is that of the operation that launched it, too
+            continue
         kinds[_kind(event)] += getattr(event, spent) / 1e6
     events = sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     events = [event for event in events if event.name() == "[memory]" and event.device_type().name in device.upper()]

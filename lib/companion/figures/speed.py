@@ -23,7 +23,7 @@ from latentnas.plots.style import (
 
 NOTEBOOK = "10_speed"
 PARTS = {"products": BLUE, "copies and casts": SKY, "element-wise": ORANGE, "optimiser": GREEN, "the rest": PALE}
-SETTINGS = {"authors": ("authors' code, calibrated", GREY, "o"), "equal": ("ours, batch 32, fp32", SKY, "s")}
+SETTINGS = {"authors": ("authors' code", GREY, "o"), "equal": ("ours, batch 32, fp32", SKY, "s")}
 SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
 
 
@@ -31,8 +31,8 @@ SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
 def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     """Where an epoch's time goes, and what it was with other settings.
 
-    Columns of `step`, one row a model: model, the names of PARTS, alone (all in s an epoch), share (percent of the
-    peak). Columns of `training`: model, settings (equal or default), epoch and authors (s; the second may be empty).
+    Columns of `step`, one row a model: model, the names of PARTS, alone (all in s an epoch; `alone` may be empty), share
+    (percent of the peak). Columns of `training`: model, settings (equal or default), epoch and authors (s; the second may be empty).
     """
     step = rows_of(step, "model", *PARTS, "alone", "share").iloc[::-1].set_index("model")
     training = rows_of(training, "model", "settings", "epoch", "authors")
@@ -45,7 +45,9 @@ def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     for part, colour in PARTS.items():
         left.barh(step.index, step[part], left=start, color=colour, height=0.7, label=part)
         start = start + step[part]
-    left.plot(step["alone"], step.index, "|", color=INK, markersize=10, markeredgewidth=1.6, label="its products alone")
+    if step["alone"].notna().any():
+        alone = {"markersize": 10, "markeredgewidth": 1.6, "label": "its products alone"}
+        left.plot(step["alone"], step.index, "|", color=INK, **alone)
     for place, (end, share) in enumerate(zip(total, step["share"])):
         left.text(end + 0.015 * total.max(), place, f"{share:.0f} %", va="center", fontsize=6.5, color=INK)
     left.set(xlabel="seconds per epoch; at the bar's end the share of the machine's peak", xlim=(0, 1.12 * total.max()))
