@@ -31,8 +31,9 @@ SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
 def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     """Where an epoch's time goes, and what it was with other settings.
 
-    Columns of `step`, one row a model: model, the names of PARTS, alone (all in s an epoch; `alone` may be empty), share
-    (percent of the peak). Columns of `training`: model, settings (equal or default), epoch and authors (s; the second may be empty).
+    Columns of `step`, one row a model: model, the names of PARTS, alone (all in s an epoch; `alone` may be empty),
+    share (percent of the peak). Columns of `training`: model, settings (equal or default), epoch and authors (s; the
+    second may be empty).
     """
     step = rows_of(step, "model", *PARTS, "alone", "share").iloc[::-1].set_index("model")
     training = rows_of(training, "model", "settings", "epoch", "authors")
