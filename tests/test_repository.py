@@ -23,6 +23,14 @@ EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
 SOLVED = sorted((paths.ROOT / "notebooks/coursework").glob("**/*_solutions.ipynb"))
 
 
+def cells_of(file):
+    return json.loads(file.read_text(encoding="utf-8"))["cells"]
+
+
+def words_of(cell):
+    return "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+
+
 @pytest.mark.parametrize("rules", [["format", "--check"], ["check"]], ids=["format", "lint"])
 def test_every_python_file_has_one_format_and_follows_the_lint_rules(rules):
     command = [sys.executable, "-m", "ruff", *rules, "--quiet", "lib", "tests"]
@@ -142,6 +150,21 @@ def test_published_results_come_from_clean_commits():
             if results["manifest"]["git"]["changed"]:
                 changed.add(f"{label}/{notebook}")
     assert not changed
+
+
+def test_next_leads_through_all_notebooks_and_what_one_needs_comes_before():
+    texts = {notebooks.number_of(source.stem): "\n".join(map(words_of, cells_of(source))) for source in SOURCES}
+    order = ["00"]
+    while following := re.search(r"^\*\*Next:\*\* .*?\[(\d\d[a-z]?)\b", texts[order[-1]], re.M):
+        assert following[1] not in order, f"{order[-1]} leads back to {following[1]}"
+        order.append(following[1])
+    assert {*order} == {*texts}
+    for place, number in enumerate(order):
+        needed = re.search(r"\*\*Needs\*\*(.*?)\*\*Takes\*\*", texts[number], re.S)[1]
+        assert {*re.findall(r"\b\d\d[a-z]?\b", re.sub(r"\(.*?\)", "", needed))} <= {*order[:place]}, number
+    everything = re.search(r"\*\*Everything:\*\* (.*?)\. ", (paths.ROOT / "README.md").read_text())[1]
+    everything = everything.replace("02 to 06", "02, 03, 04, 05, 06").replace(" and", ",")
+    assert everything.split(", ") == order
 
 
 def test_links_of_the_readme_lead_somewhere():
