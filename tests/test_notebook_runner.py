@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -324,11 +325,15 @@ def test_the_executed_copy_carries_no_machine_and_no_moment(project):
     assert "seed = 3" in copies[0]  # the injected parameters, which tell what was run
 
 
-def test_links_of_an_executed_copy_lead_to_the_pages_beside_the_sources():
-    text = ["A [DAG](glossary.md#dag), see\n", "[02](02_b.ipynb) and [README](https://example.org/README.md)."]
+def test_links_of_an_executed_copy_lead_to_what_is_beside_the_sources(monkeypatch):
+    alone = SimpleNamespace(alone=["03_c"])
+    monkeypatch.setattr(runner.profiles, "read_profiles", lambda: alone)
+    text = ["A [DAG](glossary.md#dag), see\n", "[02](02_b.ipynb) and [README](https://example.org/README.md), "]
+    text[1] += "[03](03_c.ipynb), [solutions](coursework/02.ipynb)"
     notebook = {"metadata": {}, "cells": [{"cell_type": "markdown", "metadata": {}, "source": text}]}
     runner.clean(notebook)
-    assert notebook["cells"][0]["source"] == ["A [DAG](../../glossary.md#dag), see\n", text[1]]
+    expected = text[1].replace("(03", "(../../03").replace("(course", "(../../course")
+    assert notebook["cells"][0]["source"] == ["A [DAG](../../glossary.md#dag), see\n", expected]
 
 
 def test_cleaning_leaves_images_alone():

@@ -167,6 +167,13 @@ def test_next_leads_through_all_notebooks_and_what_one_needs_comes_before():
     assert everything.split(", ") == order
 
 
+@pytest.mark.parametrize("folder", sorted({path.parent for path in EXECUTED}), ids=lambda folder: folder.name)
+def test_links_of_executed_copies_lead_somewhere(folder):
+    for path in folder.glob("*.ipynb"):
+        for target in re.findall(r"\]\(([^)#:\s]+)[)#]", "\n".join(map(words_of, cells_of(path)))):
+            assert (folder / target).exists(), (path.name, target)
+
+
 def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"(?:\]\(|src=\")([^)#:\"]+)[)\"]", (paths.ROOT / "README.md").read_text()):
         assert (paths.ROOT / target).exists(), target

@@ -135,12 +135,13 @@ def clean(notebook: dict) -> None:
             return text
         return moment.sub(lambda found: names.setdefault(found.group(), f"T_{len(names) - len(folders)}"), text)
 
+    # The copy lies two folders below what is beside its source, such as notebooks that no run of all has a copy of.
+    alone = "|".join(map(re.escape, profiles.read_profiles().alone))
+    beside = re.compile(rf"\]\((\w+\.md\b|coursework/{f'|(?:{alone})[.]ipynb' * bool(alone)})")
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number}"  # papermill gives a new random id to the cell it injects
-        if cell["cell_type"] == "markdown":  # the copy lies two folders below the pages beside its source
-            cell["source"] = re.sub(r"\]\((\w+\.md\b)", r"](../../\1", "".join(cell["source"])).splitlines(
-                keepends=True
-            )
+        if cell["cell_type"] == "markdown":
+            cell["source"] = beside.sub(r"](../../\1", "".join(cell["source"])).splitlines(keepends=True)
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         outputs = cell.get("outputs", [])
