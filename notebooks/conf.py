@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHOWN = {Path(file).stem: file for file in re.findall(r"^\| \[[^]]+\]\((notebooks/\S+\.ipynb)\)", README, re.M)}
 REPORTS = sorted(set(re.findall(r"\((figures/\S+/REPORT\.md)\)", README)))
 PAGES = [page.relative_to(ROOT) for report in REPORTS for page in sorted((ROOT / report).parent.glob("*.html"))]
-COURSE = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("notebooks/coursework/**/*"))
+COURSE = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("notebooks/coursework/[!.]*"))
 COURSE = [file for file in COURSE if file.endswith((".md", ".ipynb")) and "solutions" not in file]
 CONTENTS = {"Notebooks": [*SHOWN.values()], "Coursework": COURSE, "Reference": ["notebooks/glossary.md", *REPORTS]}
 

@@ -5,10 +5,12 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from unittest import mock
 
 import pytest
 import torch
 
+from latentnas.checkpoint import CheckpointError
 from latentnas.devices import prepare_device
 from latentnas.graphs import equal
 from latentnas.measure import digits
@@ -31,7 +33,7 @@ from latentnas.search.latent.crlso import embed
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
-from latentnas.train import TrainConfig, fit
+from latentnas.train import TrainConfig, _recordable, fit
 from model_checks import fit_in_two_sittings
 from pretend_device import UPLOADS, WAITS, DeviceMismatch, DeviceTensor, pretended_device
 
@@ -166,9 +168,28 @@ def test_a_recorded_step_gives_the_weights_of_the_step_itself(name, precision, t
         torch.testing.assert_close(value, trained[1][key], rtol=1e-5, atol=1e-6)
 
 
+def test_steps_of_a_class_that_only_inherits_from_ours_are_not_recorded():
+    says_so = type("SaysSo", (NGAE,), {"recordable": True})
+    assert _recordable(NGAE) and _recordable(CRLSO) and _recordable(says_so)
+    assert not _recordable(type("Inherits", (NGAE,), {})) and not _recordable(torch.nn.Linear)
+
+
+def test_an_epoch_that_was_cut_off_on_another_device_is_not_gone_on_with(tmp_path, monkeypatch):
+    config = TrainConfig(epochs=1, batch_size=3, precision="fp32")
+    with pretended_device() as device:
+        monkeypatch.setattr("latentnas.train.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        stop = mock.patch("latentnas.train.Progress.update", side_effect=[None, None, KeyboardInterrupt])
+        with stop, pytest.raises(KeyboardInterrupt):
+            fit(*build("SVGe"), config, tmp_path, device=device)
+    with pytest.raises(CheckpointError, match="within epoch 1 on the device 'lazy'. Go on there"):
+        fit(*build("SVGe"), config, tmp_path, device="cpu")
+
+
 @on_gpu
 def test_a_step_that_waits_is_not_recorded(tmp_path):
     class Waiting(NGAE):
+        recordable = True
+
         def loss(self, batch, generator=None, **labels):
             terms = super().loss(batch, generator, **labels)
             float(terms["total"])
@@ -178,7 +199,7 @@ def test_a_step_that_waits_is_not_recorded(tmp_path):
     settings = NGAEConfig(**SMALL, predictors="none")
     with pytest.raises(RuntimeError, match="cannot be recorded as a CUDA graph.*recordable = False"):
         fit(Waiting(settings), graphs, {}, config, tmp_path / "waits", device="cuda")
-    Waiting.recordable = False
+    del Waiting.recordable
     fit(Waiting(settings), graphs, {}, config, tmp_path / "waits", device="cuda")
 
 

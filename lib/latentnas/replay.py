@@ -46,6 +46,8 @@ class Replay:
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.terms = self.step(self.rows)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             found = f"A training step cannot be recorded as a CUDA graph ({str(error).splitlines()[0]})"
             asked = "Let `loss` wait for nothing on the host, or set `recordable = False` in the model's class"

@@ -198,7 +198,8 @@ def fit(
         One row an epoch: the terms averaged over the epoch, learning rate, seconds.
 
     Raises:
-        CheckpointError: `directory` holds a checkpoint of another configuration or code.
+        CheckpointError: `directory` holds a checkpoint of another configuration or code, or one that was made within an
+            epoch on another kind of device.
         FloatingPointError: the loss is not finite; the last good checkpoint stays.
     """
     device = torch.device(device or default_device())
@@ -216,6 +217,12 @@ def fit(
         lambda rows: {_weights_file(directory, row["epoch"]): described for row in rows if row.get("epoch") in kept},
     )
     part = history.pop() if history and "step" in history[-1] else {}  # of an epoch that was cut off
+    if part.get("device", device.type) != device.type:  # whose generators draw other numbers
+        found = f"{directory.name} was cut off within epoch {len(history) + 1} on the device '{part['device']}'"
+        asked = (
+            f"Go on there (LATENTNAS_DEVICE={part['device']}), or delete {directory} to train anew on '{device.type}'"
+        )
+        raise checkpoint.CheckpointError(f"{found}. {asked}.")
     if len(history) == config.epochs:
         print(f"{directory.name}: loaded, {config.epochs} epochs trained before", file=sys.stderr)
         return pd.DataFrame(history)
@@ -223,7 +230,7 @@ def fit(
     progress = Progress(f"{directory.name}, epochs", config.epochs, len(history) + part.get("step", 0) / steps)
     words, large = "", max(weights.numel() for weights in model.parameters()) >= LARGE_MATRIX
     step_on = _step(model, optimizers, batch, targets, config, generator)
-    if device.type == "cuda" and getattr(model, "recordable", False):
+    if device.type == "cuda" and _recordable(type(model)):
         step_on = Replay(step_on, config.batch_size, generator)
     for epoch in range(len(history), config.epochs):
         started = time.monotonic() - part.get("seconds", 0.0)
@@ -232,7 +239,7 @@ def fit(
             for step, sums, generators in _epoch(step_on, optimizers, len(batch), config, generator, history, part):
                 progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
                 if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    part = {"step": step, "seconds": time.monotonic() - started}
+                    part = {"step": step, "seconds": time.monotonic() - started, "device": device.type}
                     part["sums"] = _finite(sums, epoch, directory, config)
                     part["generators"] = [generator.get_state().tolist() for generator in generators]
                     checkpoint.save(*state, [*history, part])
@@ -271,6 +278,13 @@ def _step(model, optimizers, batch: DagBatch, targets: Labels, config: TrainConf
         return {name: value.detach() for name, value in terms.items()}
 
     return step
+
+
+def _recordable(model_class: type) -> bool:
+    """Whether a GPU may replay a step: of our models, and of a class that says so itself. One that inherits from ours
+    may do other work in each step."""
+    ours = model_class.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return getattr(model_class, "recordable", False) and (ours or "recordable" in vars(model_class))
 
 
 def _epoch(

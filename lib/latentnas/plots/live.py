@@ -29,12 +29,18 @@ function render({ model, el }) {
     parent.append(label);
     return hand;
   };
-  const send = (name, value) => { frame.style.opacity = .4; model.set(name, value); model.save_changes(); };
+  const send = (name, value) => {
+    if (JSON.stringify(value) === JSON.stringify(model.get(name))) return draw();  // no new page would come
+    frame.style.opacity = .4; model.set(name, value); model.save_changes();
+  };
   const shares = model.get("shares"), named = (k) => `component ${k + 1} (${(100 * shares[k]).toFixed(0)} %)`;
   const choices = ["across", "up"].map((words, side) => {
     const choice = make("select", words, row);
     choice.append(...shares.map((_, k) => new Option(named(k), k)));
-    choice.onchange = () => choices[0].value !== choices[1].value && send("axes", choices.map((one) => +one.value));
+    choice.onchange = () => {
+      if (choices[0].value === choices[1].value) return draw();
+      send("axes", choices.map((one) => +one.value));
+    };
     return choice;
   });
   const hands = shares.map((_, k) => {
