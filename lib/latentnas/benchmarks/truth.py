@@ -8,7 +8,7 @@ of them, and the highest of thousands of entries is likely to be one that was lu
 * shrinkage: the posterior of each true accuracy, and with it the fewest cells that are likely to have the best one. Its
   prior is the distribution of the true accuracies themselves, estimated from the table by the EM algorithm with a
   little smoothing (Silverman et al., JRSS B 52, 1990). As in every posterior, how a cell was chosen makes no difference
-  to it. In simulations it takes away five sixths of the luck of the highest cell at least, so it rather says too little
+  to it. In simulations it takes away about four fifths of the luck of the highest cell, so it rather says too little
   of that luck.
 
 Both take the deviation of a run for equal among the best cells, and estimate it from them. Letters: n cells, R runs.
