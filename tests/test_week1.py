@@ -7,6 +7,7 @@ import lab_checks
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
@@ -246,7 +247,7 @@ WRONG = {
             100 * np.isin(np.unique(classes[test]), classes[train]).mean(),
         "all rows": lambda train, test, classes: RIGHT["2"](train, test, classes) * len(test) / len(classes),
         "When has a test row": lambda train, test, classes: 100 * np.isin(test, train).mean() + 12,
-        "return one number": lambda train, test, classes: np.isin(classes[test], classes[train]),
+        "one number": lambda train, test, classes: np.isin(classes[test], classes[train]),
         "is NaN": lambda train, test, classes: float("nan"),
     },
     "3": {
@@ -327,7 +328,8 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys)
 
 def test_a_right_answer_in_another_form_passes(capsys):
     assert check("1a", lambda *given: [list(map(int, part)) for part in RIGHT["1a"](*given)]) == 1
-    assert check("2", lambda *given: np.array([RIGHT["2"](*given)])) == 1
+    for form in (np.array, torch.tensor, lambda value: torch.tensor([value], requires_grad=True)):
+        assert check("2", lambda *given, form=form: form(RIGHT["2"](*given))) == 1, capsys.readouterr().out
     assert check("3", lambda *given: RIGHT["3"](*given).tolist()) == 1
     assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
     assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1

@@ -338,6 +338,12 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
     assert len(WRONG[exercise]) >= 3
 
 
+def test_three_numbers_may_come_in_any_row(capsys):
+    for form in (list, np.array, torch.tensor, lambda row: [np.array(value) for value in row]):
+        answer = lambda own, base, form=form: form(stats.mean_difference(own, base))  # noqa: E731
+        assert check("5", answer) == 1, capsys.readouterr().out
+
+
 class Unfinished(nn.Module):
     def __init__(self, config):
         super().__init__()

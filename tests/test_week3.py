@@ -11,6 +11,7 @@ import lab_checks
 import leaderboard
 import numpy as np
 import pytest
+import torch
 from week3_checks import CHECKS, check
 
 from companion import paths
@@ -68,7 +69,7 @@ WRONG = {
         "draws without": with_replacement,
         "too large": lambda size, good: size + 5,
         "too small": lambda size, good: 0,
-        "should be one number": lambda size, good: [5],
+        "should be one number": lambda size, good: [5, 6],
         "is NaN": lambda size, good: math.nan,
     },
     "2a": {
@@ -103,6 +104,13 @@ def test_a_right_answer_passes_and_a_typical_wrong_one_is_told_what_is_wrong(exe
     assert len(texts) >= 3 and not [words for words, text in texts.items() if words not in text], texts
     for answer in (lambda *arguments: 1 / 0, lambda *arguments: None, None, "text", lambda *arguments: {}):
         said(capsys, check, exercise, answer)
+
+
+def test_a_number_and_three_may_come_as_arrays_or_tensors(capsys):
+    for form in (np.array, torch.tensor):
+        for exercise, answer in RIGHT.items():
+            changed = lambda *given, answer=answer, form=form: form(answer(*given))  # noqa: E731
+            assert check(exercise, changed) == 1, capsys.readouterr().out
 
 
 def test_the_solved_searcher_passes(tmp_path, capsys):

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -140,6 +141,25 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     if not low <= value <= high:
         raise Wrong(f"{name} should lie between {low} and {high}. Yours is too {'small' if value < low else 'large'}.")
     return int(value)
+
+
+def number(value: Any, name: str) -> float:
+    """One number, also an array, tensor or list of one; it may be infinite or NaN. Raises Wrong for another value."""
+    try:
+        found = np.asarray(value.tolist() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):  # uneven lists, or lists of tensors with gradients
+        found = np.array(None)
+    if found.size != 1 or found.dtype.kind not in "iuf":
+        raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
+    return float(found.ravel()[0])
+
+
+def three_numbers(value: Any, *names: str) -> list[float]:
+    """Three numbers in a row of any type: tuple, list, array, tensor or column."""
+    is_row = isinstance(value, tuple | list | np.ndarray | Tensor | pd.Series) and getattr(value, "shape", (3,)) == (3,)
+    if not is_row or len(value) != 3:
+        raise Wrong(f"return three numbers, `return {', '.join(names)}`; what came is {kind(value)}.")
+    return [number(one, name) for one, name in zip(value, names)]
 
 
 def close(first: Any, second: Any) -> bool:

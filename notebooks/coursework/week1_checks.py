@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lab_checks
 import numpy as np
 import pandas as pd
-from lab_checks import Wrong, checks_in, close, compare, kind, result_of
+from lab_checks import Wrong, checks_in, close, compare, kind, number, result_of
 
 from latentnas import stats
 
@@ -132,7 +132,7 @@ def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
     table = table or made_up()
     classes, (train, test) = table.classes, half(table, seed)
     train = train[: len(train) // 2]
-    found = number(result_of(answer, train, test, classes))
+    found = share_of(result_of(answer, train, test, classes))
     seen, known = np.isin(classes[test], classes[train]), np.isin(classes[train], classes[test])
     right, own = 100 * seen.mean(), np.unique(classes[test])
     mistakes = {
@@ -144,18 +144,16 @@ def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
             100 * np.isin(own, classes[train]).mean(),
         "you divide by the number of all rows, not by that of the test rows.": 100 * seen.sum() / len(classes),
     }  # fmt: skip
-    compare(found, right, mistakes, f"on a made-up split {number(found):.1f} is not right. When has a test row a twin?")
+    compare(found, right, mistakes, f"on a made-up split {found:.1f} is not right. When has a test row a twin?")
     for one, percent in ((test, 100.0), (np.flatnonzero(~np.isin(classes, classes[test])), 0.0)):
-        if len(one) and not close(number(result_of(answer, one, test, classes)), percent):
+        if len(one) and not close(share_of(result_of(answer, one, test, classes)), percent):
             raise Wrong(f"right for one split, but where {percent:.0f} % leak your number is another one.")
 
 
-def number(value: Any) -> float:
-    if isinstance(value, bool | str) or np.size(value) != 1:
-        raise Wrong(f"return one number; what came is {kind(value)}.")
-    value = float(np.asarray(value, dtype=np.float64).ravel()[0])
+def share_of(value: Any) -> float:
+    value = number(value, "the share")
     if not np.isfinite(value):
-        raise Wrong(f"the number is {'NaN' if np.isnan(value) else 'infinite'}. Was something divided by zero?")
+        raise Wrong(f"the share is {'NaN' if np.isnan(value) else 'infinite'}. Was something divided by zero?")
     return value
 
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import lab_checks
 import numpy as np
 import torch
-from lab_checks import Wrong, checks_in, compare, kind, result_of, tensor
+from lab_checks import Wrong, checks_in, compare, kind, number, result_of, tensor, three_numbers
 from torch import Tensor, nn
 
 from latentnas import benchmarks, evaluate, stats, train
@@ -321,19 +321,11 @@ def check_4(answer: Callable, seed: int = 0, points: int = 40) -> None:
         compare(value, right[name], mistakes, f"{name} is not right. Are the points and the seed those that are given?")
 
 
-def number(value: Any, name: str) -> float:
-    if isinstance(value, bool | str) or np.size(value) != 1:
-        raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
-    return float(np.asarray(value, dtype=np.float64).ravel()[0])
-
-
 def check_5(
     answer: Callable, own: Sequence[float] = (61.0, 68.0, 64.0), base: Sequence[float] = (57.0, 52.0, 60.0)
 ) -> None:
     found = result_of(answer, list(own), list(base))
-    if not isinstance(found, tuple | list | np.ndarray) or len(found) != 3:
-        raise Wrong(f"return three numbers, `return difference, low, high`; what came is {kind(found)}.")
-    found = [number(value, name) for value, name in zip(found, ("the difference", "low", "high"))]
+    found = three_numbers(found, "difference", "low", "high")
     mean, low, high = stats.mean_difference(own, base)
     compare(found[0], mean, {"the difference has the wrong sign: yours less the baseline's.": -mean},
             "the difference should be that of the means.")  # fmt: skip

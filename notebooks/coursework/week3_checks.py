@@ -13,7 +13,7 @@ from typing import Any
 import lab_checks
 import leaderboard
 import numpy as np
-from lab_checks import Wrong, checks_in, ended_after, kind, result_of
+from lab_checks import Wrong, checks_in, ended_after, kind, number, result_of, three_numbers
 
 from latentnas import interfaces, stats
 
@@ -22,20 +22,18 @@ ENOUGH = 100  # queries of a run there
 board = cache(leaderboard.digits)
 
 
-def number(value: Any, name: str) -> float:
-    """The value as a float, which may be infinite; raises Wrong for another."""
-    if isinstance(value, bool) or np.ndim(value) or not isinstance(value, int | float | np.number):
-        raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
+def no_nan(value: float, name: str) -> float:
     if math.isnan(value):
         raise Wrong(
             f"{name} is NaN. Does it come from runs that never came there? Keep these as `math.inf`; a median takes that."
         )
-    return float(value)
+    return value
 
 
 def check_1(answer: Callable) -> None:
     for size, good, right in ((10, 2, 3), (6466, 65, 69), (5, 5, 1), (100, 2, 30), (3, 1, 2)):
-        found = number(result_of(answer, size, good), "the number of queries")
+        name = "the number of queries"
+        found = no_nan(number(result_of(answer, size, good), name), name)
         case = f"of {size:,} architectures {good} are good"
         if found == right:
             continue
@@ -53,9 +51,9 @@ def check_2a(answer: Callable) -> None:
     rows, missed = np.array([4, 9, 2, 9, 7]), "a run that never asks for a goal has needed more queries than any other"
     for goal, right in ((np.array([2, 7]), 3), (np.array([4]), 1), (np.array([9, 7, 2]), 2), (np.array([5]), math.inf)):
         found = result_of(answer, rows, goal, or_none=True)
+        found = None if found is None else no_nan(number(found, "the query"), "the query")
         if found is None or (math.isinf(right) and found in (0, -1, 5, 6)):
             raise Wrong(f"{missed}. Return `math.inf` there: neither None nor the budget nor another number.")
-        found = number(found, "the query")
         if found == right:
             continue
         if found == right - 1:
@@ -67,9 +65,8 @@ def check_2a(answer: Callable) -> None:
 def check_2b(answer: Callable) -> None:
     needed = np.array([40.0, 12, math.inf, 55, math.inf, 31, 18, math.inf, 70, 25, 64, 90])
     found = result_of(answer, needed)
-    if not isinstance(found, tuple | list) or len(found) != 3:
-        raise Wrong(f"return three numbers, `return median, low, high`; what came is {kind(found)}.")
-    found = [number(value, name) for value, name in zip(found, ("the median", "the lower end", "the upper end"))]
+    names = "median", "low", "high"
+    found = [no_nan(value, name) for value, name in zip(three_numbers(found, *names), names)]
     right = stats.estimate(needed, "median")[:3]
     if np.array_equal(found, right):
         return

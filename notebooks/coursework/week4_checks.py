@@ -14,7 +14,7 @@ import lab_checks
 import numpy as np
 import pandas as pd
 import torch
-from lab_checks import Wrong, checks_in, close, kind, result_of
+from lab_checks import Wrong, checks_in, close, kind, number, result_of, three_numbers
 
 from latentnas import benchmarks, evaluate, stats
 from latentnas.measure.small import load_small
@@ -152,8 +152,8 @@ def check_2(answer: Callable) -> None:
     if not isinstance(found, Mapping) or {*found} != {*MEASURED}:
         raise Wrong(f"return a dict with the keys {', '.join(MEASURED)}; what came is {kind(found)}.")
     try:
-        found = {key: float(value) for key, value in found.items()}
-    except (TypeError, ValueError, RuntimeError):
+        found = {key: number(value, key) for key, value in found.items()}
+    except Wrong:
         raise Wrong("each of the three values should be one number, the mean over all starts.") from None
     if all(close(found[key], right[key]) for key in right):
         return
@@ -204,10 +204,8 @@ def paired(table: pd.DataFrame, endpoint: str) -> tuple[float, float, float]:
     return stats.estimate(wide["method"] - wide["comparator"])[:3]
 
 
-def three_numbers(found: Any) -> np.ndarray:
-    if not isinstance(found, tuple | list | np.ndarray) or np.shape(found) != (3,):
-        raise Wrong(f"return three numbers, `return mean, low, high`; what came is {kind(found)}.")
-    return np.array(found, dtype=np.float64)
+def difference_of(found: Any) -> np.ndarray:
+    return np.array(three_numbers(found, "mean", "low", "high"))
 
 
 def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
@@ -255,7 +253,7 @@ def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
 
 def check_3(answer: Callable, seed: int = 0) -> None:
     for table, endpoint in ((made_up(seed), "accuracy"), (made_up(seed + 1, 6), "MFLOPs")):
-        mistake = mistake_in(three_numbers(result_of(answer, table, endpoint)), table, endpoint)
+        mistake = mistake_in(difference_of(result_of(answer, table, endpoint)), table, endpoint)
         if mistake:
             raise Wrong(mistake)
 
@@ -311,7 +309,7 @@ def check_5(answer: Callable, plan: Callable) -> None:
         raise Wrong("`plan` should be the seal that `carry_out` printed: seal(registration()).")
     if plan["endpoint"] not in table:
         raise Wrong(f"the runs have no column {plan['endpoint']}. `run` should return the endpoint of the plan.")
-    found = three_numbers(report["difference"])
+    found = difference_of(report["difference"])
     mistake = mistake_in(found, table, plan["endpoint"])
     if mistake:
         raise Wrong(mistake)
