@@ -3,12 +3,13 @@
 import json
 import re
 
+import lab_checks
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import week4_checks
-from week4_checks import CHECKS, ENDPOINTS, as_gain, carry_out, check, made_up, paired, seal
+from week4_checks import ARMS, CHECKS, ENDPOINTS, as_gain, carry_out, check, made_up, paired, seal
 
 from coursework import (
     answers,
@@ -90,6 +91,9 @@ WRONG = {
         "should be one text": planned(endpoint=["accuracy", "MFLOPs"]),
         "above 0": planned(margin=0),
         "more than 5 points": planned(margin=50),
+        "more than 100 of MFLOPs": planned(endpoint="MFLOPs", margin=1e9),
+        "more than 10 of valid": planned(endpoint="valid", margin=100),
+        "the seed -8 is below 0": planned(seeds=range(-8, 0)),
         "One seed has no interval": planned(seeds=2001),
         "are too few": planned(seeds=[2001, 2002]),
         "occurs twice": planned(seeds=[2001, 2002, 2003, 2004, 2005, 2001]),
@@ -102,6 +106,7 @@ WRONG = {
         "is the best of the starts": searched(accuracy=lambda model, end, found: found["judged"].max()),
         "architectures of the starts": searched(at=0),
         "without a charge": searched(weight=0.0),
+        "wrong where it is another": searched(weight=1.0),
         "complexity is rewarded": searched(weight=-1.0),
         "millions of": searched(unit=1e6),
         "one number, the mean": searched(accuracy=lambda model, end, found: found["judged"].to_numpy()),
@@ -236,6 +241,82 @@ def test_an_endpoint_of_ones_own_is_entered_with_its_direction(monkeypatch, caps
     assert len(seals) == 2
     monkeypatch.setitem(ENDPOINTS, "accuracy", "lower")
     assert "higher is better" in said(capsys, check, "1", RIGHT["1"])
+
+
+@pytest.mark.parametrize("form", [range, np.arange, set, torch.arange, tuple, pd.Series, "margin"])
+def test_a_plan_of_any_types_has_one_seal_and_can_be_carried_out(form, monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    seeds = form(2001, 2009) if form in (range, np.arange, torch.arange) else range(2001, 2009)
+    seeds = form(seeds) if form in (set, tuple, pd.Series) else seeds
+    plan = planned(seeds=seeds, margin=np.float32(0.5) if form == "margin" else np.float64(0.5))
+    assert check("1", plan) == 1, capsys.readouterr().out
+    table = carry_out(plan(), lambda seed, arm: {"accuracy": seed % 7 + (arm == "method") * seed % 3})
+    assert {type(seed) for seed in table["seed"].tolist()} == {int} and week4_checks.carried_out["seal"] == seal(plan())
+    assert seal(plan()) == seal(RIGHT["1"]()) == seal(planned(margin=torch.tensor(0.5))())
+    difference = paired(table, "accuracy")
+    report = {"plan": seal(plan()), "difference": difference, "verdict": week4_checks.judged(*difference[1:], 0.5)}
+    report |= {key: plan()[key] for key in ("endpoint", "margin", "seeds")}
+    assert check("5", lambda: report, plan) == 1, capsys.readouterr().out
+
+
+class Run:
+    """A run that remembers what it was asked, and fails at one place."""
+
+    def __init__(self, fails=None, more=0.0, error=ZeroDivisionError):
+        self.fails, self.more, self.error, self.asked = fails, more, error, []
+
+    def __call__(self, seed, arm):
+        if (seed, arm) == self.fails:
+            raise self.error
+        self.asked.append((seed, arm))
+        return {"accuracy": seed + (arm == "method") * seed**0.5 + self.more}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_run_that_was_cut_off_goes_on_with_the_rest(error, monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    first, second, plan = Run((2004, "comparator"), error=error), Run(), RIGHT["1"]()
+    with pytest.raises(error):
+        carry_out(plan, first)
+    assert "7 of 16 runs are kept" in capsys.readouterr().out and len(first.asked) == 7
+    assert "nothing was carried out" in said(capsys, check, "5", RIGHT["5"], RIGHT["1"])
+    table = carry_out(plan, second)
+    assert second.asked == [*first.asked[:2], (2004, "comparator"), *second.asked[3:]] and len(second.asked) == 11
+    assert table.equals(pd.DataFrame([{"seed": s, "arm": a, **Run()(s, a)} for s in plan["seeds"] for a in ARMS]))
+    assert "times" not in capsys.readouterr().out
+
+
+def test_an_endpoint_that_no_run_has_is_found_at_the_first_row(monkeypatch):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    run = Run()
+    with pytest.raises(lab_checks.Wrong, match="the endpoint of the plan; what came has accuracy"):
+        carry_out(planned(endpoint="valid")(), run)
+    assert len(run.asked) == 1
+
+
+def test_a_plan_that_is_run_until_it_pleases_is_counted(monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    plan = RIGHT["1"]()
+    for more, times in ((0, 0), (0, 0), (1, 2), (2, 3)):
+        table = carry_out(plan, Run(more=more))
+        text = capsys.readouterr().out
+        assert ("times" in text) == (times > 0) and (not times or f"This plan was run {times} times" in text)
+        assert table["accuracy"].iloc[0] == Run(more=more)(2001, "method")["accuracy"]
+    with pytest.raises(ZeroDivisionError):  # a look at a few rows counts, too
+        carry_out(plan, Run((2002, "method"), more=3))
+    table = carry_out(plan, Run(more=3))
+    report = {"plan": seal(plan), "difference": paired(table, "accuracy"), "verdict": "holds"}
+    report |= {key: plan[key] for key in ("endpoint", "margin", "seeds")}
+    capsys.readouterr()
+    assert check("5", lambda: report, RIGHT["1"]) == 1 and "This plan was run 4 times" in capsys.readouterr().out
+
+
+def test_a_run_without_a_value_is_named(carried, monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    _, report = carried
+    carry_out(RIGHT["1"](), lambda seed, arm: {"accuracy": np.nan if (seed, arm) == (2003, "method") else seed})
+    assert "no value (NaN) for seed 2003, method" in capsys.readouterr().out
+    assert "no value (NaN) for seed 2003, method" in said(capsys, check, "5", lambda: report, RIGHT["1"])
 
 
 def test_a_report_before_the_run_and_a_second_plan_are_told_so(monkeypatch, capsys):

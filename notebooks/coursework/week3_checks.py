@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import lab_checks
 import leaderboard
@@ -24,9 +23,8 @@ board = cache(leaderboard.digits)
 
 def no_nan(value: float, name: str) -> float:
     if math.isnan(value):
-        raise Wrong(
-            f"{name} is NaN. Does it come from runs that never came there? Keep these as `math.inf`; a median takes that."
-        )
+        cause = "Does it come from runs that never came there? Keep these as `math.inf`; a median takes that"
+        raise Wrong(f"{name} is NaN. {cause}.")
     return value
 
 
