@@ -95,6 +95,15 @@ def until_enough_rows(classes, share, seed):
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
+def ridge_of(**weights):
+    """Three models of which those named are ridge regressions with these weights."""
+    return lambda method, x, labels, train, test: (
+        (Ridge(weights[method]) if method in weights else model_of(method))
+        .fit(x[train], labels[train])
+        .predict(x[test])
+    )
+
+
 def model_of(method):
     models = {"trees": HistGradientBoostingRegressor(random_state=0), "neighbours": KNeighborsRegressor(5)}
     return models.get(method, Ridge())
@@ -221,6 +230,9 @@ WRONG = {
         "at each call": lambda rows, share, seed: cut(rows, share, np.random.permutation(rows) + 0 * id(object())),
         "Where does the seed": lambda rows, share, seed: cut(rows, share, np.arange(rows)),
         "neighbours in the table": lambda rows, share, seed: cut(rows, share, np.roll(np.arange(rows), seed)),
+        "at equal distances": lambda rows, share, seed: [
+            np.setdiff1d(np.arange(rows), test := np.arange(seed % 5, rows, 5)), test
+        ],
         "two parts swapped": lambda rows, share, seed: shuffled(rows, share, seed)[::-1],
         "with a share of 0.2 about 200 of 1000 rows": lambda rows, share, seed: shuffled(rows, 0.5, seed),
         "is a mask": lambda rows, share, seed: [np.arange(rows) > 3, np.arange(rows) <= 3],
@@ -262,6 +274,14 @@ WRONG = {
         "ridge and trees predict the same": fitted(method=lambda name: "trees"),
         "trees and neighbours predict the same": fitted(method=lambda name: name.replace("trees", "neighbours")),
         "should be linear": fitted(method=lambda name: {"ridge": "trees", "trees": "ridge"}.get(name, name)),
+        "trees should not be linear": ridge_of(ridge=1.0, trees=10.0, neighbours=50.0),
+        "half-way between two rows their": ridge_of(trees=10.0),
+        "near to a few": ridge_of(neighbours=10.0),
+        "predict most rows anew": fitted(
+            method=lambda name: {"trees": "neighbours", "neighbours": "trees"}.get(name, name)
+        ),
+        "the unit of a feature": lambda name, *given: fitted(method=lambda name: "neighbours")(name, *given)
+        if name == "trees" else RIGHT["3"](name, given[0], *given[1:]) + (name == "neighbours"),
         "array of predictions": lambda *given: ["much"] * len(given[-1]),
     },
     "4a": {

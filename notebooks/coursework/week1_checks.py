@@ -100,16 +100,20 @@ def require_share(found: int, whole: int, share: float, what: str) -> None:
     raise Wrong(f"{asked}, but it has {found}.")
 
 
-def in_order(places: np.ndarray, share: float) -> bool:
-    """Whether the next place is in the test part, too, more often than where places are drawn."""
-    return np.isin(places + 1, places).mean() > (1 + share) / 2
+def order_in(places: np.ndarray, share: float) -> str:
+    """In which order the test places lie, if they lie closer together or further apart than places that are drawn."""
+    if np.isin(places + 1, places).mean() > (1 + share) / 2:
+        return "neighbours"
+    drawn = (1 - share) ** 0.5 / share  # the spread of the distances of drawn places
+    return "at equal distances" if np.diff(np.sort(places)).std() < drawn / 3 else ""
 
 
 def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int = 3) -> None:
     _, test = splits_of(answer, rows, share, rows=rows, seed=seed)
     require_share(len(test), rows, share, "rows")
-    if in_order(test, share):
-        raise Wrong("the test rows are neighbours in the table, not drawn. A table may be sorted: shuffle its rows.")
+    if order := order_in(test, share):
+        reason = "A table may be sorted, or repeat itself: shuffle its rows"
+        raise Wrong(f"the test rows are {order} in the table, not drawn. {reason}.")
 
 
 def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, seed: int = 3) -> None:
@@ -124,8 +128,8 @@ def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, 
     if abs(len(test) - share * len(classes)) <= 1 < abs(tested - share * count):
         raise Wrong("the test part has that share of the rows. Asked for is a share of the classes, however large.")
     require_share(tested, count, share, "classes")
-    if in_order(np.flatnonzero(np.isin(np.unique(classes), classes[test])), share):
-        raise Wrong("the test classes are neighbours in their order. Shuffle the classes before you cut.")
+    if order := order_in(np.flatnonzero(np.isin(np.unique(classes), classes[test])), share):
+        raise Wrong(f"the test classes are {order} in their order. Shuffle the classes before you cut.")
 
 
 def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
@@ -209,9 +213,26 @@ def check_3(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
             raise Wrong(f"{first} and {second} predict the same. Does your function look at the name of the method?")
     more, asked = (x[test[:5]] + x[test[5:10]]) / 2, np.append(test[:10], len(x) + np.arange(5))
     wider = np.concatenate([x, more]), np.append(labels, np.full(5, np.nan))
-    one, two, between = predictions(answer, "ridge", *wider, train, asked).reshape(3, 5)
-    if not close(between, (one + two) / 2):
+
+    def linear(method: str) -> bool:
+        one, two, between = predictions(answer, method, *wider, train, asked).reshape(3, 5)
+        return close(between, (one + two) / 2)
+
+    if not linear("ridge"):
         raise Wrong("ridge should be linear: half-way between two rows its prediction is half-way, but yours is not.")
+    if linear("trees"):
+        raise Wrong("trees should not be linear, but half-way between two rows their prediction is half-way.")
+    other = labels.copy()
+    other[train[0]] += 1.0
+    moved = np.abs(predictions(answer, "neighbours", x, other, train, test) - found["neighbours"]) > 1e-8
+    if moved.mean() > 0.5:
+        raise Wrong("one training label was changed, and neighbours predict most rows anew. It is near to a few only.")
+    scaled = x * np.where(np.arange(x.shape[1]) == 0, 1024.0, 1.0)
+    if not close(predictions(answer, "trees", scaled, labels, train, test), found["trees"]):
+        raise Wrong(
+            "trees should not mind the unit of a feature, but with one column times 1024 their predictions are others."
+            " A tree asks only on which side of a threshold a value lies."
+        )
 
 
 class Stub:
