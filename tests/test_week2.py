@@ -274,12 +274,18 @@ WRONG = {
         "vertex 2 should change": mixed(lambda own, before, after, edges: own + after),
         "in both directions": mixed(lambda own, before, after, edges: own + before),
         "type of a vertex": Typeless,
+        "every edge is turned round": mixed(lambda own, before, after, edges: own + before + after),
+        "two steps away": mixed(lambda own, before, after, edges: own + before - after),
         "in line": Misspelt,
     },
     "2": {
         "at empty positions": read(lambda self, states, present: states.mean(dim=1)),
         "order of the vertices": read(lambda self, states, present: self.place((states * present).flatten(1))),
         "has already": read(lambda self, states, present: (states * present).sum(dim=1)),
+        "that is the sum": read(lambda self, states, present: 2 * (states * present).sum(dim=1)),
+        "numbers in a state change nothing": read(
+            lambda self, states, present: (states * present)[..., :1].amax(dim=1).expand(-1, states.shape[2])
+        ),
         "should have the shape": read(lambda self, states, present: (states * present).sum(dim=2)),
         "other graphs of the batch": read(
             lambda self, states, present: (states * present).sum(1) / (1 + (states * present).sum(1).square().mean(0))

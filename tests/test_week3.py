@@ -12,6 +12,7 @@ import leaderboard
 import numpy as np
 import pytest
 import torch
+from scipy.stats import hypergeom
 from week3_checks import CHECKS, check
 
 from companion import paths
@@ -53,6 +54,11 @@ def with_replacement(size, good):
     return math.ceil(math.log(0.5) / math.log(1 - good / size)) if good < size else 1
 
 
+def more_than_half(size, good):
+    queries = np.arange(1, size + 1)
+    return int(queries[1 - hypergeom.pmf(0, size, good, queries) > 0.5 + 1e-9][0])
+
+
 def none_if_missed(rows, goal):
     met = np.isin(rows, goal)
     return 1 + int(met.argmax()) if met.any() else None
@@ -69,6 +75,7 @@ WRONG = {
         "draws without": with_replacement,
         "too large": lambda size, good: size + 5,
         "too small": lambda size, good: 0,
+        "more than half": more_than_half,
         "should be one number": lambda size, good: [5, 6],
         "is NaN": lambda size, good: math.nan,
     },
@@ -76,6 +83,7 @@ WRONG = {
         "has the number 1": lambda rows, goal: RIGHT["2a"](rows, goal) - 1,
         "neither None nor the budget": none_if_missed,
         "it is another query": lambda rows, goal: 1 + np.flatnonzero(rows == goal[0])[0],
+        "was asked twice": lambda rows, goal: RIGHT["2a"](np.array([*dict.fromkeys(rows.tolist())]), goal),
         "one number": lambda rows, goal: np.flatnonzero(np.isin(rows, goal)) + 1,
     },
     "2b": {

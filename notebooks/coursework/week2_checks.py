@@ -158,6 +158,23 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
     kinds[:, 1] = 2 + (kinds[:, 1] - 1) % (config.num_types - 2)
     if alike(states(DagBatch(kinds, graphs.adjacency, graphs.num_vertices)), found):
         raise Wrong("no state changes with the type of a vertex. What does a vertex know at the start?")
+    full = graphs[graphs.num_vertices == graphs.max_vertices]
+    turned = DagBatch(full.types.flip(1), full.adjacency.flip(1, 2).mT, full.num_vertices)  # every edge the other way
+    if alike(states(turned).flip(1), states(full)):
+        raise Wrong(
+            "the states stay the same when every edge is turned round, so predecessors count like successors. What in"
+            " a level tells the two apart?"
+        )
+    chain = torch.eye(full.max_vertices, dtype=torch.bool).roll(1, 1).triu().expand_as(full.adjacency)
+    for edge, vertex in ((0, 2), (2, 1)):  # vertices two steps away, one along the edges, one against them
+        cut = chain.clone()
+        cut[:, edge, edge + 1] = False
+        two = (states(DagBatch(full.types, edges, full.num_vertices))[:, vertex] for edges in (chain, cut))
+        if (next(two) - next(two)).abs().max() <= 1e-7:
+            raise Wrong(
+                "a vertex learns nothing of an edge two steps away. What does one level of messages hand on, and what"
+                " does the next make of it?"
+            )
 
 
 @torch.no_grad()
@@ -184,8 +201,15 @@ def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
         raise Wrong(
             "the result of a graph changes with the other graphs of the batch. Over which dimension is the sum?"
         )
+    idle = []
+    for feature in range(hidden):
+        other = states.clone()
+        other[..., feature] += torch.randn(states.shape[:2], generator=draw)
+        idle += [feature] * alike(code(other, present), found)
+    if idle:
+        raise Wrong(f"{len(idle)} of the {hidden} numbers in a state change nothing in the result. Use them all.")
     total = (states * present[..., None]).sum(dim=1).double()
-    if alike(found, total):
+    if alike(found, total * ((found * total).sum(dim=0) / total.square().sum(dim=0))):
         raise Wrong("that is the sum of the states, which the baseline has already. Try another read-out.")
 
 

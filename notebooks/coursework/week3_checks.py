@@ -29,7 +29,7 @@ def no_nan(value: float, name: str) -> float:
 
 
 def check_1(answer: Callable) -> None:
-    for size, good, right in ((10, 2, 3), (6466, 65, 69), (5, 5, 1), (100, 2, 30), (3, 1, 2)):
+    for size, good, right in ((10, 2, 3), (6466, 65, 69), (5, 5, 1), (100, 2, 30), (3, 1, 2), (4, 1, 2)):
         name = "the number of queries"
         found = no_nan(number(result_of(answer, size, good), name), name)
         case = f"of {size:,} architectures {good} are good"
@@ -39,6 +39,8 @@ def check_1(answer: Callable) -> None:
             raise Wrong(f"where {case}, you return a mean. By which query have half of the runs met a good one?")
         if found == right - 1:
             raise Wrong(f"where {case}, fewer than half of the runs have met one by your query. Is it one too early?")
+        if (size, good, found) == (4, 1, right + 1):  # of those by the query before, exactly half have met it
+            raise Wrong(f"where {case}, you want more than half of the runs. Read the sentence of the exercise again.")
         with_replacement = math.log(0.5) / math.log(1 - good / size) if good < size else 1
         if size < 101 and found == math.ceil(with_replacement):
             raise Wrong(f"where {case}, your number is right for draws with replacement. Random search draws without.")
@@ -47,13 +49,16 @@ def check_1(answer: Callable) -> None:
 
 def check_2a(answer: Callable) -> None:
     rows, missed = np.array([4, 9, 2, 9, 7]), "a run that never asks for a goal has needed more queries than any other"
-    for goal, right in ((np.array([2, 7]), 3), (np.array([4]), 1), (np.array([9, 7, 2]), 2), (np.array([5]), math.inf)):
+    for goal, right in (([2, 7], 3), ([4], 1), ([9, 7, 2], 2), ([5], math.inf), ([7], 5)):
+        goal = np.array(goal)
         found = result_of(answer, rows, goal, or_none=True)
         found = None if found is None else no_nan(number(found, "the query"), "the query")
         if found is None or (math.isinf(right) and found in (0, -1, 5, 6)):
             raise Wrong(f"{missed}. Return `math.inf` there: neither None nor the budget nor another number.")
         if found == right:
             continue
+        if (right, found) == (5, 4):
+            raise Wrong(f"with the rows {rows.tolist()} and the goal [7] it is another query. One row was asked twice.")
         if found == right - 1:
             raise Wrong("your number is one too small. The first query has the number 1.")
         words = "Is yours the first of the goals in the order of `goal`, or the last one found"
