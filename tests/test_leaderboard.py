@@ -121,7 +121,7 @@ def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
     assert "where labels are" in played(board, source).wrong
 
 
-def test_what_is_known_by_heart_is_of_no_use_in_hidden_runs_and_is_told(board):
+def test_rows_that_are_known_by_heart_are_of_no_use_in_hidden_runs_and_are_told(board):
     row = int(board.labels.argmax())
     source = written(f"return self.next(n) if self.number else [{row}, *self.next(n - 1)]")
     assert played(board, source).best == 1
@@ -132,6 +132,25 @@ def test_what_is_known_by_heart_is_of_no_use_in_hidden_runs_and_is_told(board):
     assert {run.best for run in runs["public"]} == {1} and sum(run.best < 300 for run in runs["hidden"]) <= 4
     found = leaderboard._row("x", runs, "", {"digits": board})
     assert "where the names are known" in found["remark"] and found["hidden_best"] > 100
+
+
+RENAMED = """
+        import itertools
+        cells = [[names[x - 2] for x in (2, 3, 3, 4, 3, 3)] for names in itertools.permutations(range(5), 3)]
+        cells = self.domain.from_choices(np.array(cells))
+        return cells[n * self.number - n : n * self.number] if len(self.next(1)) else []
+"""
+
+
+def test_who_carries_the_best_cell_and_tries_its_renamings_gets_a_remark(board):
+    source = written("pass") + RENAMED
+    hidden = [played(board, source, SECRET, number) for number in range(leaderboard.ENOUGH)]
+    assert max(run.best for run in hidden) <= leaderboard.RENAMINGS
+    words = "within 60 queries in all hidden runs"
+    boards, public = {"digits": board}, [leaderboard.Run(90, 20)] * 10
+    assert words in leaderboard._row("x", {"public": public, "hidden": hidden}, "", boards)["remark"]
+    for honest in ([*hidden[:9], leaderboard.Run(61, 20)], hidden[:5]):  # one that is later; too few runs
+        assert words not in leaderboard._row("x", {"public": public, "hidden": honest}, "", boards)["remark"]
 
 
 def test_it_counts_what_the_library_counts(board):

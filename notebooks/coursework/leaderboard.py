@@ -11,9 +11,10 @@ is computed exactly; evolution and the ensemble of the library play like everybo
 Labels stay in this process: a searcher's process has the architectures (`domain.choices`, `neighbors`, `inputs`,
 `graphs`; no `space`) and is told the labels that it asks for. Public runs, seeds 0 to 19, use the table as it is. For
 hidden runs the rows of the table are shuffled, its operations change their names, the columns of its features their
-places, and labels their scale, though not their order; all by a secret. What somebody knows about the table by heart is
-of no use there. Who opens a file with labels is out. This holds against tricks in the course of a course; it is no
-sandbox. Run files of people that you do not trust in a container without network.
+places, and labels their scale, though not their order; all by a secret. That makes what somebody knows by heart slower,
+not useless: the best cell is one of at most 60 renamings, and who meets it within 60 queries in all hidden runs gets a
+remark. Who opens a file with labels is out. This holds against tricks in the course of a course; it is no sandbox. Run
+files of people that you do not trust in a container without network.
 """
 
 import argparse
@@ -58,6 +59,7 @@ BEST = 0.01  # share of the architectures that count as among the best
 REPEATS = 1000  # answers in a row without a new architecture after which a run ends
 LARGEST_FILE, LONGEST_ANSWER, MOST_OUTPUT = 200_000, 100_000, 1_000_000  # bytes of a submission; of a message; printed
 MEMORY = 6 * 2**30  # bytes that a run may use
+RENAMINGS, ENOUGH = 60, 10  # of the best cell, which has three of five operations; hidden runs that are no luck
 SURE = 0.001  # p-value of the difference between public and hidden runs from which on it is told
 LIBRARY = {
     "regularised evolution": ("latentnas.search.discrete", "RegularisedEvolution"),
@@ -508,7 +510,9 @@ def _row(name: str, runs: dict[str, list[Run]], wrong: str, boards: dict[str, Bo
     public, hidden = ([run.best for run in runs[part]] for part in ("public", "hidden"))
     if np.median(public) < np.median(hidden) and stats.logrank_test(public, hidden, budget) < SURE:
         remarks.add("far better where the names are known: does it bring labels of this table with it?")
-    return row | {"remark": _one_line("; ".join(sorted(remarks)), 160)}
+    if len(hidden) >= ENOUGH and max(hidden) <= RENAMINGS:  # honest searchers have a median of about 60
+        remarks.add(f"meets the best cell within {RENAMINGS} queries in all hidden runs: does it try its renamings?")
+    return row | {"remark": _one_line("; ".join(sorted(remarks)), 200)}
 
 
 _COLUMNS = [f"{part}_{goal}{end}" for part in ("hidden", "public") for goal in ("best", "good")
