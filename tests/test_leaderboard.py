@@ -61,6 +61,12 @@ BAD = {  # what ask does: what the table says
     "import os; os.kill(os.getppid(), 9)": "starts, ends or calls another program",
     "import socket; socket.create_connection(('127.0.0.1', 9))": "another program (socket",
     "import os; open(f'/proc/{os.getppid()}/cmdline')": "into another process",
+    "import os; os.chdir(f'/proc/{os.getppid()}'); open('cmdline')": "into another process",
+    "import os; os.open('/', os.O_RDONLY)": "opens a folder as a file",
+    "import sqlite3; sqlite3.connect('x')": "goes past Python (sqlite3.connect)",
+    "import ctypes; ctypes.CDLL(None)": "goes past Python (ctypes.dlopen)",
+    "import ctypes; ctypes.pythonapi.fopen": "goes past Python (ctypes.dlsym)",
+    "import gc; gc.get_objects()": "goes past Python (gc.get_objects)",
 }
 LOOK_UP = """
         from latentnas import benchmarks
@@ -119,6 +125,60 @@ def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
     (tmp_path / "x").symlink_to(leaderboard.paths.BUNDLED)
     source = written(f"import pandas; pandas.read_csv({str(tmp_path / 'x' / 'digits-nb201.csv.gz')!r}); return []")
     assert "where labels are" in played(board, source).wrong
+
+
+EMPTIED = """
+        import builtins, os, posixpath, re, sys
+        for module in list(sys.modules.values()):
+            for name, value in list(vars(module).items()):
+                if "leaderboard" in module.__name__ or name in ("_PLACES", "_FILES"):
+                    value.clear() if isinstance(value, list | set | dict) and name[:2] != "__" else None
+                    setattr(module, name, () if isinstance(value, tuple) else value)
+        os._exit = os.stat = os.path.realpath = re.match = print
+        kept, builtins.isinstance = open, lambda *given: False
+        kept(FILE).read(1)
+        return []
+"""
+
+
+def test_the_guard_cannot_be_emptied_from_inside(board):
+    file = str(leaderboard.paths.BUNDLED / "digits-nb201.csv.gz")
+    assert "where labels are" in played(board, written("pass") + EMPTIED.replace("FILE", repr(file))).wrong
+
+
+def test_what_normal_searchers_import_and_call_is_no_offence(board):
+    uses = """
+        import os, tempfile, torch
+        from sklearn.cluster import KMeans
+        from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        x = self.domain.inputs(np.arange(30))
+        KMeans(2, n_init=1).fit(x)
+        for model in (ExtraTreesRegressor(5, n_jobs=2), GaussianProcessRegressor()):
+            model.fit(x, x[:, 0]).predict(x)
+        layer = torch.nn.Linear(2, 1)
+        torch.optim.Adam(layer.parameters()).step()
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(folder + "/x")
+            torch.save(layer.state_dict(), folder + "/x/model.pt")
+        open("/proc/self/status"), open("/proc/cpuinfo"), open("notes", "w")
+        return []
+"""
+    assert played(board, written("pass") + uses) == leaderboard.Run(ended="asks for nothing any more")
+
+
+def test_the_secret_is_neither_in_the_arguments_nor_in_a_file_that_can_be_read(tmp_path, monkeypatch, capsys):
+    (tmp_path / "arguments.py").write_text(written("import sys; raise ValueError(sys.argv[1:])"))
+    (tmp_path / "file.py").write_text(written(f"open({str(tmp_path / 'link.txt')!r})"))
+    (tmp_path / "hidden.txt").write_text(SECRET)
+    (tmp_path / "link.txt").hardlink_to(tmp_path / "hidden.txt")
+    given = ["x", str(tmp_path), "--seeds", "1", "--no-baselines", "--csv", str(tmp_path / "x.csv")]
+    for more in (["--secret", SECRET], ["--hidden-seeds", str(tmp_path / "hidden.txt")]):
+        monkeypatch.setattr("sys.argv", given + more)
+        assert leaderboard.main() == 0
+        told = capsys.readouterr().out
+        assert "with ValueError: []" in told and SECRET not in told and "hidden.txt" not in told
+    assert "opens link.txt, where labels are (or the secret)" in told
 
 
 def test_rows_that_are_known_by_heart_are_of_no_use_in_hidden_runs_and_are_told(board):

@@ -30,6 +30,7 @@ import os
 import pickle
 import re
 import secrets
+import shutil
 import sys
 import tempfile
 import threading
@@ -185,7 +186,8 @@ def play(board: Board, submission: tuple[str, str], secret: str | None, number: 
     ours, theirs = _CONTEXT.Pipe()
     late = threading.Event()
     with ours, tempfile.TemporaryDirectory() as folder:
-        process = _CONTEXT.Process(target=_searcher_side, args=(theirs, submission, parts, seed, folder), daemon=True)
+        given = (theirs, submission, parts, seed, folder, _guarded())
+        process = _CONTEXT.Process(target=_searcher_side, args=given, daemon=True)
         process.start()
         theirs.close()
         alarm = threading.Timer(seconds, lambda: (late.set(), process.kill()))
@@ -286,7 +288,7 @@ def domain_of(parts: dict[str, Any]) -> TableDomain:
 
 def _searcher_side(
     theirs: multiprocessing.connection.Connection, submission: tuple[str, str], parts: dict[str, Any], seed: int,
-    folder: str,
+    folder: str, guarded: frozenset[tuple[int, int]],
 ) -> None:  # fmt: skip
     """Runs in the process of a searcher: makes it, and answers until it is killed."""
 
@@ -305,7 +307,12 @@ def _searcher_side(
 
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     domain, place = domain_of(parts), "when it is read"
-    sys.addaudithook(partial(_guard, out))
+    with suppress(ImportError, AttributeError):
+        sklearn = importlib.import_module("sklearn.utils.parallel")
+        with sklearn._get_threadpool_controller().limit(limits=1):  # opens libraries once, which the guard would refuse
+            pass
+    shutil._use_fd_functions = False  # so that temporary folders go without opening a folder
+    sys.addaudithook(_guard(out, guarded))
     try:
         make = _searcher_class(*submission)
         place = "when it is made"
@@ -377,30 +384,62 @@ class _Counted(io.TextIOBase):
 
 
 _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
+_BESIDE_PYTHON = (
+    "ctypes.dlopen",
+    "ctypes.dlsym",
+    "sqlite3.connect",
+    "gc.get_",
+)  # opens files or finds this guard unseen
 _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
+_SECRET_FILES: list[Path] = []  # of the process that counts
 
 
-def _label_places() -> list[str]:
+def _guarded() -> frozenset[tuple[int, int]]:
+    """The files and folders with labels, and the file of the secret, as the system tells them apart by any name."""
     package = importlib.util.find_spec("nas_bench_graph")
-    places = [paths.BUNDLED, paths.CACHE, *(os.environ.get(name) for name in ("LATENTNAS_DATA_MIRROR",))]
+    places = [paths.BUNDLED, paths.CACHE, os.environ.get("LATENTNAS_DATA_MIRROR"), *_SECRET_FILES]
     places += [Path(package.origin).parent / "light"] if package else []
-    return [os.path.realpath(place) + os.sep for place in places if place]
+    found = set()
+    for place in filter(None, places):
+        inside = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in (".", *names)]
+        for file in (place, *inside):
+            with suppress(OSError):
+                found.add(((at := os.stat(file)).st_dev, at.st_ino))
+    return frozenset(found)
 
 
-_PLACES = _label_places()
+def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> Callable[[str, tuple], None]:
+    """An audit hook, which cannot be taken away: no labels from files, no other process, no network. All that decides
+    is bound here, where a searcher that changes modules does not get at it."""
+    stat, leave, errors = os.stat, os._exit, (OSError, TypeError, ValueError)
+    others, beside, files = _OTHER_PROCESS, _BESIDE_PYTHON, _FILES
+    proc = stat("/proc").st_dev if os.path.isdir("/proc/self") else None
+    own = re.compile(rf"/proc/([a-z]+|sys/[\w/]+|(self|{os.getpid()})(/task/\d+)?/[a-z_]+)").fullmatch
 
+    def end(words: str) -> None:
+        try:
+            out(words)
+        finally:
+            leave(1)
 
-def _guard(out: Callable[[str], None], event: str, arguments: tuple) -> None:
-    """An audit hook, which cannot be taken away: no labels from files, no other process, no network."""
-    if event.startswith(_OTHER_PROCESS):
-        out(f"starts, ends or calls another program ({event}), which no searcher needs")
-    if event.startswith(_FILES) and arguments and isinstance(arguments[0], str | bytes | os.PathLike):
-        path = os.path.realpath(os.fsdecode(arguments[0]))
-        if (path + os.sep).startswith(tuple(_PLACES)):
-            out(f"opens {os.path.basename(path)}, where labels are: it is out")
-        process = re.match(r"/proc/(\d+)", path)
-        if process and int(process[1]) != os.getpid():
-            out("looks into another process: it is out")
+    def hook(event: str, arguments: tuple) -> None:
+        if event.startswith(others):
+            end(f"starts, ends or calls another program ({event}), which no searcher needs")
+        if event.startswith(beside):
+            end(f"goes past Python ({event}), which no searcher needs")
+        if event.startswith(files) and arguments:
+            try:
+                found = stat(arguments[0])
+            except errors:
+                return  # there is no such file
+            if (found.st_dev, found.st_ino) in guarded:
+                end(f"opens {f'{arguments[0]}'.rpartition('/')[2]}, where labels are (or the secret): it is out")
+            if found.st_dev == proc and not own(f"{arguments[0]}"):
+                end("looks into another process: it is out")
+            if event == "open" and arguments[1] is None and found.st_mode & 0o170000 == 0o040000:
+                end("opens a folder as a file, which no searcher needs")  # names in it would be names of nothing here
+
+    return hook
 
 
 # ---------------------------------------------------------------- the table
@@ -582,6 +621,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, default=Path("leaderboard.csv"), help="where numbers go (leaderboard.csv)")
     parser.add_argument("--no-baselines", action="store_true", help="without the searchers of the library")
     given = parser.parse_args(arguments)
+    if arguments is None:
+        del sys.argv[1:]  # which go to the processes of searchers, with the secret
     if min(given.jobs, given.seeds, given.seconds) <= 0:
         parser.error("--jobs, --seeds and --seconds must be above 0")
     secret = given.secret
@@ -590,6 +631,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             secret = given.hidden_seeds.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"the file of --hidden-seeds cannot be read: {error}")
+        _SECRET_FILES.append(given.hidden_seeds)
     if secret is not None and len(secret) < 8:
         parser.error("a secret of fewer than 8 characters can be guessed: take a longer one")
     table = leaderboard(given.places, secret, given.seeds, given.seconds, given.jobs, not given.no_baselines)
