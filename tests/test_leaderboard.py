@@ -4,8 +4,10 @@ import gc
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import leaderboard
@@ -322,6 +324,70 @@ def test_the_table_goes_on_whatever_comes_and_sorts(board, tmp_path, monkeypatch
     for words in ("at most 200,000", "is no text", "No such file", "with ValueError: a / b", "but has none"):
         assert words in text, words
     assert max(map(len, table["remark"])) <= 170
+
+
+def test_a_csv_that_cannot_be_written_is_told_before_the_runs(board, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(leaderboard, "leaderboard", lambda *given: pytest.fail("it plays"))
+    (tmp_path / "file").write_text("")
+    for csv in (tmp_path, tmp_path / "file/x.csv"):
+        with pytest.raises(SystemExit) as stop:
+            leaderboard.main(["x.py", "--csv", str(csv)])
+        assert stop.value.code == 2 and "cannot be written" in capsys.readouterr().err
+
+
+def test_the_table_is_printed_even_if_its_file_cannot_be_written_in_the_end(tmp_path, monkeypatch, capsys):
+    def no_longer(file):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(leaderboard.paths, "atomic_write", no_longer)
+    with pytest.raises(OSError, match="full"):
+        leaderboard.main([str(tmp_path), "--no-baselines", "--csv", str(tmp_path / "x.csv")])
+    assert leaderboard.RANDOM in capsys.readouterr().out
+
+
+def test_folders_nested_without_end_are_no_trouble_of_others(board, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    nested = """
+        import os
+        for _ in range(1500):
+            os.mkdir("folder")
+            os.chdir("folder")
+        os.symlink("/", "link")
+        open("x", "w")
+        return []
+"""
+    assert played(board, written("pass") + nested).ended == "asks for nothing any more"
+    assert not [file for file in tmp_path.iterdir() if not file.name.startswith("pymp-")]
+
+
+def test_who_stops_it_keeps_the_lines_so_far(tmp_path):
+    (tmp_path / "a.py").write_text(written("return []"))
+    (tmp_path / "b.py").write_text(written("import time; time.sleep(100)"))
+    command = [sys.executable, str(FILE), "a.py", "b.py", "--jobs", "2", "--no-baselines"]
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT / "lib")}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+    while "2 of 2" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    told, wrong = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in wrong and "| b |" not in told
+    assert "| a |" in told and "Stopped at b: 1 of 2 searchers have a line. leaderboard.csv is not written." in told
+
+
+def test_files_with_the_mark_of_windows_editors_are_read(board, tmp_path, monkeypatch):
+    mine, hidden = tmp_path / "mine.py", tmp_path / "hidden.txt"
+    mine.write_text(written("return []"), encoding="utf-8-sig")
+    hidden.write_text(SECRET, encoding="utf-8-sig")
+    [(source, wrong)] = leaderboard.submissions([mine]).values()
+    assert not wrong and not played(board, source).wrong
+    given = []
+    monkeypatch.setattr(leaderboard, "leaderboard", lambda places, secret, *more: given.append(secret) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        leaderboard.main([str(mine), "--hidden-seeds", str(hidden), "--csv", str(tmp_path / "x.csv")])
+    assert given == [SECRET]
 
 
 def test_the_command_writes_a_csv_without_the_secret_and_refuses_a_short_one(tmp_path):

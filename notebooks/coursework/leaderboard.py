@@ -18,6 +18,7 @@ files of people that you do not trust in a container without network.
 """
 
 import argparse
+import errno
 import hashlib
 import importlib.util
 import io
@@ -34,11 +35,12 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -172,6 +174,7 @@ def deal(board: Board, secret: str | None, number: int) -> tuple[dict[str, Any],
 
 # ---------------------------------------------------------------- one run, from the side that counts
 
+_RUNNING: set[multiprocessing.process.BaseProcess] = set()  # to be ended when somebody stops the leaderboard
 _CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 
 
@@ -185,10 +188,11 @@ def play(board: Board, submission: tuple[str, str], secret: str | None, number: 
     goal = best if board.name == "digits" else good
     ours, theirs = _CONTEXT.Pipe()
     late = threading.Event()
-    with ours, tempfile.TemporaryDirectory() as folder:
+    with ours, _folder() as folder:
         given = (theirs, submission, parts, seed, folder, _guarded())
         process = _CONTEXT.Process(target=_searcher_side, args=given, daemon=True)
         process.start()
+        _RUNNING.add(process)
         theirs.close()
         alarm = threading.Timer(seconds, lambda: (late.set(), process.kill()))
         alarm.start()
@@ -202,6 +206,27 @@ def play(board: Board, submission: tuple[str, str], secret: str | None, number: 
             alarm.cancel()
             process.kill()
             process.join()
+            _RUNNING.discard(process)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A temporary folder. It goes without recursion, since a searcher may have nested folders without end."""
+    top = tempfile.mkdtemp()
+    try:
+        yield top
+    finally:
+        with suppress(OSError):  # what cannot be removed is left to the system
+            while entries := list(os.scandir(top)):
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry)
+                        continue
+                    os.chmod(entry, 0o700)
+                    for name in os.listdir(entry):  # one level up, so that no path gets long
+                        os.rename(os.path.join(entry, name), os.path.join(top, secrets.token_hex(8)))
+                    os.rmdir(entry)
+            os.rmdir(top)
 
 
 @cache
@@ -461,7 +486,7 @@ def submissions(places: Sequence[str | Path]) -> dict[str, tuple[str, str]]:
         while name in found or name in LIBRARY or name == RANDOM:
             name += "'"
         try:
-            text, wrong = file.read_text(encoding="utf-8"), ""
+            text, wrong = file.read_text(encoding="utf-8-sig"), ""
             if len(text) > LARGEST_FILE:
                 text, wrong = "", f"has {len(text):,} characters; at most {LARGEST_FILE:,} are read"
         except OSError as error:
@@ -481,7 +506,8 @@ def leaderboard(
     baselines: bool = True,
     with_cora: bool = True,
 ) -> pd.DataFrame:
-    """One line for each submission, best first. Without a secret one is drawn for this call, and forgotten.
+    """One line for each submission, best first. Without a secret one is drawn for this call, and forgotten. Who stops
+    it by Ctrl-C gets the lines so far, and `attrs["stopped"]` says so.
 
     Args:
         places: files, and folders of which all `*.py` are read.
@@ -496,10 +522,14 @@ def leaderboard(
         with suppress(DataError):
             boards["cora"] = cora()
     entries = submissions(places) | (dict.fromkeys(LIBRARY, ("", "")) if baselines else {})
-    rows = [_random_row(boards)]
+    rows, stopped = [_random_row(boards)], ""
     for count, (name, (source, wrong)) in enumerate(entries.items(), start=1):
         print(f"{count} of {len(entries)}: {name}", file=sys.stderr, flush=True)
-        runs, wrong = ({}, wrong) if wrong else _all_runs(boards, (name, source), secret, seeds, seconds, jobs)
+        try:
+            runs, wrong = ({}, wrong) if wrong else _all_runs(boards, (name, source), secret, seeds, seconds, jobs)
+        except KeyboardInterrupt:
+            stopped = f"Stopped at {name}: {count - 1} of {len(entries)} searchers have a line."
+            break
         rows.append(_row(name, runs, wrong, boards))
     table = pd.DataFrame(rows)
     out = table["remark"].str.startswith("out: ")
@@ -509,6 +539,7 @@ def leaderboard(
     table = table.loc[order.sort_values(keys, kind="stable").index].reset_index(drop=True)
     out = table["remark"].str.startswith("out: ")
     table.insert(0, "rank", np.where(out, "", (table.index + 1).astype(str)))
+    table.attrs["stopped"] = stopped
     return table
 
 
@@ -528,7 +559,15 @@ def _all_runs(
 
     with ThreadPoolExecutor(jobs) as pool:
         runs = {part: [pool.submit(one, part, number) for number in range(seeds)] for part in parts}
-        return {part: [run.result() for run in several] for part, several in runs.items()}, "".join(wrong[:1])
+        try:
+            return {part: [run.result() for run in several] for part, several in runs.items()}, "".join(wrong[:1])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(run.done() for several in runs.values() for run in several):
+                for process in list(_RUNNING):
+                    process.kill()
+                time.sleep(0.05)  # for runs that were about to begin
+            raise
 
 
 def _row(name: str, runs: dict[str, list[Run]], wrong: str, boards: dict[str, Board]) -> dict[str, Any]:
@@ -628,16 +667,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     secret = given.secret
     if given.hidden_seeds:
         try:
-            secret = given.hidden_seeds.read_text(encoding="utf-8").strip()
+            secret = given.hidden_seeds.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"the file of --hidden-seeds cannot be read: {error}")
         _SECRET_FILES.append(given.hidden_seeds)
     if secret is not None and len(secret) < 8:
         parser.error("a secret of fewer than 8 characters can be guessed: take a longer one")
-    table = leaderboard(given.places, secret, given.seeds, given.seconds, given.jobs, not given.no_baselines)
+    try:  # now, and not after an hour of runs
+        given.csv.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=given.csv.parent).close()
+        if given.csv.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    except OSError as error:
+        parser.error(f"--csv {given.csv} cannot be written ({error.strerror}): name a file in a folder of yours")
+    try:
+        table = leaderboard(given.places, secret, given.seeds, given.seconds, given.jobs, not given.no_baselines)
+    except KeyboardInterrupt:
+        print("Stopped before the first run.")
+        return 130
+    print(as_markdown(table), flush=True)
+    if table.attrs["stopped"]:
+        print(f"\n{table.attrs['stopped']} {given.csv} is not written.")
+        return 130
     with paths.atomic_write(given.csv) as temporary:
         temporary.write_text(table.to_csv(index=False), encoding="utf-8")
-    print(as_markdown(table))
     return 0
 
 
