@@ -1,6 +1,7 @@
 """The leaderboard of week 3: it counts by itself, its searchers see no labels, and whatever they do ends in a line."""
 
 import gc
+import json
 import math
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 
 import leaderboard
+import make_coursework
 import numpy as np
 import pandas as pd
 import pytest
@@ -412,6 +414,28 @@ def test_the_command_writes_a_csv_without_the_secret_and_refuses_a_short_one(tmp
         "mine.py",
     ]
     assert "12345678901" not in (tmp_path / "leaderboard.csv").read_text()
+
+
+def test_making_a_unit_again_keeps_what_somebody_has_worked_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_coursework, "FOLDER", tmp_path)
+    cell = {"cell_type": "markdown", "metadata": {}, "source": ["text"]}
+    (tmp_path / "week1_solutions.ipynb").write_text(json.dumps({"cells": [cell]}))
+    made = tmp_path / "week1.ipynb"
+    for _ in range(2):  # what is the same needs no copy
+        assert make_coursework.main(["week1"]) == 0
+    text = made.read_text()
+    assert not capsys.readouterr().out and len(os.listdir(tmp_path)) == 2
+    for answers in ("an evening", "another evening"):
+        made.write_text(answers)
+        assert make_coursework.main([]) == 0 and made.read_text() == text
+    assert "week1.ipynb.before" in capsys.readouterr().out
+    assert (tmp_path / "week1.ipynb.before").read_text() == "an evening"
+    assert (tmp_path / "week1.ipynb.before-before").read_text() == "another evening"
+    made.write_text("of the last commit")
+    monkeypatch.setattr(make_coursework, "in_git", lambda file: b"of the last commit")
+    assert make_coursework.main([]) == 0 and made.read_text() == text and len(os.listdir(tmp_path)) == 4
+    assert make_coursework.main(["week1", "week9"]) == 2
+    assert "There is no unit week9: take one of these (week1)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,13 +3,16 @@
 python notebooks/coursework/make_coursework.py                 lab.ipynb, week1.ipynb and so on
 python notebooks/coursework/make_coursework.py --run week1     runs week1_solutions.ipynb first and keeps its outputs;
                                                                `--run 02`: the solved exercises of notebook 02
+A notebook that somebody has worked in is kept as week1.ipynb.before.
 """
 
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
@@ -44,16 +47,48 @@ def run(notebook: dict) -> dict:
     return notebook
 
 
-if __name__ == "__main__":
-    wanted = [name for name in sys.argv[1:] if name != "--run"]
-    for source in sorted([*FOLDER.glob("*_solutions.ipynb"), *FOLDER.glob("solutions/*.ipynb")]):
-        if wanted and source.stem.removesuffix("_solutions") not in wanted and source.stem.split("_")[0] not in wanted:
+def write(file: Path, text: str, keep: bool) -> None:
+    """All or nothing; what somebody has worked in is kept beside it."""
+    old = file.read_bytes() if keep and file.exists() else None
+    if old not in (None, text.encode(), in_git(file)):
+        before = file.with_name(f"{file.name}.before")
+        while before.exists():  # an older one is somebody's work, too
+            before = before.with_name(f"{before.name}-before")
+        file.rename(before)
+        print(f"{file.name} was changed by somebody: it is kept as {before.name}, and a new one is written.")
+    temporary = file.with_name(f".{file.name}.partial")
+    temporary.write_bytes(text.encode())
+    os.replace(temporary, file)
+
+
+def in_git(file: Path) -> bytes | None:
+    """What the last commit has of it, or None."""
+    with suppress(OSError):
+        shown = subprocess.run(["git", "show", f"HEAD:./{file.name}"], cwd=file.parent, capture_output=True)
+        return shown.stdout if shown.returncode == 0 else None
+
+
+def main(arguments: list[str]) -> int:
+    wanted = {name for name in arguments if name != "--run"}
+    sources = sorted([*FOLDER.glob("*_solutions.ipynb"), *FOLDER.glob("solutions/*.ipynb")])
+    names = {source: {source.stem.removesuffix("_solutions"), source.stem.split("_")[0]} for source in sources}
+    if unknown := wanted - set().union(*names.values()):
+        known = ", ".join(sorted(source.stem.removesuffix("_solutions") for source in sources)) or "none is here"
+        print(f"There is no unit {', '.join(sorted(unknown))}: take one of these ({known}).", file=sys.stderr)
+        return 2
+    for source in sources:
+        if wanted and not wanted & names[source]:
             continue
         notebook = json.loads(source.read_text(encoding="utf-8"))
-        notebook = run(notebook) if "--run" in sys.argv else notebook
+        notebook = run(notebook) if "--run" in arguments else notebook
         files = {source: dict}
         if source.parent == FOLDER:
             files[source.with_stem(source.stem.removesuffix("_solutions"))] = for_students
         for file, change in files.items():
             text = json.dumps(change(notebook), indent=1, ensure_ascii=False, sort_keys=True)
-            file.write_text(text + "\n", encoding="utf-8")
+            write(file, text + "\n", keep=file != source)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
