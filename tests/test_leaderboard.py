@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import leaderboard
 import make_coursework
@@ -66,6 +67,7 @@ BAD = {  # what ask does: what the table says
     "import socket; socket.create_connection(('127.0.0.1', 9))": "another program (socket",
     "import os; open(f'/proc/{os.getppid()}/cmdline')": "into another process",
     "import os; os.chdir(f'/proc/{os.getppid()}'); open('cmdline')": "into another process",
+    "import os; S=type('S', (str,), {'__format__': str.upper}); open(S(f'/proc/{os.getppid()}/io'))": "another process",
     "import os; os.open('/', os.O_RDONLY)": "opens a folder as a file",
     "import sqlite3; sqlite3.connect('x')": "goes past Python (sqlite3.connect)",
     "import ctypes; ctypes.CDLL(None)": "goes past Python (ctypes.dlopen)",
@@ -171,11 +173,14 @@ def test_what_normal_searchers_import_and_call_is_no_offence(board):
     assert played(board, written("pass") + uses) == leaderboard.Run(ended="asks for nothing any more")
 
 
-def test_the_secret_is_neither_in_the_arguments_nor_in_a_file_that_can_be_read(tmp_path, monkeypatch, capsys):
+def test_the_secret_is_neither_in_the_arguments_nor_in_a_file_that_can_be_read(board, tmp_path, monkeypatch, capsys):
     (tmp_path / "arguments.py").write_text(written("import sys; raise ValueError(sys.argv[1:])"))
     (tmp_path / "file.py").write_text(written(f"open({str(tmp_path / 'link.txt')!r})"))
     (tmp_path / "hidden.txt").write_text(SECRET)
     (tmp_path / "link.txt").hardlink_to(tmp_path / "hidden.txt")
+    monkeypatch.setattr(leaderboard, "digits", lambda: board)
+    monkeypatch.setattr(leaderboard, "cora", partial(leaderboard._stop, "not played"))
+    monkeypatch.setattr(leaderboard, "DataError", ValueError)
     given = ["x", str(tmp_path), "--seeds", "1", "--no-baselines", "--csv", str(tmp_path / "x.csv")]
     for more in (["--secret", SECRET], ["--hidden-seeds", str(tmp_path / "hidden.txt")]):
         monkeypatch.setattr("sys.argv", given + more)

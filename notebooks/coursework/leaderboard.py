@@ -459,7 +459,7 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
                 return  # there is no such file
             if (found.st_dev, found.st_ino) in guarded:
                 end(f"opens {f'{arguments[0]}'.rpartition('/')[2]}, where labels are (or the secret): it is out")
-            if found.st_dev == proc and not own(f"{arguments[0]}"):
+            if found.st_dev == proc and not own(arguments[0]):  # its text, whatever it says it is
                 end("looks into another process: it is out")
             if event == "open" and arguments[1] is None and found.st_mode & 0o170000 == 0o040000:
                 end("opens a folder as a file, which no searcher needs")  # names in it would be names of nothing here
