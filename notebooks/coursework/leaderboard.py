@@ -409,12 +409,8 @@ class _Counted(io.TextIOBase):
 
 
 _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
-_BESIDE_PYTHON = (
-    "ctypes.dlopen",
-    "ctypes.dlsym",
-    "sqlite3.connect",
-    "gc.get_",
-)  # opens files or finds this guard unseen
+# What opens files, or finds this guard, unseen.
+_BESIDE_PYTHON = ("ctypes.dlopen", "ctypes.dlsym", "sqlite3.connect", "gc.get_")
 _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
 _SECRET_FILES: list[Path] = []  # of the process that counts
 
