@@ -18,6 +18,18 @@ from toy_project import FINISH, PARAMETERS, WORK, make_project, write_notebook
 
 pytestmark = pytest.mark.slow
 
+STARTS_THE_SECOND_TIME = """
+import runpy, sys
+from pathlib import Path
+here = Path(__file__).parent
+known = (here / "starts").read_text() if (here / "starts").exists() else ""
+(here / "starts").write_text(known + str(len(known) + 1))
+if not known:
+    sys.exit(1)
+sys.path.remove(str(here))
+runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
@@ -388,6 +400,22 @@ def test_a_notebook_that_writes_no_results_has_not_run(project):
 def test_a_parameter_that_the_notebook_changes_is_no_result(project):
     write_notebook(project / "notebooks/00_first.ipynb", [WORK, "seed = 7", FINISH.format(name="00_first")])
     with pytest.raises(NotebookFailed, match="seed = 3 but recorded 7"):
+        run_job(plan("quick", ["00"])[0])
+
+
+def test_a_kernel_that_does_not_start_is_started_once_more(project, tmp_path, monkeypatch):
+    launcher = tmp_path / "elsewhere/ipykernel_launcher.py"
+    paths.write_text(launcher, STARTS_THE_SECOND_TIME)
+    monkeypatch.setenv("PYTHONPATH", str(launcher.parent))
+    run_job(plan("quick", ["00"])[0])
+    assert (launcher.parent / "starts").read_text() == "12"
+
+
+def test_a_kernel_that_never_starts_is_reported(project, tmp_path, monkeypatch):
+    launcher = tmp_path / "elsewhere/ipykernel_launcher.py"
+    paths.write_text(launcher, "raise SystemExit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(launcher.parent))
+    with pytest.raises(NotebookFailed, match="died"):
         run_job(plan("quick", ["00"])[0])
 
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 from unittest import mock
@@ -47,20 +48,28 @@ def execute(job: Job) -> None:
     import papermill  # here, because the rest of this module must import quickly
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from nbclient.exceptions import DeadKernelError
 
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = KernelSpec(argv=command, language="python")  # whatever kernels are installed as "python3"
     this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": spec})
     kernel = {"kernel_name": "python3", "kernel_manager_class": this_python, "cwd": paths.ROOT}
     kernel["extra_arguments"] = ["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"]
+    kernel["start_timeout"] = 300  # seconds, for busy machines
     log = LineWriter(job.notebook, job.stamp.with_suffix(".log"))
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
         run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)
         # papermill formats paths
         source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, run_copy))
+        run = partial(papermill.execute_notebook, source, target, job.parameters, stderr_file=log, progress_bar=False)
         try:
-            papermill.execute_notebook(source, target, job.parameters, stderr_file=log, progress_bar=False, **kernel)
+            try:
+                run(**kernel)
+            except RuntimeError as error:
+                if isinstance(error, DeadKernelError):
+                    raise
+                run(**kernel)  # it never started: another kernel had taken the port that was free a moment ago
         except papermill.PapermillExecutionError as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
                 save_copy(run_copy, failed_copy)
