@@ -1,14 +1,24 @@
-"""The figures of the generative models side by side (notebook 05)."""
+"""The figures of the generative models side by side, and the tables that are shown beside them (notebook 05)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
+from latentnas import stats
+from latentnas.graphs import DagBatch, equal
+from latentnas.interfaces import Space
 from latentnas.plots.style import BLUE, GREY, PALE, VERMILLION, letter, new_figure, rows_of, styled
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+    from latentnas.train import TrainConfig
 
 QUANTITIES = ("reconstruction", "validity", "uniqueness", "novelty")
 PROTOCOLS = {"published": ("o", BLUE), "clean": ("D", VERMILLION)}
@@ -19,6 +29,13 @@ SMOOTHNESS = {
 }
 LABEL_COLOURS = (VERMILLION, BLUE, GREY)
 SPACE_NAMES = {"enas": "ENAS", "nasbench201": "NAS-Bench-201", "nasbench101": "NAS-Bench-101"}
+LINE_NAMES = {"valid": "valid (%)", "way": "way / ends", "largest": "largest", "rank_correlation": "rank correlation"}
+DECODER_NAMES = {
+    "edges": "all edges right",
+    "types": "all types right",
+    "random": "random decodes",
+    "greedy": "greedy decodes",
+}
 
 
 @styled
@@ -143,6 +160,78 @@ def rows_named(ax: Axes, names: Sequence[str]) -> None:
 
 def protocol_words(protocol: str) -> str:
     return {"published": "as published", "clean": "clean"}[protocol]
+
+
+def sizes_of(domain: Any) -> dict[str, object]:
+    """What a space's graphs are like, a row of a table: `domain` has space, train, validation, test and train_labels,
+    and `table`, where the labels come from."""
+    vertices, edges, labels = domain.train.num_vertices, domain.train.adjacency.sum(dim=(1, 2)), domain.train_labels
+    return {
+        "train": len(domain.train),
+        "validation": len(domain.validation),
+        "test": len(domain.test),
+        "types": domain.space.num_types,
+        "vertices": f"{vertices.min()} to {vertices.max()}",
+        "edges": f"{edges.min()} to {edges.max()}",
+        "labels": "none" if labels is None else domain.table,
+        "their st. dev. (points)": "" if labels is None else f"{labels.std():.2f}",
+    }
+
+
+def with_interval(values: pd.Series, digits: int = 1) -> str:
+    """Mean over the seeds, and half the width of its 95 % interval where there are several; "" without any."""
+    values = values.dropna()
+    low, high = stats.mean_interval(values) if len(values) else (0, 0)
+    spread = f" ± {(high - low) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}" if len(values) else ""
+
+
+def means(
+    table: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str] | Sequence[str], digits: int = 1
+) -> pd.DataFrame:
+    """Columns of a table as means with intervals, one row a group, under new names where these are given."""
+    groups = table.groupby(list(by), sort=False)[list(columns)]
+    shown = groups.agg(lambda values: with_interval(values, digits))
+    return shown.rename(columns=columns) if isinstance(columns, Mapping) else shown
+
+
+def training_table(soon: pd.DataFrame, schedules: Mapping[tuple[str, str], "TrainConfig"]) -> pd.DataFrame:
+    """How soon each model gave the held-out graphs back, for readers; `schedules` by space and model.
+
+    Columns, one row a training: space, model, epoch (the last), reconstruction (percent, then), steps and minutes
+    (until 99 % came back, NaN where that never happened).
+    """
+    models = soon.groupby(["space", "model"], sort=False)
+    shown = pd.DataFrame(
+        {
+            "epochs": models["epoch"].max(),
+            "validation (%)": models["reconstruction"].agg(with_interval),
+            "steps to 99 %": models["steps"].agg(lambda values: with_interval(values, 0)),
+            "minutes to 99 %": models["minutes"].agg(with_interval),
+            "trainings that came to 99 %": models["steps"].count(),
+        }
+    )
+    used = [schedules[key] for key in shown.index]
+    shown["rate"] = [f"{schedule.optimizer}, {schedule.learning_rate:g}" for schedule in used]
+    return shown
+
+
+def quality_table(rows: pd.DataFrame, caption: str) -> "Styler":
+    """What each model writes on one space, both protocols. Columns as of `svge_quality`, and weights (how many)."""
+    models = rows.groupby("model", sort=False)
+    columns = [f"{quantity}_{protocol}" for protocol in PROTOCOLS for quantity in QUANTITIES]
+    shown = models[columns].agg(with_interval)
+    shown.columns = pd.MultiIndex.from_tuples([column.split("_")[::-1] for column in columns])
+    shown["", "weights (M)"] = (models["weights"].first() / 1e6).map("{:.2f}".format)
+    return shown.style.set_caption(caption)
+
+
+def agreement(space: Space, forward: DagBatch, backward: DagBatch, united: DagBatch) -> dict[str, float]:
+    """How often both ends wrote the same graph, and what is valid of theirs and of the united one, in percent."""
+    found = {"both wrote the same graph (%)": equal(forward, backward)}
+    for end, graphs in {"forward": forward, "backward": backward, "united": united}.items():
+        found[f"{end} valid (%)"] = space.is_valid(graphs)
+    return {words: 100 * float(torch.as_tensor(true).double().mean()) for words, true in found.items()}
 
 
 NOTEBOOK = "05_svge"
