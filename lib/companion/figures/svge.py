@@ -95,15 +95,16 @@ def svge_prediction(reports: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(reports.model))
     figure, axes = new_figure(0.8 + 0.19 * len(names), columns=len(spaces), sharey=True)
     for ax, (_, rows) in zip(axes[0], spaces):
-        for place, (number, part) in enumerate(rows.groupby("labels")):
-            dots(
-                ax, part, "kendall", 0.3 * (place - 0.5), LABEL_COLOURS[place], "oD^"[place], f"{number} labels", names
-            )
+        counts = list(rows.groupby("labels"))
+        for place, (number, part) in enumerate(counts):
+            offset = 0.3 * (place - (len(counts) - 1) / 2)
+            dots(ax, part, "kendall", offset, LABEL_COLOURS[place], "oD^"[place], f"{number:,} labels", names)
         ax.set_xlabel("Kendall's tau")
         say_what_is_missing(ax, rows, names)
     rows_named(axes[0, 0], names)
     letter(axes, [SPACE_NAMES.get(space, space) for space, _ in spaces])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    handles = {text: handle for ax in axes.flat for handle, text in zip(*ax.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4)
     return figure
 
 
@@ -141,8 +142,9 @@ def dots(
             ax.plot([values.min(), values.max()], height[:1].repeat(2), color=colour, linewidth=0.8, alpha=0.5)
             ax.plot(
                 values, height, marker, color=colour, markersize=3, markeredgewidth=0, alpha=0.8, linestyle="none",
-                label=label if number == 0 else None,
+                label=label,
             )  # fmt: skip
+            label = None  # one entry in a legend is enough
 
 
 def say_what_is_missing(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
