@@ -69,6 +69,15 @@ BAD = {  # what ask does: what the table says
     "import os; os.chdir(f'/proc/{os.getppid()}'); open('cmdline')": "into another process",
     "import os; S=type('S', (str,), {'__format__': str.upper}); open(S(f'/proc/{os.getppid()}/io'))": "another process",
     "import os; os.open('/', os.O_RDONLY)": "opens a folder as a file",
+    "import os; os.remove(FILE_OF_MINE)": "changes what was there before (os.remove)",
+    "import os; os.rename(FILE_OF_MINE, FILE_OF_MINE + '2')": "changes what was there before (os.rename)",
+    "import os; os.utime(FILE_OF_MINE)": "changes what was there before (os.utime)",
+    "import os; os.truncate(FILE_OF_MINE, 0)": "changes what was there before (os.truncate)",
+    "import pathlib; pathlib.Path(FILE_OF_MINE).parent.rmdir()": "changes what was there before (os.rmdir)",
+    "open(FILE_OF_MINE, 'w')": "changes what was there before (open)",
+    "open(FILE_OF_MINE, 'r+b')": "changes what was there before (open)",
+    "import os; os.open(FILE_OF_MINE, os.O_WRONLY | os.O_TRUNC)": "changes what was there before (open)",
+    "open('/dev/null', 'w').close(); return None": "gives object of shape",
     "import sqlite3; sqlite3.connect('x')": "goes past Python (sqlite3.connect)",
     "import ctypes; ctypes.CDLL(None)": "goes past Python (ctypes.dlopen)",
     "import ctypes; ctypes.pythonapi.fopen": "goes past Python (ctypes.dlsym)",
@@ -97,10 +106,14 @@ def played(board, source, secret=None, number=0, seconds=120.0):
     return leaderboard.play(board, ("mine", source), secret, number, seconds)
 
 
-def test_what_a_submission_does_wrong_is_one_line_and_out(board, monkeypatch):
+def test_what_a_submission_does_wrong_is_one_line_and_out(board, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("kept")
     for ask, words in BAD.items():
-        run = played(board, written(ask), seconds=3.0 if "while True: pass" in ask else 120.0)
+        source = written(ask.replace("FILE_OF_MINE", repr(str(mine))))
+        run = played(board, source, seconds=3.0 if "while True: pass" in ask else 120.0)
         assert words in run.wrong and "Traceback" not in run.wrong and math.isinf(run.best), (ask, run)
+    assert mine.read_text() == "kept"
 
 
 def test_a_file_that_is_no_searcher_is_told_so(board):

@@ -411,6 +411,8 @@ class _Counted(io.TextIOBase):
 _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
 # What opens files, or finds this guard, unseen.
 _BESIDE_PYTHON = ("ctypes.dlopen", "ctypes.dlsym", "sqlite3.connect", "gc.get_")
+# What deletes a file, or makes it look new.
+_CHANGES = ("os.remove", "os.rmdir", "os.truncate", "os.rename", "os.link", "os.chmod", "os.chown", "os.utime")
 _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
 _SECRET_FILES: list[Path] = []  # of the process that counts
 
@@ -430,10 +432,11 @@ def _guarded() -> frozenset[tuple[int, int]]:
 
 
 def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> Callable[[str, tuple], None]:
-    """An audit hook, which cannot be taken away: no labels from files, no other process, no network. All that decides
-    is bound here, where a searcher that changes modules does not get at it."""
+    """An audit hook, which cannot be taken away: no labels from files, no other process, no network, no changes of
+    files. All that decides is bound here, where a searcher that changes modules does not get at it."""
     stat, leave, errors = os.stat, os._exit, (OSError, TypeError, ValueError)
-    others, beside, files = _OTHER_PROCESS, _BESIDE_PYTHON, _FILES
+    others, beside, changes, files = _OTHER_PROCESS, _BESIDE_PYTHON, _CHANGES, _FILES
+    writing, started = os.O_WRONLY | os.O_RDWR, time.time() - 0.05  # clocks of file systems are coarse
     proc = stat("/proc").st_dev if os.path.isdir("/proc/self") else None
     own = re.compile(rf"/proc/([a-z]+|sys/[\w/]+|(self|{os.getpid()})(/task/\d+)?/[a-z_]+)").fullmatch
 
@@ -448,7 +451,7 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
             end(f"starts, ends or calls another program ({event}), which no searcher needs")
         if event.startswith(beside):
             end(f"goes past Python ({event}), which no searcher needs")
-        if event.startswith(files) and arguments:
+        if event.startswith((*files, *changes)) and arguments:
             try:
                 found = stat(arguments[0])
             except errors:
@@ -457,6 +460,10 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
                 end(f"opens {f'{arguments[0]}'.rpartition('/')[2]}, where labels are (or the secret): it is out")
             if found.st_dev == proc and not own(arguments[0]):  # its text, whatever it says it is
                 end("looks into another process: it is out")
+            own_work = found.st_ctime > started or found.st_mode & 0o170000 == 0o020000  # such as /dev/null
+            writes = event == "open" and arguments[2] & writing and not isinstance(arguments[0], int)
+            if (writes or event in changes) and not own_work:
+                end(f"changes what was there before ({event}), which no searcher needs")
             if event == "open" and arguments[1] is None and found.st_mode & 0o170000 == 0o040000:
                 end("opens a folder as a file, which no searcher needs")  # names in it would be names of nothing here
 
