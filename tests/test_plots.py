@@ -14,6 +14,7 @@ from companion import paths
 from companion.figures import redraw as drawing
 from companion.figures import save
 from companion.figures.best_cell import one_shot_again
+from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
 from companion.figures.ngae_architectures import ngae_top_cells
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
@@ -306,6 +307,19 @@ def extrapolation_tables():
     first = [dict(method=m, k=k, **mean) for m in methods for k in (5, 50, 500)]
     figures = {"larger_cells": [density, first], "unseen_operation": [unseen], "deeper": [deeper]}
     return figures | {"better_cells": [better]}
+
+
+def test_rankings_of_larger_cells_are_counted_by_place_and_averaged_over_seeds():
+    true = np.linspace(86, 94, 5000)
+    rankings = {(name, seed): sign * true for seed in (0, 1) for name, sign in (("SVGe", 1), ("params", -1))}
+    counts = accuracy_by_place(rankings, true).query("count > 0")
+    highest = counts[counts["rank"] < 0.01].set_index("method")["accuracy"]
+    assert (counts.groupby("method")["count"].sum() == 5000).all()
+    assert (highest["SVGe"] > 93.8).all() and (highest["params"] < 86.2).all()
+    first = accuracy_of_first(rankings, true).set_index(["method", "k"])
+    assert first.loc[("SVGe", 5), ["mean", "low", "best"]].tolist() == pytest.approx([true[-5:].mean()] * 3)
+    assert first.loc[("params", 5), "mean"] == pytest.approx(true[:5].mean())
+    assert first.xs(5000, level="k")[["mean", "best", "average"]].to_numpy() == pytest.approx(true.mean())
 
 
 def latent_search_tables():

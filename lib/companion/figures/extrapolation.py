@@ -1,5 +1,7 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
@@ -22,9 +24,48 @@ from latentnas.plots.style import (
     rows_of,
     styled,
 )
+from latentnas.stats import mean_interval
 
 COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, INK)  # of rankings, in order of appearance
-LOWEST_SHOWN = 85  # percent; the few cells that hardly learn lie below
+LOWEST_SHOWN, HIGHEST_SHOWN = 85, 94.5  # percent; the few cells that hardly learn lie below
+BINS = 60  # along either axis
+FIRST = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # cells of a ranking
+
+Rankings = Mapping[tuple[str, int], np.ndarray]  # by method and seed, a score for every cell: the higher, the better
+
+
+def accuracy_by_place(rankings: Rankings, true: np.ndarray) -> pd.DataFrame:
+    """How many cells have which place in a ranking, that of the first seed, and which true accuracy (percent)."""
+    edges = np.linspace(0, 1, BINS + 1), np.linspace(LOWEST_SHOWN, HIGHEST_SHOWN, BINS + 1)
+    middles = [(ends[:-1] + ends[1:]) / 2 for ends in edges]
+    rank, accuracy = (axis.ravel() for axis in np.meshgrid(*middles, indexing="ij"))
+    tables = []
+    for method in ("SVGe", "params"):
+        place = np.argsort(_best_first(_of_method(rankings, method)[0])) / len(true)
+        count = np.histogram2d(place, true, bins=edges)[0].ravel().astype(int)
+        tables.append(pd.DataFrame({"method": method, "rank": rank, "accuracy": accuracy, "count": count}))
+    return pd.concat(tables)
+
+
+def accuracy_of_first(rankings: Rankings, true: np.ndarray) -> pd.DataFrame:
+    """The true accuracy (percent) of the first k cells of each ranking: its mean over seeds, with an interval."""
+    best, rows = np.sort(true)[::-1], []
+    for method in dict.fromkeys(method for method, _ in rankings):
+        sums = np.array([true[_best_first(scores)].cumsum() for scores in _of_method(rankings, method)])
+        for k in FIRST:
+            values = sums[:, k - 1] / k
+            low, high = mean_interval(values)
+            known = {"best": best[:k].mean(), "average": best.mean()}
+            rows.append({"method": method, "k": k, "mean": values.mean(), "low": low, "high": high} | known)
+    return pd.DataFrame(rows)
+
+
+def _of_method(rankings: Rankings, method: str) -> list[np.ndarray]:
+    return [scores for (name, _), scores in rankings.items() if name == method]
+
+
+def _best_first(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, kind="stable")
 
 
 @styled
