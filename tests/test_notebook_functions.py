@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from companion import paths
+from companion.figures.crlso import sooner_or_later
 from latentnas import stats
 from latentnas.graphs import canonical_hash
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -101,7 +102,8 @@ def test_predictions_are_also_measured_on_classes_that_training_lacks():
 )
 def test_who_is_sooner_reads_well_for_one_data_set_and_for_more(ps, sooner, words):
     compare = pd.DataFrame({"first": "a", "second": "b", "p, optimum": ps, "sooner": sooner})
-    assert words in function_of("07_crlso", "sentence", compare=compare)("a", "b")[1]
+    [(_, sentence)] = sooner_or_later(compare, ("a", "b"))
+    assert words in sentence
 
 
 @pytest.mark.parametrize("seeds, counted", [(1, ""), (2, ". It is behind in 1, undecided in 0, ahead in 1")])

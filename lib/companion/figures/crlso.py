@@ -1,10 +1,21 @@
-"""The figures of CR-LSO (notebook 07)."""
+"""The figures of CR-LSO (notebook 07), the tables and the page that show nothing else, and a table in words."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pandas as pd
+import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from torch import Tensor
 
-from companion.figures import StoredFigure
+from companion import paths
+from companion.figures import StoredFigure, embedded
+from latentnas.benchmarks.base import Table
+from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
+from latentnas.plots.explorer import explorer
 from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.style import (
     BLUE,
@@ -19,9 +30,25 @@ from latentnas.plots.style import (
     rows_of,
     styled,
 )
+from latentnas.search.latent.crlso import LatentSpace
+
+if TYPE_CHECKING:
+    from companion.claims import Results
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
 VERDICTS = {"equivalent": (BLUE, "s"), "better": (GREEN, "o"), "worse": (VERMILLION, "D"), "undecided": (GREY, "o")}
+
+
+def convexity_lines(
+    networks: Iterable[str], gaps: Iterable[Tensor], heights: Iterable[Tensor]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `crlso_convexity` draws, from the Jensen gaps and the heights of the ends of ascents of each network."""
+    lines, ends, share = [], [], np.linspace(0, 1, 201)
+    for network, gap, height in zip(networks, gaps, heights):
+        below = (height.max() - height).sort().values.numpy()
+        lines.append(pd.DataFrame({"network": network, "quantile": share, "gap": np.quantile(gap.numpy(), share)}))
+        ends.append(pd.DataFrame({"network": network, "share": np.linspace(0, 1, len(below)), "below": below}))
+    return pd.concat(lines), pd.concat(ends)
 
 
 @styled
@@ -75,6 +102,48 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
     handles = [ax.plot([], [], marker, color=colour, markersize=4)[0] for colour, marker in VERDICTS.values()]
     figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
     return figure
+
+
+def climbing_page(results: "Results", space: LatentSpace, benchmark: Table, title: str) -> HTML:
+    """A page with a plane through a space, on which one climbs its convex network, or an ordinary network that learned
+    the same pseudo-labels at the same codes. Measured accuracies are those of the data set with this title."""
+    seed, head, convex = results.parameters["seed"], space.model.performance, space.network()
+    generator = torch.Generator().manual_seed(seed)
+    ordinary = InputConvexNetwork(space.codes.shape[1], constraint="none", generator=generator)
+    refit(ordinary, space.codes, head.standardise(space.pseudo_labels), RefitConfig(10, 256, 0.001), generator)
+    climbs = {
+        f"accuracy, {kind} network": lambda z, g=g: head.unstandardise(1 - g(z / space.deviation)[0])
+        for kind, g in {"convex": convex, "ordinary": ordinary}.items()
+    }
+    flops = next(name for name in benchmark.table if name.endswith("flops"))
+    columns = {benchmark.tasks[title].valid: "judged", flops: "flops"}
+    page = explorer(
+        paths.FIGURES / results.profile / "07_explorer.html",
+        space.model,
+        benchmark.space,
+        space.codes * space.deviation,
+        climbs["accuracy, convex network"],
+        lambda cells: benchmark.query(cells).rename(columns=columns),
+        climbs,
+        title=f"The latent space of CR-LSO: {title}",
+        note=f"Notebook 07, profile {results.profile}, {results.data_source} table, seed {seed}. "
+        "Predicted: by the convex network, also where the ordinary one is climbed. Measured: validation accuracy.",
+    )
+    return embedded(page, "Explorer of the latent space of CR-LSO")
+
+
+def sooner_or_later(compare: pd.DataFrame, *pairs: tuple[str, str]) -> list[tuple[int, str]]:
+    """For pairs of methods, in how many data sets their queries to the best cell are told apart and in whose favour:
+    data sets lost less those won by the first, and a sentence. Columns: first, second, sooner, "p, optimum"."""
+    said = []
+    for first, second in pairs:
+        part = compare[(compare["first"] == first) & (compare["second"] == second)]
+        sooner = part.loc[part["p, optimum"] < 0.05, "sooner"].tolist()
+        won, lost = sooner.count(first), sooner.count(second)
+        words = f"sooner than {second} on {won} of {len(part)} data sets, later on {lost}; else they are not told apart"
+        alone = f"{'sooner' if won else 'later' if lost else 'neither surely sooner nor surely later'} than {second}"
+        said.append((lost - won, f"{first} meets the best cell {words if len(part) > 1 else alone}."))
+    return said
 
 
 NOTEBOOK = "07_crlso"
