@@ -132,3 +132,8 @@ def test_rows_of_svge_and_plain_ones_have_a_range_each_and_what_was_told_more_is
     told = {"SVGe, codes": 0.2, "SVGe, fine-tuned": 0.4, "params": 0.7, "SVGe, told what it is like": 0.9}
     rows = pd.DataFrame({"reader": [*told], "kendall": [*told.values()]})
     assert function_of("06_extrapolation", "ours_and_plain")(rows, "kendall") == ["0.20 to 0.40", "0.70"]
+
+
+def test_a_run_that_ended_early_keeps_its_best():
+    run = pd.DataFrame({"seed": [0, 0, 0, 1], "query": [1, 2, 3, 1], "incumbent": [90.0, 91.0, 92.0, 93.0]})
+    assert function_of("09_benchmark", "after")(run, 2, "incumbent").tolist() == [91.0, 93.0]
