@@ -190,6 +190,7 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
         ax.set_xlabel("measured accuracy (%)\nline: mean; left edge: this or less")
     axes[0, 0].invert_yaxis()
     letter(axes, [f"{layers} layers" for layers in depths])
+    figure.set_gid("bundled")
     return figure
 
 
