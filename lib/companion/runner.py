@@ -69,6 +69,7 @@ def execute(job: Job) -> None:
             except RuntimeError as error:
                 if isinstance(error, DeadKernelError):
                     raise
+                say(f"{log.prefix}its Python process did not start ({error}); once more")
                 run(**kernel)  # it never started: another kernel had taken the port that was free a moment ago
         except papermill.PapermillExecutionError as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised

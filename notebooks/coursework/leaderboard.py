@@ -13,8 +13,9 @@ Labels stay in this process: a searcher's process has the architectures (`domain
 hidden runs the rows of the table are shuffled, its operations change their names, the columns of its features their
 places, and labels their scale, though not their order; all by a secret. That makes what somebody knows by heart slower,
 not useless: the best cell is one of at most 60 renamings, and who meets it within 60 queries in all hidden runs gets a
-remark. Who opens a file with labels is out. This holds against tricks in the course of a course; it is no sandbox. Run
-files of people that you do not trust in a container without network.
+remark. Who opens a file with labels, or changes one that was there before, is out, as far as Python's own calls tell:
+compiled code, such as that of `torch.save`, may write past them. This holds against tricks in the course of a course;
+it is no sandbox. Run files of people that you do not trust in a container without network.
 """
 
 import argparse
@@ -337,6 +338,7 @@ def _searcher_side(
         with sklearn._get_threadpool_controller().limit(limits=1):  # opens libraries once, which the guard would refuse
             pass
     shutil._use_fd_functions = False  # so that temporary folders go without opening a folder
+    sys.dont_write_bytecode = True  # which would replace old files
     sys.addaudithook(_guard(out, guarded))
     try:
         make = _searcher_class(*submission)
@@ -413,6 +415,7 @@ _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.sp
 _BESIDE_PYTHON = ("ctypes.dlopen", "ctypes.dlsym", "sqlite3.connect", "gc.get_")
 # What deletes a file, or makes it look new.
 _CHANGES = ("os.remove", "os.rmdir", "os.truncate", "os.rename", "os.link", "os.chmod", "os.chown", "os.utime")
+_CHANGES += ("os.setxattr", "os.removexattr", "replaced")  # the last is what a rename has for its target
 _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
 _SECRET_FILES: list[Path] = []  # of the process that counts
 
@@ -436,7 +439,7 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
     files. All that decides is bound here, where a searcher that changes modules does not get at it."""
     stat, leave, errors = os.stat, os._exit, (OSError, TypeError, ValueError)
     others, beside, changes, files = _OTHER_PROCESS, _BESIDE_PYTHON, _CHANGES, _FILES
-    writing, started = os.O_WRONLY | os.O_RDWR, time.time() - 0.05  # clocks of file systems are coarse
+    writing, started = os.O_WRONLY | os.O_RDWR | os.O_TRUNC, time.time() - 0.05  # clocks of file systems are coarse
     proc = stat("/proc").st_dev if os.path.isdir("/proc/self") else None
     own = re.compile(rf"/proc/([a-z]+|sys/[\w/]+|(self|{os.getpid()})(/task/\d+)?/[a-z_]+)").fullmatch
 
@@ -451,6 +454,8 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
             end(f"starts, ends or calls another program ({event}), which no searcher needs")
         if event.startswith(beside):
             end(f"goes past Python ({event}), which no searcher needs")
+        if event == "os.rename" and arguments[1] is not None:
+            hook("replaced", arguments[1:2])
         if event.startswith((*files, *changes)) and arguments:
             try:
                 found = stat(arguments[0])
