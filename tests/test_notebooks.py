@@ -58,6 +58,9 @@ def check_run(job, output, **variables):
         assert job.parameters["data_source"] == "public" or claim["paper"] is None
     executed = (output / "notebooks/executed" / job.label / f"{job.notebook}.ipynb").read_text()
     assert str(output) not in executed and str(paths.ROOT) not in executed
+    outputs = [shown for cell in json.loads(executed)["cells"] for shown in cell.get("outputs", [])]
+    images = [shown["metadata"] for shown in outputs if "image/png" in shown.get("data", {})]
+    assert all(about.get("image/png", {}).get("alt") for about in images), "an image without alt text: see figures.show"
 
 
 def test_every_notebook_says_what_to_install_where_the_library_is_missing(monkeypatch):
