@@ -80,7 +80,10 @@ else                                    # other packages have no place in an env
     python=python
     if [ "${CONDA_DEFAULT_ENV:-}" != latentnas ]; then
         python=$here/.venv/bin/python
-        if ! is_made; then watch set_up; fi
+        if ! is_made; then
+            case $arguments in -h | --help) PYTHONPATH=$here/lib python3 -m companion.arguments 2>/dev/null && exit ;; esac
+            watch set_up
+        fi
         remedy=
     fi
 fi

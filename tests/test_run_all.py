@@ -87,6 +87,16 @@ def test_it_is_made_once_and_again_when_the_lock_changes(bare):
     assert notes.read_text().split() == ["venv", "pip"] * 3
 
 
+def test_help_needs_no_environment(bare):
+    start, notes, folder = bare
+    for name in ("__init__.py", "arguments.py"):
+        (folder / "lib/companion").mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "lib/companion" / name, folder / "lib/companion")
+    status, stdout, stderr = end(start("--help"))
+    assert status == 0 and stdout.startswith("usage: run_all.sh") and stderr == ""
+    assert not notes.exists() and not (folder / ".venv").exists()
+
+
 def test_an_installation_that_broke_off_is_done_again(bare):
     start, notes, _ = bare
     broken = notes.with_name("notes.broken")
