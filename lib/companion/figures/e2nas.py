@@ -30,7 +30,7 @@ GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
 @styled
 def cells_handed_in(found: pd.DataFrame) -> Figure:
     """How far the cells handed in lie below the best expected accuracy: a dot a run, a diamond and a line the mean and
-    its 95 % interval; rows without runs have the diamond alone.
+    its 95 % interval; rows without runs have the diamond alone. The row E2NAS is bold.
 
     Columns: group (up to three, by colour), method, gap (points, a row a run), mean, low, high (of its method).
     """
@@ -52,9 +52,9 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
     ax.set_yticks(range(len(names)), names.method)
     for label, group in zip(ax.get_yticklabels(), names.group):
-        label.set_color(colours[group])
+        label.set(color=colours[group], weight="bold" if label.get_text() == "E2NAS" else "normal")
     ax.invert_yaxis()
-    ax.set_xlabel("points of test accuracy below the best that can be expected (less is better)")
+    ax.set_xlabel("points of test accuracy below the best that can be expected\n(less is better; logarithmic beyond 1)")
     for group, colour in colours.items():
         ax.plot([], [], "D", color=colour, label=group)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3)
@@ -63,7 +63,7 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
 
 @styled
 def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
-    """Left: how well shared weights rank cells, over training. Right: what cells lose after the visit.
+    """Left: how well shared weights rank cells, over training. Right: what cells lose or gain later.
 
     Columns of `ranking`: method, epoch (of E2NAS that takes as long), mean, low, high (Kendall's tau). Of `forgetting`:
     the same, the epoch that of the visit, in points of shared accuracy relative to cells that nobody visited.
@@ -82,7 +82,7 @@ def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
     lost.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     lost.set_xlabel("time of the visit (epochs of E2NAS)")
     lost.set_ylabel("change from the visit to the end\n(points of shared accuracy)")
-    letter(axes, ["Ranking of random cells", "Forgetting of visited cells"])
+    letter(axes, ["Ranking of random cells", "Change after the visit"])
     legend_above(figure, axes)
     return figure
 
