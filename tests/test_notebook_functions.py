@@ -31,27 +31,31 @@ def function_of(notebook, name, **known):
 @pytest.mark.parametrize(
     "losses, rate, loss",
     [
-        ({(0.1, 1): 1, (0.2, 1): 2, (0.4, 1): 3, (0.8, 1): 4, (0.1, 2): 1, (0.2, 2): 0.5, (0.2, 4): 0.2}, 0.2, 0.2),
-        (
-            {(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2, (0.4, 2): 1, (0.8, 2): 2},
-            0.8,
-            2,
-        ),  # 0.4 diverges at last
-        ({(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2}, 0.1, 3),  # both of the second round diverge
+        ({(0.1, 1): 1, (0.2, 1): 2, (0.1, 2): 1, (0.2, 2): 0.5, (0.2, 4): 0.2, (0.2, 8): 0.1}, 0.2, 0.1),
+        ({(0.1, 1): 3, (0.4, 1): 1, (0.8, 1): 2, (0.4, 2): 1, (0.8, 2): 2, (0.8, 8): 1.5}, 0.8, 1.5),  # 0.4 diverges
+        ({(0.1, 1): 3, (0.2, 1): 4, (0.4, 1): 1, (0.8, 1): 2, (0.1, 8): 2.5}, 0.1, 2.5),  # both of the second round do
         ({}, None, INF),
-        ({(0.1, 1): 6, (0.2, 1): 5, (0.4, 1): 3, (0.8, 1): 4, (0.4, 2): 2, (0.8, 2): 3, (0.4, 4): 2.5}, 0.8, 3),  # rose
+        ({(0.4, 1): 3, (0.8, 1): 4, (0.4, 2): 2, (0.8, 2): 3, (0.4, 4): 1, (0.4, 8): 1.5, (0.8, 8): 2}, 0.8, 2),  # rose
+        ({(0.4, 1): 3, (0.8, 1): 4, (0.4, 8): 5, (0.8, 8): 6}, 0.4, 5),  # both rose
     ],
 )
-def test_a_rate_that_diverged_in_any_round_is_not_chosen(losses, rate, loss):
+def test_a_rate_that_does_not_hold_in_a_long_run_is_not_chosen(losses, rate, loss):
     def trained(place, name, optimizer, rate, run_epochs, keep=()):
         if (rate, run_epochs) not in losses:
             raise FloatingPointError
         return SimpleNamespace(model=losses[rate, run_epochs])
 
-    known = {"rates": [0.1, 0.2, 0.4, 0.8], "first_epochs": 1, "trained": trained, "LARGE": "enas, large"}
+    known = {
+        "rates": [0.1, 0.2, 0.4, 0.8],
+        "first_epochs": 1,
+        "final_epochs": 8,
+        "trained": trained,
+        "LARGE": "enas, large",
+    }
     known |= {"domains": {"enas": SimpleNamespace(validation=None)}, "tuning_seed": 0}
     known["evaluate"] = SimpleNamespace(loss_terms=lambda model, *_: {"total": model})
-    known |= {"pd": pd, "one_trial": function_of("12_tuning", "one_trial", **known)}
+    for helper in ("long_run", "one_trial", "one_round"):
+        known[helper] = function_of("12_tuning", helper, **known)
     last = function_of("12_tuning", "chosen_rate", **known)("enas", "D-VAE", "muon")[-1]
     assert last["loss"] == loss and rate in (None, last["rate"])
 
