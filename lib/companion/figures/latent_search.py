@@ -16,6 +16,8 @@ from latentnas.plots.style import (
     GREY,
     INK,
     PALE,
+    PURPLE,
+    SKY,
     VERMILLION,
     colours_of,
     letter,
@@ -26,18 +28,33 @@ from latentnas.plots.style import (
 
 PANELS = 3  # in a row
 VERDICTS = {"sooner": (GREEN, "o"), "level": (BLUE, "s"), "later": (VERMILLION, "D"), "undecided": (GREY, "o")}
-LEARNT_NOTHING = ("path features", "graph features", "random projection")  # and what is untrained: dashed
-NO_PROCESS = ("random search", "regularised evolution", "path-feature ensemble")  # dotted
+LEARNT_NOTHING = (  # and what is untrained: dashed
+    *("path features", "graph features", "random projection"),  # in notebook 13
+    *("ensemble, choices alone", "Gaussian process"),  # in notebook 16
+)
+NO_PROCESS = ("random search", "regularised evolution", "local search", "path-feature ensemble")  # dotted
+BROWN, OLIVE = "#8C564B", "#808000"  # beside the palette, for lines that have a neighbour of each other hue
+COLOURS = {  # of the rows that have no colour in the style
+    "path features": SKY,
+    "graph features": BROWN,
+    "random projection": OLIVE,
+    "ensemble, choices alone": PURPLE,
+    "ensemble on SVGe": VERMILLION,
+    "ensemble on NGAE": BLUE,
+    "ensemble on NGAE, convex": BROWN,
+}
 
 
 @styled
-def queries_against_one_hot(rows: pd.DataFrame, label: str = "queries more than on one-hot") -> Figure:
+def queries_against_one_hot(
+    rows: pd.DataFrame, label: str = "queries more than on one-hot", one_axis: bool = False
+) -> Figure:
     """How many queries more than the process on one-hot decisions each row needs, with 95 % intervals; the band is what
-    counts as no difference. Another search to be compared with has another `label`. Columns: table, method, extra, low,
-    high, verdict, margin (queries)."""
+    counts as no difference. Another search to be compared with has another `label`. `one_axis` is for panels with one
+    budget. Columns: table, method, extra, low, high, verdict, margin (queries)."""
     rows = rows_of(rows, "table", "method", "extra", "low", "high", "verdict", "margin")
     methods = list(dict.fromkeys(rows.method))
-    figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), sharey=True)
+    figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), sharex=one_axis, sharey=True)
     margin = rows.margin.iloc[0]
     for ax, part in panels:
         ax.axvspan(-margin, margin, color=PALE, alpha=0.35, linewidth=0)
@@ -47,6 +64,10 @@ def queries_against_one_hot(rows: pd.DataFrame, label: str = "queries more than 
             place = methods.index(row.method)
             ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.2)
             ax.plot(row.extra, place, marker, color=colour, markersize=3.2)
+        for place in {*range(len(methods))} - {methods.index(method) for method in part.method}:
+            across = ax.get_yaxis_transform()
+            ax.text(0.98, place, "not compared", transform=across, ha="right", va="center", fontsize=6, color=GREY)
+        ax.tick_params(axis="x", labelbottom=True)
         ax.set_yticks(range(len(methods)), methods)
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.set_xlabel(label)
@@ -60,10 +81,11 @@ def queries_against_one_hot(rows: pd.DataFrame, label: str = "queries more than 
 
 
 @styled
-def still_searching(curves: pd.DataFrame) -> Figure:
-    """Survival curves: the runs that have not met a good architecture yet. Columns: table, method, query, share."""
+def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
+    """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with.
+    Columns: table, method, query, share."""
     curves = rows_of(curves, "table", "method", "query", "share")
-    figure = _lines(curves, "share", "runs still searching (%)", drawstyle="steps-post")
+    figure = _lines(curves, "share", "runs still searching (%)", bold, drawstyle="steps-post")
     for ax in figure.axes:
         ax.set_ylim(-3, 103)
     last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]
@@ -85,17 +107,21 @@ def expected_regret(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def _lines(curves: pd.DataFrame, column: str, label: str, **options: str) -> Figure:
-    colours = colours_of(curves.method) | {"one-hot": INK}
+def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", **options: str) -> Figure:
+    named = COLOURS | {bold: INK}
+    models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
+    colours = colours_of(model for model in models if model not in named) | named
     figure, panels = _panels(curves, 1.75)
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
             learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
-            style = "--" if learnt_nothing else ":" if method in NO_PROCESS else "-"
-            width = 2.0 if method == "one-hot" else 1.1
-            ax.plot(line["query"], line[column], style, color=colours[method], linewidth=width, label=method, **options)
+            style = "-" if method == bold else "--" if learnt_nothing else ":" if method in NO_PROCESS else "-"
+            wide = {bold: (2.2, 1.9), "random search": (2.2, 1.8)}  # and below the thin ones, which would be hidden
+            width, above = wide.get(method, (1.1, 2))
+            look = {"color": colours[method.removesuffix(", untrained")], "linewidth": width, "zorder": above}
+            ax.plot(line["query"], line[column], style, label=method, **look, **options)
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(FixedLocator([5, 10, 20, 50, 100, 200, 500]))
+        ax.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel("queries (log)")

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from companion.figures import StoredFigure
 from companion.figures.latent_search import queries_against_one_hot, still_searching
@@ -47,7 +48,7 @@ def what_says_something(correlations: pd.DataFrame) -> Figure:
 @styled
 def between_data_sets(matrix: pd.DataFrame) -> Figure:
     """Rank correlations between data sets, one panel for each way to carry over. Columns: panel, learned, tested,
-    spearman."""
+    spearman; with `seen`, a frame is drawn round the columns whose labels the codes had seen."""
     rows = rows_of(matrix, "panel", "learned", "tested", "spearman")
     panels, datasets = list(dict.fromkeys(rows.panel)), list(dict.fromkeys(rows.tested))
     columns = min(2, len(panels))
@@ -59,7 +60,12 @@ def between_data_sets(matrix: pd.DataFrame) -> Figure:
     for ax, name in zip(axes, panels):
         grid = rows[rows.panel == name].pivot(index="learned", columns="tested", values="spearman")
         image = heat(ax, grid.loc[datasets, datasets], min(-0.2, rows.spearman.min()), 1, "viridis", signed)
-        ax.tick_params(axis="x", labelrotation=40)
+        seen = set(rows.tested[(rows.panel == name) & rows.seen.astype(bool)]) if "seen" in rows else set()
+        for dataset in seen:
+            corner, size = (datasets.index(dataset), 0), (1, len(datasets))
+            ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=VERMILLION, linewidth=1.5, clip_on=False))
+        labels = [f"{dataset} (seen)" if dataset in seen else dataset for dataset in datasets]
+        ax.set_xticks(ax.get_xticks(), labels, rotation=90)
         ax.set(xlabel="evaluated on", ylabel="learned from")
     letter(axes, panels)
     colour_bar(figure, image, np.array(axes), "Spearman correlation", shrink=0.7)
@@ -69,13 +75,14 @@ def between_data_sets(matrix: pd.DataFrame) -> Figure:
     return figure
 
 
-against_paths = partial(queries_against_one_hot, label="queries more than on paths")
+against_paths = partial(queries_against_one_hot, label="queries more than on paths", one_axis=True)
+over_time = partial(still_searching, bold="path-feature ensemble")
 
 NOTEBOOK = "16_nas_bench_graph"
 FIGURES: dict[str, StoredFigure] = {
     "shapes": (("shapes",), best_of_each_shape),
     "correlations": (("correlations",), what_says_something),
-    "still_searching": (("still_searching",), still_searching),
+    "still_searching": (("still_searching",), over_time),
     "against_paths": (("against_paths",), against_paths),
     "between": (("between",), between_data_sets),
 }
