@@ -9,8 +9,8 @@ from latentnas.plots.style import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, let
 
 NOTEBOOK = "11_enas_labels"
 KINDS = {  # of methods: words for the legend, colour, marker
-    "plain": ("plain features, tuned", BLUE, "s"),
-    "codes": ("codes of an encoder (mean, 95 % interval)", VERMILLION, "o"),
+    "plain": ("plain inputs", BLUE, "s"),
+    "codes": ("encoders (bar: 95 % interval, where there are several trainings)", VERMILLION, "o"),
     "published": ("published", INK, "D"),
 }
 LINES = {"boosting, flags": (ORANGE, "-"), "boosting, flags + operations": (GREY, "--")}  # the marks to pass
@@ -38,7 +38,7 @@ def method_errors(errors: pd.DataFrame) -> Figure:
             ax.hlines(places, part.low, part.high, color=colour, linewidth=1.2, zorder=2)
             ax.plot(part.rmse_std, places, marker, color=colour, markersize=4, label=words, linestyle="none", zorder=3)
         ax.set(xscale="log", xlabel="RMSE (train st. dev., log)")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7) if len(panels) == 1 else (1, 2, 3, 5, 7)))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="y", color=PALE, linewidth=0.3)
