@@ -25,10 +25,11 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
     for group, colour, marker in styles:
         part = cells[cells.group == group][["in_table", "again", "low", "high"]]
-        ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.35, linewidth=0.7)
-        ax.plot(part.in_table, part.again, marker, color=colour, markersize=8 if marker == "*" else 4, label=group)
-    ends = np.array([cells[["in_table", "low"]].min(axis=None), cells[["in_table", "high"]].max(axis=None)])
-    ax.plot(ends, ends, ":", color=GREY, linewidth=0.8)
+        size = {"*": 8, "o": 3}.get(marker, 5)
+        ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.5, linewidth=0.7)
+        ax.plot(part.in_table, part.again, marker, color=colour, markersize=size, label=group)
+    ends = np.array([cells.in_table.min(), cells.in_table.max()])
+    ax.plot(ends, ends, ":", color=GREY, linewidth=0.8, label="as in the table")
     ax.set_xlabel("test accuracy in the table (%)")
     ax.set_ylabel("test accuracy when trained again (%)")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)

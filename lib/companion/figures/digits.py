@@ -43,6 +43,7 @@ def bundled_tables(
     for (signal, bins), colour in zip(histogram.groupby("signal", sort=False), (ORANGE, BLUE)):
         edges = np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
         counts.stairs(bins["count"], edges, color=colour, label=signal, fill=signal == "validation", alpha=0.7)
+    counts.set_xlim(left=histogram.accuracy[histogram["count"] > 0].min())
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("classes a bin")
     counts.legend(loc="upper left")
@@ -67,7 +68,9 @@ def bundled_tables(
     thousands = levels.flops / 1e3
     costs.vlines(thousands, levels.low, levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
     costs.plot(thousands, levels["median"], "o", color=BLUE, markersize=2.5, label="median")
-    costs.plot(thousands, levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
+    costs.plot(
+        thousands, levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best up to this cost"
+    )
     costs.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     costs.set_xlabel("FLOPs (thousands)")
     costs.set_ylabel("test accuracy (%)")
@@ -78,7 +81,7 @@ def bundled_tables(
     limit = effects.places.abs().max()
     heat(table, grid, -limit, limit, "PuOr", lambda value: f"{round(value):+d}".replace("-", "−"))
     table.set_ylabel("edge")
-    table.set_xlabel("operation (places in a hundred)")
+    table.set_xlabel("operation: mean rank (%), less 50")
 
     trust.plot(shared.shared, shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
     trust.set_xlabel("shared weights (%)")

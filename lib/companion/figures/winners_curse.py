@@ -1,5 +1,7 @@
 """The figures of notebook 14: how lucky the best cell of a table is."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -32,7 +34,7 @@ def third_runs(again: pd.DataFrame) -> Figure:
             ax.plot(rows.best, rows[column], line, color=colour, label=label)
         _cells_axis(ax, rows.best.max())
     axes[0, 0].set_ylabel("mean validation accuracy (%)")
-    letter(axes, datasets)
+    _titles(axes, datasets)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     first = again[again.best == again.best.min()]
     words = [
@@ -55,9 +57,11 @@ def chances_of_the_best(chances: pd.DataFrame) -> Figure:
         needed = rows.cells[rows.chance >= 0.95].min()
         words.append(f"{dataset}: {100 * rows.chance.iloc[0]:.0f} % for one cell, 95 % for {needed:.0f}")
     ax.axhline(95, color=GREY, linewidth=0.8, linestyle=":")
+    ax.annotate("95 %", (1, 95), ha="left", va="top", xytext=(0, -2), textcoords="offset points", color=GREY)
     _cells_axis(ax, chances.cells.max())
-    ax.set(xlabel="the most likely cells (log)", ylabel="best one among them (%)", ylim=(0, 103))
-    ax.legend(loc="lower right")
+    ax.set(xlabel="number of likeliest cells (log scale)", ylabel="best one among them (%)", ylim=(0, 103))
+    if chances.dataset.nunique() > 1:
+        ax.legend(loc="lower right")
     figure.set_label(
         f"Rising curves of the chance that the truly best cell is among the likeliest. {'; '.join(words)}."
     )
@@ -93,9 +97,17 @@ def published_differences(published: pd.DataFrame) -> Figure:
     return figure
 
 
+def _titles(axes: np.ndarray, datasets: Iterable[str]) -> None:
+    """The data set of each panel, with a letter where there are several."""
+    if axes.size > 1:
+        letter(axes, datasets)
+    else:
+        axes.flat[0].set_title(*datasets)
+
+
 def _cells_axis(ax: Axes, most: int) -> None:
     """A logarithmic number of cells, in plain numbers."""
-    ax.set(xscale="log", xlabel="the best so many cells (log)")
+    ax.set(xscale="log", xlabel="number of best cells (log scale)")
     ax.xaxis.set_major_locator(FixedLocator(10.0 ** np.arange(np.log10(most) + 1)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
