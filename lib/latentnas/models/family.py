@@ -40,7 +40,35 @@ WITH_LABELS = {"NGAE": ModelSpec(NGAE, NGAEConfig, "hidden", 1.6e-2)}  # its los
 
 # By space and model, the optimiser and the peak of its one-cycle schedule that notebook 12 chose by the loss on graphs
 # held out of the training set: columns optimizer and rate of data/results/recommended/12_tuning/chosen.csv.
-TUNED: dict[str, dict[str, tuple[str, float]]] = {}
+TUNED: dict[str, dict[str, tuple[str, float]]] = {
+    "enas": {
+        "S-VAE": ("muon", 0.032),
+        "GraphRNN": ("muon", 0.016),
+        "GCN": ("muon", 0.016),
+        "D-VAE": ("muon", 0.016),
+        "DGMG": ("muon", 0.008),
+        "SVGe": ("muon", 0.008),
+        "arch2vec": ("muon", 0.064),
+    },
+    "nasbench201": {
+        "S-VAE": ("muon", 0.032),
+        "GraphRNN": ("muon", 0.032),
+        "GCN": ("muon", 0.032),
+        "D-VAE": ("muon", 0.032),
+        "DGMG": ("muon", 0.008),
+        "SVGe": ("muon", 0.016),
+        "arch2vec": ("muon", 0.064),
+    },
+    "nasbench101": {
+        "S-VAE": ("muon", 0.032),
+        "GraphRNN": ("muon", 0.032),
+        "GCN": ("muon", 0.032),
+        "D-VAE": ("muon", 0.032),
+        "DGMG": ("muon", 0.008),
+        "SVGe": ("muon", 0.016),
+        "arch2vec": ("muon", 0.064),
+    },
+}
 
 
 def configure(name: str, space: Space, hidden: int, svge_hidden: int, latent: int) -> tuple[type[GraphVAE], Any]:
