@@ -81,7 +81,7 @@ else                                    # other packages have no place in an env
     if [ "${CONDA_DEFAULT_ENV:-}" != latentnas ]; then
         python=$here/.venv/bin/python
         if ! is_made; then
-            case $arguments in -h | --help) PYTHONPATH=$here/lib python3 -m companion.arguments 2>/dev/null && exit ;; esac
+            case $arguments in -h | --help) (cd "$here/lib" && python3 -m companion.arguments) 2>/dev/null && exit ;; esac
             watch set_up
         fi
         remedy=
