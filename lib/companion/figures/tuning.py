@@ -43,7 +43,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
         known = table["loss"][table["loss"] < float("inf")]  # what diverged is left out
         ax.set(xscale="log", xlabel="learning rate × 1,000 (log)")
         if len(known):
-            ax.set(yscale="log", ylim=(0.8 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
+            ax.set(yscale="log", ylim=(0.6 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ax.get_ylim()[1] < 30 * ax.get_ylim()[0] else (1,)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
