@@ -207,10 +207,15 @@ def test_reinforce_draws_from_its_policy():
         assert abs(drawn[row] / 12_000 - chance) < 4 * np.sqrt(chance / 12_000)
 
 
-def test_reinforce_needs_all_combinations():
-    domain = uneven_domain()
-    with pytest.raises(ValueError, match="all 6 combinations .* 5 rows"):
-        Reinforce(TableDomain(domain.choices()[:5], np.arange(5), lambda rows: rows[:, None]), 0)
+def test_reinforce_draws_again_where_decisions_make_no_architecture():
+    choices, other = uneven_domain().choices(), lambda rows: rows[:, None]
+    searcher = Reinforce(TableDomain(choices[:4], np.arange(4), other), 0)
+    drawn = Counter(searcher.ask(8_000).tolist())
+    assert all(abs(drawn[row] / 8_000 - 1 / 4) < 4 * np.sqrt(3 / 16 / 8_000) for row in range(4))
+    assert searcher.domain.from_choices(choices).tolist() == [0, 1, 2, 3, -1, -1]
+    diagonal = np.tile(np.arange(20)[:, None], 5)  # 20 of 3.2 million combinations
+    with pytest.raises(ValueError, match="none of 100 random combinations"):
+        Reinforce(TableDomain(diagonal, np.arange(20), other), 0)
 
 
 def test_configurations_are_checked():

@@ -16,7 +16,6 @@ from latentnas.plots.style import (
     GREY,
     INK,
     PALE,
-    PURPLE,
     SKY,
     VERMILLION,
     colours_of,
@@ -32,13 +31,16 @@ LEARNT_NOTHING = (  # and what is untrained: dashed
     *("path features", "graph features", "random projection"),  # in notebook 13
     *("ensemble, choices alone", "Gaussian process"),  # in notebook 16
 )
-NO_PROCESS = ("random search", "regularised evolution", "local search", "path-feature ensemble")  # dotted
+NO_PROCESS = (  # dotted
+    *("random search", "regularised evolution", "local search", "path-feature ensemble"),
+    *("REINFORCE", "boosting"),
+)
 BROWN, OLIVE = "#8C564B", "#808000"  # beside the palette, for lines that have a neighbour of each other hue
 COLOURS = {  # of the rows that have no colour in the style
     "path features": SKY,
     "graph features": BROWN,
     "random projection": OLIVE,
-    "ensemble, choices alone": PURPLE,
+    "ensemble, choices alone": OLIVE,
     "ensemble on SVGe": VERMILLION,
     "ensemble on NGAE": BLUE,
     "ensemble on NGAE, convex": BROWN,

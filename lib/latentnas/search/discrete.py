@@ -17,6 +17,8 @@ from scipy.special import softmax
 
 from latentnas.search.domains import Domain
 
+DRAWS = 100  # of REINFORCE, until enough combinations of decisions are architectures
+
 
 class RandomSearch:
     """Architectures drawn uniformly without replacement; each class of equal rows is drawn once."""
@@ -96,14 +98,18 @@ class LocalSearch:
 class Reinforce:
     """Policy gradient (Williams) as in NAS-Bench-201: the policy is an independent categorical distribution for each
     decision, uniform at the start. Every value moves the logits by one step of Adam along (value - baseline) x gradient
-    of the log-probability; the baseline is the moving average. The rate is chosen for a few hundred queries."""
+    of the log-probability; the baseline is the moving average. Combinations that are no architecture are drawn again.
+    The rate is chosen for a few hundred queries."""
 
     def __init__(self, domain: Domain, seed: int, learning_rate: float = 0.01, momentum: float = 0.9) -> None:
         if not learning_rate > 0 or not 0 <= momentum < 1:
             raise ValueError(f"{learning_rate=} must be positive and {momentum=} lie in [0, 1).")
         self.domain, self.seed, self.momentum = domain, seed, momentum
         options = domain.options
-        domain.from_choices(np.random.default_rng(seed).integers(0, options, (100, len(options))))  # or ValueError
+        drawn = np.random.default_rng(seed).integers(0, options, (DRAWS, len(options)))
+        if (domain.from_choices(drawn) < 0).all():
+            none = f"but none of {DRAWS} random combinations is in the domain"
+            raise ValueError(f"REINFORCE makes every decision by itself, {none}. Another searcher is needed.")
         self._random = np.random.default_rng(seed)
         possible = torch.arange(int(options.max())) < torch.from_numpy(options)[:, None]
         self._logits = torch.where(possible, 0.0, -torch.inf).double()  # [P, options]
@@ -111,9 +117,14 @@ class Reinforce:
         self._average, self._told = 0.0, 0
 
     def ask(self, n: int) -> np.ndarray:
-        policy = self._policy()
-        threshold = self._random.random((n, len(policy), 1))
-        return self.domain.from_choices((policy.cumsum(axis=1)[:, :-1] < threshold).sum(axis=2))
+        policy, found = self._policy(), np.empty(0, dtype=np.int64)
+        for _ in range(DRAWS):
+            threshold = self._random.random((n - len(found), len(policy), 1))
+            rows = self.domain.from_choices((policy.cumsum(axis=1)[:, :-1] < threshold).sum(axis=2))
+            found = np.append(found, rows[rows >= 0])
+            if len(found) == n:
+                break
+        return found
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         for choices, value in zip(self.domain.choices(rows), values.tolist(), strict=True):

@@ -64,7 +64,8 @@ class Domain:
         """The decisions that make each architecture, numbered from 0, int64 `[n, P]`."""
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
-        """The rows of decisions `[n, P]`; ValueError where not every combination is an architecture."""
+        """The rows of decisions `[n, P]`, -1 where they make no architecture of the domain. Of rows with the same
+        decisions the first; ValueError where a space cannot make graphs of decisions."""
 
     @cached_property
     def options(self) -> np.ndarray:
@@ -165,7 +166,10 @@ class TableDomain(Domain):
         return self._choices[rows]
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
-        return self._row_of_code[np.ravel_multi_index(choices.T, self.options)]
+        codes, rows = self._by_code
+        code = np.ravel_multi_index(choices.T, self.options)
+        place = np.searchsorted(codes, code).clip(max=len(codes) - 1)
+        return np.where(codes[place] == code, rows[place], -1)
 
     def sample(self, draw: Callable[[int], int]) -> int:
         return int(draw(self.size))
@@ -187,14 +191,9 @@ class TableDomain(Domain):
         return self.space.enumerate()
 
     @cached_property
-    def _row_of_code(self) -> np.ndarray:
-        """The row of each combination of decisions, in the order of `np.ravel_multi_index`."""
-        combinations = math.prod(self.options.tolist())
-        codes = np.ravel_multi_index(self._choices.T, self.options)
-        if self.size != combinations or len(np.unique(codes)) != combinations:
-            asked = f"all {combinations} combinations must be in the domain, each once, but it has {self.size} rows"
-            raise ValueError(f"This searcher makes every decision by itself, so {asked}.")
-        return np.argsort(codes)
+    def _by_code(self) -> tuple[np.ndarray, np.ndarray]:
+        """The combinations of decisions that the table has, numbered as by `np.ravel_multi_index`, and their rows."""
+        return np.unique(np.ravel_multi_index(self._choices.T, self.options), return_index=True)
 
 
 class SampledDomain(Domain):
@@ -221,11 +220,10 @@ class SampledDomain(Domain):
 
     def from_choices(self, choices: np.ndarray) -> np.ndarray:
         try:
-            return self._keep(self.space.from_choices(choices))
+            return self._find(self.space.from_choices(choices))
         except (AttributeError, ValueError) as error:
-            asked = "This searcher makes every decision by itself, so every combination must be an architecture"
             found = f"from_choices(choices [n, P]) -> DagBatch. In {self.space.name} that fails ({error})"
-            raise ValueError(f"{asked}: the space needs {found}.") from None
+            raise ValueError(f"This searcher makes every decision by itself: the space needs {found}.") from None
 
     def sample(self, draw: Callable[[int], int]) -> int:
         return int(self._keep(self.space.sample(1, int(draw(2**63))))[0])
