@@ -25,7 +25,7 @@ def results_folder(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-PRINTED, THREE = {"paper": 99.99, "printed_in": "Table 1"}, {"seeds": [0, 1, 2]}
+PRINTED, THREE = {"paper": 99.99, "printed_in": "Table 1"}, {"seeds": [0, 1, 2], "method": "t"}
 ERROR = {"paper": 0.357, "printed_in": "Fig. 4", "better": "lower"}
 EQUAL = {"target": 38.5, "better": "equal", "margin": 2.0}
 
@@ -40,6 +40,7 @@ EQUAL = {"target": 38.5, "better": "equal", "margin": 2.0}
         (99.995, PRINTED | THREE, "undecided"),  # no interval
         (99.995, PRINTED | {"seeds": [0, 1], "low": 99.991, "high": 99.999}, "seen once"),
         (99.0, PRINTED | {"seeds": 7}, "seen once"),
+        (99.97, PRINTED | THREE | {"low": 99.96, "high": 99.98, "method": None}, "undecided"),  # an older result
         (0.2, ERROR | THREE | {"low": 0.1, "high": 0.3}, "met"),
         (0.2, ERROR | THREE | {"low": 0.1, "high": 0.4}, "undecided"),
         (0.2, ERROR | THREE | {"low": 0.19, "high": 0.21, "target": 0.18}, "short"),  # the target goes before the paper
@@ -68,7 +69,7 @@ def test_verdict(ours, details, verdict):
 def test_a_time_measured_once_is_no_fact_of_a_table():
     for id, unit in (("speed.x.share", "%"), ("a.b.c", "s an epoch"), ("a.b.c", "CPU min")):
         assert Claim(id, 3.0, unit, target=5, better="lower").verdict == "seen once"
-    assert Claim("a.b.c", 3.0, "s an epoch", target=5, better="lower", low=2.0, high=4.0).verdict == "met"
+    assert Claim("a.b.c", 3.0, "s an epoch", target=5, better="lower", low=2.0, high=4.0, method="t").verdict == "met"
 
 
 @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ def test_the_headline_has_only_what_compares():
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
     verdict = "*undecided; selected on seeds 0 to 2*"
     ours = f"ours **1** % (0.9 to never as stored, 3 seeds), {verdict}"
-    assert report.in_short(equal) == f"a, x, y: target = 2 ± 0.5; {ours}"
+    assert report.in_short(equal) == f"a, x, y: target = 2 (equal within 0.5); {ours}"
 
 
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):

@@ -23,10 +23,10 @@ NAMES |= {"graphfeatures": "graph features", "pathfeatures": "path features", "r
 NAMES |= {"graphandpaths": "graph and path features", "svgefinetuned": "SVGe (fine-tuned)"}
 NAMES |= {"svgeuntrained": "SVGe (untrained)"}
 NAMES |= {"imagenet16": "ImageNet16-120", "nbgraph": "NAS-Bench-Graph", "rmse": "RMSE", "std": "(st. dev.)"}
-ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them
-(*as stored*: results older than that record). A number is *met* or *short* where its whole interval lies on one side of
-the target, or of the paper's number where no target is set; *undecided* where it does not; *seen once* with fewer than
-three seeds. A paper's number may be off by half of its last place."""
+ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them.
+(*As stored*: older results, which did not record how. No verdict is taken from them.) A number is *met* or *short* where
+its whole interval lies on one side of the target, or of the paper's number where no target is set; *undecided* where it
+does not; *seen once* with fewer than three seeds. A paper's number may be off by half of its last place."""
 COMPARED = """Each number with its 95 % interval and seeds, and how much the second is above the first. *apart*: the two
 intervals do not overlap. That is no test: numbers whose intervals overlap may differ, and of many some are apart by
 chance."""
@@ -184,9 +184,9 @@ def spread(claim: dict, between: str, digits: int = 5) -> str:
 
 
 def aim(claim: dict, name: str) -> str:
-    """The paper's number, or the target with its sign; '' for None."""
+    """The paper's number, or the target with its sign, and how near is equal; '' for None."""
     sign = SIGNS[claim["better"]] if name == "target" else ""
-    margin = f" ± {number(claim['margin'])}" if claim["margin"] else ""
+    margin = f" (equal within {number(claim['margin'])})" if claim["margin"] else ""
     return f"{sign}{number(claim[name])}{margin}" if claim[name] is not None else ""
 
 
