@@ -355,6 +355,23 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
     assert "smoke" not in row and "60 %" not in row and "99.9 %" not in row and "+1234" not in row
 
 
+@pytest.mark.parametrize(
+    "ours, low, high, text",
+    [
+        (64.734105, 34.797855, 94.670355, "65 (35 to 95)"),
+        (99.982, 99.8058, 100.0, "99.98 (99.81 to 100.00)"),  # never more than is known, and not rounded to 100
+        (-0.072, -0.1460063, 0.0020063, "-0.072 (-0.146 to 0.002)"),
+        (95.0, 85.0, 103.0, "95 (85 to 103)"),
+        (12345.6, 12300.0, 12390.0, "12,346 (12,300 to 12,390)"),
+        (0.0, 0.0, 52.18, "0 (0 to 52)"),
+        (1.23456789, None, None, "1.235 ()"),
+    ],
+)
+def test_a_number_has_the_digits_that_its_interval_bears(ours, low, high, text):
+    claim = asdict(Claim("a.x.y", ours, "%", low=low, high=high, method="t"))
+    assert f"{report.short(claim)} ({report.short_interval(claim)})" == text
+
+
 def test_the_headline_has_only_what_compares():
     def claim(id, ours=1.0, **details):
         return asdict(Claim(id, ours, "%", **details))
@@ -454,7 +471,7 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
         "02: NGAE, ENAS, gain": ["", ""],
         "02: NGAE, ENAS, wait": ["-5", ""],
     }
-    assert rows[0][1:3] == ["**81** % (78.52 to 83.48, 3 seeds)", "**84.33** % (76.74 to 91.92, 3 seeds)"]
+    assert rows[0][1:3] == ["**81.0** % (78.5 to 83.5, 3 seeds)", "**84.3** % (76.7 to 91.9, 3 seeds)"]
     assert rows[2][1:3] == ["**7** queries (5 to never)", "**not reached** queries (5 to never)"]
     assert text.endswith("\nOnly `quick` has 2 more, only `quick+12345678` 1.\n")
     monkeypatch.setattr(paths, "RESULTS", tmp_path.parent)  # another checkout's folder, by its path

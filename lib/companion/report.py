@@ -23,10 +23,11 @@ NAMES |= {"graphfeatures": "graph features", "pathfeatures": "path features", "r
 NAMES |= {"graphandpaths": "graph and path features", "svgefinetuned": "SVGe (fine-tuned)"}
 NAMES |= {"svgeuntrained": "SVGe (untrained)"}
 NAMES |= {"imagenet16": "ImageNet16-120", "nbgraph": "NAS-Bench-Graph", "rmse": "RMSE", "std": "(st. dev.)"}
-ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside them.
-(*As stored*: older results, which did not record how. No verdict is taken from them.) A number is *met* or *short* where
-its whole interval lies on one side of the target, or of the paper's number where no target is set; *undecided* where it
-does not; *seen once* with fewer than three seeds. A paper's number may be off by half of its last place."""
+ABOUT = """Generated from `data/results/{label}`. Intervals are at 95 %: how computed, and over what, stands beside
+them. (*As stored*: older results, which did not record how. No verdict is taken from them.) A number is *met* or
+*short* where its whole interval lies on one side of the target, or of the paper's number where no target is set;
+*undecided* where it does not; *seen once* with fewer than three seeds. A paper's number may be off by half of its
+last place."""
 COMPARED = """Each number with its 95 % interval and seeds, and how much the second is above the first. *apart*: the two
 intervals do not overlap. That is no test: numbers whose intervals overlap may differ, and of many some are apart by
 chance."""
@@ -73,11 +74,11 @@ def findings() -> str:
     for finding in profiles.read_profiles().finding:
         result = load_results(finding.profile).get(finding.notebook, {"claims": [], "manifest": {"times": []}})
         known = {claim["id"]: claim for claim in all_claims(result) if claim["ours"] is not None}
-        wanted = [*re.findall(r"{(.+?)}", finding.text), *finding.when]
+        wanted = [*re.findall(r"{(.+?)(?::interval)?}", finding.text), *finding.when]
         if all(id in known and known[id]["verdict"] in finding.when.get(id, known[id]["verdict"]) for id in wanted):
             text = finding.text
             for id, claim in known.items():
-                text = text.replace(f"{{{id}}}", number(claim["ours"], 4))
+                text = text.replace(f"{{{id}}}", short(claim)).replace(f"{{{id}:interval}}", short_interval(claim))
             text, alt = " ".join(text.split()), html.escape(finding.alt)
             picture = f"figures/{finding.profile}/{finding.notebook}_{finding.figure}.png"
             where = f"[{notebooks.number_of(finding.notebook)}]({read_at(finding.notebook, finding.profile)})"
@@ -146,7 +147,7 @@ def in_short(claim: dict, *others: dict, words: Mapping[str, str] = MappingProxy
 
 def measured(claim: dict) -> str:
     """Our number with its unit, interval and seeds."""
-    count, ends = len(claim["seeds"]), spread(claim, " to ", 4)
+    count, ends = len(claim["seeds"]), short_interval(claim)
     around = [ends + ("" if claim["method"] else " as stored")] * bool(ends)
     around += [f"{count} seed{'s' * (count > 1)}"] * bool(count)
     return f"**{value_of(claim)}** {claim['unit']}" + f" ({', '.join(around)})" * bool(around)
@@ -154,7 +155,7 @@ def measured(claim: dict) -> str:
 
 def value_of(claim: dict) -> str:
     """Our number, or that it is infinite; '' where it is not known."""
-    return number(claim["ours"], 4) or ("not reached" if claim["verdict"] == "not reached" else "")
+    return short(claim) or ("not reached" if claim["verdict"] == "not reached" else "")
 
 
 def named(claim: dict, beside: dict | None = None) -> str:
@@ -177,10 +178,26 @@ def number(value: float | None, digits: int = 5) -> str:
     return "" if value is None else f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
-def spread(claim: dict, between: str, digits: int = 5) -> str:
+def spread(claim: dict, between: str) -> str:
     """Both ends of an interval; 'never' where the end is infinite."""
-    ends = [number(claim[end], digits) for end in ("low", "high")]
+    ends = [number(claim[end]) for end in ("low", "high")]
     return between.join(end or "never" for end in ends) if any(ends) else ""
+
+
+def short(claim: dict, which: str = "ours") -> str:
+    """Our number, or an end of its interval, with four digits; no more than the second digit of half the interval."""
+    value, low, high = (claim[name] for name in (which, "low", "high"))
+    if value is None or low is None or high is None or low == high:
+        return number(value, 4)
+    ours = claim["ours"]
+    first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or 1)]
+    whole = all(number.is_integer() for number in (ours, low, high))
+    place = 0 if whole else max(0, min(1 - first[0], 3 - first[1]))
+    return f"{round(value, place) + 0.0:,.{place}f}"  # no -0
+
+
+def short_interval(claim: dict) -> str:
+    return " to ".join(short(claim, end) or "never" for end in ("low", "high")) if spread(claim, "") else ""
 
 
 def aim(claim: dict, name: str) -> str:
