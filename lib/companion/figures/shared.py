@@ -32,8 +32,9 @@ def space_cells(cells: pd.DataFrame, space: Space = ENAS) -> Figure:
 
 
 def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figure:
-    """Graphs in two columns, with boxes of one size."""
-    figure, axes = new_figure(1, columns=2, rows=-(-len(batch) // 2))
+    """Graphs in two columns (a single one in one), with boxes of one size."""
+    columns = min(2, len(batch))
+    figure, axes = new_figure(1, columns=columns, rows=-(-len(batch) // 2), width=DOUBLE / 2 * columns)
     for ax, types, adjacency, title in zip(axes.flat, batch.types, batch.adjacency, titles):
         draw_cell(ax, types, adjacency, space.type_names)
         ax.set_title(title, loc="center", fontsize=7)
