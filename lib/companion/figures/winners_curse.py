@@ -71,16 +71,21 @@ def chances_of_the_best(chances: pd.DataFrame) -> Figure:
 @styled
 def published_differences(published: pd.DataFrame) -> Figure:
     """Published test accuracies beside what chance does to a cell, a panel a data set. Columns: dataset, method,
-    accuracy (percent), noise (points: the least significant difference of two cells with three runs each)."""
+    accuracy (percent), noise (points: the least significant difference of two cells with three runs each) and, in newer
+    tables, corrected (the same, such that it holds for all pairs together)."""
     published = rows_of(published, "dataset", "method", "accuracy", "noise")
     datasets, methods = published.dataset.unique(), list(published.method.unique())
     figure, axes = new_figure(0.8 + 0.15 * len(methods), columns=len(datasets), sharey=True)
+    bands = {
+        "corrected": ("the same, corrected for all pairs", 0.3),
+        "noise": ("not significantly less than the highest, as a single pair", 0.5),
+    }
+    bands = {column: look for column, look in bands.items() if column in published}
     for ax, dataset in zip(axes[0], datasets):
         rows = published[published.dataset == dataset]
-        top, noise = rows.accuracy.max(), rows.noise.iloc[0]
-        ax.axvspan(
-            top - noise, top, color=PALE, alpha=0.5, linewidth=0, label="not significantly less than the highest"
-        )
+        for column, (label, alpha) in bands.items():
+            ends = rows.accuracy.max() - rows[column].iloc[0], rows.accuracy.max()
+            ax.axvspan(*ends, color=PALE, alpha=alpha, linewidth=0, label=label)
         ax.plot(rows.accuracy, rows.method.map(methods.index), "o", color=BLUE, markersize=4)
         ax.grid(axis="y", color=PALE, linewidth=0.3)
         ax.tick_params(axis="y", length=0)
@@ -88,7 +93,7 @@ def published_differences(published: pd.DataFrame) -> Figure:
     axes[0, 0].set_yticks(range(len(methods)), methods)
     axes[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     letter(axes, datasets)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     close = published.groupby("dataset", sort=False)[["accuracy", "noise"]].apply(
         lambda rows: (rows.accuracy >= rows.accuracy.max() - rows.noise).sum()
     )
