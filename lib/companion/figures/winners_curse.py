@@ -77,7 +77,7 @@ def published_differences(published: pd.DataFrame) -> Figure:
     datasets, methods = published.dataset.unique(), list(published.method.unique())
     figure, axes = new_figure(0.8 + 0.15 * len(methods), columns=len(datasets), sharey=True)
     bands = {
-        "corrected": ("the same, corrected for all pairs", 0.3),
+        "corrected": ("corrected for the number of pairs", 0.3),
         "noise": ("not significantly less than the highest, as a single pair", 0.5),
     }
     bands = {column: look for column, look in bands.items() if column in published}
@@ -93,7 +93,8 @@ def published_differences(published: pd.DataFrame) -> Figure:
     axes[0, 0].set_yticks(range(len(methods)), methods)
     axes[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     letter(axes, datasets)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside upper left", ncols=2)
     close = published.groupby("dataset", sort=False)[["accuracy", "noise"]].apply(
         lambda rows: (rows.accuracy >= rows.accuracy.max() - rows.noise).sum()
     )
