@@ -411,6 +411,20 @@ def test_a_kernel_that_does_not_start_is_started_once_more(project, tmp_path, mo
     assert (launcher.parent / "starts").read_text() == "12"
 
 
+@pytest.mark.parametrize("error, starts", [("Kernel didn't respond in 300 seconds", 2), ("Kernel info has no x", 1)])
+def test_only_a_kernel_that_does_not_start_is_tried_again(project, monkeypatch, error, starts):
+    tried = []
+
+    def refuse(*_, **__):
+        tried.append(error)
+        raise RuntimeError(error)
+
+    monkeypatch.setattr("papermill.execute_notebook", refuse)
+    with pytest.raises(NotebookFailed if starts == 2 else RuntimeError, match=error):
+        execute(plan("quick", ["00"])[0])
+    assert len(tried) == starts
+
+
 def test_a_kernel_that_never_starts_is_reported(project, tmp_path, monkeypatch):
     launcher = tmp_path / "elsewhere/ipykernel_launcher.py"
     paths.write_text(launcher, "raise SystemExit(1)")

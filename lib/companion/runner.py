@@ -32,6 +32,7 @@ from companion.together import ending_together
 from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
+NEVER_STARTED = "Kernel died before replying", "Kernel didn't respond"  # how such errors of Jupyter begin
 MOST_THREADS = 8  # of a model; a notebook's processes may be more
 _held = []  # lock files of GPUs, open as long as this process lives
 
@@ -48,7 +49,6 @@ def execute(job: Job) -> None:
     import papermill  # here, because the rest of this module must import quickly
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
-    from nbclient.exceptions import DeadKernelError
 
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = KernelSpec(argv=command, language="python")  # whatever kernels are installed as "python3"
@@ -67,7 +67,7 @@ def execute(job: Job) -> None:
             try:
                 run(**kernel)
             except RuntimeError as error:
-                if isinstance(error, DeadKernelError):
+                if not str(error).startswith(NEVER_STARTED):
                     raise
                 say(f"{log.prefix}its Python process did not start ({error}); once more")
                 run(**kernel)  # it never started: another kernel had taken the port that was free a moment ago
@@ -77,7 +77,9 @@ def execute(job: Job) -> None:
             cell = error.exec_count - 1  # without the one that papermill injects
             where = f"The notebook as far as it came, with the full error, is {failed_copy}."
             raise NotebookFailed(job, f"stopped in cell {cell} with {error.ename}: {error.evalue}\n{where}") from error
-        except RuntimeError as error:  # of Jupyter: before the first cell or on the way
+        except RuntimeError as error:
+            if not str(error).startswith(("Kernel died", *NEVER_STARTED)):
+                raise
             remedy = "Close other programs or choose a smaller --profile, and give the command again."
             what = f"stopped: its Python process died ({error}), most often because memory ran out"
             raise NotebookFailed(job, f"{what}. {remedy}") from error
