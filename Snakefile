@@ -31,7 +31,12 @@ if unknown := config.keys() - {"profile", "only", "overrides", "gpu"}:
 ONLY = texts(config.get("only", []))
 OVERRIDES = profiles.parse_overrides(texts(config.get("overrides", [])), profiles.select_notebooks(ONLY))
 JOBS = profiles.plan(str(config.get("profile", "quick")), ONLY, OVERRIDES)
-if workflow.is_main_process:
+STALE = set()   # stamps that a dry run, which changes nothing on disk, must not count
+if workflow.output_settings.dryrun:
+    for job in profiles.out_of_date(JOBS):
+        parts = [] if profiles.is_trained(job) else [".trainings", ".trainings-{scatteritem}"]
+        STALE |= {profiles.stamp_path(job.label, job.notebook + part) for part in ["", *parts]}
+elif workflow.is_main_process:
     RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
@@ -51,7 +56,7 @@ GPU = count("gpu", config.get("gpu", min(1, len(runner.visible_gpus()))), least=
 
 def relative(path):
     """As seen from the working directory, so that a moved checkout is still up to date."""
-    return os.path.relpath(path, paths.OUTPUT)
+    return os.path.relpath(path, paths.OUTPUT) + " (out of date)" * (path in STALE)
 
 
 def command(job):

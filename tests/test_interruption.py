@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
@@ -21,6 +20,7 @@ from toy_project import (
     project_environment,
     results_of,
     run_all,
+    snakemake,
     would_run,
     write_notebook,
 )
@@ -159,6 +159,31 @@ def test_how_many_processes_work_on_it_is_no_other_experiment(project):
 # ---------------------------------------------------------------- damaged, foreign and unwritable files
 
 
+def test_files_that_something_else_put_in_place_are_kept_and_named(project):
+    assert run_all(project).returncode == 0
+    results = project / "data/results/quick/00_first.json"
+    executed = project / "notebooks/executed/quick/00_first.ipynb"
+    results.write_text(results.read_text().replace('"unit": "points"', '"unit": "%"'))
+    before = results.read_text()
+    for files in ([results], [results, executed]):
+        run = run_all(project)
+        assert run.returncode == 0 and "up to date" in run.stdout
+        assert f"replaced it): {', '.join(map(str, files))}. Delete it to have it made again.\n" in run.stderr
+        executed.write_text(executed.read_text().replace("step", "stop"))
+    assert results.read_text() == before
+    results.unlink()
+    assert run_all(project).returncode == 0
+    assert results.read_text() != before and run_all(project).stderr == ""
+
+
+def test_a_stamp_of_an_older_version_holds(project):
+    assert run_all(project).returncode == 0
+    stamp = project / "data/state/quick/00_first.done"
+    stamp.write_text(stamp.read_text().split()[0] + "\n")
+    run = run_all(project)
+    assert "Everything is up to date" in run.stdout and run.stderr == ""
+
+
 def test_a_damaged_results_file_is_made_again(project):
     rewrite(project, WORK, name="01_second")
     assert run_all(project).returncode == 0
@@ -237,10 +262,7 @@ def test_a_place_that_cannot_be_written_is_named_in_one_paragraph(project, block
 
 
 def test_snakemake_by_itself(project):
-    settings = ["profile=smoke", "only=00", "overrides=seed=5"]
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", *settings]
-    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")}
-    run = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    run = snakemake(project, "--cores", "1", "--config", "profile=smoke", "only=00", "overrides=seed=5")
     assert run.returncode == 0, run.stderr
     (label,) = os.listdir(project / "data/results")
     assert label.startswith("smoke+") and (project / "figures" / label / "REPORT.md").exists()
@@ -292,13 +314,30 @@ def test_modules_beside_the_snakefile_do_not_take_the_place_of_ours(project):
 
 
 def told_by_snakemake(project, *arguments, **variables):
-    """What a dry run of Snakemake says that is refused."""
-    command = [sys.executable, "-m", "snakemake", "-n", *arguments]
-    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")} | variables
-    ended = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    """What Snakemake says when it refuses."""
+    ended = snakemake(project, *arguments, **variables)
     told = ended.stdout + ended.stderr
     assert ended.returncode == 1 and "Traceback" not in told
     return told
+
+
+def test_a_dry_run_of_snakemake_says_what_is_out_of_date_and_changes_nothing(tmp_path):
+    project = make_project(tmp_path)
+    assert run_all(project).returncode == 0
+    assert "Nothing to be done" in snakemake(project, "-n").stdout
+    write_notebook(project / "notebooks/01_second.ipynb", [WORK, "2", FINISH.format(name="01_second")])
+    (project / "data/state/run.lock").unlink()
+    before = times_of_files(project)
+    told = snakemake(project, "-n")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "rule 01_second:" in told.stdout and "rule 00_first:" not in told.stdout
+    assert times_of_files(project) == before
+
+
+def times_of_files(project):
+    """Without Snakemake's own, in hidden folders."""
+    files = (file for file in project.rglob("*") if not re.search(r"/[.]\w", str(file.relative_to(project.parent))))
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 @pytest.mark.parametrize(

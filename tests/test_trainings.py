@@ -10,7 +10,7 @@ from joblib import cpu_count
 
 from companion import notebooks, paths, profiles, runner
 from companion.runner import NotebookFailed
-from toy_project import FINISH, PARAMETERS, make_project, run_all, write_notebook
+from toy_project import FINISH, PARAMETERS, make_project, run_all, snakemake, write_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,13 @@ def test_a_notebook_finds_its_trainings_made_by_two_processes(project):
     assert "training 3" in (project / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
     again = run_all(project, "--jobs", "3")  # other shares, but nothing to do
     assert again.returncode == 0 and "up to date" in again.stdout
+    stamps = sorted((project / "data/state/quick").glob("*.done"))
+    use = [USE.replace("SHARES", "2"), FINISH.format(name="00_first")]
+    for listed in (LIST, LIST + "; 1"):
+        write_notebook(project / "notebooks/00_first.ipynb", [listed, "1", *use], tags={1: ["trainings"]})
+        dry = snakemake(project, "-n", "--rerun-triggers", "mtime").stdout
+        assert "rule 00_first:" in dry and ("rule 00_first_trainings:" in dry) == (listed != LIST), dry
+    assert sorted((project / "data/state/quick").glob("*.done")) == stamps
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,13 @@ def run_all(folder, *arguments, cwd=None, **variables):
     )
 
 
+def snakemake(project, *arguments, **variables):
+    """Run Snakemake by itself."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    environment = project_environment(project) | {"PYTHONPATH": str(project / "lib")} | variables
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+
 def start_all(folder, *arguments):
     """Start `run_all.sh` in the background."""
     return subprocess.Popen(

@@ -78,6 +78,11 @@ def run(options: argparse.Namespace) -> int:
     if undone := [notebook for label, notebook in agenda if not profiles.stamp_path(label, notebook).exists()]:
         print(f"Not finished: {', '.join(undone)}. The same command goes on from here.", file=sys.stderr)
         return 1
+    if kept := [
+        str(file) for job in jobs if (job.label, job.notebook) not in agenda for file in profiles.replaced(job)
+    ]:
+        what = f"Kept, though not as the last run here wrote it (git or an edit replaced it): {', '.join(kept)}"
+        print(f"{what}. Delete it to have it made again.", file=sys.stderr)
     if not agenda:
         print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
     for label in sorted({label for label, _ in agenda}):

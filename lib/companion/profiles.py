@@ -71,28 +71,43 @@ class Job:
     def stamp(self) -> Path:
         return stamp_path(self.label, self.notebook)
 
+    def written(self) -> dict[Path, str]:
+        """Hashes of what a run leaves: the tables' are in the results file, figures can be drawn again from these."""
+        return {file: claims.sha256(file) for file in (self.results, self.executed)}
+
 
 def stamp_path(label: str, notebook: str) -> Path:
-    """The file written last by a run, or as <notebook>.trainings by its trainings: it holds the inputs of that run."""
+    """The file written last by a run, or as <notebook>.trainings by its trainings: the hash of that run's inputs, and
+    of what it wrote."""
     return paths.STATE / label / f"{notebook}.done"
+
+
+def replaced(job: Job) -> list[Path]:
+    """Files of an up-to-date job that are not as its last run here wrote them; none by stamps of older versions."""
+    _, *digests = job.stamp.read_text(encoding="utf-8").split()
+    return [file for (file, now), then in zip(job.written().items(), digests) if now != then]
+
+
+def holds(stamp: Path, inputs: str) -> bool:
+    return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").split()[:1] == [inputs]
+
+
+def is_trained(job: Job) -> bool:
+    """Whether the trainings that a notebook lists are done; without any, they are."""
+    return not job.trainings or holds(stamp_path(job.label, f"{job.notebook}.trainings"), job.trainings)
 
 
 def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
     """Those that have to run, by contents, not times; `forget` removes stamps and sets damaged results aside."""
-
-    def holds(stamp: Path, inputs: str) -> bool:
-        return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").strip() == inputs
-
     waiting, awaited = [], set()
     for job in jobs:
-        trainings = stamp_path(job.label, f"{job.notebook}.trainings")
-        trained = not job.trainings or holds(trainings, job.trainings)
+        trained = is_trained(job)
         whole = job.executed.is_file() and job.executed.read_bytes().endswith(b"}\n")
         complete = claims.is_intact(job.results, forget) and whole
         if not (trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)):
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
-            shares = trainings.parent.glob(f"{job.notebook}.trainings*.done")  # of other inputs, perhaps
+            shares = job.stamp.parent.glob(f"{job.notebook}.trainings*.done")  # of other inputs, perhaps
             for stamp in [job.stamp, *([] if trained else shares)] if forget else []:
                 stamp.unlink(missing_ok=True)
     return waiting

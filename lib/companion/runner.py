@@ -180,7 +180,7 @@ def run_job(job: Job) -> None:
             raise NotebookFailed(job, f"was run with {name} = {value!r} but recorded {recorded!r}. {remedy}")
     if notebooks.code_cells_hash(job.executed) != job.cells:
         raise NotebookFailed(job, "was changed before its turn came. The same command runs it as it is now.")
-    paths.write_text(job.stamp, job.inputs + "\n")
+    paths.write_text(job.stamp, "\n".join([job.inputs, *job.written().values(), ""]))
     report_progress(job, f"done in {in_words(time.monotonic() - started)}")
 
 
