@@ -156,6 +156,19 @@ def test_how_many_processes_work_on_it_is_no_other_experiment(project):
     assert set(os.listdir(project / "data/results")) == {"quick"} and would_run(project) == []
 
 
+def test_a_clock_that_was_set_back_and_a_folder_that_is_gone_stop_no_run(tmp_path):
+    project, gone = make_project(tmp_path / "project"), tmp_path / "gone"
+    assert run_all(project).returncode == 0
+    stamp = project / "data/state/quick/00_first.done"
+    os.utime(stamp, (time.time() + 86400,) * 2)
+    rewrite(project, WORK, "'changed'", name="01_second")
+    gone.mkdir()
+    command = ["bash", "-c", f"rmdir ../gone; {project}/run_all.sh"]
+    run = subprocess.run(command, cwd=gone, env=project_environment(project), capture_output=True, text=True)
+    assert run.returncode == 0 and "1 notebook to run" in run.stdout, run.stderr
+    assert would_run(project) == []
+
+
 # ---------------------------------------------------------------- damaged, foreign and unwritable files
 
 
@@ -259,6 +272,31 @@ def test_a_place_that_cannot_be_written_is_named_in_one_paragraph(project, block
     run = run_all(project)
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert str(project / blocked) in run.stderr
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(project):
+    (project / "notebooks/executed").write_text("a file")
+    run = run_all(project)
+    assert run.returncode == 1 and str(project / "notebooks/executed") in run.stderr and "| step 0" not in run.stderr
+
+
+def test_a_reader_who_has_enough_is_no_error(project):
+    assert run_all(project).returncode == 0
+    file = project / "data/results/quick/00_first.json"
+    content = json.loads(file.read_text())
+    content["claims"] = [content["claims"][0] | {"id": f"toy.space.number{n}"} for n in range(3000)]
+    file.write_text(json.dumps(content))
+    command = ["bash", "-c", "./run_all.sh compare quick quick | head -n 1"]
+    ended = subprocess.run(command, cwd=project, env=project_environment(project), capture_output=True, text=True)
+    assert ended.stdout.startswith("# `quick`") and ended.stderr == ""
+
+
+def test_a_report_in_another_encoding_is_written_anew(project):
+    assert run_all(project).returncode == 0
+    report = project / "figures/quick/REPORT.md"
+    before = report.read_bytes()
+    report.write_bytes(before + b"\xe9")
+    assert run_all(project).returncode == 0 and report.read_bytes() == before
 
 
 def test_snakemake_by_itself(project):

@@ -36,31 +36,31 @@ def main(arguments: Sequence[str]) -> int:
         if arguments[:1] == ["compare"]:
             if len(arguments) != 3:
                 raise UsageError("'compare' takes two folder names in data/results: ./run_all.sh compare A B")
-            print(report.comparison(*arguments[1:]), end="")
+            print(report.comparison(*arguments[1:]), end="", flush=True)
             return 0
         with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch, "site": site}
         options = parser().parse_args(arguments)
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
-        if options.command in ("fetch", "site") and options != parser().parse_args([options.command]):
-            raise UsageError(f"'{options.command}' takes no options.")
+        taken = {"fetch": {}, "site": {}, "figures": {"profile": options.profile}}.get(options.command)
+        if taken is not None and vars(options) != vars(parser().parse_args([options.command])) | taken:
+            raise UsageError(f"'{options.command}' takes {'only --profile' if taken else 'no options'}.")
         return with_options[options.command](options)
+    except BrokenPipeError:  # who reads the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except (UsageError, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-
-
-def planned(options: argparse.Namespace) -> list[profiles.Job]:
-    """All that a command asks for, up to date or not."""
-    overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
-    return profiles.plan(options.profile or "quick", options.only, overrides)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run what is out of date of the selected notebooks."""
     if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
-    profile, jobs, anew = options.profile or "quick", planned(options), options.command == "bench"
+    profile, anew = options.profile or "quick", options.command == "bench"
+    overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
+    jobs = profiles.plan(profile, options.only, overrides)
     agenda = [(job.label, job.notebook) for job in (jobs if anew else profiles.out_of_date(jobs))]
     if options.dry_run and agenda:
         print(f"Would run, profile {profile}:")
@@ -78,13 +78,14 @@ def run(options: argparse.Namespace) -> int:
     if undone := [notebook for label, notebook in agenda if not profiles.stamp_path(label, notebook).exists()]:
         print(f"Not finished: {', '.join(undone)}. The same command goes on from here.", file=sys.stderr)
         return 1
-    if kept := [
-        str(file) for job in jobs if (job.label, job.notebook) not in agenda for file in profiles.replaced(job)
-    ]:
+    if kept := [str(file) for job in jobs for file in profiles.replaced(job)]:
         what = f"Kept, though not as the last run here wrote it (git or an edit replaced it): {', '.join(kept)}"
         print(f"{what}. Delete it to have it made again.", file=sys.stderr)
     if not agenda:
         print(f"Everything is up to date (profile {profile}: {', '.join(job.notebook for job in jobs)}).")
+    for job in jobs if anew else ():
+        for claim in report.all_claims(claims.read_results(job.results)):
+            print(f"{claim['id']:<52} {report.number(claim['ours']) or 'not measured':>12} {claim['unit']}")
     for label in sorted({label for label, _ in agenda}):
         places = f"figures and report: figures/{label}   notebooks as run: notebooks/executed/{label}"
         print(f"Done. Results: data/results/{label}   {places}")
@@ -97,12 +98,7 @@ def bench(options: argparse.Namespace) -> int:
     if options.only or not own:
         raise UsageError(f"'bench' runs {', '.join(own) or 'nothing here'}; it takes no --only.")
     options.only = own
-    jobs = planned(options)
-    status = run(options)
-    for job in () if status or options.dry_run else jobs:
-        for claim in report.all_claims(claims.read_results(job.results)):
-            print(f"{claim['id']:<52} {report.number(claim['ours']) or 'not measured':>12} {claim['unit']}")
-    return status
+    return run(options)
 
 
 def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tuple[int, int]:
@@ -122,9 +118,8 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     """
     machine = joblib.cpu_count(), psutil.virtual_memory().total, len(runner.visible_gpus())
     jobs, cores = side_by_side(options.jobs, *machine)
-    took = runner.total_time(agenda, min(jobs, len(agenda)))
-    names = [notebook for _, notebook in agenda]
-    print(f"{len(names)} notebook{'s' if len(names) > 1 else ''} to run{took}: {', '.join(names)}", flush=True)
+    what = f"{len(agenda)} notebook{'s' * (len(agenda) > 1)} to run{runner.total_time(agenda, min(jobs, len(agenda)))}"
+    print(f"{what}: {', '.join(notebook for _, notebook in agenda)}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
     command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]
     command += f"--cores {jobs * cores} --rerun-triggers software-env --profile none --workflow-profile none".split()
@@ -134,16 +129,16 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
     log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
-    snakemake = subprocess.Popen(command, env=os.environ | variables, start_new_session=True, **streams)
+    running = subprocess.Popen(command, cwd=paths.OUTPUT, env=os.environ | variables, start_new_session=True, **streams)
     with open(log, "w", encoding="utf-8") as file:
-        for line in snakemake.stdout:
+        for line in running.stdout:
             file.write(line)
             if line.startswith(runner.MARK):
                 print(line[1:], end="", file=sys.stderr, flush=True)
                 told |= ": failed" in line
             else:
                 last.append(line)
-    if snakemake.wait() and not told:
+    if running.wait() and not told:
         print(f"Snakemake failed. All that it said is in {log}; the end of it:\n{''.join(last)}", file=sys.stderr)
 
 
@@ -200,13 +195,9 @@ def site(options: argparse.Namespace) -> int:
 
 def figures(options: argparse.Namespace) -> int:
     """Redraw all figures from stored results, of one profile or of all that have any."""
-    if vars(options) | {"profile": None} != vars(parser().parse_args(["figures"])):
-        raise UsageError("'figures' draws everything that has results again; of the options it takes only --profile.")
-    if options.profile is not None:
-        profiles.tables_of(options.profile)
     labels = [label for label in report.labels_with_results() if options.profile in (None, label)]
     if not labels:
-        raise UsageError("There are no results to draw yet. Run the notebooks first: ./run_all.sh")
+        raise UsageError(f"There are no results of {options.profile or 'any profile'} yet. Run them: ./run_all.sh")
     from companion.figures.redraw import redraw  # imports matplotlib
 
     for label in labels:

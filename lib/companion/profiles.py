@@ -71,21 +71,16 @@ class Job:
     def stamp(self) -> Path:
         return stamp_path(self.label, self.notebook)
 
-    def written(self) -> dict[Path, str]:
-        """Hashes of what a run leaves: the tables' are in the results file, figures can be drawn again from these."""
-        return {file: claims.sha256(file) for file in (self.results, self.executed)}
-
 
 def stamp_path(label: str, notebook: str) -> Path:
-    """The file written last by a run, or as <notebook>.trainings by its trainings: the hash of that run's inputs, and
-    of what it wrote."""
+    """What a run, or as <notebook>.trainings its trainings, writes last: hashes of its inputs and of what it wrote."""
     return paths.STATE / label / f"{notebook}.done"
 
 
 def replaced(job: Job) -> list[Path]:
-    """Files of an up-to-date job that are not as its last run here wrote them; none by stamps of older versions."""
-    _, *digests = job.stamp.read_text(encoding="utf-8").split()
-    return [file for (file, now), then in zip(job.written().items(), digests) if now != then]
+    """Files, but figures and tables, that are not as the last run here wrote them; none by stamps of older versions."""
+    _, *digests = job.stamp.read_text(encoding="utf-8", errors="replace").split()
+    return [file for file, digest in zip((job.results, job.executed), digests) if claims.sha256(file) != digest]
 
 
 def holds(stamp: Path, inputs: str) -> bool:
@@ -101,15 +96,19 @@ def out_of_date(jobs: Iterable[Job], forget: bool = False) -> list[Job]:
     """Those that have to run, by contents, not times; `forget` removes stamps and sets damaged results aside."""
     waiting, awaited = [], set()
     for job in jobs:
-        trained = is_trained(job)
+        trained, trainings = is_trained(job), stamp_path(job.label, f"{job.notebook}.trainings")
         whole = job.executed.is_file() and job.executed.read_bytes().endswith(b"}\n")
         complete = claims.is_intact(job.results, forget) and whole
-        if not (trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)):
+        done = trained and complete and holds(job.stamp, job.inputs) and awaited.isdisjoint(job.needs)
+        if not done:
             waiting.append(job)
             awaited |= set() if job.trainings and trained else {(job.label, job.notebook)}
-            shares = job.stamp.parent.glob(f"{job.notebook}.trainings*.done")  # of other inputs, perhaps
-            for stamp in [job.stamp, *([] if trained else shares)] if forget else []:
+        shares = dict.fromkeys(trainings.parent.glob(f"{trainings.stem}-*.done"), False)  # of other inputs, perhaps
+        for stamp, stays in ({trainings: trained, job.stamp: done} | shares).items() if forget else ():
+            if not stays:
                 stamp.unlink(missing_ok=True)
+            elif stamp.exists():
+                stamp.touch()  # Snakemake wants no input from the future, as after a clock was set back
     return waiting
 
 
@@ -138,14 +137,6 @@ def read_profiles() -> Profiles:
     return content
 
 
-def tables_of(profile: str) -> dict[str, dict[str, object]]:
-    """The tables of a profile, or UsageError where there is none of this name."""
-    known = read_profiles().model_extra
-    if profile not in known:
-        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(known)}.")
-    return known[profile]
-
-
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     """Names that match any of `only` (a number, a name or its beginning); without, all but those that run alone."""
     known, chosen = notebooks.names(), set()
@@ -161,10 +152,12 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
 
 def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     """Defaults of a notebook, under [profile.common], [profile.training] if declared, and [profile.<notebook>]."""
-    tables, declared = tables_of(profile), parameters_of(notebook)
+    known, declared = read_profiles().model_extra, parameters_of(notebook)
+    if profile not in known:
+        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(known)}.")
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):
-        for name, value in tables.get(table, {}).items():
+        for name, value in known[profile].get(table, {}).items():
             try:
                 if name in declared and name != "profile":
                     values[name] = declared[name].checked(value)

@@ -15,7 +15,6 @@ MARKERS = "<!-- {} -->", "<!-- end of {} -->"  # in the README, around what is g
 PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, of equal seeds the first; never smoke
 README_HEAD = ("notebook", "question", "paper beside ours", "time on 2 CPU cores")
 CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict")
-SIGNS = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}
 NAMES = {"ngae": "NGAE", "dvae": "D-VAE", "svge": "SVGe", "crlso": "CR-LSO", "e2nas": "E2NAS", "nb101": "NAS-Bench-101"}
 NAMES |= {"nb201": "NAS-Bench-201", "enas": "ENAS", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 NAMES |= {"gp": "Gaussian process", "kendall": "Kendall's tau", "mostparameters": "most parameters"}
@@ -40,13 +39,13 @@ def labels_with_results() -> list[str]:
 
 def renew(labels: Collection[str]) -> None:
     """Write REPORT.md of each label with results and, where they are the project's own, the README's table."""
-    reports = {label: report_text(label) for label in labels_with_results() if label in labels}
-    texts = {paths.FIGURES / label / "REPORT.md": text for label, text in reports.items()}
+    found = [label for label in labels_with_results() if label in labels]
+    texts = {paths.FIGURES / label / "REPORT.md": report_text(label) for label in found}
     readme = paths.ROOT / "README.md"
     if paths.OUTPUT == paths.ROOT and readme.exists():
         texts[readme] = renewed(readme.read_text(encoding="utf-8"))
     for path, text in texts.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_bytes() != text.encode():
             paths.write_text(path, text)
 
 
@@ -96,17 +95,17 @@ def read_at(notebook: str, *profiles: str | None) -> str:
 def readme_table() -> str:
     """One row for each notebook, by [readme.<notebook>] in profiles.toml: the profile with the most seeds, if any."""
     content = profiles.read_profiles()
-    about, words = content.readme, content.words
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
     for name in notebooks.names():
-        entry = about.get(name, profiles.Readme())
+        entry = content.readme.get(name, profiles.Readme())
         headlines = {profile: headline(entry.claims, found) for profile, found in results.items() if name in found}
-        shown = max(headlines, key=lambda profile: seeds_of(headlines[profile]), default=None)
+        seeds = {profile: [len(line[0]["seeds"]) for line in lines] for profile, lines in headlines.items()}
+        shown = max(seeds, key=lambda profile: sum(seeds[profile]) / max(len(seeds[profile]), 1), default=None)
         runs, lines = {profile: results[profile][name] for profile in headlines}, []
         if shown:
             report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
-            lines = [*(in_short(*line, words=words) for line in headlines[shown]), report]
+            lines = [*(in_short(*line, words=content.words) for line in headlines[shown]), report]
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
@@ -115,16 +114,10 @@ def readme_table() -> str:
 
 def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> list[list[dict]]:
     """Of each entry the claim and those that it is compared with, where it is measured and there is a comparison."""
-    known = {claim["id"]: claim for result in results.values() for claim in all_claims(result)}
-    known = {id: claim for id, claim in known.items() if value_of(claim)}
+    known = {claim["id"]: claim for result in results.values() for claim in all_claims(result) if value_of(claim)}
     lines = [[known[id] for id in entry if id in known] for entry in entries]
     lines = [line for entry, line in zip(entries, lines) if line and line[0]["id"] == entry[0]]
     return [line for line in lines if len(line) > 1 or line[0]["verdict"] != "no published value"]
-
-
-def seeds_of(lines: Sequence[Sequence[dict]]) -> float:
-    """How many seeds the claims of a headline have, on average."""
-    return sum(len(line[0]["seeds"]) for line in lines) / max(len(lines), 1)
 
 
 def times(runs: dict[str, dict], device: str) -> str:
@@ -202,7 +195,7 @@ def short_interval(claim: dict) -> str:
 
 def aim(claim: dict, name: str) -> str:
     """The paper's number, or the target with its sign, and how near is equal; '' for None."""
-    sign = SIGNS[claim["better"]] if name == "target" else ""
+    sign = {"higher": "≥ ", "lower": "≤ ", "equal": "= "}[claim["better"]] if name == "target" else ""
     margin = f" (equal within {number(claim['margin'])})" if claim["margin"] else ""
     return f"{sign}{number(claim[name])}{margin}" if claim[name] is not None else ""
 
@@ -284,6 +277,5 @@ def run_facts(result: dict) -> str:
     git = manifest["git"]
     code = f"; commit {git['commit'][:10]}{' with changes' if git['changed'] else ''}" if git else ""
     where = f"{manifest['device']}, {manifest['cpu_cores']} CPU cores"
-    torch = manifest["versions"].get("torch", "")
     experiment = f"Data: {result['data_source']}. Parameters: {parameters or 'none'}."
-    return f"{experiment} On {where}: {took}, at most {memory}; torch {torch}{code}."
+    return f"{experiment} On {where}: {took}, at most {memory}; torch {manifest['versions'].get('torch', '')}{code}."

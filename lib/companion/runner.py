@@ -53,24 +53,23 @@ def execute(job: Job) -> None:
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = KernelSpec(argv=command, language="python")  # whatever kernels are installed as "python3"
     this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": spec})
-    kernel = {"kernel_name": "python3", "kernel_manager_class": this_python, "cwd": paths.ROOT}
+    kernel = {"kernel_name": "python3", "kernel_manager_class": this_python, "cwd": paths.ROOT, "progress_bar": False}
     kernel["extra_arguments"] = ["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"]
-    kernel["start_timeout"] = 300  # seconds, for busy machines
     log = LineWriter(job.notebook, job.stamp.with_suffix(".log"))
+    kernel |= {"start_timeout": 300, "stderr_file": log}  # seconds, for busy machines
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
-        run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)
-        # papermill formats paths
+        run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)  # papermill formats them
         source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, run_copy))
-        run = partial(papermill.execute_notebook, source, target, job.parameters, stderr_file=log, progress_bar=False)
+        run = partial(papermill.execute_notebook, source, target, job.parameters, **kernel)
         try:
             try:
-                run(**kernel)
+                run()
             except RuntimeError as error:
                 if not str(error).startswith(NEVER_STARTED):
                     raise
                 say(f"{log.prefix}its Python process did not start ({error}); once more")
-                run(**kernel)  # it never started: another kernel had taken the port that was free a moment ago
+                run()  # it never started: another kernel had taken the port that was free a moment ago
         except papermill.PapermillExecutionError as error:
             with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
                 save_copy(run_copy, failed_copy)
@@ -168,10 +167,12 @@ def run_job(job: Job) -> None:
     started, before = time.monotonic(), job.results.exists() and job.results.stat()
     report_progress(job, "running")
     job.stamp.unlink(missing_ok=True)
+    for file in (job.results, job.executed):  # now, not after hours, an error says where one may not write
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
     execute(job)
     if not job.results.exists() or job.results.stat() == before:  # each write makes another file, whatever the clocks
-        what = f"ran to its end but wrote no results file {job.results}"
-        raise NotebookFailed(job, f"{what}. Its last cell must call Results.write().")
+        raise NotebookFailed(job, f"wrote no results file {job.results}. Its last cell must call Results.write().")
     written = json.loads(job.results.read_text(encoding="utf-8"))
     for name, value in notebooks.deciding(job.parameters).items():
         recorded = (written | written["parameters"]).get(name)
@@ -180,7 +181,7 @@ def run_job(job: Job) -> None:
             raise NotebookFailed(job, f"was run with {name} = {value!r} but recorded {recorded!r}. {remedy}")
     if notebooks.code_cells_hash(job.executed) != job.cells:
         raise NotebookFailed(job, "was changed before its turn came. The same command runs it as it is now.")
-    paths.write_text(job.stamp, "\n".join([job.inputs, *job.written().values(), ""]))
+    paths.write_text(job.stamp, "\n".join([job.inputs, claims.sha256(job.results), claims.sha256(job.executed), ""]))
     report_progress(job, f"done in {in_words(time.monotonic() - started)}")
 
 
