@@ -7,6 +7,7 @@ copies numbers to the device in `UPLOADS`, by operator and by the line of latent
 """
 
 import contextlib
+import functools
 import sys
 from collections import Counter
 from unittest import mock
@@ -14,7 +15,6 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 DEVICE = torch.device("lazy", 0)
 INDEXED = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}  # lists become tensors on the CPU
@@ -56,15 +56,11 @@ class DeviceTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, host):
-        with torch._C._DisableTorchDispatch():
-            shell = torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device="meta")
-        tensor = torch.Tensor._make_subclass(cls, shell, False, dispatch_device=True, device_for_backend_keys=DEVICE)
+        tensor = torch.Tensor._make_wrapper_subclass(
+            cls, host.shape, strides=host.stride(), dtype=host.dtype, device=DEVICE
+        )
         tensor.host = host
         return tensor
-
-    @property
-    def device(self):
-        return DEVICE
 
     def numpy(self, *args, **options):
         raise DeviceMismatch("NumPy cannot read a tensor of an accelerator: use .cpu() first")
@@ -110,16 +106,16 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        leaves = tree_leaves((args, kwargs))
-        for generator in (leaf for leaf in leaves if isinstance(leaf, torch._C.Generator)):
-            tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        for generator in _all_of(torch._C.Generator, args, kwargs):
+            tensors = _all_of(torch.Tensor, args, kwargs)
             device = kwargs.get("device") or (tensors[0].device if tensors else "cpu")
             if torch.device(device).type != generator.device.type:
                 raise DeviceMismatch(f"{function.__name__}: the generator is not on {device}, where the result is")
         if function in (torch.tensor, torch.as_tensor) and _on_device(kwargs):
             return function(*args, **kwargs | {"device": "cpu"}).to(DEVICE)
         if function in INDEXED and isinstance(args[0], DeviceTensor):
-            index = tree_map_only(list, torch.tensor, args[1], is_leaf=lambda index: isinstance(index, list))
+            index, made = args[1], lambda part: torch.tensor(part) if isinstance(part, list) else part
+            index = tuple(map(made, index)) if isinstance(index, tuple) else made(index)
             args = (args[0], index, *args[2:])
         return function(*args, **kwargs)
 
@@ -146,14 +142,34 @@ def pretended_device():
 
 
 def _on_device(kwargs):
-    return torch.device(kwargs.get("device") or "cpu").type == DEVICE.type
+    return "device" in kwargs and torch.device(kwargs["device"] or "cpu").type == DEVICE.type
+
+
+def _all_of(kind, args, kwargs):
+    """Arguments of a kind, also in lists. PyTorch's functions for trees would take half of a run."""
+    found = []
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, kind):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _all_of(kind, value, {})
+    return found
+
+
+def _on_host(value):
+    if isinstance(value, DeviceTensor):
+        return value.host
+    return type(value)(map(_on_host, value)) if type(value) in (list, tuple) else value
+
+
+@functools.cache  # asking takes time
+def _name_and_mutable(operator):
+    return operator._schema.name.split("::")[1], operator._schema.is_mutable
 
 
 def _run(operator, args, kwargs):
-    if operator is torch.ops.prim.device.default:
-        return DEVICE
-    name = operator._schema.name.split("::")[1]
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    name, mutable = _name_and_mutable(operator)
+    tensors = _all_of(torch.Tensor, args, kwargs)
     here = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
     stays = isinstance(args[0], DeviceTensor) if name == "copy_" else bool(here) and kwargs.get("device") is None
     if here and name not in COPIES:
@@ -167,16 +183,20 @@ def _run(operator, args, kwargs):
     if arrives or not all(isinstance(index, DeviceTensor) for index in indices):
         _count(UPLOADS, name)
     stays, kwargs = stays or _on_device(kwargs), kwargs | ({"device": "cpu"} if _on_device(kwargs) else {})
-    inner = tree_map(lambda value: value.host if isinstance(value, DeviceTensor) else value, (args, kwargs))
     with torch._C._DisableTorchDispatch():
-        result = operator(*inner[0], **inner[1])
+        result = operator(*map(_on_host, args), **{key: _on_host(value) for key, value in kwargs.items()})
     if not stays:
         return result
     if name in RESHAPING:  # the shell follows
         args[0].data = DeviceTensor(result)
-    changed = {id(tensor.host): tensor for tensor in here} if operator._schema.is_mutable else {}
-    wrap = lambda value: changed[id(value)] if id(value) in changed else DeviceTensor(value)  # noqa: E731
-    return tree_map(lambda value: wrap(value) if isinstance(value, torch.Tensor) else value, result)
+    changed = {id(tensor.host): tensor for tensor in here} if mutable else {}
+
+    def wrapped(value):
+        if isinstance(value, torch.Tensor):
+            return changed[id(value)] if id(value) in changed else DeviceTensor(value)
+        return type(value)(map(wrapped, value)) if type(value) in (list, tuple) else value
+
+    return wrapped(result)
 
 
 def _check(name, args, tensors):
