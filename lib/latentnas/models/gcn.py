@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GCNConv
 
 from latentnas.graphs import DagBatch
 from latentnas.models.base import require
@@ -40,6 +39,8 @@ class GCNEncoder(nn.Module):
     """mu and logvar `[B, D]` from the sum of the vertices' states."""
 
     def __init__(self, config: GCNConfig) -> None:
+        from torch_geometric.nn import GCNConv  # slow to import, and `family` imports this module for all its models
+
         super().__init__()
         self.num_types, self.released = config.num_types, config.released
         widths = [config.num_types] + [config.hidden] * config.levels
