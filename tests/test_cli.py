@@ -365,6 +365,8 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
         (12345.6, 12300.0, 12390.0, "12,346 (12,300 to 12,390)"),
         (0.0, 0.0, 52.18, "0 (0 to 52)"),
         (1.23456789, None, None, "1.235 ()"),
+        (0.0, -1e-5, 1e-5, "0.000000 (-0.000010 to 0.000010)"),
+        (float("inf"), 4.0, 6.0, " (4 to 6)"),
     ],
 )
 def test_a_number_has_the_digits_that_its_interval_bears(ours, low, high, text):

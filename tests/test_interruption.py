@@ -252,6 +252,7 @@ def test_other_peoples_settings_have_no_say(project, tmp_path):
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text("quiet: rules\nexecutor: nothing\ndry-run: true\n")
     variables = {"JUPYTER_PATH": str(tmp_path / "jupyter"), "SNAKEMAKE_PROFILE": str(tmp_path / "mine")}
+    variables["PYTHONSTARTUP"] = str(project / ".ipython/profile_default/startup/00.py")
     rewrite(project, WORK, "import joblib\njoblib.Parallel(n_jobs=2)(joblib.delayed(abs)(n) for n in range(2))")
     run = run_all(project, cwd=tmp_path, **variables)
     assert run.returncode == 0, run.stderr
@@ -286,9 +287,9 @@ def test_a_reader_who_has_enough_is_no_error(project):
     content = json.loads(file.read_text())
     content["claims"] = [content["claims"][0] | {"id": f"toy.space.number{n}"} for n in range(3000)]
     file.write_text(json.dumps(content))
-    command = ["bash", "-c", "./run_all.sh compare quick quick | head -n 1"]
+    command = ["bash", "-c", "./run_all.sh compare quick quick | true"]  # which ends before anything is written
     ended = subprocess.run(command, cwd=project, env=project_environment(project), capture_output=True, text=True)
-    assert ended.stdout.startswith("# `quick`") and ended.stderr == ""
+    assert ended.stdout == ended.stderr == ""
 
 
 def test_a_report_in_another_encoding_is_written_anew(project):

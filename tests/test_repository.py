@@ -95,6 +95,12 @@ def test_readme_shows_the_stored_results():
     assert readme == report.renewed(readme), "README.md is not what the results say; ./run_all.sh figures renews it"
 
 
+def test_the_numbers_of_a_finding_are_stored():
+    for finding in profiles.read_profiles().finding:
+        known = {claim["id"] for claim in report.all_claims(load_results(finding.profile)[finding.notebook])}
+        assert {*re.findall(r"{(.+?)(?::interval)?}", finding.text), *finding.when} <= known, finding.notebook
+
+
 @pytest.mark.parametrize("label", sorted({*report.PUBLISHED} & {*report.labels_with_results()}))
 def test_reports_show_the_stored_results(label):
     assert (paths.ROOT / "figures" / label / "REPORT.md").read_text() == report.report_text(label), (

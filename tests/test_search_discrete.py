@@ -213,6 +213,8 @@ def test_reinforce_draws_again_where_decisions_make_no_architecture():
     drawn = Counter(searcher.ask(8_000).tolist())
     assert all(abs(drawn[row] / 8_000 - 1 / 4) < 4 * np.sqrt(3 / 16 / 8_000) for row in range(4))
     assert searcher.domain.from_choices(choices).tolist() == [0, 1, 2, 3, -1, -1]
+    twice = TableDomain(choices[[0, 1, 1, 0]], np.arange(4), other)
+    assert twice.from_choices(choices[:2]).tolist() == [0, 1]  # of rows with the same decisions the first
     diagonal = np.tile(np.arange(20)[:, None], 5)  # 20 of 3.2 million combinations
     with pytest.raises(ValueError, match="none of 100 random combinations"):
         Reinforce(TableDomain(diagonal, np.arange(20), other), 0)

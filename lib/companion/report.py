@@ -180,10 +180,9 @@ def spread(claim: dict, between: str) -> str:
 def short(claim: dict, which: str = "ours") -> str:
     """Our number, or an end of its interval, with four digits; no more than the second digit of half the interval."""
     value, low, high = (claim[name] for name in (which, "low", "high"))
-    if value is None or low is None or high is None or low == high:
+    if None in (value, ours := claim["ours"], low, high) or not low < high:
         return number(value, 4)
-    ours = claim["ours"]
-    first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or 1)]
+    first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or high - low)]
     whole = all(number.is_integer() for number in (ours, low, high))
     place = 0 if whole else max(0, min(1 - first[0], 3 - first[1]))
     return f"{round(value, place) + 0.0:,.{place}f}"  # no -0

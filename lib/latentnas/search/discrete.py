@@ -98,8 +98,8 @@ class LocalSearch:
 class Reinforce:
     """Policy gradient (Williams) as in NAS-Bench-201: the policy is an independent categorical distribution for each
     decision, uniform at the start. Every value moves the logits by one step of Adam along (value - baseline) x gradient
-    of the log-probability; the baseline is the moving average. Combinations that are no architecture are drawn again.
-    The rate is chosen for a few hundred queries."""
+    of the log-probability; the baseline is the moving average. Draws again where its decisions are no architecture, or
+    not those by which the space writes it. The rate is chosen for a few hundred queries."""
 
     def __init__(self, domain: Domain, seed: int, learning_rate: float = 0.01, momentum: float = 0.9) -> None:
         if not learning_rate > 0 or not 0 <= momentum < 1:
@@ -120,8 +120,11 @@ class Reinforce:
         policy, found = self._policy(), np.empty(0, dtype=np.int64)
         for _ in range(DRAWS):
             threshold = self._random.random((n - len(found), len(policy), 1))
-            rows = self.domain.from_choices((policy.cumsum(axis=1)[:, :-1] < threshold).sum(axis=2))
-            found = np.append(found, rows[rows >= 0])
+            drawn = (policy.cumsum(axis=1)[:, :-1] < threshold).sum(axis=2)
+            rows = self.domain.from_choices(drawn)
+            drawn, rows = drawn[rows >= 0], rows[rows >= 0]
+            if len(rows):
+                found = np.append(found, rows[(self.domain.choices(rows) == drawn).all(axis=1)])
             if len(found) == n:
                 break
         return found
