@@ -35,6 +35,14 @@ for _name, (_size, _sha256) in _RECORDS.items():
     )
 
 
+LONGEST = ("test_notebooks.py", "test_device_searches.py", "test_solved.py", "test_public_notebooks.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no process is left alone with one in the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def public(name):
     """A public table; tests that need it are skipped where there is neither network nor mirror."""
     try:

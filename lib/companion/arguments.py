@@ -5,7 +5,7 @@ import argparse
 EXAMPLES = """\
 commands:
   run        (default) run the notebooks that are out of date, then renew the reports
-  test       run the tests, two files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
+  test       run the tests, three files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/

@@ -22,7 +22,8 @@ from companion.arguments import parser
 from companion.profiles import UsageError
 from companion.together import ending_together
 
-TEST = (sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+# Three files at a time: on two cores a test that waits for its notebook or another process leaves one idle.
+TEST = (sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def main(arguments: Sequence[str]) -> int:
