@@ -40,7 +40,7 @@ EQUAL = {"target": 38.5, "better": "equal", "margin": 2.0}
         (99.995, PRINTED | THREE, "undecided"),  # no interval
         (99.995, PRINTED | {"seeds": [0, 1], "low": 99.991, "high": 99.999}, "seen once"),
         (99.0, PRINTED | {"seeds": 7}, "seen once"),
-        (99.97, PRINTED | THREE | {"low": 99.96, "high": 99.98, "method": None}, "undecided"),  # an older result
+        (99.97, PRINTED | THREE | {"low": 99.96, "high": 99.98, "method": None}, "no verdict"),  # an older result
         (0.2, ERROR | THREE | {"low": 0.1, "high": 0.3}, "met"),
         (0.2, ERROR | THREE | {"low": 0.1, "high": 0.4}, "undecided"),
         (0.2, ERROR | THREE | {"low": 0.19, "high": 0.21, "target": 0.18}, "short"),  # the target goes before the paper
@@ -265,7 +265,7 @@ def test_older_results_are_judged_by_the_present_rule():
     content["claims"], content["manifest"]["times"] = [one, wide, never, alike], []
     path.write_text(json.dumps(content))
     read = load_results("quick")["02_x"]["claims"]
-    assert [claim["verdict"] for claim in read] == ["seen once", "undecided", "not reached", "undecided"]
+    assert [claim["verdict"] for claim in read] == ["seen once", "no verdict", "not reached", "undecided"]
     assert [claim["low"] for claim in read] == [None, 99.0, None, None]
     assert "99 to 100 (as stored)" in report.report_text("quick")
 

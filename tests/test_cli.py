@@ -397,7 +397,7 @@ def test_the_headline_has_only_what_compares():
     ((own, *others),) = report.headline([["a.x.never", "a.x.known"]], results)  # and so does our own failure
     assert report.in_short(own, *others) == "a, x, never: ours **not reached** % (7 to never, 6 seeds); a, known 1"
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
-    verdict = "*undecided; selected on seeds 0 to 2*"
+    verdict = "*no verdict; selected on seeds 0 to 2*"
     ours = f"ours **1** % (0.9 to never as stored, 3 seeds), {verdict}"
     assert report.in_short(equal) == f"a, x, y: target = 2 (equal within 0.5); {ours}"
 
@@ -423,7 +423,7 @@ def test_a_finding_is_shown_only_while_the_stored_results_bear_it_out(monkeypatc
     found = report.profiles.Profiles(finding=[about])
     monkeypatch.setattr(report.profiles, "read_profiles", lambda: found)
     results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": "quick"})
-    results.claim("ngae.enas.validity", 99.876, "%", low=99.8, high=99.9, seeds=range(3), target=99.85)
+    results.claim("ngae.enas.validity", 99.876, "%", low=99.8, high=99.9, method="t", seeds=range(3), target=99.85)
     results.claim("ngae.enas.novelty", None, "%", seeds=range(3))
     results.write()
     (row,) = report.findings().splitlines()[2:]

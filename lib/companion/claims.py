@@ -63,8 +63,8 @@ class Claim:
     The verdict goes by the interval: *met* or *short* where all of it lies on one side of the goal, else *undecided*;
     *seen once* with fewer than three seeds. A number with neither seeds nor interval has no chance in it, such as a
     count of a table, and is compared as it stands; a time is never such. A printed number may be off by half a unit of
-    its last place that is not 0, a whole one is exact. An interval without its `method`, as older results have, is
-    *undecided*: most of those were of a few trainings and too narrow.
+    its last place that is not 0, a whole one is exact. An interval without its `method`, as older results have, gets
+    *no verdict*: most of those were of a few trainings and too narrow.
     """
 
     id: Id
@@ -116,7 +116,9 @@ class Claim:
         alone = self.low is None and self.high is None
         if 0 < len(self.seeds) < 3 or (alone and self.is_time):
             return "seen once"
-        if self.seeds if alone else self.method is None:
+        if not alone and self.method is None:
+            return "no verdict"
+        if alone and self.seeds:
             return "undecided"
         low, high = (self.ours, self.ours) if alone else (self.low, self.high)
         low, high = -math.inf if low is None else low, math.inf if high is None else high
