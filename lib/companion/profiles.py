@@ -84,6 +84,7 @@ def replaced(job: Job) -> list[Path]:
 
 
 def holds(stamp: Path, inputs: str) -> bool:
+    """Whether a stamp is of these inputs."""
     return stamp.is_file() and stamp.read_text(encoding="utf-8", errors="replace").split()[:1] == [inputs]
 
 

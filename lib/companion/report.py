@@ -183,12 +183,13 @@ def short(claim: dict, which: str = "ours") -> str:
     if None in (value, ours := claim["ours"], low, high) or not low < high:
         return number(value, 4)
     first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or high - low)]
-    whole = all(number.is_integer() for number in (ours, low, high))
+    whole = all(part.is_integer() for part in (ours, low, high))
     place = 0 if whole else max(0, min(1 - first[0], 3 - first[1]))
     return f"{round(value, place) + 0.0:,.{place}f}"  # no -0
 
 
 def short_interval(claim: dict) -> str:
+    """Both ends of an interval with the digits of `short`; '' where there is none."""
     return " to ".join(short(claim, end) or "never" for end in ("low", "high")) if spread(claim, "") else ""
 
 

@@ -59,7 +59,8 @@ def execute(job: Job) -> None:
     kernel |= {"start_timeout": 300, "stderr_file": log}  # seconds, for busy machines
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
-        run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)  # papermill formats them
+        run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)
+        # papermill formats paths
         source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, run_copy))
         run = partial(papermill.execute_notebook, source, target, job.parameters, **kernel)
         try:
