@@ -326,6 +326,13 @@ def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, c
     assert path.with_name("02_x.json.damaged").read_bytes() == text and not path.exists()
 
 
+def test_a_file_of_no_notebook_keeps_its_name(results_folder, capsys):
+    own = make().write().with_name("my_scores.json")
+    own.write_text('{"mine": 1}')
+    assert list(load_results("quick")) == ["02_x"]
+    assert own.read_text() == '{"mine": 1}' and not capsys.readouterr().err
+
+
 def test_a_folder_in_place_of_a_results_file_is_set_aside_and_nothing_before_it_is_lost(results_folder, capsys):
     path = make().write()
     for number in range(2):

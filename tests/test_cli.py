@@ -484,6 +484,15 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
     assert (tmp_path / "quick" / "02_ngae_latent_space.json").exists()
 
 
+def test_a_readme_in_another_encoding_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("Gr\u00fc\u00dfe", encoding="latin-1")
+    for name in ("ROOT", "OUTPUT"):
+        monkeypatch.setattr(paths, name, tmp_path)
+    with pytest.raises(report.profiles.UsageError, match=r"not UTF-8 text .* at byte 2"):
+        report.renew([])
+    assert (tmp_path / "README.md").read_bytes() == b"Gr\xfc\xdfe"
+
+
 def test_a_readme_without_markers_is_an_error():
     with pytest.raises(report.profiles.UsageError, match="markers"):
         report.renewed("# Title\n")

@@ -303,10 +303,9 @@ class Results:
 
 
 def load_results(profile: str) -> dict[str, dict]:
-    """The results files of a profile, by notebook name; without those that are damaged, which are set aside."""
-    contents = {
-        path.stem: read_results(path, set_aside=True) for path in sorted((paths.RESULTS / profile).glob("[!.]*.json"))
-    }
+    """The results files of a profile, by notebook name; those of a notebook that are damaged are set aside."""
+    files, known = sorted((paths.RESULTS / profile).glob("[!.]*.json")), notebooks.names()
+    contents = {file.stem: read_results(file, set_aside=file.stem in known) for file in files}
     return {name: content for name, content in contents.items() if content}
 
 

@@ -43,7 +43,11 @@ def renew(labels: Collection[str]) -> None:
     texts = {paths.FIGURES / label / "REPORT.md": report_text(label) for label in found}
     readme = paths.ROOT / "README.md"
     if paths.OUTPUT == paths.ROOT and readme.exists():
-        texts[readme] = renewed(readme.read_text(encoding="utf-8"))
+        try:
+            texts[readme] = renewed(readme.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            what = f"README.md is not UTF-8 text ({error.reason} at byte {error.start}), so no report was renewed."
+            raise profiles.UsageError(f"{what} Save it as UTF-8, then give the command again.") from error
     for path, text in texts.items():
         if not path.exists() or path.read_bytes() != text.encode():
             paths.write_text(path, text)
