@@ -66,20 +66,57 @@ def test_a_rate_that_does_not_hold_in_a_long_run_is_not_chosen(losses, rate, los
 
 
 @pytest.mark.parametrize(
-    "low, high, met, holm, word",
+    "low, high, met, judged, word",
     [
-        (-4, 6, 0.5, 1.0, "level"),
-        (-4, 6, 0.4, 1.0, "undecided"),
-        (np.nan, np.nan, 0.0, np.nan, "undecided"),  # no run succeeded
-        (0, 0, 0.0, 1.0, "undecided"),
-        (-30, -12, 0.9, 0.01, "sooner"),
-        (-30, -12, 0.9, 0.2, "undecided"),
-        (12, 30, 0.2, 0.01, "later"),
+        (-4, 6, 0.5, "undecided", "level"),
+        (-4, 6, 0.4, "undecided", "undecided"),
+        (None, None, 0.0, "not measured", "undecided"),  # no run succeeded
+        (None, None, 0.9, "seen once", "undecided"),  # one training
+        (-4, None, 0.9, "undecided", "undecided"),
+        (-30, -12, 0.9, "met", "sooner"),
+        (-9, -1, 0.9, "met", "sooner"),
+        (-30, 12, 0.9, "undecided", "undecided"),
+        (12, 30, 0.2, "short", "later"),
     ],
 )
-def test_a_search_is_level_only_where_runs_succeeded(low, high, met, holm, word):
+def test_a_search_is_level_only_where_runs_succeeded(low, high, met, judged, word):
     verdict = function_of("13_latent_search", "verdict", MARGIN=10)
-    assert verdict(SimpleNamespace(low=low, high=high, met=met, holm=holm)) == word
+    assert verdict(SimpleNamespace(low=low, high=high, verdict=judged), met) == word
+
+
+def test_searches_are_compared_by_training_in_the_mean_over_tables():
+    rows = [*(("a", seed, count) for seed, count in enumerate((10, 20, 30, INF))), *(("b", seed, 10) for seed in range(4))]
+    columns = {"one-hot": [10] * 8, "S-VAE": [queries for *_, queries in rows]}
+    found = [
+        {"table": table, "seed": seed, "method": method, "goal": "top", "queries": np.nan if np.isinf(count) else count}
+        for method, counts in columns.items()
+        for (table, seed, _), count in zip(rows, counts)
+    ]
+    asked = {}
+
+    def estimate(id, values, unit, **how):
+        asked[id] = values, how
+        return SimpleNamespace(ours=0, low=0, high=0)
+
+    known = {"needed": pd.DataFrame(found), "tables": ["a", "b"], "queries": 60, "seed": 0, "spaces": 2, "CODES": ["S-VAE"]}
+    known |= {"MARGIN": 10, "ALL": "all tables", "SHORT": {"one-hot": ""}, "slug": str.lower, "verdict": lambda *_: "level"}
+    known["results"] = SimpleNamespace(estimate=estimate)
+    for helper in ("sampled", "id_of"):
+        known[helper] = function_of("13_latent_search", helper, **known)
+    row = function_of("13_latent_search", "compared", **known)("all tables", "top", "S-VAE", "one-hot")
+    values, how = asked["s-vae.all.extra_queries@top"]
+    assert values.tolist() == [0, 5, 10, 25]  # what failed counts as the budget
+    assert list(how["clusters"]) == [0, 1, 0, 1]
+    assert how["over"] == "trainings" and row["met"] == 7 / 8 and row["both failed"] == 0
+
+
+def test_the_goal_is_a_thousandth_of_each_table():
+    goals_of = function_of("13_latent_search", "goals_of", np=np)
+    for size, most in ((6466, 7), (6000, 6), (300, 1)):
+        domain = SimpleNamespace(distinct=np.arange(size), optimum=lambda values: [values.argmax()])
+        values = np.random.default_rng(0).permutation(size)
+        goals = goals_of(SimpleNamespace(domain=domain, valid=values))
+        assert sorted(values[goals["top"]]) == list(range(size - most, size)) and values[goals["best"]] == [size - 1]
 
 
 def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
@@ -130,11 +167,13 @@ def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, wo
     assert words in function_of("14_winners_curse", "answer", stats=stats, simulated=20)(row)
 
 
-def test_verdicts_are_counted_and_nothing_is_counted_where_nothing_was_asked():
-    near = pd.DataFrame({"method": ["a", "a", "b"], "verdict": ["sooner", "undecided", "later"]})
-    counted = function_of("13_latent_search", "counted", near=near)
-    assert counted("a") == "sooner in 1, undecided in 1 of 2" and counted("a", "b").endswith("of 3")
-    assert counted("c") == "not asked"
+def test_findings_count_verdicts_and_say_where_there_is_no_interval():
+    rows = {"extra": [3.2, -1, np.nan], "low": [1, np.nan, np.nan], "high": [5, np.nan, np.nan]}
+    frame = pd.DataFrame(rows | {"verdict": ["later", "undecided", "undecided"]}, ["a", "b", "c"])
+    worded = function_of("13_latent_search", "worded", np=np)
+    listed = function_of("13_latent_search", "listed", worded=worded)
+    assert listed(frame) == "2 undecided, 1 later (a +3 (+1 to +5); b -1 (no interval); c no run arrived)"
+    assert listed(frame[:0]) == "not asked" and worded(None, None, None) == "no run arrived"
 
 
 def test_rows_of_svge_and_plain_ones_have_a_range_each_and_what_was_told_more_is_in_neither():

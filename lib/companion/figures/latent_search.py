@@ -1,6 +1,7 @@
 """The figures of searches on codes and on plain inputs (notebook 13)."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,15 @@ COLOURS = {  # of the rows that have no colour in the style
 
 @styled
 def queries_against_one_hot(
-    rows: pd.DataFrame, label: str = "queries more than on one-hot", one_axis: bool = False
+    rows: pd.DataFrame, label: str = "queries more than on one-hot", one_axis: bool = False, columns: int = PANELS
 ) -> Figure:
     """How many queries more than the process on one-hot decisions each row needs, with 95 % intervals; the band is what
     counts as no difference. Another search to be compared with has another `label`. `one_axis` is for panels with one
-    budget. Columns: table, method, extra, low, high, verdict, margin (queries)."""
+    budget, `columns` how many stand in a row. Columns of the table: table, method, extra, low, high, verdict, margin
+    (queries)."""
     rows = rows_of(rows, "table", "method", "extra", "low", "high", "verdict", "margin")
     methods = list(dict.fromkeys(rows.method))
-    figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), sharex=one_axis, sharey=True)
+    figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), columns, sharex=one_axis, sharey=True)
     margin = rows.margin.iloc[0]
     for ax, part in panels:
         ax.axvspan(-margin, margin, color=PALE, alpha=0.35, linewidth=0)
@@ -133,10 +135,12 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
     return figure
 
 
-def _panels(table: pd.DataFrame, height: float, **options: bool) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a panel for each `table` of a frame, at most three in a row, and each panel with its rows."""
+def _panels(
+    table: pd.DataFrame, height: float, most: int = PANELS, **options: bool
+) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a panel for each `table` of a frame, at most so many in a row, and each panel with its rows."""
     names = list(dict.fromkeys(table.table))
-    columns = min(PANELS, len(names))
+    columns = min(most, len(names))
     lines = -(-len(names) // columns)
     figure, axes = new_figure(height * lines + 0.35, columns=columns, rows=lines, **options)
     for ax in axes.flat[len(names) :]:
@@ -147,7 +151,10 @@ def _panels(table: pd.DataFrame, height: float, **options: bool) -> tuple[Figure
 
 NOTEBOOK = "13_latent_search"
 FIGURES: dict[str, StoredFigure] = {
-    "against_one_hot": (("against_one_hot",), queries_against_one_hot),
+    "against_one_hot": (
+        ("against_one_hot",),
+        partial(queries_against_one_hot, label="more than on one-hot", one_axis=True, columns=4),
+    ),
     "still_searching": (("still_searching",), still_searching),
     "expected_regret": (("expected_regret",), expected_regret),
 }
