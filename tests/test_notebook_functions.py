@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from companion import paths
-from companion.figures.crlso import sooner_or_later
+from companion.figures.crlso import most_given_back, of_contests
 from latentnas import stats
+from latentnas.evaluate import encode_all
 from latentnas.graphs import canonical_hash
+from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 INF = float("inf")
@@ -138,19 +141,17 @@ def test_predictions_are_also_measured_on_classes_that_training_lacks():
     assert report(domain, np.array([0.0, 2.0]), domain.test_labels, domain.test_labels)[columns[3]] is None
 
 
-@pytest.mark.parametrize(
-    "ps, sooner, words",
-    [
-        ([0.01], ["a"], "a meets the best cell sooner than b."),
-        ([0.01], ["b"], "a meets the best cell later than b."),
-        ([0.5], ["a"], "a meets the best cell neither surely sooner nor surely later than b."),
-        ([0.01, 0.5, 0.01], ["a", "a", "b"], "sooner than b on 1 of 3 data sets, later on 1;"),
-    ],
-)
-def test_who_is_sooner_reads_well_for_one_data_set_and_for_more(ps, sooner, words):
-    compare = pd.DataFrame({"first": "a", "second": "b", "p, optimum": ps, "sooner": sooner})
-    [(_, sentence)] = sooner_or_later(compare, ("a", "b"))
-    assert words in sentence
+def test_a_lead_is_said_with_its_interval_and_verdict_on_each_data_set():
+    rows = {"lead: difference": [0.1, -2], "lead: low": [np.nan, -3], "lead: high": [np.nan, -1]}
+    compare = pd.DataFrame({"first": "a", "second": "b", "lead: verdict": ["undecided", "short"]} | rows)
+    assert of_contests(compare, "lead", "+.1f", "a", "b") == "+0.1 (undecided) / -2.0 [-3.0, -1.0] (short)"
+
+
+def test_as_many_cells_can_come_back_as_random_weights_tell_apart():
+    cells = NASBENCH101.sample(3000, seed=0)
+    codes = encode_all(CRLSO(CRLSOConfig(space="nasbench101", hidden=16, latent=8)).eval(), cells)
+    different = (codes / codes.std(dim=0)).mul(1e3).round().unique(dim=0)
+    assert most_given_back(cells) == pytest.approx(100 * len(different) / len(cells), abs=0.5)
 
 
 @pytest.mark.parametrize("seeds, counted", [(1, ""), (2, ". It is behind in 1, undecided in 0, ahead in 1")])

@@ -1,8 +1,10 @@
 """The figures of CR-LSO (notebook 07), the tables and the page that show nothing else, and a table in words."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor
 from companion import paths
 from companion.figures import StoredFigure, embedded
 from latentnas.benchmarks.base import Table
+from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
+from latentnas.models.crlso import CRLSOConfig
 from latentnas.plots.explorer import explorer
 from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.style import (
@@ -25,6 +29,7 @@ from latentnas.plots.style import (
     PALE,
     PURPLE,
     VERMILLION,
+    colours_of,
     letter,
     new_figure,
     rows_of,
@@ -33,7 +38,7 @@ from latentnas.plots.style import (
 from latentnas.search.latent.crlso import LatentSpace
 
 if TYPE_CHECKING:
-    from companion.claims import Results
+    from companion.claims import Claim, Results
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
 VERDICTS = {"equivalent": (BLUE, "s"), "better": (GREEN, "o"), "worse": (VERMILLION, "D"), "undecided": (GREY, "o")}
@@ -84,9 +89,8 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 
 @styled
 def crlso_equivalence(rows: pd.DataFrame) -> Figure:
-    """The regret of each variant less that of the full method, with the 90 % interval that two one-sided tests at 5 %
-    go by; the band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict.
-    """
+    """The regret of each variant less that of the full method, with the interval by which the verdict is reached; the
+    band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict."""
     rows = rows_of(rows, "variant", "difference", "low", "high", "margin", "verdict")
     figure, axes = new_figure(0.9 + 0.2 * len(rows))
     ax, margin = axes[0, 0], rows.margin.iloc[0]
@@ -98,7 +102,7 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
         ax.plot(row.difference, place, marker, color=colour, markersize=4)
     ax.set_yticks(range(len(rows)), rows.variant)
     ax.invert_yaxis()
-    ax.set_xlabel(f"regret beyond the full method's (points, 90 % interval; band: {margin:g} points, no difference)")
+    ax.set_xlabel(f"regret beyond the full method's (points, interval by Holm's rule; band: {margin:g}, no difference)")
     handles = [ax.plot([], [], marker, color=colour, markersize=4)[0] for colour, marker in VERDICTS.values()]
     figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
     return figure
@@ -113,6 +117,20 @@ def incumbents(curves: pd.DataFrame) -> Figure:
         [best] = (line for line in ax.lines if line.get_linestyle() == ":")
         place = (0.01, best.get_ydata()[0])
         ax.text(*place, "best cell", transform=ax.get_yaxis_transform(), va="bottom", fontsize="small", color=GREY)
+    return figure
+
+
+def met_shares(found: pd.DataFrame) -> Figure:
+    """The figure `optimum_found` with the interval of each share at its last query, in the columns `low` and `high`
+    (older tables have none). Those of one query stand side by side."""
+    figure = optimum_found(found)
+    if "low" in found:
+        colours, methods = colours_of(found["method"]), list(dict.fromkeys(found["method"]))
+        for ax, (_, panel) in zip(figure.axes, found.groupby("dataset", sort=False)):
+            for row in panel.groupby("method").tail(1).itertuples():
+                place = row.query * 1.05 ** (1 + methods.index(row.method))
+                ax.plot([place, place], [100 * row.low, 100 * row.high], color=colours[row.method], linewidth=1.2)
+        ax.text(0.99, 0.03, "bars: 95 % intervals", transform=ax.transAxes, ha="right", fontsize="small", color=GREY)
     return figure
 
 
@@ -144,24 +162,132 @@ def climbing_page(results: "Results", space: LatentSpace, benchmark: Table, titl
     return embedded(page, "Explorer of the latent space of CR-LSO")
 
 
-def sooner_or_later(compare: pd.DataFrame, *pairs: tuple[str, str]) -> list[tuple[int, str]]:
-    """For pairs of methods, in how many data sets their queries to the best cell are told apart and in whose favour:
-    data sets lost less those won by the first, and a sentence. Columns: first, second, sooner, "p, optimum"."""
-    said = []
-    for first, second in pairs:
-        part = compare[(compare["first"] == first) & (compare["second"] == second)]
-        sooner = part.loc[part["p, optimum"] < 0.05, "sooner"].tolist()
-        won, lost = sooner.count(first), sooner.count(second)
-        words = f"sooner than {second} on {won} of {len(part)} data sets, later on {lost}; else they are not told apart"
-        alone = f"{'sooner' if won else 'later' if lost else 'neither surely sooner nor surely later'} than {second}"
-        said.append((lost - won, f"{first} meets the best cell {words if len(part) > 1 else alone}."))
-    return said
+def standing(runs: pd.DataFrame, query: int) -> pd.DataFrame:
+    """Validation and test accuracy of each run's best cell after so many queries, by seed."""
+    return runs[runs["query"] <= query].groupby("seed")[["incumbent", "test"]].last()
+
+
+def by_holm(results: "Results", gaps: Mapping[str, pd.Series], unit: str, **goal: object) -> pd.DataFrame:
+    """The claims of one family, by Holm's rule: {id: differences of runs, paired by seed}, which are to be above 0
+    unless `goal` says otherwise. One row for each: difference, low, high (the interval that decides), runs, verdict."""
+    goal = {"target": 0.0, "over": "searches"} | goal
+
+    def claim(id: str, family: int) -> object:
+        return results.estimate(id, gaps[id], unit, seeds=gaps[id].index, family=family, **goal)
+
+    results.holm({id: partial(claim, id) for id in gaps})
+    made = [results.claims[id] for id in gaps]
+    rows = [(claim.ours, claim.low, claim.high, len(claim.seeds), claim.verdict) for claim in made]
+    table = pd.DataFrame(rows, columns=["difference", "low", "high", "runs", "verdict"])
+    return table.astype(dict.fromkeys(["difference", "low", "high"], float))
+
+
+def most_given_back(cells: DagBatch) -> float:
+    """How many percent of the cells can come back from codes of undirected graphs whose vertices have no place: as many
+    as have different codes. Three rounds of colour refinement, which no message passing of three rounds can better;
+    the sums are of random 64-bit numbers, so that different ones agree only by a freak."""
+
+    def scattered(x: np.ndarray) -> np.ndarray:
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        return x ^ (x >> np.uint64(31))
+
+    adjacency = cells.adjacency.cpu().numpy()
+    both_ways = (adjacency | adjacency.transpose(0, 2, 1)).astype(np.uint64)
+    colours = scattered(cells.types.cpu().numpy().astype(np.uint64) + np.uint64(100))
+    for _ in range(CRLSOConfig.layers):
+        around = (both_ways @ scattered(colours)[:, :, None])[:, :, 0]
+        colours = scattered(np.uint64(3) * colours + around)
+    return 100 * len(np.unique(colours.sum(axis=1))) / len(cells)
+
+
+def with_interval(row: Mapping, form: str) -> str:
+    """ "+0.02 [-0.01, +0.05]", or without the interval where there is none."""
+    ends = "" if np.isnan(row["low"]) else f" [{row['low']:{form}}, {row['high']:{form}}]"
+    return f"{row['difference']:{form}}{ends}"
+
+
+def study_in_words(study: pd.DataFrame, order: pd.DataFrame, queries: int) -> str:
+    """What convexity buys: regrets of the variants that the question is about, and orders."""
+    words = [f"{row['variant']} {with_interval(row, '+.3f')}, *{row['verdict']}*" for _, row in study.iterrows()]
+    taus = [f"{row['variant']} {with_interval(row, '+.3f')} ({row['verdict']})" for _, row in order.iterrows()]
+    return (
+        f"Regret at {queries} strings beyond full CR-LSO's (below {study['margin'].iloc[0]:g} points counts as none): "
+        f"{'; '.join(words)}. Kendall's tau that 1 − g of full CR-LSO gains: over {', over '.join(taus)}."
+    )
+
+
+def of_contests(compare: pd.DataFrame, quantity: str, form: str, first: str, second: str) -> str:
+    """Lead of one search over another, on all data sets: "+0.1 [0.0, +0.2] (met) / ..."."""
+    part = compare[(compare["first"] == first) & (compare["second"] == second)]
+    columns = {f"{quantity}: {name}": name for name in ("difference", "low", "high", "verdict")}
+    rows = part[[*columns]].rename(columns=columns).to_dict("records")
+    return " / ".join(f"{with_interval(row, form)} ({row['verdict']})" for row in rows)
+
+
+def accuracy_in_words(claims: Iterable["Claim"], compare: pd.DataFrame, queries: int) -> str:
+    """What CR-LSO reaches, beside print where there is any, and its lead over evolution."""
+    ours, sets = " / ".join(f"{claim.ours:.2f}" for claim in claims), ", ".join(dict.fromkeys(compare["data set"]))
+    printed = [f"{claim.paper:.2f}, {claim.verdict}" for claim in claims if claim.paper is not None]
+    beside = f" (the paper: {' / '.join(printed)})" if printed else ""
+    lead = of_contests(compare, "lead", "+.2f", "CR-LSO", "regularised evolution")
+    head = f"Validation accuracy of CR-LSO after {queries} strings ({sets}): {ours} %{beside}."
+    return f"{head} Lead over evolution: {lead} points."
+
+
+def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
+    """How often the ensemble and a search by size meet the best cell, and how many strings it saves."""
+    name, size = "CR-LSO, ensemble", "most parameters"
+    met = {key: f"{100 * (own['strings'] <= queries).mean():.0f}" for key, own in needed.items()}
+    ours, largest = (" / ".join(met[key] for key in met if key[1] == one) for one in (name, size))
+    saved = [of_contests(compare, "sooner", "+.0f", name, other) for other in (size, "path-feature ensemble")]
+    return (
+        f"Within {queries} strings CR-LSO's ensemble meets the best cell in {ours} % of the runs, the largest "
+        f"cells first in {largest} %. Strings it saves: {saved[0]} against size, {saved[1]} against the path ensemble."
+    )
+
+
+def nb101_in_words(leads: pd.DataFrame, queries: int, placed: float, unplaced: float, possible: float) -> str:
+    """What CR-LSO gains on NAS-Bench-101, by rival, and what its codes give back."""
+    gained = "; ".join(f"{name} {with_interval(row, '+.2f')} ({row['verdict']})" for name, row in leads.iterrows())
+    return (
+        f"NAS-Bench-101, test accuracy after {queries} strings, lead of CR-LSO in points: {gained}. As released, "
+        f"{unplaced:.1f} % of unseen cells come back (at most {possible:.1f} % of all can), with places {placed:.1f} %."
+    )
+
+
+def gains_in_order(results: "Results", taus: pd.DataFrame, place: str) -> pd.DataFrame:
+    """How much better the first variant's concave prediction orders cells than that of the others, paired by seed and
+    averaged over data sets; also stored and claimed. Columns of `taus`: variant, data set, seed, tau."""
+    taus = taus.set_axis(["variant", "dataset", "seed", "tau"], axis=1)
+    results.frame("study_order", taus)
+    wide = taus.groupby(["seed", "variant"])["tau"].mean().unstack("variant")
+    full, *others = dict.fromkeys(taus["variant"])
+    gaps = {f"crlso.{place}.kendall_concave_over@{name.replace(' ', '_')}": wide[full] - wide[name] for name in others}
+    table = by_holm(results, gaps, "correlation", over="trainings")
+    return table.assign(variant=others, tau=wide[others].mean().to_numpy(), full=wide[full].mean())
+
+
+def certificates_in_words(certificates: pd.DataFrame, pairs: int) -> str:
+    """Both tests of convexity, as means over trainings."""
+    means = certificates.groupby("network", sort=False)[["jensen_violations", "stranded_ascents"]].mean()
+    (convex, lost), (ordinary, more) = means.itertuples(index=False)
+    return (
+        f"Of {pairs:,} random pairs {convex:.2g} % refute that g is convex, {ordinary:.2g} % that an ordinary network "
+        f"is. {lost:.2g} % of the ascents of 1 − g end below the highest, {more:.2g} % on the ordinary network."
+    )
+
+
+def side_by_side(function: Callable, keys: Iterable[tuple], jobs: int) -> list:
+    """What a function gives for each key, in that order, in so many processes of one thread."""
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        return joblib.Parallel(n_jobs=jobs)(joblib.delayed(function)(*key) for key in keys)
 
 
 NOTEBOOK = "07_crlso"
 FIGURES: dict[str, StoredFigure] = {
     "convexity": (("gaps", "ends"), crlso_convexity),
     "against_baselines": (("curves",), incumbents),
-    "optimum_met": (("found",), optimum_found),
+    "optimum_met": (("found",), met_shares),
     "equivalence": (("equivalence",), crlso_equivalence),
 }
