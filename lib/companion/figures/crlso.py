@@ -130,7 +130,8 @@ def met_shares(found: pd.DataFrame) -> Figure:
             for row in panel.groupby("method").tail(1).itertuples():
                 place = row.query * 1.05 ** (1 + methods.index(row.method))
                 ax.plot([place, place], [100 * row.low, 100 * row.high], color=colours[row.method], linewidth=1.2)
-        ax.text(0.99, 0.03, "bars: 95 % intervals", transform=ax.transAxes, ha="right", fontsize="small", color=GREY)
+        note = {"transform": figure.axes[0].transAxes, "fontsize": "small", "color": GREY}
+        figure.axes[0].text(0.01, 0.85, "bars: 95 % intervals\nof the ends", **note)
     return figure
 
 
@@ -265,7 +266,8 @@ def gains_in_order(results: "Results", taus: pd.DataFrame, place: str) -> pd.Dat
     full, *others = dict.fromkeys(taus["variant"])
     gaps = {f"crlso.{place}.kendall_concave_over@{name.replace(' ', '_')}": wide[full] - wide[name] for name in others}
     table = by_holm(results, gaps, "correlation", over="trainings")
-    return table.assign(variant=others, tau=wide[others].mean().to_numpy(), full=wide[full].mean())
+    means = {"tau of the variant": wide[others].mean().to_numpy(), f"tau of {full}": wide[full].mean()}
+    return table.assign(variant=others, **means)
 
 
 def certificates_in_words(certificates: pd.DataFrame, pairs: int) -> str:
