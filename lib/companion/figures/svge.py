@@ -287,7 +287,7 @@ def by_process(points: torch.Tensor, labels: np.ndarray) -> list[Callable]:
 
 
 def by_trees(method: str, trees: int, points: torch.Tensor, labels: np.ndarray) -> list[Callable]:
-    """"boosting" or "random forest" of so many trees, its settings chosen by cross-validated error on the accuracies."""
+    """The same by "boosting" or "random forest" of so many trees, with settings of the least cross-validated error."""
     from sklearn.base import clone  # scikit-learn takes a second
     from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
     from sklearn.model_selection import GridSearchCV
@@ -392,25 +392,31 @@ def versus(
 def told(rows: pd.DataFrame) -> dict[str, str]:
     """Each comparison with its interval and verdict, by the name of its space."""
     ends = ["" if pd.isna(row.low) else f"{row.low:.3f} to {row.high:.3f}, " for row in rows.itertuples()]
-    return {SPACE_NAMES[row.space]: f"{row.difference:+.3f} ({end}{row.word})" for row, end in zip(rows.itertuples(), ends)}
+    words = [f"{row.difference:+.3f} ({end}{row.word})" for row, end in zip(rows.itertuples(), ends)]
+    return dict(zip(rows["space"].map(SPACE_NAMES), words))
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, str]:
     """How many comparisons were decided which way, by the name of the space."""
-    counts = {place: part["word"].value_counts(sort=False) for place, part in rows.groupby("space", sort=False)}
-    return {SPACE_NAMES[place]: ", ".join(f"{n} {word}" for word, n in of.items()) for place, of in counts.items()}
+    found = {}
+    for place, part in rows.groupby("space", sort=False):
+        counts = part["word"].value_counts(sort=False)
+        found[SPACE_NAMES[place]] = ", ".join(f"{number} {word}" for word, number in counts.items())
+    return found
 
 
 def detours(matched: pd.DataFrame, rows: pd.DataFrame) -> dict[str, str]:
-    """SVGe's mean way by ends, the least of the others with its valid points, and the verdicts, by name of the space."""
+    """SVGe's mean way by ends, the least of the others with its valid points, and verdicts, by name of the space."""
     found = {}
     for place, part in matched.groupby("space", sort=False):
         mean = part.groupby("model")[["way", "valid"]].mean().dropna()
         others = mean.drop("SVGe", errors="ignore")
         if len(others) < len(mean) and len(others):
             least = others["way"].idxmin()
-            words = f"SVGe {mean.way['SVGe']:.3g}, least {least} {others.way[least]:.3g} ({others.valid[least]:.3g} % valid)"
-            found[SPACE_NAMES[place]] = f"{words}; SVGe {verdicts(rows).get(SPACE_NAMES[place], 'not compared')}"
+            valid = f"{others.valid[least]:.3g} % valid"
+            title, words = SPACE_NAMES[place], f"least of the others {least} {others.way[least]:.3g} ({valid})"
+            decided = verdicts(rows).get(title, "not compared")
+            found[title] = f"SVGe {mean.way['SVGe']:.3g}, {words}, SVGe {decided}"
     return found
 
 
