@@ -15,8 +15,19 @@ from companion.figures import StoredFigure
 from latentnas import evaluate, stats
 from latentnas.graphs import DagBatch, equal
 from latentnas.models.family import slug
-from latentnas.plots.style import BLUE, GREEN, GREY, MARKERS, ORANGE, PALE, VERMILLION
-from latentnas.plots.style import letter, new_figure, rows_of, styled
+from latentnas.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PALE,
+    VERMILLION,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
