@@ -144,7 +144,7 @@ def test_predictions_are_also_measured_on_classes_that_training_lacks():
 def test_a_lead_is_said_with_its_interval_and_verdict_on_each_data_set():
     rows = {"lead: difference": [0.1, -2], "lead: low": [np.nan, -3], "lead: high": [np.nan, -1]}
     compare = pd.DataFrame({"first": "a", "second": "b", "lead: verdict": ["undecided", "short"]} | rows)
-    assert of_contests(compare, "lead", "+.1f", "a", "b") == "+0.1 (undecided) / -2.0 [-3.0, -1.0] (short)"
+    assert of_contests(compare, "lead", "+.1f", "a", "b") == "+0.1 (undecided) / -2.0 (-3.0 to -1.0, behind)"
 
 
 def test_as_many_cells_can_come_back_as_random_weights_tell_apart():

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from companion.claims import Claim, Results
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
+SAID = {"met": "ahead", "short": "behind"}  # of a difference that is to be above 0
 VERDICTS = {"equivalent": (BLUE, "s"), "better": (GREEN, "o"), "worse": (VERMILLION, "D"), "undecided": (GREY, "o")}
 
 
@@ -202,16 +203,17 @@ def most_given_back(cells: DagBatch) -> float:
     return 100 * len(np.unique(colours.sum(axis=1))) / len(cells)
 
 
-def with_interval(row: Mapping, form: str) -> str:
-    """ "+0.02 [-0.01, +0.05]", or without the interval where there is none."""
-    ends = "" if np.isnan(row["low"]) else f" [{row['low']:{form}}, {row['high']:{form}}]"
-    return f"{row['difference']:{form}}{ends}"
+def judged(row: Mapping, form: str) -> str:
+    """ "+0.02 (-0.01 to +0.05, undecided)", or without the interval where there is none."""
+    ends = "" if np.isnan(row["low"]) else f"{row['low']:{form}} to {row['high']:{form}}, "
+    return f"{row['difference']:{form}} ({ends}{SAID.get(row['verdict'], row['verdict'])})"
 
 
 def study_in_words(study: pd.DataFrame, order: pd.DataFrame, queries: int) -> str:
     """What convexity buys: regrets of the variants that the question is about, and orders."""
-    words = [f"{row['variant']} {with_interval(row, '+.3f')}, *{row['verdict']}*" for _, row in study.iterrows()]
-    taus = [f"{row['variant']} {with_interval(row, '+.3f')} ({row['verdict']})" for _, row in order.iterrows()]
+    words, taus = (
+        [f"{row['variant']} {judged(row, '+.3f')}" for _, row in table.iterrows()] for table in (study, order)
+    )
     return (
         f"Regret at {queries} strings beyond full CR-LSO's (below {study['margin'].iloc[0]:g} points counts as none): "
         f"{'; '.join(words)}. Kendall's tau that 1 − g of full CR-LSO gains: over {', over '.join(taus)}."
@@ -219,11 +221,11 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame, queries: int) -> st
 
 
 def of_contests(compare: pd.DataFrame, quantity: str, form: str, first: str, second: str) -> str:
-    """Lead of one search over another, on all data sets: "+0.1 [0.0, +0.2] (met) / ..."."""
+    """Lead of one search over another, on all data sets: "+0.1 (0.0 to +0.2, ahead) / ..."."""
     part = compare[(compare["first"] == first) & (compare["second"] == second)]
     columns = {f"{quantity}: {name}": name for name in ("difference", "low", "high", "verdict")}
     rows = part[[*columns]].rename(columns=columns).to_dict("records")
-    return " / ".join(f"{with_interval(row, form)} ({row['verdict']})" for row in rows)
+    return " / ".join(judged(row, form) for row in rows)
 
 
 def accuracy_in_words(claims: Iterable["Claim"], compare: pd.DataFrame, queries: int) -> str:
@@ -233,7 +235,7 @@ def accuracy_in_words(claims: Iterable["Claim"], compare: pd.DataFrame, queries:
     beside = f" (the paper: {' / '.join(printed)})" if printed else ""
     lead = of_contests(compare, "lead", "+.2f", "CR-LSO", "regularised evolution")
     head = f"Validation accuracy of CR-LSO after {queries} strings ({sets}): {ours} %{beside}."
-    return f"{head} Lead over evolution: {lead} points."
+    return f"{head} Points more than evolution: {lead}."
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
@@ -250,7 +252,7 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
 
 def nb101_in_words(leads: pd.DataFrame, queries: int, placed: float, unplaced: float, possible: float) -> str:
     """What CR-LSO gains on NAS-Bench-101, by rival, and what its codes give back."""
-    gained = "; ".join(f"{name} {with_interval(row, '+.2f')} ({row['verdict']})" for name, row in leads.iterrows())
+    gained = "; ".join(f"{name} {judged(row, '+.2f')}" for name, row in leads.iterrows())
     return (
         f"NAS-Bench-101, test accuracy after {queries} strings, lead of CR-LSO in points: {gained}. As released, "
         f"{unplaced:.1f} % of unseen cells come back (at most {possible:.1f} % of all can), with places {placed:.1f} %."

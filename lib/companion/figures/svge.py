@@ -408,11 +408,14 @@ def told(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, str]:
-    """How many comparisons were decided which way, by the name of the space."""
+    """How many comparisons were decided which way and their differences, by the name of the space."""
     found = {}
     for place, part in rows.groupby("space", sort=False):
-        counts = part["word"].value_counts(sort=False)
-        found[SPACE_NAMES[place]] = ", ".join(f"{number} {word}" for word, number in counts.items())
+        counts = []
+        for word, gap in part.groupby("word", sort=False)["difference"]:
+            least, most = f"{gap.min():+.2g}", f"{gap.max():+.2g}"
+            counts.append(f"{len(gap)} {word} ({least}{f' to {most}' * (most != least)})")
+        found[SPACE_NAMES[place]] = ", ".join(counts)
     return found
 
 
@@ -427,7 +430,7 @@ def detours(matched: pd.DataFrame, rows: pd.DataFrame) -> dict[str, str]:
             valid = f"{others.valid[least]:.3g} % valid"
             title, words = SPACE_NAMES[place], f"least of the others {least} {others.way[least]:.3g} ({valid})"
             decided = verdicts(rows).get(title, "not compared")
-            found[title] = f"SVGe {mean.way['SVGe']:.3g}, {words}, SVGe {decided}"
+            found[title] = f"SVGe {mean.way['SVGe']:.3g}, {words}, against them {decided}"
     return found
 
 
