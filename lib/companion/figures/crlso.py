@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
@@ -131,8 +132,8 @@ def met_shares(found: pd.DataFrame) -> Figure:
             for row in panel.groupby("method").tail(1).itertuples():
                 place = row.query * 1.05 ** (1 + methods.index(row.method))
                 ax.plot([place, place], [100 * row.low, 100 * row.high], color=colours[row.method], linewidth=1.2)
-        note = {"transform": figure.axes[0].transAxes, "fontsize": "small", "color": GREY}
-        figure.axes[0].text(0.01, 0.85, "bars: 95 % intervals\nof the ends", **note)
+        for ax in filter(Axes.get_xlabel, figure.axes):
+            ax.set_xlabel(f"{ax.get_xlabel()}\nbars: 95 % intervals at the end")
     return figure
 
 
