@@ -22,6 +22,7 @@ from latentnas.benchmarks.digits import (
 )
 from latentnas.benchmarks.download import BUNDLED, DataError
 from latentnas.measure import tables
+from latentnas.measure.relabel import shared_labels
 from latentnas.measure.tables import SCHEDULE, cell_groups, measure_again, score_cells
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -175,6 +176,19 @@ def test_cells_are_trained_again_by_class_and_kept(tmp_path, monkeypatch):
     assert measure_again([row], seeds=[3], jobs=1)["test"].tolist() == [12.5]  # read, not trained
     with pytest.raises(ValueError, match="Seed 2 is one of the table's own"):
         measure_again([row], seeds=[3, 2], jobs=1)
+
+
+def test_any_graphs_get_labels_of_the_shared_weights_which_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    monkeypatch.setattr("latentnas.measure.relabel.AT_ONCE", 2)
+    table = benchmarks.load("enas", "bundled")
+    rows = [7, 3, 11]
+    labels = table.accuracy.numpy()[rows]
+    assert shared_labels(table.batch[rows], jobs=1) == pytest.approx(labels, abs=1e-9)  # as those of the table
+    first, second = sorted(tmp_path.rglob("*.csv"))
+    pd.DataFrame({"valid": [12.5]}).to_csv(second, index=False)
+    assert shared_labels(table.batch[rows], jobs=1).tolist() == [*labels[:2], 12.5]  # read, not measured
+    assert shared_labels(table.batch[rows[:2]], jobs=1) == pytest.approx(labels[:2])  # other graphs, other files
 
 
 def test_shared_weights_and_trainings_from_scratch():
