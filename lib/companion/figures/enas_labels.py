@@ -37,7 +37,7 @@ def method_errors(errors: pd.DataFrame) -> Figure:
             places = part.method.map(names.index)
             ax.hlines(places, part.low, part.high, color=colour, linewidth=1.5, zorder=2)
             ax.plot(part.rmse_std, places, marker, color=colour, markersize=3, label=words, linestyle="none", zorder=3)
-        ax.set_xscale("log")
+        ax.set(xscale="log", xlabel="RMSE (train st. dev., log)" if len(panels) < 4 else "RMSE (log)")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7) if len(panels) == 1 else (1, 2, 5)))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
@@ -46,7 +46,6 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     letter(axes, [panel.replace(" (", "\n(") if len(panels) > 3 else panel for panel, _ in panels])
-    figure.supxlabel("RMSE (train st. dev., log)", fontsize="medium")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
