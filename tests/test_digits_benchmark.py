@@ -185,7 +185,7 @@ def test_any_graphs_get_labels_of_the_shared_weights_which_are_kept(tmp_path, mo
     rows = [7, 3, 11]
     labels = table.accuracy.numpy()[rows]
     assert shared_labels(table.batch[rows], jobs=1) == pytest.approx(labels, abs=1e-9)  # as those of the table
-    first, second = sorted(tmp_path.rglob("*.csv"))
+    _, second = sorted(tmp_path.rglob("*.csv"))
     pd.DataFrame({"valid": [12.5]}).to_csv(second, index=False)
     assert shared_labels(table.batch[rows], jobs=1).tolist() == [*labels[:2], 12.5]  # read, not measured
     assert shared_labels(table.batch[rows[:2]], jobs=1) == pytest.approx(labels[:2])  # other graphs, other files

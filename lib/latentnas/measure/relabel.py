@@ -7,15 +7,25 @@ import pandas as pd
 
 from latentnas.benchmarks.download import bundled
 from latentnas.graphs import DagBatch
-from latentnas.measure.tables import SHARED_SCHEDULE, WEIGHTS_FILES, load_shared, measure_parts, parts_folder, score_shared
+from latentnas.measure.tables import (
+    SHARED_SCHEDULE,
+    WEIGHTS_FILES,
+    load_shared,
+    measure_parts,
+    parts_folder,
+    score_shared,
+)
 from latentnas.spaces.enas import ENAS, NUM_LAYERS
 
 AT_ONCE = 200  # architectures of one part, nine seconds
 
 
 def shared_labels(batch: DagBatch, jobs: int) -> np.ndarray:
-    """Accuracy in percent of A six-layer architectures with the shared weights behind `digits-enas`, to as many digits as
-    there, float64 `[A]`. `jobs` parts are scored at a time and kept; a later call with the same architectures reads them."""
+    """Accuracy in percent of A six-layer architectures with the shared weights behind `digits-enas`, float64 `[A]`.
+
+    Rounded to as many digits as there. `jobs` parts are scored at a time and kept; a later call with the same
+    architectures reads them.
+    """
     texts = ENAS.to_strings(batch)
     folder = parts_folder("enas-relabelled", SHARED_SCHEDULE)
     weights = bundled(WEIGHTS_FILES[NUM_LAYERS]).read_bytes()
