@@ -232,7 +232,8 @@ def of_contests(compare: pd.DataFrame, quantity: str, form: str, first: str, sec
 def accuracy_in_words(claims: Iterable["Claim"], compare: pd.DataFrame, queries: int) -> str:
     """What CR-LSO reaches, beside print where there is any, and its lead over evolution."""
     ours, sets = " / ".join(f"{claim.ours:.2f}" for claim in claims), ", ".join(dict.fromkeys(compare["data set"]))
-    printed = [f"{claim.paper:.2f}, {claim.verdict}" for claim in claims if claim.paper is not None]
+    said = ["all runs alike" if claim.low is None else claim.verdict for claim in claims]
+    printed = [f"{claim.paper:.2f}, {word}" for claim, word in zip(claims, said) if claim.paper is not None]
     beside = f" (the paper: {' / '.join(printed)})" if printed else ""
     lead = of_contests(compare, "lead", "+.2f", "CR-LSO", "regularised evolution")
     head = f"Validation accuracy of CR-LSO after {queries} strings ({sets}): {ours} %{beside}."
@@ -278,8 +279,9 @@ def certificates_in_words(certificates: pd.DataFrame, pairs: int) -> str:
     means = certificates.groupby("network", sort=False)[["jensen_violations", "stranded_ascents"]].mean()
     (convex, lost), (ordinary, more) = means.itertuples(index=False)
     return (
-        f"Of {pairs:,} random pairs {convex:.2g} % refute that g is convex, {ordinary:.2g} % that an ordinary network "
-        f"is. {lost:.2g} % of the ascents of 1 − g end below the highest, {more:.2g} % on the ordinary network."
+        f"Of {pairs:,} random pairs {convex:.3g} % refute that g is convex, {ordinary:.3g} % that an ordinary network "
+        f"is. {lost:.3g} % of the ascents of 1 − g end over 0.05 st. dev. below the highest, {more:.3g} % on the "
+        f"ordinary network."
     )
 
 

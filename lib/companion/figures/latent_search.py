@@ -153,7 +153,7 @@ NOTEBOOK = "13_latent_search"
 FIGURES: dict[str, StoredFigure] = {
     "against_one_hot": (
         ("against_one_hot",),
-        partial(queries_against_one_hot, label="more than on one-hot", one_axis=True, columns=4),
+        partial(queries_against_one_hot, label="queries more\nthan on one-hot", one_axis=True, columns=4),
     ),
     "still_searching": (("still_searching",), still_searching),
     "expected_regret": (("expected_regret",), expected_regret),
