@@ -132,8 +132,8 @@ def start_all(folder, *arguments):
 
 
 def results_of(folder, label="quick"):
-    """The comparable part of the results files, and the tables."""
-    files = sorted((folder / "data/results" / label).rglob("*.*"))
+    """The comparable part of the results files, and the tables; not what a killed write left under a hidden name."""
+    files = sorted((folder / "data/results" / label).rglob("[!.]*.*"))
     return {
         file.name if file.parent.name == label else f"{file.parent.name}/{file.name}": file.read_text().partition(
             '"manifest"'
