@@ -2,11 +2,13 @@
 
 import ast
 import json
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 
 from companion import paths
@@ -188,3 +190,36 @@ def test_rows_of_svge_and_plain_ones_have_a_range_each_and_what_was_told_more_is
 def test_a_run_that_ended_early_keeps_its_best():
     run = pd.DataFrame({"seed": [0, 0, 0, 1], "query": [1, 2, 3, 1], "incumbent": [90.0, 91.0, 92.0, 93.0]})
     assert function_of("09_benchmark", "after")(run, 2, "incumbent").tolist() == [91.0, 93.0]
+
+
+def test_errors_of_encoders_are_drawn_by_whole_sets_of_flags():
+    squared = pd.DataFrame({"a": [0.0, 4.0, 1.0, 9.0], "b": [1.0, 1.0, 1.0, 25.0]})
+    known = {"np": np, "parts": {"enas": {"all": np.array([True, True, True, False])}}, "test": np.array([2, 0, 1, 3])}
+    known |= {"flags": {"enas": np.array([7, 5, 7, 1])}, "squared": {"enas": squared}}
+    drawn = function_of("11_enas_labels", "errors_drawn", **known)("enas", "all", draws=400)
+    assert set(drawn["b"]) == {1.0}  # the fourth is in no part
+    # The sets are {0, 4} and {1}: of two draws none, one or both are of the first, so the mean square is 1, 5/3 or 2.
+    assert set((drawn["a"] ** 2).round(9)) == {1.0, round(5 / 3, 9), 2.0}
+
+
+def test_an_error_of_an_encoder_has_the_chance_of_trainings_and_of_test_graphs():
+    interval = function_of("11_enas_labels", "interval", np=np, stats=stats, scipy=scipy)
+    rng = np.random.default_rng(0)
+    values, drawn = rng.normal(5, 1, 6), rng.normal(5, 2, 4000)
+    trainings, graphs = (np.ptp(stats.mean_interval(values)) / 2, 1.96 * drawn.std())
+    assert np.ptp(interval(values, drawn)) / 2 == pytest.approx(np.hypot(trainings, graphs), rel=1e-3)
+    assert np.ptp(interval(values[:1], drawn)) / 2 == pytest.approx(graphs, rel=1e-3)  # one training: the second alone
+    assert np.ptp(interval(values, drawn, family=20)) > np.ptp(interval(values, drawn))
+
+
+def test_orders_of_encoders_are_compared_between_trainings_of_different_seeds():
+    errors = {0: [1, 2, 3], 1: [1, 3, 2], 2: [3, 2, 1]}
+    rows = [{"table": t, "part": "all", "method": m, "seed": s, "rmse_std": e} for t in ("enas", "other")
+            for s, of in errors.items() for m, e in zip("abc", of)]  # fmt: skip
+    known = {"own": pd.DataFrame(rows), "run_seeds": range(3), "combinations": combinations, "stats": stats}
+    known["PANELS"] = {("enas", "all"): "enas", ("other", "all"): "other"}
+    taus = function_of("11_enas_labels", "taus", **known)
+    assert {row["seeds"]: row["kendall"] for row in taus(("enas", "all"), ("enas", "all"))} == pytest.approx(
+        {"0 1": 1 / 3, "0 2": -1, "1 2": -1 / 3}
+    )
+    assert [row["seeds"] for row in taus(("enas", "all"), ("other", "all"))] == ["0 1", "1 2", "2 0"]
