@@ -1,10 +1,9 @@
 """The figures of CR-LSO (notebook 07), the tables and the page that show nothing else, and a table in words."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -261,10 +260,10 @@ def nb101_in_words(leads: pd.DataFrame, queries: int, placed: float, unplaced: f
     )
 
 
-def gains_in_order(results: "Results", taus: pd.DataFrame, place: str) -> pd.DataFrame:
+def gains_in_order(results: "Results", answers: Mapping[tuple[str, str, int], float], place: str) -> pd.DataFrame:
     """How much better the first variant's concave prediction orders cells than that of the others, paired by seed and
-    averaged over data sets; also stored and claimed. Columns of `taus`: variant, data set, seed, tau."""
-    taus = taus.set_axis(["variant", "dataset", "seed", "tau"], axis=1)
+    averaged over data sets; also stored and claimed. `answers`: Kendall's tau by variant, data set and seed."""
+    taus = pd.Series(answers, name="tau").rename_axis(["variant", "dataset", "seed"]).reset_index()
     results.frame("study_order", taus)
     wide = taus.groupby(["seed", "variant"])["tau"].mean().unstack("variant")
     full, *others = dict.fromkeys(taus["variant"])
@@ -283,12 +282,6 @@ def certificates_in_words(certificates: pd.DataFrame, pairs: int) -> str:
         f"is. {lost:.3g} % of the ascents of 1 − g end over 0.05 st. dev. below the highest, {more:.3g} % on the "
         f"ordinary network."
     )
-
-
-def side_by_side(function: Callable, keys: Iterable[tuple], jobs: int) -> list:
-    """What a function gives for each key, in that order, in so many processes of one thread."""
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        return joblib.Parallel(n_jobs=jobs)(joblib.delayed(function)(*key) for key in keys)
 
 
 NOTEBOOK = "07_crlso"
