@@ -402,6 +402,48 @@ def test_the_headline_has_only_what_compares():
     assert report.in_short(equal) == f"a, x, y: target = 2 (equal within 0.5); {ours}"
 
 
+@pytest.mark.parametrize("unit, text", [("%", "0.1596 (0.1560 to 0.1632)"), ("points", "0.160 (0.156 to 0.163)")])
+def test_only_percentages_have_four_digits(unit, text):
+    claim = asdict(Claim("a.x.y", 0.15961, unit, low=0.15601, high=0.16319, method="t"))
+    assert f"{report.short(claim)} ({report.short_interval(claim)})" == text
+
+
+def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_one_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path / "executed")
+    for profile in ("recommended", "quick"):
+        results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": profile})
+        results.estimate(
+            "ngae.enas.reconstruction", [99.5, 99.6, 99.7], "%", seeds=range(3), paper=99.99, printed_in="T1"
+        )
+        file = results.write(loaded_seconds=0)
+        paths.write_text(tmp_path / "executed" / profile / "02_ngae_latent_space.ipynb", "{}")
+        content = json.loads(file.read_text())
+        content["manifest"]["code"] = {"cells": "abc"}
+        file.write_text(json.dumps(content))
+    pages = [f"notebooks/executed/{profile}/02_ngae_latent_space.ipynb" for profile in ("recommended", "quick")]
+
+    def row():
+        (found,) = [row for row in report.readme_table().splitlines() if row.startswith("| [02 ")]
+        return found
+
+    assert f"]({pages[0]}) |" in row() and "older version" not in row()
+    file = tmp_path / "results/recommended/02_ngae_latent_space.json"
+    content = json.loads(file.read_text())
+    del content["manifest"]["code"]
+    file.write_text(json.dumps(content))
+    assert f"]({pages[1]}) |" in row() and f"of [an older version]({pages[0]})" in row()
+
+
+def test_figures_of_a_report_have_the_words_that_their_notebook_says(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    calls = (
+        'show(results, FIGURES, "one", pd.DataFrame(), alt=alt)\nshow(results, FIGURES, "two", table, alt="A line.")'
+    )
+    write_notebook(tmp_path / "02_mine.ipynb", [calls])
+    assert report.alt_texts("02_mine") == {"two": "A line."} and report.alt_texts("03_gone") == {}
+
+
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(paths, "PROFILES", tmp_path / "profiles.toml")

@@ -27,6 +27,7 @@ them. (*As stored*: older results, which did not record how. No verdict is taken
 *short* where its whole interval lies on one side of the target, or of the paper's number where no target is set;
 *undecided* where it does not; *seen once* with fewer than three seeds. A paper's number may be off by half of its
 last place."""
+SHOWN = r'\bshow\(\w+, \w+, "(\w+)"(?:(?!\bshow\().)*?\balt="([^"]+)"'
 COMPARED = """Each number with its 95 % interval and seeds, and how much the second is above the first. *apart*: the two
 intervals do not overlap. That is no test: numbers whose intervals overlap may differ, and of many some are apart by
 chance."""
@@ -107,10 +108,12 @@ def readme_table() -> str:
         seeds = {profile: [len(line[0]["seeds"]) for line in lines] for profile, lines in headlines.items()}
         shown = max(seeds, key=lambda profile: sum(seeds[profile]) / max(len(seeds[profile]), 1), default=None)
         runs, lines = {profile: results[profile][name] for profile in headlines}, []
+        current = [profile for profile in (shown, *PUBLISHED) if "code" in runs.get(profile, {}).get("manifest", {})]
         if shown:
             report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
-            lines = [*(in_short(*line, words=content.words) for line in headlines[shown]), report]
-        title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, shown, *PUBLISHED)})"
+            older = f", of [an older version]({read_at(name, shown)})" * (shown not in current)
+            lines = [*(in_short(*line, words=content.words) for line in headlines[shown]), report + older]
+        title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, *current, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)
@@ -182,13 +185,14 @@ def spread(claim: dict, between: str) -> str:
 
 
 def short(claim: dict, which: str = "ours") -> str:
-    """Our number, or an end of its interval, with four digits; no more than the second digit of half the interval."""
-    value, low, high = (claim[name] for name in (which, "low", "high"))
+    """Our number, or an end of its interval, with three digits, four of percentages; no more than the second digit of
+    half the interval."""
+    (value, low, high), digits = (claim[name] for name in (which, "low", "high")), 3 + claim["unit"].startswith("%")
     if None in (value, ours := claim["ours"], low, high) or not low < high:
-        return number(value, 4)
+        return number(value, digits)
     first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or high - low)]
     whole = all(part.is_integer() for part in (ours, low, high))
-    place = 0 if whole else max(0, min(1 - first[0], 3 - first[1]))
+    place = 0 if whole else max(0, min(1 - first[0], digits - 1 - first[1]))
     return f"{round(value, place) + 0.0:,.{place}f}"  # no -0
 
 
@@ -250,11 +254,18 @@ def report_text(label: str) -> str:
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if found := all_claims(result):
             lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in found])]
+        said = alt_texts(notebook)
         for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
-            lines += [f"![{figure.stem}]({figure.name})", ""]
+            lines += [f"![{said.get(figure.stem.removeprefix(f'{notebook}_'), figure.stem)}]({figure.name})", ""]
         for page in sorted((paths.FIGURES / label).glob(f"{notebooks.number_of(notebook)}_*.html")):
             lines += [f"[{page.stem}]({page.name}), a page to touch: open the file in a browser", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def alt_texts(notebook: str) -> dict[str, str]:
+    """What a notebook says of its figures to readers who do not see them, by figure: `show(…, "name", …, alt="…")`."""
+    cells = notebooks.cells_of(notebooks.source_of(notebook)) if notebook in notebooks.names() else []
+    return dict(re.findall(SHOWN, "\n".join(cell.source for cell in cells), re.DOTALL))
 
 
 def all_claims(result: dict) -> list[dict]:
