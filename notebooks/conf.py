@@ -1,6 +1,7 @@
 """Sphinx's settings for `./run_all.sh site`: README.md is the front page, and the site holds what its table shows."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -28,28 +29,47 @@ html_theme, html_static_path, html_css_files, html_math_renderer = "furo", ["sit
 html_copy_source = html_use_index = html_show_sphinx = html_show_search_summary = False  # the last needs a server
 
 
+def led(text, address):
+    """A text whose links lead to the copies that the site has, by `address`; links to others are words only."""
+
+    def link(at):
+        words, stem, place = at.groups()
+        there = stem in SHOWN and words != "an older version"  # which README names and the site has not
+        return f"[{words}]({address(SHOWN[stem])}{place})" if there else words
+
+    text = re.sub(r"\[([^][]*)\]\([^)\s]*?(\d\d[a-z]?_\w+)\.ipynb(#[^)\s]*|)\)", link, text)
+    text = re.sub(r"\[([^][]*)\]\([^)\s]*solutions[^)\s]*\)", r"\1", text)
+    return re.sub(r"(\]\([^)\s]*\.html\))", r"\1{.external}", text)  # a page as it is, not a download
+
+
 def prepare(app, name, source):
     """Lead links to the copies that the site has, list the contents, fold parameters up, keep alt texts."""
-    link = r"\[([^][]*)\]\([^)\s]*?(\d\d[a-z]?_\w+)\.ipynb(#[^)\s]*|)\)"
-    text = re.sub(link, lambda at: f"[{at[1]}](/{SHOWN[at[2]]}{at[3]})" if at[2] in SHOWN else at[1], source[0])
-    text = re.sub(r"\[([^][]*)\]\([^)\s]*solutions[^)\s]*\)", r"\1", text)
-    text = re.sub(r"(\]\([^)\s]*\.html\))", r"\1{.external}", text)  # a page as it is, not a download
-    if name == root_doc:
-        text += "\n## Pages to touch\n" + "".join(f"- [{page.stem}]({page}){{.external}}\n" for page in PAGES)
-        for caption, files in filter(all, CONTENTS.items()):
-            text += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(files) + "\n```\n"
-    if app.env.doc2path(name).suffix == ".ipynb":
-        try:
-            notebook = json.loads(text)
-        except ValueError as error:
-            raise SphinxError(f"{name}.ipynb is no notebook: {error}") from error
-        for cell in notebook["cells"]:
-            if {"parameters", "injected-parameters"}.intersection(cell["metadata"].get("tags", [])):
-                cell["metadata"]["tags"].append("hide-input")
-            alts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
-            cell["metadata"] |= {"mystnb": {"image": {"alt": ". ".join(filter(None, alts))}}} if any(alts) else {}
-        text = json.dumps(notebook)
-    source[0] = text
+    if app.env.doc2path(name).suffix != ".ipynb":
+        source[0] = led(source[0], "/{}".format)
+        if name == root_doc:
+            source[0] += "\n## Pages to touch\n" + "".join(f"- [{page.stem}]({page}){{.external}}\n" for page in PAGES)
+            for caption, files in filter(all, CONTENTS.items()):
+                source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(files) + "\n```\n"
+        return
+    try:
+        notebook = json.loads(source[0])
+    except ValueError as error:
+        raise SphinxError(f"{name}.ipynb is no notebook: {error}") from error
+
+    def page(shown):  # Sphinx finds no documents from what a cell printed
+        return os.path.relpath(Path(shown).with_suffix(".html"), Path(name).parent)
+
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = led("".join(cell["source"]), "/{}".format)
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output["data"]["text/markdown"] = led("".join(output["data"]["text/markdown"]), page)
+        if {"parameters", "injected-parameters"}.intersection(cell["metadata"].get("tags", [])):
+            cell["metadata"]["tags"].append("hide-input")
+        alts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
+        cell["metadata"] |= {"mystnb": {"image": {"alt": ". ".join(filter(None, alts))}}} if any(alts) else {}
+    source[0] = json.dumps(notebook)
 
 
 def formula(page, node):

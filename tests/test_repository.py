@@ -124,6 +124,24 @@ def test_an_executed_copy_is_of_the_source_that_its_results_name(path):
 
 
 @pytest.mark.parametrize("path", [*EXECUTED, *SOLVED], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_page_that_an_executed_copy_shows_is_there(path):
+    outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+    shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    for page in {*re.findall(r'(?:src|href)="([^":]+\.html)"', shown)}:
+        assert (path.parent / page).is_file(), page
+
+
+@pytest.mark.parametrize(
+    "page", sorted(paths.FIGURES.glob("*/*.html")), ids=lambda page: f"{page.parent.name}/{page.stem}"
+)
+def test_a_page_to_touch_is_of_the_present_template(page):
+    template = paths.ROOT / f"lib/latentnas/plots/{page.stem.rpartition('_')[2]}.html"
+    before, after = template.read_text().split("{{data}}")
+    text = page.read_text()
+    assert text.startswith(before) and text.endswith(after), "run its notebook again"
+
+
+@pytest.mark.parametrize("path", [*EXECUTED, *SOLVED], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_image_of_an_executed_copy_decodes(path):
     outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
     for output in outputs:
