@@ -54,11 +54,18 @@ def test_a_damaged_file_is_set_aside_and_made_again(tmp_path, capsys):
     tasks = {("a b", 1): (1, 2)}
     expected = side_by_side(power, tasks, folder=tmp_path)
     (file,) = tmp_path.iterdir()
-    assert file.name == "power-a b-1.joblib"
-    for damaged in (b"", file.read_bytes()[:-5], b"no pickle"):
+    assert file.name == "power-a b-1.json"
+    for damaged in (b"", b"[1, 2", b"\xff"):
         file.write_bytes(damaged)
         assert side_by_side(power, tasks, folder=tmp_path) == expected
         assert "is damaged" in capsys.readouterr().err and file.with_name(f"{file.name}.damaged").exists()
+
+
+def test_an_answer_that_is_not_plain_is_refused_and_not_kept(tmp_path):
+    with pytest.raises(TypeError, match="Tensor"):
+        side_by_side(torch.ones, {2: (2,)}, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert side_by_side(torch.ones, {2: (2,)})[2].tolist() == [1, 1]
 
 
 def test_two_tasks_of_one_file_are_refused(tmp_path):

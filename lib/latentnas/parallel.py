@@ -1,5 +1,6 @@
 """Tasks side by side, one thread each, with a line of progress; what is done is kept in files and not done again."""
 
+import json
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -18,11 +19,13 @@ def side_by_side(
     """`{key: function(*arguments)}` for tasks `{key: arguments}`, in their order, by `jobs` processes.
 
     Args:
-        folder: where each answer is kept, and taken from if it is there. Its name must say all that decides them; the
-            name of a file says the function and the key.
+        folder: where each answer is kept as JSON, and taken from if it is there: so answers must be numbers, texts,
+            lists and dictionaries of such. Its name must say all that decides them; that of a file says function and
+            key.
 
     Raises:
         ValueError: two keys would share a file.
+        TypeError: there is a folder, and an answer is something else, such as an array.
     """
     named = {key: _file_name(function.__name__, key) for key in tasks}
     if len(set(named.values())) < len(named):
@@ -39,15 +42,15 @@ def side_by_side(
 
 def _file_name(function: str, key: Hashable) -> str:
     parts = key if isinstance(key, tuple) else (key,)
-    return "-".join([function, *map(str, parts)]).replace("/", "_") + ".joblib"
+    return "-".join([function, *map(str, parts)]).replace("/", "_") + ".json"
 
 
 def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """The answer in the file; where there is none, the answer of the function, which goes into it."""
     if file and file.exists():
         try:
-            return joblib.load(file)
-        except Exception as error:  # whatever the bytes of a broken pickle happen to mean
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; done anew", file=sys.stderr)
             file.rename(f"{file}.damaged")
     threads = torch.get_num_threads()
@@ -57,6 +60,8 @@ def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any,
     finally:
         torch.set_num_threads(threads)
     if file:
+        text = json.dumps(answer)
         with atomic_write(file) as temporary:
-            joblib.dump(answer, temporary)
+            temporary.write_text(text, encoding="utf-8")
+        answer = json.loads(text)
     return answer
