@@ -204,7 +204,7 @@ def test_svge_worse_by_all_is_said_first_and_so():
     ]
 
 
-@pytest.mark.parametrize("seeds, said", [(1, "One training of each model does"), (2, "Two trainings of each model do")])
+@pytest.mark.parametrize("seeds, said", [(1, "one training of each model does"), (2, "two trainings of each model do")])
 def test_fewer_than_three_trainings_of_svge_tell_no_difference(seeds, said):
     back, undecided = svge_run(seeds)
     assert undecided.startswith(f"Undecided: {said} not tell whether") and "0.14" not in undecided and "D-VAE" in back

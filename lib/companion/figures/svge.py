@@ -490,7 +490,7 @@ def findings(
     """
     ranked = [back_in_words(quality, bounds)]
     if len(quality) and (trainings := quality.groupby(["space", "model"]).size().max()) < 3:
-        number = {1: "One training of each model does", 2: "Two trainings of each model do"}[trainings]
+        number = {1: "one training of each model does", 2: "two trainings of each model do"}[trainings]
         words = (
             "whether SVGe's space is smoother, whether accuracy is easier to read from its codes, and what fine-tuning"
         )
@@ -513,8 +513,8 @@ def back_in_words(quality: pd.DataFrame, bounds: pd.DataFrame) -> tuple[int, str
     means_of = quality.groupby(["space", "model"], sort=False)[columns].mean()
     short = means_of.index[means_of["reconstruction_clean"] < ENOUGH]
     words = (
-        f"One greedy decode returns at least {ENOUGH} % of the test graphs for {len(means_of) - len(short)} of "
-        f"{len(means_of)} models, counted on each space"
+        f"One greedy decode returns at least {ENOUGH} % of the test graphs for "
+        f"{len(means_of) - len(short) or 'none'} of {len(means_of)} models, counted on each space"
     )
     if 0 < len(short) <= 6:
         shown = short.get_level_values("model").str.replace("^(.*), (.*)$", r"\1 (\2)", regex=True)
