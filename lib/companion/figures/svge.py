@@ -1,7 +1,7 @@
-"""The figures of the generative models side by side, the tables that are shown beside them, and the readers and
-comparisons that fill these (notebook 05)."""
+"""The figures of the generative models side by side, the tables that are shown beside them, the readers and comparisons
+that fill these, and what they say in sentences (notebook 05)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from companion.figures import StoredFigure
 from latentnas import evaluate, stats
@@ -39,27 +40,33 @@ QUANTITIES = ("reconstruction", "validity", "uniqueness", "novelty")
 PROTOCOLS = {"published": ("o", BLUE), "clean": ("D", VERMILLION)}
 SMOOTHNESS = {
     "valid": "valid graphs on a line (%)",
-    "way": "changes made / needed",
+    "way": "changes made per change needed",
     "rank_correlation": "rank correlation of distances",
 }
 LABEL_COLOURS = (VERMILLION, BLUE, GREY, GREEN, ORANGE)
 SPACE_NAMES = {"enas": "ENAS", "nasbench201": "NAS-Bench-201", "nasbench101": "NAS-Bench-101"}
-LINE_NAMES = {"valid": "valid (%)", "way": "way / ends", "largest": "largest", "rank_correlation": "rank correlation"}
+LINE_NAMES = {"valid": "valid (%)", "way": SMOOTHNESS["way"], "largest": "largest step"}
+LINE_NAMES["rank_correlation"] = SMOOTHNESS["rank_correlation"]
+ENOUGH = 99  # percent of graphs that come back, from which on models are compared
+RIVAL = "S-VAE"  # whose space SVGe's is compared with: the simplest model, and trained on every space in every profile
 TUNED = ("SVGe, fine-tuned", "SVGe, tuned to scores")  # the second gives the order, the first the accuracies
 NO_TRAINING = (  # what accuracy is read from without any network
     "mean of the labels", "parameters alone", "plain graph", "graph and paths", "graph features",
     "boosting, graph features", "random forest, graph features",
 )  # fmt: skip
 WITHOUT_MODEL = (*NO_TRAINING, "SVGe, untrained")
-ALIKE = [("SVGe, fine-tuned", "SVGe"), ("boosting, SVGe codes", "boosting, graph features")]
+WITH_CODES = ("boosting, SVGe codes", TUNED[0])  # rows beside those of the models themselves
 METRICS = ("rmse", "rmse_std", "pearson", "kendall", "rmse_std, unseen classes", "kendall, unseen classes")
 REPORT = ("space", "seed", "draw", "labels", "model", *METRICS)
 ENDS = (
     "both wrote the same graph (%)", "forward valid (%)", "forward right (%)", "backward valid (%)",
     "backward right (%)", "united valid (%)", "united right (%)",
 )  # fmt: skip
+METRIC_NAMES = {"kendall": "Kendall's tau", "rmse_std": "error (st. dev.)"}
 WORDS = {"met": "ahead", "short": "behind"}  # of verdicts; the others say what they are
+VERDICTS = ("behind", "undecided", "equal", "ahead")  # the worst first
 COMPARED = ("space", "quantity", "condition", "model", "over", "difference", "low", "high", "word")
+COMPARED += ("better_in", "worse_in", "trainings")
 DECODER_NAMES = {
     "edges": "all edges right",
     "types": "all types right",
@@ -85,9 +92,11 @@ def svge_quality(table: pd.DataFrame) -> Figure:
                 marker, colour = PROTOCOLS[protocol]
                 dots(ax, rows, f"{quantity}_{protocol}", place, colour, marker, protocol_words(protocol), names)
             ax.set_xlim(-4, 104)
+            some = rows[[f"{quantity}_{protocol}" for protocol in PROTOCOLS]].notna().any(axis=1)
+            say_in_rows(ax, names, set(rows.model) - set(rows.model[some]), "too few valid graphs")
     for ax, quantity in zip(axes[-1], QUANTITIES):
         ax.set_xlabel(f"{quantity} (%)")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    legend_of(figure, axes, [bars(table)])
     return figure
 
 
@@ -97,24 +106,32 @@ def svge_smoothness(table: pd.DataFrame) -> Figure:
 
     Columns: space, model, seed, valid (percent of the points), way (changes of the graph on the way by those between
     the ends), rank_correlation (of latent and edit distance), matched (whether the model reconstructs well enough to be
-    compared; the others are grey).
+    compared; the others are grey, and where they would set the axis of `way` an arrow at its end stands for them).
     """
     table = rows_of(table, "space", "model", "seed", "matched", *SMOOTHNESS)
     figure, axes, panels = grid_of(table, len(SMOOTHNESS))
     names = list(dict.fromkeys(table.model))
+    widest = 1.2 * table.way[table.matched].max()
+    cut = table.way.max() > widest
     for row, (_, rows) in zip(axes, panels):
         for ax, column in zip(row, SMOOTHNESS):
             if column == "way":
-                ax.axvline(1, color=PALE, linewidth=0.8, linestyle=":")  # the best there can be
-            for colour, some in ((BLUE, rows[rows.matched]), (GREY, rows[~rows.matched])):
-                dots(ax, some, column, 0, colour, "o", names=names)
+                ax.axvline(1, color=PALE, linewidth=0.8, linestyle=":", label="1: no detour")
+            for colour, matched, words in ((BLUE, True, "gives back 99 %"), (GREY, False, "gives back less than 99 %")):
+                some = rows[rows.matched == matched]
+                if column == "way" and cut:
+                    beyond = [names.index(name) for name in dict.fromkeys(some.model[some.way > widest])]
+                    (arrows,) = ax.plot([widest] * len(beyond), beyond, ">", color=colour, markersize=4, clip_on=False)
+                    arrows.set_in_layout(False)
+                    some = some[some.way <= widest]
+                dots(ax, some, column, 0, colour, "o", words, names)
             ax.margins(x=0.08)
     for ax, words in zip(axes[-1], SMOOTHNESS.values()):
         ax.set_xlabel(words)
-    widest = 1.2 * table.way[table.matched].max()
-    if table.way.max() > widest:  # the grey ones must not set the axis
+    if cut:
         axes[0, 1].set_xlim(min(table.way.min(), 1) - 0.05 * widest, widest)
-        axes[-1, 1].set_xlabel(f"{SMOOTHNESS['way']} (cut at {widest:.2g})")
+        axes[-1, 1].set_xlabel(f"{SMOOTHNESS['way']}\n(arrows: over {widest:.2g})")
+    legend_of(figure, axes, [bars(table)])
     return figure
 
 
@@ -143,16 +160,34 @@ def svge_prediction(reports: pd.DataFrame) -> Figure:
             ax.axhline(free - 0.5, color=PALE, linewidth=0.8)
     rows_named(axes[0, 0], names)
     letter(axes, [SPACE_NAMES.get(space, space) for space, _ in spaces])
-    handles = {text: handle for ax in axes.flat for handle, text in zip(*ax.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4)
+    line = Line2D([], [], color=PALE, linewidth=0.8, label="above: nothing is trained")
+    legend_of(figure, axes, [line, bars(reports), said("each panel has its own axis") if len(spaces) > 1 else None])
     return figure
+
+
+def legend_of(figure: Figure, axes: np.ndarray, more: Sequence[Line2D | None]) -> None:
+    """One legend for all panels: what is drawn in any of them, and `more`."""
+    handles = {text: handle for ax in axes.flat for handle, text in zip(*ax.get_legend_handles_labels())}
+    handles |= {handle.get_label(): handle for handle in more if handle}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5, columnspacing=1.2)
+
+
+def bars(table: pd.DataFrame) -> Line2D | None:
+    """What the bars of `dots` are, where a model has several trainings."""
+    several = table.groupby(["space", "model"])["seed"].nunique().max() > 1
+    return Line2D([], [], color=GREY, linewidth=0.8, label="bar: range of the trainings") if several else None
+
+
+def said(words: str) -> Line2D:
+    """A line of a legend that stands for nothing drawn."""
+    return Line2D([], [], linestyle="none", label=words)
 
 
 def grid_of(table: pd.DataFrame, columns: int) -> tuple:
     """A row of panels for each space with the models as rows in each; (figure, axes, [(space, its rows)])."""
     panels = list(table.groupby("space", sort=False))
     names = list(dict.fromkeys(table.model))
-    height = 0.6 + len(panels) * (0.35 + 0.14 * len(names))
+    height = 0.8 + len(panels) * (0.35 + 0.14 * len(names))
     figure, axes = new_figure(height, columns=columns, rows=len(panels), sharex="col", sharey=True)
     rows_named(axes[0, 0], names)
     for ax in axes.flat:
@@ -189,10 +224,13 @@ def dots(
 
 def say_what_is_missing(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
     """A word in each row whose model has no values on this space, lest it look like a value that is not seen."""
-    where = ax.get_yaxis_transform()
+    say_in_rows(ax, names, set(names) - set(rows.model), "not trained here")
+
+
+def say_in_rows(ax: Axes, names: Sequence[str], which: Collection[str], words: str) -> None:
     for number, name in enumerate(names):
-        if name not in set(rows.model):
-            ax.text(0.03, number, "not trained here", transform=where, va="center", fontsize=6, color=GREY)
+        if name in which:
+            ax.text(0.03, number, words, transform=ax.get_yaxis_transform(), va="center", fontsize=6, color=GREY)
 
 
 def rows_named(ax: Axes, names: Sequence[str]) -> None:
@@ -233,7 +271,7 @@ def means(
 ) -> pd.DataFrame:
     """Columns of a table as means with intervals, one row a group, under new names where these are given."""
     groups = table.groupby(list(by), sort=False)[list(columns)]
-    shown = groups.agg(lambda values: with_interval(values, digits))
+    shown = groups.agg(lambda values: with_interval(values, digits)).rename(index=SPACE_NAMES)
     return shown.rename(columns=columns) if isinstance(columns, Mapping) else shown
 
 
@@ -252,23 +290,23 @@ def training_table(soon: pd.DataFrame, schedules: Mapping[tuple[str, str], "Trai
     shown = pd.DataFrame(
         {
             "epochs": models["epoch"].max(),
-            "validation (%)": models["reconstruction"].agg(with_interval),
+            "held-out graphs that come back (%)": models["reconstruction"].agg(with_interval),
             "steps to 99 %": models["steps"].agg(median, 0),
             "minutes to 99 %": models["minutes"].agg(median, 1),
             "trainings that came to 99 %": models["steps"].agg(lambda values: f"{values.count()} of {len(values)}"),
         }
     )
     used = [schedules[key] for key in shown.index]
-    shown["rate"] = [f"{schedule.optimizer}, {schedule.learning_rate:g}" for schedule in used]
-    return shown
+    shown["optimiser and rate"] = [f"{schedule.optimizer}, {schedule.learning_rate:g}" for schedule in used]
+    return shown.rename(index=SPACE_NAMES)
 
 
 def quality_table(rows: pd.DataFrame, caption: str) -> "Styler":
     """What each model writes on one space, both protocols. Columns as of `svge_quality`, and weights (how many)."""
     models = rows.groupby("model", sort=False)
-    columns = [f"{quantity}_{protocol}" for protocol in PROTOCOLS for quantity in QUANTITIES]
-    shown = models[columns].agg(with_interval)
-    shown.columns = pd.MultiIndex.from_tuples([column.split("_")[::-1] for column in columns])
+    columns = [(quantity, protocol) for protocol in PROTOCOLS for quantity in QUANTITIES]
+    shown = models[["_".join(column) for column in columns]].agg(with_interval)
+    shown.columns = pd.MultiIndex.from_tuples([(protocol_words(of), f"{quantity} (%)") for quantity, of in columns])
     shown["", "weights (M)"] = (models["weights"].first() / 1e6).map("{:.2f}".format)
     return shown.style.set_caption(caption)
 
@@ -335,17 +373,23 @@ def reports_table(answers: Sequence[Mapping[str, Any]], models: Sequence[str]) -
     return in_order(table.assign(unit=table["seed"] + 1000 * draws), models)
 
 
-def prediction_table(rows: pd.DataFrame) -> "Styler":
-    """What each reader predicts on one space, for each number of labels; draws of one training are averaged first."""
-    columns = ["kendall", "rmse_std", "kendall, unseen classes", "rmse_std, unseen classes"]
-    means_of = rows.groupby(["labels", "model", "unit"], sort=False)[columns].mean().reset_index()
-    shown = means(means_of, ["model", "labels"], columns, 3).unstack("labels", sort=False)
-    return shown.style.format(na_rep="").set_caption(SPACE_NAMES[rows["space"].iloc[0]])
+def prediction_tables(rows: pd.DataFrame) -> list["Styler"]:
+    """What each reader predicts on one space, for each number of labels: of all test graphs and, where these are not
+    all, of those of unseen classes. Draws of one training are averaged first."""
+    found = []
+    for ending in ("", ", unseen classes"):
+        names = {f"{metric}{ending}": words for metric, words in METRIC_NAMES.items()}
+        if ending and (rows[[*names]].isna().all(axis=None) or rows["rmse_std"].equals(rows[f"rmse_std{ending}"])):
+            continue
+        means_of = rows.groupby(["labels", "model", "unit"], sort=False)[[*names]].mean().reset_index()
+        shown = means(means_of, ["model", "labels"], names, 3).unstack("labels", sort=False)
+        found.append(shown.style.format(na_rep="").set_caption(f"{SPACE_NAMES[rows['space'].iloc[0]]}{ending}"))
+    return found
 
 
 def in_order(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
     """First the rows without a trained model, then the models."""
-    order = [*WITHOUT_MODEL, *models, ALIKE[1][0], TUNED[0]]
+    order = [*WITHOUT_MODEL, *models, *WITH_CODES]
     return table.sort_values("model", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
 
 
@@ -363,7 +407,8 @@ def compare(
     one seed are averaged. The pairs of one space are a family (Holm), but for the pair `alone`: space and models.
 
     Returns:
-        The columns `COMPARED`, one row a claim.
+        The columns `COMPARED`, one row a claim; better_in and worse_in are the numbers of trainings in which
+            the first was better and worse.
     """
     found = []
     for place, rows in table.groupby("space", sort=False):
@@ -376,10 +421,11 @@ def compare(
                 families[(place, name, over) == alone][id] = name, over, gap
         for family in families:
             results.holm({id: partial(_lead, results, id, gap, better) for id, (_, _, gap) in family.items()})
-            for id, (name, over, _) in family.items():
-                claim = results.claims[id]
-                word = WORDS.get(claim.verdict, claim.verdict)
-                row = (place, column, condition, name, over, claim.ours, claim.low, claim.high, word)
+            for id, (name, over, gap) in family.items():
+                claim, leads = results.claims[id], gap.groupby(level="seed").mean() * (-1 if better == "lower" else 1)
+                word = "equal" if claim.verdict == "undecided" and not leads.any() else WORDS.get(claim.verdict)
+                row = (place, column, condition, name, over, claim.ours, claim.low, claim.high)
+                row += (word or claim.verdict, int((leads > 0).sum()), int((leads < 0).sum()), len(leads))
                 found.append(dict(zip(COMPARED, row, strict=True)))
     return found
 
@@ -389,49 +435,177 @@ def _lead(results: "Results", id: str, gap: pd.Series, better: str, family: int)
     results.estimate(id, gap, "difference", clusters=seeds, family=family, target=0.0, better=better)
 
 
-def versus(
-    comparisons: Sequence[Mapping[str, Any]], quantities: Sequence[str], index: str, columns: Sequence[str]
-) -> pd.DataFrame:
-    """Differences with their verdicts, a row for each space and `index`; `columns` is what stands side by side."""
+def versus(comparisons: Sequence[Mapping[str, Any]], quantities: Sequence[str]) -> pd.DataFrame:
+    """Comparisons for readers, a row each: difference, interval, verdict, and in how many trainings the first is
+    better."""
     table = pd.DataFrame(comparisons, columns=list(COMPARED))
     table = table[table["quantity"].isin(quantities)]
-    table["text"] = [f"{row.difference:+.3f} {row.word}" for row in table.itertuples()]
-    shown = table.set_index(["space", index, *columns])["text"].unstack([*columns], sort=False).fillna("")
-    return shown.loc[table["space"].unique().tolist()]
+    what = [SMOOTHNESS.get(row.quantity, row.condition.replace("labels_", "labels: ")) for row in table.itertuples()]
+    index = pd.MultiIndex.from_arrays(
+        [table["space"].replace(SPACE_NAMES), what, table["model"], table["over"]],
+        names=["space", "compared", "model", "against"],
+    )
+    rows = [
+        {
+            "difference": f"{row.difference:+.3f}",
+            "95 % interval": "" if pd.isna(row.low) else f"{row.low:.3f} to {row.high:.3f}",
+            "verdict": row.word,
+            "better in": f"{row.better_in} of {row.trainings} training{'s' if row.trainings > 1 else ''}",
+        }
+        for row in table.itertuples()
+    ]
+    return pd.DataFrame(rows, index, columns=["difference", "95 % interval", "verdict", "better in"])
 
 
-def told(rows: pd.DataFrame) -> dict[str, str]:
-    """Each comparison with its interval and verdict, by the name of its space."""
-    ends = ["" if pd.isna(row.low) else f"{row.low:.3f} to {row.high:.3f}, " for row in rows.itertuples()]
-    words = [f"{row.difference:+.3f} ({end}{row.word})" for row, end in zip(rows.itertuples(), ends)]
-    return dict(zip(rows["space"].map(SPACE_NAMES), words))
+def listed(names: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
-def verdicts(rows: pd.DataFrame) -> dict[str, str]:
-    """How many comparisons were decided which way and their differences, by the name of the space."""
-    found = {}
-    for place, part in rows.groupby("space", sort=False):
-        counts = []
-        for word, gap in part.groupby("word", sort=False)["difference"]:
-            least, most = f"{gap.min():+.2g}", f"{gap.max():+.2g}"
-            counts.append(f"{len(gap)} {word} ({least}{f' to {most}' * (most != least)})")
-        found[SPACE_NAMES[place]] = ", ".join(counts)
-    return found
+def on_spaces(words: Mapping[str, str], order: Sequence[str] = VERDICTS) -> str:
+    """ "behind on ENAS and NAS-Bench-101, ahead on NAS-Bench-201" from what is true of each space."""
+    spaces = {word: [SPACE_NAMES[place] for place in words if words[place] == word] for word in order}
+    return ", ".join(f"{word} on {listed(found)}" for word, found in spaces.items() if found)
 
 
-def detours(matched: pd.DataFrame, rows: pd.DataFrame) -> dict[str, str]:
-    """SVGe's mean way by ends, the least of the others with its valid points, and verdicts, by name of the space."""
-    found = {}
-    for place, part in matched.groupby("space", sort=False):
-        mean = part.groupby("model")[["way", "valid"]].mean().dropna()
-        others = mean.drop("SVGe", errors="ignore")
-        if len(others) < len(mean) and len(others):
-            least = others["way"].idxmin()
-            valid = f"{others.valid[least]:.3g} % valid"
-            title, words = SPACE_NAMES[place], f"least of the others {least} {others.way[least]:.3g} ({valid})"
-            decided = verdicts(rows).get(title, "not compared")
-            found[title] = f"SVGe {mean.way['SVGe']:.3g}, {words}, against them {decided}"
-    return found
+def in_trainings(hits: int, all: int) -> str:
+    return "in every training" if hits == all else "in no training" if not hits else f"in {hits} of {all} trainings"
+
+
+def findings(
+    quality: pd.DataFrame,
+    bounds: pd.DataFrame,
+    lines: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    primary: tuple[str, str, str],
+    labels: Sequence[int],
+) -> list[str]:
+    """What a run found, a sentence or two for each point, those against SVGe and the models first.
+
+    Args:
+        quality, bounds, lines: what the figures and the table of bounds show. Columns as there.
+        comparisons: the columns `COMPARED`.
+        primary: space, model and rival of the comparison that was fixed beforehand.
+        labels: the fewest and the most.
+    """
+    ranked = [back_in_words(quality, bounds)]
+    if len(quality) and (trainings := quality.groupby(["space", "model"]).size().max()) < 3:
+        number = {1: "one training of each model does", 2: "two trainings of each model do"}[trainings]
+        words = (
+            "whether SVGe's space is smoother, whether accuracy is easier to read from its codes, and what fine-tuning"
+        )
+        return [ranked[0][1], f"Undecided: {number} not tell {words} adds."]
+    few, most = (comparisons[comparisons["condition"] == f"labels_{count}"] for count in labels)
+    ranked += smooth_in_words(lines, comparisons[comparisons["condition"] == "matched"])
+    ranked.append(codes_in_words(few[few["model"] != TUNED[0]], primary))
+    ranked += tuning_in_words(most[most["model"] == TUNED[0]])
+    return [words for _, words in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def rank_of(words: Collection[str]) -> int:
+    """0 where anything is behind, 2 where all is ahead, else 1."""
+    return 0 if {"behind", "less smooth"} & {*words} else 2 if words and {*words} <= {"ahead", "smoother"} else 1
+
+
+def back_in_words(quality: pd.DataFrame, bounds: pd.DataFrame) -> tuple[int, str]:
+    """Which models give graphs back, and what D-VAE's decoder cannot write (both by drawn decodes)."""
+    columns = ["reconstruction_clean", "reconstruction_published"]
+    means_of = quality.groupby(["space", "model"], sort=False)[columns].mean()
+    short = means_of.index[means_of["reconstruction_clean"] < ENOUGH]
+    words = (
+        f"One greedy decode returns at least {ENOUGH} % of the test graphs for "
+        f"{len(means_of) - len(short) or 'none'} of {len(means_of)} models, counted on each space"
+    )
+    if 0 < len(short) <= 6:
+        shown = short.get_level_values("model").str.replace("^(.*), (.*)$", r"\1 (\2)", regex=True)
+        of_spaces = pd.Series(shown, short.get_level_values("space"))
+        names = [f"{listed([*of])} on {SPACE_NAMES[place]}" for place, of in of_spaces.groupby(level=0, sort=False)]
+        words += f"; not for {listed(names)}"
+    limits = bounds[(bounds["variant"] == "as published") & (bounds["graphs"] == "test")].set_index("space")["random"]
+    limits = limits[[place for place in limits.index if (place, "D-VAE") in means_of.index and limits[place] < ENOUGH]]
+    if len(limits):
+        place = limits.idxmin()
+        found = f"{means_of['reconstruction_published'][place, 'D-VAE']:.2g} % come back"
+        words = (
+            f"D-VAE's decoder, drawing its decisions, can write at most {limits[place]:.2g} % of the test graphs of "
+            f"{SPACE_NAMES[place]}; {found}. {words}"
+        )
+    return 0 if len(short) else 2, f"{words}."
+
+
+def smooth_in_words(lines: pd.DataFrame, comparisons: pd.DataFrame) -> list[tuple[int, str]]:
+    """Whether SVGe's space is smoother than its rival's by both measures, and in how many trainings by each."""
+    one_each, answers, missing = "smoother by one measure and less smooth by the other", {}, []
+    for place, rows in lines.groupby("space", sort=False):
+        if words := sorted(comparisons["word"][comparisons["space"] == place]):
+            alike = {"ahead": "smoother", "behind": "less smooth"}.get(words[0]) if words[1:] == words[:1] else None
+            answers[place] = one_each if words == ["ahead", "behind"] else alike or "undecided"
+            continue
+        for model in ("SVGe", RIVAL):
+            if not (of_model := rows["matched"][rows["model"] == model]).any():
+                why = "was not trained" if of_model.empty else f"gave back less than {ENOUGH} % of held-out graphs"
+                missing.append(f"not compared on {SPACE_NAMES[place]}, where {model} {why}")
+                break
+    if not answers:
+        return [(1, f"Not measured: whether SVGe's space is smoother than {RIVAL}'s ({'; '.join(missing)}).")]
+    found = {*answers.values()}
+    lead = "Not on every space" if {"less smooth", one_each} & found else "Not decided on every space"
+    if len(found) == 1:
+        lead = {"smoother": "Yes", "less smooth": "No", "undecided": "Undecided"}.get(*found, "Yes and no")
+    sides = on_spaces(answers, ("less smooth", one_each, "undecided", "smoother"))
+    told = [f"{lead}: by both measures together, SVGe's space against {RIVAL}'s is {'; '.join([sides, *missing])}."]
+    counts = comparisons.groupby("quantity")[["better_in", "trainings"]].sum()
+    measures = {
+        "way": f"On straight lines SVGe makes fewer changes than {RIVAL}",
+        "rank_correlation": f"Its codes keep the order of the graphs' distances better than {RIVAL}'s",
+    }
+    each = [f"{words} {in_trainings(*counts.loc[name])}." for name, words in measures.items() if name in counts.index]
+    return [(rank_of(found), words) for words in (*told, " ".join(each))]
+
+
+def codes_in_words(comparisons: pd.DataFrame, primary: tuple[str, str, str]) -> tuple[int, str]:
+    """Whether accuracy is easier to read from SVGe's codes than from the graph, and from those of all models."""
+    place, model, over = primary
+    alone = comparisons[(comparisons["space"] == place) & (comparisons["model"] == model)]
+    question = f"accuracy is easier to read from {model}'s codes than from the graph itself (*{over}*)"
+    where, rank = f"on {SPACE_NAMES[place]} with few labels", 1
+    if alone.empty:
+        found = f"Not measured: whether {question} {where}"
+    else:
+        row = alone.iloc[0]
+        rank = rank_of([row.word])
+        side, hits = ("lower", row.worse_in) if row.difference < 0 else ("higher", row.better_in)
+        tau = f"Kendall's tau is {abs(row.difference):.2g} {side}"
+        found = {
+            "behind": f"No: {where} {question.replace('easier', 'harder')}; {tau}",
+            "ahead": f"Yes: {where} {question}; {tau}",
+            "equal": f"No: {where} {question.replace('easier', 'as easy').replace('than', 'as')}",
+        }.get(
+            row.word,
+            f"Undecided: whether {question} {where}; {tau} on average, {side} {in_trainings(hits, row.trainings)}",
+        )
+    if len(comparisons) > len(alone):
+        worse, better = ((comparisons[side] == comparisons["trainings"]).sum() for side in ("worse_in", "better_in"))
+        worse, better = ({0: "none", len(comparisons): "all"}.get(number, number) for number in (worse, better))
+        found += (
+            f". Of {len(comparisons)} models, counted on each space, the codes of {worse} are worse in every training, "
+            f"those of {better} better"
+        )
+    return rank, f"{found}."
+
+
+def tuning_in_words(comparisons: pd.DataFrame) -> list[tuple[int, str]]:
+    """How SVGe, fine-tuned on accuracies, compares with the graph itself and with its own codes."""
+    words = {over: dict(zip(rows["space"], rows["word"])) for over, rows in comparisons.groupby("over")}
+    found = [
+        f"{text} {on_spaces(words[over])}."
+        for over, text in (
+            ("graph and paths", "Fine-tuned on many labels, SVGe compared with *graph and paths* is"),
+            ("SVGe", "Compared with a Gaussian process on its own codes it is"),
+        )
+        if over in words
+    ]
+    return [(rank_of(words["graph and paths"].values()), " ".join(found))] if "graph and paths" in words else []
 
 
 NOTEBOOK = "05_svge"
