@@ -1,12 +1,13 @@
-"""The figures of searches on codes and on plain inputs (notebook 13)."""
+"""The figures of searches on codes and on plain inputs, and their findings in words (notebook 13)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
@@ -75,10 +76,11 @@ def queries_against_one_hot(
         ax.set_yticks(range(len(methods)), methods)
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.set_xlabel(label)
-    handles = [
-        figure.axes[0].plot([], [], marker, color=colour, markersize=3.2)[0] for colour, marker in VERDICTS.values()
-    ]
-    figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
+    first = figure.axes[0]
+    handles = {word: first.plot([], [], at, color=hue, markersize=3.2)[0] for word, (hue, at) in VERDICTS.items()}
+    handles["bar: 95 % interval"] = first.plot([], [], color=GREY, linewidth=1.2)[0]
+    handles[f"band: within {margin:g} queries"] = Patch(color=PALE, alpha=0.35, linewidth=0)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), columnspacing=1.4)
     listed = "; ".join(f"{row.table}, {row.method} {row.extra:.1f}, {row.verdict}" for row in rows.itertuples())
     figure.set_label(f"Dots with intervals: {label}. {listed}.")
     return figure
@@ -89,7 +91,7 @@ def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
     """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with.
     Columns: table, method, query, share."""
     curves = rows_of(curves, "table", "method", "query", "share")
-    figure = _lines(curves, "share", "runs still searching (%)", bold, drawstyle="steps-post")
+    figure = _lines(curves, "share", "still searching\n(% of runs)", bold, drawstyle="steps-post")
     for ax in figure.axes:
         ax.set_ylim(-3, 103)
     last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]
@@ -100,12 +102,14 @@ def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
 
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two logarithmic axes. Columns: table, method, query, regret (points)."""
+    """The mean regret, on two logarithmic axes; 0.01 stands for less. Columns: table, method, query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
-    figure = _lines(curves, "regret", "expected regret (points)")
+    cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
+    figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})")
     for ax in figure.axes:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
     return figure
@@ -115,7 +119,7 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
     named = COLOURS | {bold: INK}
     models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
     colours = colours_of(model for model in models if model not in named) | named
-    figure, panels = _panels(curves, 1.75)
+    figure, panels = _panels(curves, 1.75, above=0.15 * -(-curves.method.nunique() // 4))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
             learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
@@ -136,13 +140,14 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
 
 
 def _panels(
-    table: pd.DataFrame, height: float, most: int = PANELS, **options: bool
+    table: pd.DataFrame, height: float, most: int = PANELS, above: float = 0.0, **options: bool
 ) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a panel for each `table` of a frame, at most so many in a row, and each panel with its rows."""
+    """A figure with a panel for each `table` of a frame, at most so many in a row, and each panel with its rows.
+    Heights in inches: of a row of panels, and of a legend above them that is taller than usual."""
     names = list(dict.fromkeys(table.table))
     columns = min(most, len(names))
     lines = -(-len(names) // columns)
-    figure, axes = new_figure(height * lines + 0.35, columns=columns, rows=lines, **options)
+    figure, axes = new_figure(height * lines + 0.35 + above, columns=columns, rows=lines, **options)
     for ax in axes.flat[len(names) :]:
         ax.remove()
     letter(axes, names)
