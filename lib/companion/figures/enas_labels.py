@@ -1,4 +1,7 @@
-"""The figure of notebook 11: how well each method predicts the labels of two ENAS tables."""
+"""The figure of notebook 11, how well each method predicts the labels of two ENAS tables, and its findings in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -6,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.latent_search import in_words
 from latentnas.plots.style import GREY, PALE, colours_of, letter, new_figure, rows_of, styled
 
 NOTEBOOK = "11_enas_labels"
@@ -15,6 +19,11 @@ KINDS = {  # of methods: words for the legend, marker
     "published": ("published", "D"),
 }
 LINES = {"boosting, flags": "-", "boosting, flags + operations": "--"}  # the baselines to pass
+BASELINES = {
+    "boosting": "boosted trees on plain inputs",
+    "same process": "the same process on plain inputs",
+    "untrained": "the untrained encoder",
+}
 
 
 @styled
@@ -55,6 +64,124 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     words += [*(KINDS[kind][0] for kind in kinds), "bar: 95 % interval"]
     figure.legend(handles, words, loc="outside upper left", ncols=3)
     return figure
+
+
+def labels_in_words(audits: pd.DataFrame) -> str:
+    """What labels depend on. A column a table; rows: most labels in a set, variance within sets, test labels known"""
+    one = audits.columns[audits.loc["most labels in a set"] == 1]
+    several = audits.columns.difference(one, sort=False)
+    said = []
+    if len(one):
+        known = audits.loc["test labels known", one[0]]
+        said.append(
+            f"in `{one[0]}` they depend on the flags alone, and a look-up knows {known:.3g} % of the test labels."
+        )
+    if len(several):
+        within = audits.loc["variance within sets", several].dropna()
+        shares = in_words(f"{value:.3g} %" for value in within)
+        left = f": {shares} of their variance {'is' if len(within) == 1 else 'are'} left among equal flags" * bool(
+            shares
+        )
+        said.append(
+            f"{'In' if said else 'in'} {in_words(f'`{name}`' for name in several)} operations change them{left}."
+        )
+    return " ".join(said)
+
+
+def orders_in_words(orders: pd.DataFrame) -> str:
+    """Whether the public order of the encoders holds on other labels. A sentence a row: panel, tau, p, clear (bool)."""
+    said = []
+    for row in orders.itertuples():
+        beyond = "is reversed beyond chance" if row.tau < 0 else "holds beyond chance"
+        found = beyond if row.clear else "is not shown to hold" if pd.notna(row.tau) else "cannot be compared"
+        numbers = f" (Kendall's tau {row.tau:.2f}, p {row.p:.2g})" * bool(pd.notna(row.tau))
+        said.append(f"{'On' if said else 'on'} *{row.panel}* it {found}{numbers}.")
+    return " ".join(said)
+
+
+def errors_in_words(tests: pd.DataFrame) -> str:
+    """Which encoders have more error than a baseline, and which less: bad news first, at most two sentences.
+
+    Columns: panel (words), method, encoder (ahead, behind or undecided), a row a comparison.
+    """
+    behind, ahead = (_where(tests, word) for word in ("behind", "ahead"))
+    rest = "; the other comparisons are undecided" * (not tests.encoder.isin(["behind", "ahead"]).all())
+    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on any test set"
+    if behind:
+        less = f" Less {'only ' * bool(ahead)}for {ahead or 'none'}{rest}." * bool(ahead or rest)
+        return f"more error for {behind}.{less}"
+    if ahead:
+        return f"less error {'only ' * bool(rest)}for {ahead}{rest}."
+    subject = "none is" if tests.method.nunique() > 1 else f"{tests.method.iloc[0]} is not"
+    return f"{subject} shown to have less error, or more, {everywhere}."
+
+
+def _where(tests: pd.DataFrame, verdict: str) -> str:
+    """The encoders with this verdict and the test sets where they have it; test sets with the same ones together."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for panel, rows in tests.groupby("panel", sort=False):
+        names = tuple(rows.method[rows.encoder == verdict])
+        every = len(names) == len(rows) > 2
+        if names:
+            places.setdefault(("all",) if every else names, []).append(f"*{panel}*")
+    count = tests.panel.nunique()
+    return ", and for ".join(
+        f"{in_words(names)} on {'every test set' if 1 < count == len(panels) else in_words(panels)}"
+        for names, panels in places.items()
+    )
+
+
+def found_in_words(
+    audits: pd.DataFrame, errors: pd.Series, orders: pd.DataFrame, tests: pd.DataFrame, trainings: int
+) -> list[str]:
+    """What a run found, a point each, five at most.
+
+    Args:
+        audits: As `labels_in_words` takes them.
+        errors: Of the methods on `digits-enas`, by name.
+        orders: As `orders_in_words` takes them; may have no row.
+        tests: Encoders that saw no label: panel, method, against (of `BASELINES`), encoder; may have no row.
+        trainings: How many of each encoder; under three decide nothing.
+    """
+    few = {
+        1: "one training of each encoder shows no interval over trainings",
+        2: "two trainings of each encoder decide nothing",
+    }
+    said = [f"**Labels:** {labels_in_words(audits)}"]
+    if len(orders):
+        said.append(f"**Public order of the encoders:** {orders_in_words(orders)}")
+    if trainings in few:
+        told, flags = (f"{errors[f'boosting, {inputs}']:.3f}" for inputs in ("flags + operations", "flags"))
+        said.append(
+            f"**Plain methods:** on `digits-enas`, boosted trees have an error of {told} from flags and operations, "
+            f"and of {flags} from flags alone."
+        )
+        said.append(f"**Codes:** whether they help stays open: {few[trainings]}.")
+        return said
+    for against, words in BASELINES.items():
+        if len(rows := tests[tests.against == against]):
+            said.append(f"**Codes against {words}:** {errors_in_words(rows)}")
+    return said
+
+
+def with_interval(row: NamedTuple) -> str:
+    """An error with its interval, where it has one. Fields: rmse_std, low, high."""
+    return f"{row.rmse_std:.3f}" + (f" ({row.low:.3f} to {row.high:.3f})" if pd.notna(row.low) else "")
+
+
+def errors_to_beat(errors: pd.DataFrame, unlabelled: Sequence[str]) -> pd.DataFrame:
+    """A row a test set: the errors of the plain baselines, of the best codes of the encoders that saw no label, and of
+    NGAE's codes. Columns as in `method_errors`, and table."""
+    found = []
+    for panel, rows in errors.groupby("panel", sort=False):
+        at, trees = rows.set_index("method"), "flags" if rows.table.iloc[0] == "enas" else "flags + operations"
+        said = dict(zip(rows.method, map(with_interval, rows.itertuples())))
+        best = at.rmse_std.reindex(unlabelled).idxmin() if len(unlabelled) else ""
+        named = {"test set": panel, "boosting": said[f"boosting, {trees}"]}
+        named["Gaussian process on flags + operations"] = said["sparse GP, flags + operations"]
+        named[f"best codes without labels (of {len(unlabelled)})"] = f"{best} {said.get(best, '')}"
+        found.append(named | {"codes of NGAE, which saw labels": said.get("NGAE", "")})
+    return pd.DataFrame(found)
 
 
 FIGURES: dict[str, StoredFigure] = {"errors": (("errors",), method_errors)}
