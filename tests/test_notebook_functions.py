@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 
 from companion import paths
-from companion.figures import svge
+from companion.figures import enas_labels, latent_search, svge
 from companion.figures.crlso import most_given_back, of_contests
 from companion.figures.svge import report
 from latentnas import stats
@@ -346,13 +346,132 @@ def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, wo
     assert words in function_of("14_winners_curse", "answer", stats=stats, simulated=20)(row)
 
 
-def test_findings_count_verdicts_and_say_where_there_is_no_interval():
-    rows = {"extra": [3.2, -1, np.nan], "low": [1, np.nan, np.nan], "high": [5, np.nan, np.nan]}
-    frame = pd.DataFrame(rows | {"verdict": ["later", "undecided", "undecided"]}, ["a", "b", "c"])
-    worded = function_of("13_latent_search", "worded", np=np)
-    listed = function_of("13_latent_search", "listed", worded=worded)
-    assert listed(frame) == "2 undecided, 1 later (a +3 (+1 to +5); b -1 (no interval); c no run arrived)"
-    assert listed(frame[:0]) == "not asked" and worded(None, None, None) == "no run arrived"
+@pytest.mark.parametrize(
+    "verdicts, words",
+    [
+        (
+            "later later undecided level",
+            "a and untrained b needed 3 to 12 queries more. None needed fewer; d is level; c is undecided.",
+        ),
+        (
+            "later sooner undecided undecided",
+            "a needed 3 queries more. Only untrained b needed 12 fewer; c and d are undecided.",
+        ),
+        (
+            "undecided sooner sooner level",
+            "only untrained b and c needed 5 to 12 queries fewer; d is level; a is undecided.",
+        ),
+        ("undecided undecided undecided undecided", "none of the 4 is shown to need fewer queries, or more."),
+        ("later later later later", "all 4 needed 3 to 12 queries more."),
+        ("sooner sooner", "both needed 3 to 12 queries fewer."),
+        ("level level", "both are level."),
+        ("undecided undecided", "neither is shown to need fewer queries, or more."),
+        ("undecided", "a is not shown to need fewer queries, or more."),
+        ("later", "a needed 3 queries more."),
+    ],
+)
+def test_bad_news_of_searches_comes_first(verdicts, words):
+    rows = pd.DataFrame({"extra": [3.2, -12, 5, 8], "verdict": "?"}, ["a", "b, untrained", "c", "d"])
+    verdicts = verdicts.split()
+    assert latent_search.queries_in_words(rows[: len(verdicts)].assign(verdict=verdicts)) == words
+
+
+@pytest.mark.parametrize(
+    "verdicts, words",
+    [
+        (
+            ["short", "undecided", "met", "met"],
+            "behind x (m on ENAS), and ahead of y; the other comparisons are undecided.",
+        ),
+        (["short", "short", "short", "short"], "behind x and y, and ahead of none."),
+        (
+            ["undecided", "undecided", "undecided", "met"],
+            "ahead of y (m on nb101); the other comparisons are undecided.",
+        ),
+        (["undecided"] * 4, "is not shown to end ahead of any control, or behind."),
+    ],
+)
+def test_bad_news_of_decoding_comes_first(verdicts, words):
+    gains = pd.DataFrame({"model": "m", "space": ["ENAS", "nb101"] * 2, "control": [*"xxyy"], "verdict": verdicts})
+    lost = pd.Series({"m on ENAS": 12.3, "m on nb101": 0.1})
+    said = latent_search.decoding_in_words(gains, lost)
+    assert words in said and said.endswith("Most proposals were lost by m on ENAS: 12 %.")
+    assert latent_search.decoding_in_words(gains, 0 * lost).endswith("Hardly a proposal was lost.")
+
+
+@pytest.mark.parametrize(
+    "trainings, decoded, points, open", [(1, 1, 2, 1), (2, 2, 2, 1), (3, 3, 5, 0), (10, 2, 5, 1), (10, 10, 5, 0)]
+)
+def test_few_trainings_allow_no_difference_and_that_is_said_once(trainings, decoded, points, open):
+    rows = pd.DataFrame({"extra": [3.0, 4.0], "verdict": "undecided"}, ["m", "path features"])
+    learned = pd.DataFrame({"method": "m", "control": ["random projection", "m, untrained"], "extra": 5.0})
+    gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": ["x"], "verdict": "undecided"})
+    about = rows, learned.assign(verdict="undecided"), ["m"], gains, pd.Series({"m on ENAS": 1.0})
+    said = latent_search.found_in_words(*about, trainings, decoded)
+    assert len(said) == points and sum("stays open" in line for line in said) == open
+    without = latent_search.found_in_words(about[0], about[1][:1], *about[2:], 10, 10)
+    assert len(without) == 4  # no untrained encoder was asked
+
+
+@pytest.mark.parametrize(
+    "verdicts, words",
+    [
+        (
+            "behind behind behind undecided",
+            "more error for a and b on *x*, and for a on *y*. Less for none; the other comparisons are undecided.",
+        ),
+        ("behind ahead behind ahead", "more error for a on every test set. Less only for b on every test set."),
+        ("behind behind behind behind", "more error for a and b on every test set."),
+        (
+            "ahead undecided ahead undecided",
+            "less error only for a on every test set; the other comparisons are undecided.",
+        ),
+        ("ahead ahead ahead ahead", "less error for a and b on every test set."),
+        ("undecided undecided undecided undecided", "none is shown to have less error, or more, on any test set."),
+        ("undecided undecided", "none is shown to have less error, or more, on *x*."),
+        ("undecided", "a is not shown to have less error, or more, on *x*."),
+    ],
+)
+def test_bad_news_of_encoders_comes_first(verdicts, words):
+    tests = pd.DataFrame({"panel": [*"xxyy"], "method": [*"abab"]})
+    verdicts = verdicts.split()
+    assert enas_labels.errors_in_words(tests[: len(verdicts)].assign(encoder=verdicts)) == words
+
+
+def test_the_order_of_encoders_is_said_with_its_chance():
+    orders = pd.DataFrame({"panel": [*"abcd"], "tau": [0.2, 0.8, -0.9, np.nan], "p": [0.6, 0.01, 0.003, np.nan]})
+    said = enas_labels.orders_in_words(orders.assign(clear=[False, True, True, False]))
+    assert said == (
+        "on *a* it is not shown to hold (Kendall's tau 0.20, p 0.6). On *b* it holds beyond chance (Kendall's "
+        "tau 0.80, p 0.01). On *c* it is reversed beyond chance (Kendall's tau -0.90, p 0.003). "
+        "On *d* it cannot be compared."
+    )
+
+
+@pytest.mark.parametrize("trainings, points", [(1, 4), (2, 4), (3, 4), (5, 4)])
+def test_findings_about_labels_fit_tables_and_trainings(trainings, points):
+    audits = pd.DataFrame({"enas": [1, 0, 72.1], "digits-enas": [6, 79.1, 0.1]})
+    audits.index = ["most labels in a set", "variance within sets", "test labels known"]
+    errors = pd.Series({"boosting, flags": 0.926, "boosting, flags + operations": 0.336})
+    orders = pd.DataFrame({"panel": ["x"], "tau": 0.2, "p": 0.6, "clear": False})
+    tests = pd.DataFrame({"panel": "x", "method": "a", "against": ["boosting", "untrained"], "encoder": "undecided"})
+    said = enas_labels.found_in_words(audits, errors, orders, tests, trainings)
+    assert len(said) == points and sum("stays open" in line for line in said) == (trainings < 3)
+    assert "`enas` they depend on the flags alone, and a look-up knows 72.1 %" in said[0] and "79.1 %" in said[0]
+    few = enas_labels.found_in_words(audits[["digits-enas"]], errors, orders[:0], tests[:0], trainings)
+    assert len(few) == (3 if trainings < 3 else 1) and few[0].startswith("**Labels:** in `digits-enas` operations")
+
+
+def test_the_best_codes_are_those_of_an_encoder_without_labels():
+    methods = {"boosting, flags": 0.3, "boosting, flags + operations": 0.2, "sparse GP, flags + operations": 0.4}
+    methods |= {"a": 0.6, "b": 0.5, "NGAE": 0.1}
+    rows = {"method": [*methods], "rmse_std": [*methods.values()], "low": 0.05, "high": np.nan}
+    errors = pd.concat([pd.DataFrame(rows | {"panel": name, "table": name}) for name in ("enas", "digits-enas")])
+    errors.loc[errors["method"] == "b", "high"] = 0.7
+    shown = enas_labels.errors_to_beat(errors, ["a", "b"])
+    assert shown["boosting"].str[:5].tolist() == ["0.300", "0.200"]
+    assert shown["best codes without labels (of 2)"].tolist() == ["b 0.500 (0.050 to 0.700)"] * 2
+    assert enas_labels.errors_to_beat(errors, [])["best codes without labels (of 0)"].str.strip().tolist() == [""] * 2
 
 
 def test_rows_of_svge_and_plain_ones_have_a_range_each_and_what_was_told_more_is_in_neither():

@@ -1,42 +1,54 @@
-"""The figure of notebook 11: how well each method predicts the labels of two ENAS tables."""
+"""The figure of notebook 11, how well each method predicts the labels of two ENAS tables, and its findings in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import BLUE, GREY, INK, ORANGE, PALE, VERMILLION, letter, new_figure, rows_of, styled
+from companion.figures.latent_search import in_words
+from latentnas.plots.style import GREY, PALE, colours_of, letter, new_figure, rows_of, styled
 
 NOTEBOOK = "11_enas_labels"
-KINDS = {  # of methods: words for the legend, colour, marker
-    "plain": ("plain inputs (bars: 95 % interval)", BLUE, "s"),
-    "codes": ("encoders", VERMILLION, "o"),
-    "published": ("published", INK, "D"),
+KINDS = {  # of methods: words for the legend, marker
+    "plain": ("plain inputs", "s"),
+    "codes": ("encoders, a colour each (hollow: untrained)", "o"),
+    "published": ("published", "D"),
 }
-LINES = {"boosting, flags": (ORANGE, "-"), "boosting, flags + operations": (GREY, "--")}  # the marks to pass
+LINES = {"boosting, flags": "-", "boosting, flags + operations": "--"}  # the baselines to pass
+BASELINES = {
+    "boosting": "boosted trees on plain inputs",
+    "same process": "the same process on plain inputs",
+    "untrained": "the untrained encoder",
+}
 
 
 @styled
 def method_errors(errors: pd.DataFrame) -> Figure:
     """The test error of every method, a panel a test set, with two plain methods as lines to pass. One axis for all.
+    Encoders and boosting have their colours, other methods are grey.
 
     Columns, one row a method and test set: panel (words), method, kind (of `KINDS`), rmse_std, low, high (the ends of
     its 95 % interval, empty where there is none).
     """
     errors = rows_of(errors, "panel", "method", "kind", "rmse_std", "low", "high")
-    names = list(dict.fromkeys(name for kind in KINDS for name in errors.method[errors.kind == kind]))
+    kinds = [kind for kind in KINDS if kind in errors.kind.unique()]
+    names = list(dict.fromkeys(name for kind in kinds for name in errors.method[errors.kind == kind]))
     panels = list(errors.groupby("panel", sort=False))
+    colours = colours_of(name.split(",")[0] for name in errors.method[errors.kind == "codes"])
     figure, axes = new_figure(0.9 + 0.16 * len(names), columns=len(panels), sharex=True, sharey=True)
     for ax, (_, rows) in zip(axes[0], panels):
         known = rows.set_index("method")["rmse_std"]
-        for method, (colour, style) in LINES.items():
-            ax.axvline(known[method], color=colour, linestyle=style, linewidth=1, label=method, zorder=1)
-        for kind in errors.kind.unique():
-            words, colour, marker = KINDS[kind]
-            part = rows[rows.kind == kind]
-            places = part.method.map(names.index)
-            ax.hlines(places, part.low, part.high, color=colour, linewidth=1.5, zorder=2)
-            ax.plot(part.rmse_std, places, marker, color=colour, markersize=3, label=words, linestyle="none", zorder=3)
+        for method, style in LINES.items():
+            ax.axvline(known[method], color=colours["boosting"], linestyle=style, linewidth=0.9, label=method, zorder=1)
+        for row in rows.itertuples():
+            place, name, untrained = names.index(row.method), row.method.split(",")[0], row.method.endswith("untrained")
+            look = {"color": colours.get(name, GREY), "zorder": 3}
+            ax.hlines(place, row.low, row.high, linewidth=1.3, **look)
+            ax.plot(row.rmse_std, place, KINDS[row.kind][1], markersize=3.4, mfc="w" if untrained else None, **look)
         ax.set(xscale="log", xlabel="RMSE (train st. dev., log)" if len(panels) < 4 else "RMSE (log)")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7) if len(panels) == 1 else (1, 2, 5)))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -46,8 +58,130 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     letter(axes, [panel.replace(" (", "\n(") if len(panels) > 3 else panel for panel, _ in panels])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    handles, words = axes[0, 0].get_legend_handles_labels()
+    handles += [Line2D([], [], color=GREY, marker=KINDS[kind][1], markersize=3.4, ls="none") for kind in kinds]
+    handles.append(Line2D([], [], color=GREY, linewidth=1.3))
+    words += [*(KINDS[kind][0] for kind in kinds), "bar: 95 % interval"]
+    figure.legend(handles, words, loc="outside upper left", ncols=3)
     return figure
+
+
+def labels_in_words(audits: pd.DataFrame) -> str:
+    """What labels depend on. A column a table; rows: most labels in a set, variance within sets, test labels known"""
+    one = audits.columns[audits.loc["most labels in a set"] == 1]
+    several = audits.columns.difference(one, sort=False)
+    said = []
+    if len(one):
+        known = audits.loc["test labels known", one[0]]
+        said.append(
+            f"in `{one[0]}` they depend on the flags alone, and a look-up knows {known:.3g} % of the test labels."
+        )
+    if len(several):
+        within = audits.loc["variance within sets", several].dropna()
+        shares = in_words(f"{value:.3g} %" for value in within)
+        left = f": {shares} of their variance {'is' if len(within) == 1 else 'are'} left among equal flags" * bool(
+            shares
+        )
+        said.append(
+            f"{'In' if said else 'in'} {in_words(f'`{name}`' for name in several)} operations change them{left}."
+        )
+    return " ".join(said)
+
+
+def orders_in_words(orders: pd.DataFrame) -> str:
+    """Whether the public order of the encoders holds on other labels. A sentence a row: panel, tau, p, clear (bool)."""
+    said = []
+    for row in orders.itertuples():
+        beyond = "is reversed beyond chance" if row.tau < 0 else "holds beyond chance"
+        found = beyond if row.clear else "is not shown to hold" if pd.notna(row.tau) else "cannot be compared"
+        numbers = f" (Kendall's tau {row.tau:.2f}, p {row.p:.2g})" * bool(pd.notna(row.tau))
+        said.append(f"{'On' if said else 'on'} *{row.panel}* it {found}{numbers}.")
+    return " ".join(said)
+
+
+def errors_in_words(tests: pd.DataFrame) -> str:
+    """Which encoders have more error than a baseline, and which less: bad news first, at most two sentences.
+
+    Columns: panel (words), method, encoder (ahead, behind or undecided), a row a comparison.
+    """
+    behind, ahead = (_where(tests, word) for word in ("behind", "ahead"))
+    rest = "; the other comparisons are undecided" * (not tests.encoder.isin(["behind", "ahead"]).all())
+    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on any test set"
+    if behind:
+        less = f" Less {'only ' * bool(ahead)}for {ahead or 'none'}{rest}." * bool(ahead or rest)
+        return f"more error for {behind}.{less}"
+    if ahead:
+        return f"less error {'only ' * bool(rest)}for {ahead}{rest}."
+    subject = "none is" if tests.method.nunique() > 1 else f"{tests.method.iloc[0]} is not"
+    return f"{subject} shown to have less error, or more, {everywhere}."
+
+
+def _where(tests: pd.DataFrame, verdict: str) -> str:
+    """The encoders with this verdict and the test sets where they have it; test sets with the same ones together."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for panel, rows in tests.groupby("panel", sort=False):
+        names = tuple(rows.method[rows.encoder == verdict])
+        every = len(names) == len(rows) > 2
+        if names:
+            places.setdefault(("all",) if every else names, []).append(f"*{panel}*")
+    count = tests.panel.nunique()
+    return ", and for ".join(
+        f"{in_words(names)} on {'every test set' if 1 < count == len(panels) else in_words(panels)}"
+        for names, panels in places.items()
+    )
+
+
+def found_in_words(
+    audits: pd.DataFrame, errors: pd.Series, orders: pd.DataFrame, tests: pd.DataFrame, trainings: int
+) -> list[str]:
+    """What a run found, a point each, five at most.
+
+    Args:
+        audits: As `labels_in_words` takes them.
+        errors: Of the methods on `digits-enas`, by name.
+        orders: As `orders_in_words` takes them; may have no row.
+        tests: Encoders that saw no label: panel, method, against (of `BASELINES`), encoder; may have no row.
+        trainings: How many of each encoder; under three decide nothing.
+    """
+    few = {
+        1: "one training of each encoder shows no interval over trainings",
+        2: "two trainings of each encoder decide nothing",
+    }
+    said = [f"**Labels:** {labels_in_words(audits)}"]
+    if len(orders):
+        said.append(f"**Public order of the encoders:** {orders_in_words(orders)}")
+    if trainings in few:
+        told, flags = (f"{errors[f'boosting, {inputs}']:.3f}" for inputs in ("flags + operations", "flags"))
+        said.append(
+            f"**Plain methods:** on `digits-enas`, boosted trees have an error of {told} from flags and operations, "
+            f"and of {flags} from flags alone."
+        )
+        said.append(f"**Codes:** whether they help stays open: {few[trainings]}.")
+        return said
+    for against, words in BASELINES.items():
+        if len(rows := tests[tests.against == against]):
+            said.append(f"**Codes against {words}:** {errors_in_words(rows)}")
+    return said
+
+
+def with_interval(row: NamedTuple) -> str:
+    """An error with its interval, where it has one. Fields: rmse_std, low, high."""
+    return f"{row.rmse_std:.3f}" + (f" ({row.low:.3f} to {row.high:.3f})" if pd.notna(row.low) else "")
+
+
+def errors_to_beat(errors: pd.DataFrame, unlabelled: Sequence[str]) -> pd.DataFrame:
+    """A row a test set: the errors of the plain baselines, of the best codes of the encoders that saw no label, and of
+    NGAE's codes. Columns as in `method_errors`, and table."""
+    found = []
+    for panel, rows in errors.groupby("panel", sort=False):
+        at, trees = rows.set_index("method"), "flags" if rows.table.iloc[0] == "enas" else "flags + operations"
+        said = dict(zip(rows.method, map(with_interval, rows.itertuples())))
+        best = at.rmse_std.reindex(unlabelled).idxmin() if len(unlabelled) else ""
+        named = {"test set": panel, "boosting": said[f"boosting, {trees}"]}
+        named["Gaussian process on flags + operations"] = said["sparse GP, flags + operations"]
+        named[f"best codes without labels (of {len(unlabelled)})"] = f"{best} {said.get(best, '')}"
+        found.append(named | {"codes of NGAE, which saw labels": said.get("NGAE", "")})
+    return pd.DataFrame(found)
 
 
 FIGURES: dict[str, StoredFigure] = {"errors": (("errors",), method_errors)}

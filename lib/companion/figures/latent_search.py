@@ -1,12 +1,13 @@
-"""The figures of searches on codes and on plain inputs (notebook 13)."""
+"""The figures of searches on codes and on plain inputs, and their findings in words (notebook 13)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
@@ -75,10 +76,11 @@ def queries_against_one_hot(
         ax.set_yticks(range(len(methods)), methods)
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.set_xlabel(label)
-    handles = [
-        figure.axes[0].plot([], [], marker, color=colour, markersize=3.2)[0] for colour, marker in VERDICTS.values()
-    ]
-    figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
+    first = figure.axes[0]
+    handles = {word: first.plot([], [], at, color=hue, markersize=3.2)[0] for word, (hue, at) in VERDICTS.items()}
+    handles["bar: 95 % interval"] = first.plot([], [], color=GREY, linewidth=1.2)[0]
+    handles[f"band: within {margin:g} queries"] = Patch(color=PALE, alpha=0.35, linewidth=0)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), columnspacing=1.4)
     listed = "; ".join(f"{row.table}, {row.method} {row.extra:.1f}, {row.verdict}" for row in rows.itertuples())
     figure.set_label(f"Dots with intervals: {label}. {listed}.")
     return figure
@@ -89,7 +91,7 @@ def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
     """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with.
     Columns: table, method, query, share."""
     curves = rows_of(curves, "table", "method", "query", "share")
-    figure = _lines(curves, "share", "runs still searching (%)", bold, drawstyle="steps-post")
+    figure = _lines(curves, "share", "still searching\n(% of runs)", bold, drawstyle="steps-post")
     for ax in figure.axes:
         ax.set_ylim(-3, 103)
     last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]
@@ -100,12 +102,14 @@ def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
 
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two logarithmic axes. Columns: table, method, query, regret (points)."""
+    """The mean regret, on two log axes; 0.01 stands for less. Columns: table, method, query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
-    figure = _lines(curves, "regret", "expected regret (points)")
+    cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
+    figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})")
     for ax in figure.axes:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
     return figure
@@ -115,7 +119,7 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
     named = COLOURS | {bold: INK}
     models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
     colours = colours_of(model for model in models if model not in named) | named
-    figure, panels = _panels(curves, 1.75)
+    figure, panels = _panels(curves, 1.75, above=0.15 * -(-curves.method.nunique() // 4))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
             learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
@@ -136,17 +140,133 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
 
 
 def _panels(
-    table: pd.DataFrame, height: float, most: int = PANELS, **options: bool
+    table: pd.DataFrame, height: float, most: int = PANELS, above: float = 0.0, **options: bool
 ) -> tuple[Figure, Iterator[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a panel for each `table` of a frame, at most so many in a row, and each panel with its rows."""
+    """A figure with a panel for each `table` of a frame, at most so many in a row, and each panel with its rows.
+    Heights in inches: of a row of panels, and of a legend above them that is taller than usual."""
     names = list(dict.fromkeys(table.table))
     columns = min(most, len(names))
     lines = -(-len(names) // columns)
-    figure, axes = new_figure(height * lines + 0.35, columns=columns, rows=lines, **options)
+    figure, axes = new_figure(height * lines + 0.35 + above, columns=columns, rows=lines, **options)
     for ax in axes.flat[len(names) :]:
         ax.remove()
     letter(axes, names)
     return figure, zip(axes.flat, (table[table.table == name] for name in names))
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Names of rows as a list: "a, b and untrained c"; nothing for none."""
+    names = [f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def queries_in_words(rows: pd.DataFrame) -> str:
+    """Which rows need more queries than what they are compared with, and which fewer. Bad news first, at most two
+    sentences. Index: the rows' names; columns: extra (queries), verdict."""
+    parts = later, sooner, level, undecided = [
+        rows[rows.verdict == word] for word in ("later", "sooner", "level", "undecided")
+    ]
+    many = len(rows) > 1
+    every, none = ("both", "neither is") if len(rows) == 2 else (f"all {len(rows)}", f"none of the {len(rows)} is")
+    only = "only " * (len(sooner) < len(rows))
+    rest = [f"{in_words(level.index)} {'is' if len(level) == 1 else 'are'} level"] * bool(len(level))
+    if 0 < len(undecided) < len(rows):
+        named = in_words(undecided.index) if len(undecided) < 4 else "the others"
+        rest.append(f"{named} {'is' if len(undecided) == 1 else 'are'} undecided")
+    if many and not len(undecided) and sum(map(bool, map(len, parts))) == 1:
+        ways = {"later": "queries more", "sooner": "queries fewer"}
+        alike = rows.verdict.iloc[0]
+        return f"{every} are level." if alike == "level" else f"{every} needed {_amount(rows)} {ways[alike]}."
+    if len(later):
+        saved = f"{only.capitalize()}{_needed(sooner)} fewer" if len(sooner) else "None needed fewer" * many
+        return (
+            f"{_needed(later)} queries more. {'; '.join([saved, *rest])}."
+            if many
+            else f"{_needed(later)} queries more."
+        )
+    if len(sooner):
+        return "; ".join([f"{only}{_needed(sooner)} queries fewer", *rest]) + "."
+    return (
+        "; ".join([f"{none if many else in_words(rows.index) + ' is not'} shown to need fewer queries, or more", *rest])
+        + "."
+    )
+
+
+def _needed(rows: pd.DataFrame) -> str:
+    return f"{in_words(rows.index)} needed {_amount(rows)}"
+
+
+def _amount(rows: pd.DataFrame) -> str:
+    ends = [f"{value:.0f}" for value in (rows.extra.abs().min(), rows.extra.abs().max())]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
+    """Where Bayesian optimisation with decoding ends behind its controls, where ahead, and what it loses.
+
+    Args:
+        gains: Columns model, space, control, verdict (met: ahead; short: behind), a row a comparison.
+        lost: The share of its proposals that was lost (percent), by "model on space".
+    """
+    most = (
+        f"Most proposals were lost by {lost.idxmax()}: {lost.max():.0f} %"
+        if lost.max() >= 0.5
+        else "Hardly a proposal was lost"
+    )
+    behind, ahead = (_controls(gains, verdict) for verdict in ("short", "met"))
+    rest = "; the other comparisons are undecided" * (not gains.verdict.isin(["short", "met"]).all())
+    if behind:
+        said = f"Bayesian optimisation ended behind {behind}, and ahead of {ahead or 'none'}{rest}"
+    elif ahead:
+        said = f"Bayesian optimisation ended ahead of {ahead}{rest}"
+    else:
+        said = "Bayesian optimisation is not shown to end ahead of any control, or behind"
+    return f"{said}. {most}."
+
+
+def _controls(gains: pd.DataFrame, verdict: str) -> str:
+    """The controls with this verdict, with models and spaces where the others have another."""
+    found = []
+    for control, rows in gains.groupby("control", sort=False):
+        part = rows[rows.verdict == verdict]
+        cases = ", ".join(f"{name} on {in_words(of.space)}" for name, of in part.groupby("model", sort=False))
+        found += [control + f" ({cases})" * (len(part) < len(rows))] * bool(len(part))
+    return in_words(found)
+
+
+def found_in_words(
+    rows: pd.DataFrame, learned: pd.DataFrame, trained: Sequence[str], gains: pd.DataFrame, lost: "pd.Series[float]",
+    trainings: int, decoded: int,
+) -> list[str]:  # fmt: skip
+    """What a run found, a point each, five at most.
+
+    Args:
+        rows: All rows but one-hot against it: index method, columns extra, verdict.
+        learned: Trained models against what was not learned: columns method, control, extra, verdict.
+        trained: The rows of trained models.
+        gains, lost: As `decoding_in_words` takes them.
+        trainings: How many of each model the searches had; under three decide nothing.
+        decoded: The same of the searches with decoding.
+    """
+    few = {1: "one training of each model shows no interval", 2: "two trainings of each model decide nothing"}
+    said, whole = [], rows.index.isin(trained)
+    if trainings in few:
+        said.append(
+            f"**Learned codes:** whether they help a search, with decoding or without, stays open: {few[trainings]}."
+        )
+    else:
+        own = learned.control != "random projection"
+        said.append(f"**Learned codes against one-hot:** {queries_in_words(rows[whole])}")
+        tried = f"the untrained encoder ({in_words(learned.method[own])})" if own.any() else ""
+        for part, control in ((learned[own], tried), (learned[~own], "a random projection")):
+            if len(part):
+                said.append(f"**Learned codes against {control}:** {queries_in_words(part.set_index('method'))}")
+    said.append(f"**Without a trained model, against one-hot:** {queries_in_words(rows[~whole])}")
+    if decoded not in few:
+        said.append(f"**With decoding:** {decoding_in_words(gains, lost)}")
+    elif trainings not in few:
+        said.append(f"**With decoding:** whether codes help stays open: {few[decoded]}.")
+    return said
 
 
 NOTEBOOK = "13_latent_search"
