@@ -12,8 +12,10 @@ import scipy.stats
 import torch
 
 from companion import paths
+from companion.claims import Claim
+from companion.figures import crlso as crlso_words
 from companion.figures import enas_labels, latent_search, svge
-from companion.figures.crlso import most_given_back, of_contests
+from companion.figures.crlso import most_given_back
 from companion.figures.svge import report
 from latentnas import stats
 from latentnas.evaluate import encode_all
@@ -318,10 +320,131 @@ def test_errors_of_unseen_classes_are_shown_where_they_differ():
     ]
 
 
-def test_a_lead_is_said_with_its_interval_and_verdict_on_each_data_set():
-    rows = {"lead: difference": [0.1, -2], "lead: low": [np.nan, -3], "lead: high": [np.nan, -1]}
-    compare = pd.DataFrame({"first": "a", "second": "b", "lead: verdict": ["undecided", "short"]} | rows)
-    assert of_contests(compare, "lead", "+.1f", "a", "b") == "+0.1 (undecided) / -2.0 (-3.0 to -1.0, behind)"
+LEAD = {"difference": 0.024, "low": 0.004, "high": 0.05, "verdict": "ahead", "runs": 50}
+
+
+@pytest.mark.parametrize(
+    "changed, most, words",
+    [
+        ({}, INF, "+0.024 (+0.004 to +0.05, ahead)"),
+        ({"low": -9, "high": 6.4, "verdict": "undecided"}, 2, "+0.024 (-2 to +2, undecided)"),
+        ({"runs": 3}, INF, "+0.024 (ahead)"),
+        ({"low": np.nan, "high": np.nan}, INF, "+0.024 (in every run, ahead)"),
+        ({"low": np.nan, "high": np.nan, "verdict": "undecided"}, INF, "+0.024 (undecided)"),
+        ({"low": np.nan, "high": np.nan, "verdict": crlso_words.SAME}, INF, crlso_words.SAME),
+        ({"low": np.nan, "high": np.nan, "verdict": "seen once", "runs": 1}, INF, "+0.024 (seen once)"),
+    ],
+)
+def test_a_difference_is_said_with_its_verdict_and_no_impossible_interval(changed, most, words):
+    assert crlso_words.judged(LEAD | changed, "+.2g", most) == words
+
+
+@pytest.mark.parametrize(
+    "ours, runs, options, verdict",
+    [
+        (0.0, 50, {}, crlso_words.SAME),
+        (0.3, 50, {}, "ahead"),
+        (-0.3, 50, {}, "behind"),
+        (0.3, 3, {}, "undecided"),  # a sign test of three runs decides nothing
+        (0.0, 2, {}, "seen once"),
+        (0.3, 50, {"low": 0.1, "high": 0.5, "method": "t"}, "ahead"),
+        (0.0, 50, {"better": "equal", "margin": 0.05}, "equivalent"),
+        (-0.3, 50, {"better": "equal", "margin": 0.05}, "better"),
+        (0.3, 50, {"better": "equal", "margin": 0.05, "low": 0.1, "high": 0.5, "method": "t"}, "worse"),
+    ],
+)
+def test_a_difference_that_is_alike_in_all_runs_is_decided_by_its_sign(ours, runs, options, verdict):
+    claim = Claim("crlso.a.lead_over_b@9", ours, "points", target=0.0, seeds=tuple(range(runs)), **options)
+    assert crlso_words.verdict_of(claim, family=21) == verdict
+
+
+def contests(first, second, verdicts):
+    """The table of comparisons of notebook 07, of one pair of searches on each data set."""
+    rows = pd.DataFrame({"data set": [f"set {n}" for n in range(len(verdicts))], "sooner: verdict": verdicts})
+    return rows.assign(**{"first": first, "second": second, "lead: verdict": verdicts, "lead: difference": -0.1})
+
+
+def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
+    table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
+    words = crlso_words.against(table["second"], table["lead: verdict"], table["data set"])
+    assert words == "behind b (set 0); ahead of evolution; the rest is undecided"
+    assert crlso_words.against("bcd", ["undecided", "ahead", crlso_words.SAME], "xxx") == (
+        "exactly level with d; undecided against b; ahead of c"
+    )
+
+
+def accuracies(*ours, paper=None, **interval):
+    printed = {"paper": paper, "printed_in": "x"} if paper else {}
+    return [
+        Claim(f"crlso.set{n}.valid@9", value, "%", seeds=range(50), **printed, **interval)
+        for n, value in enumerate(ours)
+    ]
+
+
+def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
+    words = crlso_words.accuracy_in_words
+    table = pd.concat([contests("CR-LSO", "most parameters", ["behind"]), contests("CR-LSO", "x", ["ahead"])])
+    assert words(accuracies(92.31), table).endswith(" It ends at 92.31 %, the largest cells first at 92.41 %.")
+    table = contests("CR-LSO", "most parameters", ["behind", "behind"])
+    alike = accuracies(73.49, 73.4, paper=73.44)  # in all runs: no interval, and no doubt
+    assert words(alike, table).endswith(" is missed on set 1; reached on set 0.")
+    assert words(accuracies(1, 2), table) == "In validation accuracy, CR-LSO is behind the largest cells first."
+    assert "do not decide" in words(accuracies(92.31), contests("CR-LSO", "most parameters", ["seen once"]))
+
+
+def test_meetings_are_counted_beside_those_of_the_best_rivals():
+    name, others = "CR-LSO, ensemble", {"most parameters": [28, 39, 26], "x": [70, 80, 90], "CR-LSO": [1, 1, 1]}
+    needed = {("set 0", name): [86, INF, 53]} | {("set 0", other): counts for other, counts in others.items()}
+    needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
+    table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
+    assert crlso_words.strings_in_words(needed, table, 80) == (
+        "In strings needed for the best cell, CR-LSO's ensemble is undecided against the largest cells first and x. "
+        "It meets the best cell in 1 of 3 runs, the largest cells first in all runs."
+    )
+    assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
+
+
+@pytest.mark.parametrize(
+    "verdicts, runs, answer",
+    [
+        (("equivalent", "better"), 60, "No"),
+        (("worse", "worse"), 60, "Yes"),
+        (("worse", "equivalent"), 60, "In part"),
+        (("worse", "undecided"), 60, "Undecided"),
+        (("seen once", "seen once"), 2, "Undecided"),
+    ],
+)
+def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, answer):
+    study = pd.DataFrame({"variant": ["not regularised", "ordinary network"], "difference": [0.02, -0.01]})
+    study = study.assign(verdict=verdicts, runs=runs)
+    words = crlso_words.study_in_words(study, study)
+    assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
+    assert runs < 3 or f"is 0.020 higher without the regulariser (*{verdicts[0]}*) and 0.010 lower" in words
+
+
+@pytest.mark.parametrize(
+    "convex, ordinary, words",
+    [
+        ([0, 0], [9.356, 21.5], "fails in each training: at least 9.3 % of the pairs refute it"),
+        ([0], [9.356], "fails: 9.3 % of the pairs refute it, and 9.3 %"),
+        ([0, 0], [0, 5], "fails in 1 of 2 trainings"),
+        ([0, 0], [0, 0], "tell nothing apart"),
+        ([0, 0.5], [9, 9], "is not convex: up to 0.5 %"),
+    ],
+)
+def test_both_tests_of_convexity_are_told_of_all_trainings(convex, ordinary, words):
+    rows = pd.DataFrame(
+        {"network": ["g"] * len(convex) + ["x"] * len(ordinary), "jensen_violations": convex + ordinary}
+    )
+    assert words in crlso_words.certificates_in_words(rows.assign(stranded_ascents=rows["jensen_violations"]))
+
+
+def test_the_head_of_the_findings_names_only_what_was_run():
+    sizes = {"seeds": 3, "queries": 200, "few_queries": 100, "study_seeds": 60, "nb101_seeds": 0, "nb101_queries": 900}
+    results = SimpleNamespace(profile="quick", parameters=sizes)
+    head, _, *lines = crlso_words.told(results, ["a", "", "b"], None, False).splitlines()
+    assert lines == ["* a", "* b"] and "study" not in head and "NAS-Bench-101" not in head
+    assert "60 in the study, of 150" in crlso_words.told(results, [], (150, 0.05), False)
 
 
 def test_as_many_cells_can_come_back_as_random_weights_tell_apart():
