@@ -390,8 +390,8 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):
-    job = plan("quick", ["00"])[0]
     write_notebook(project / "notebooks/00_first.ipynb", [WORK])
+    job = plan("quick", ["00"])[0]
     with pytest.raises(NotebookFailed, match="Results.write"):
         run_job(job)
     assert not job.stamp.exists()

@@ -58,6 +58,7 @@ class Job:
     inputs: str = ""  # hash of all that decides the results: the notebook, its parameters, the code, what it needs
     trainings: str = ""  # the same of the trainings that the notebook lists; without any
     cells: str = ""  # hash of the code cells alone
+    code: str = ""  # of the library code that the notebook imports, and of the cells that list its trainings
 
     @property
     def results(self) -> Path:
@@ -215,8 +216,10 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         source = notebooks.source_of(name)
         decided = [deciding(parameters), notebooks.code_fingerprint(source)]
         listed = notebooks.tagged_cells(source, notebooks.TRAININGS)
+        code = hash_of([decided[1], listed])
         cells = notebooks.code_cells_hash(source)
         inputs = hash_of([decided, cells, [job.inputs for job in needed]])
         needs = tuple((job.label, job.notebook) for job in needed)
-        jobs[name] = Job(name, label, parameters, needs, inputs, hash_of([decided, listed]) if listed else "", cells)
+        trainings = hash_of([decided, listed]) if listed else ""
+        jobs[name] = Job(name, label, parameters, needs, inputs, trainings, cells, code)
     return list(jobs.values())
