@@ -275,12 +275,14 @@ def last_run(label: str, notebook: str) -> dict:
     return {}
 
 
-def resources(job: Job, attempt: int) -> dict[str, int]:
-    """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt."""
+def resources(job: Job, attempt: int, processes: int = 1) -> dict[str, int]:
+    """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt. A job's processes
+    beside its own, which the last run did not measure, count as much as its own."""
     known = last_run(job.label, job.notebook)
     seconds = claims.seconds_of(known) if known else 2400
     memory = max(known.get("peak_memory_mb", {}).values(), default=2700)
-    return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + 1.5 * memory)}
+    times = 1.5 + processes * (processes > 1)
+    return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + times * memory)}
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
