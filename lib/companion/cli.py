@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch, "site": site}
         options = parser().parse_args(arguments)
+        if options.profile == "":
+            raise UsageError("--profile needs a name, such as quick; without --profile it is quick.")
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
         taken = {"fetch": {}, "site": {}, "figures": {"profile": options.profile}}.get(options.command)
