@@ -59,15 +59,19 @@ def relative(path):
     return os.path.relpath(path, paths.OUTPUT) + " (out of date)" * (path in STALE)
 
 
+def processes(job):
+    """The parameter `jobs`, where the notebook has it."""
+    return {"jobs": OVERRIDES.get("jobs", THREADS)} if "jobs" in job.parameters else {}
+
+
 def command(job):
     """A function, because the braces of a plain string would be wildcards."""
-    own = {"jobs": THREADS} if "jobs" in job.parameters and "jobs" not in OVERRIDES else {}
-    text = json.dumps(asdict(job) | {"parameters": job.parameters | own})
+    text = json.dumps(asdict(job) | {"parameters": job.parameters | processes(job)})
     return lambda wildcards: shlex.join([sys.executable, "-P", "-m", "companion.runner", text, *wildcards])
 
 
-def resource(job, name):
-    return lambda wildcards, attempt: runner.resources(job, attempt)[name]
+def resource(job, name, jobs=1):
+    return lambda wildcards, attempt: runner.resources(job, attempt, jobs)[name]
 
 
 def trained(label, notebook):
@@ -131,5 +135,5 @@ for job in JOBS:
             stamp=relative(job.stamp),
         params: command=command(job)
         threads: THREADS
-        resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
+        resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb", **processes(job)), gpu=GPU
         shell: "{params.command}"

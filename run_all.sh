@@ -36,6 +36,7 @@ braces() {      # setuptools cannot build below a path with braces, so what has 
 }
 
 set_up() {
+    export PYTHONSAFEPATH=1             # a random.py of the user's is nobody's module
     local base log=$here/.venv-setup.log lock=$here/data/state/run.lock
     for base in python3.11 python3.12 python3.13 python3 python ""; do
         if [ -n "$base" ] && "$base" -c "import venv, ensurepip; $supported" 2>/dev/null; then break; fi

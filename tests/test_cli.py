@@ -45,6 +45,8 @@ def untouched(tmp_path_factory):
     "arguments, words",
     [
         (["--profile", "huge"], ["huge", "smoke, quick"]),
+        (["--profile", ""], ["--profile needs a name"]),
+        (["figures", "--profile", ""], ["--profile needs a name"]),
         (["--only", "07"], ["'07'", "00_first, 01_second"]),
         (["--only", ""], ["00_first, 01_second"]),
         (["-p", "sede=1"], ["'sede'", "data_source, seed"]),

@@ -119,7 +119,7 @@ def test_a_snakefile_that_fails_is_reported(project):
 def test_an_edit_while_a_notebook_runs_is_noticed(project, name):
     edit = f"file = paths.ROOT / '{name}'\nfile.write_text(file.read_text().replace('blue', 'red'))"
     rewrite(project, "from companion.figures import first", WORK, edit)
-    assert run_all(project).returncode == 0
+    assert run_all(project).returncode == ("lib" in name)
     assert would_run(project) == ["00_first"]
     assert run_all(project).returncode == 0
     assert would_run(project) == []
@@ -320,6 +320,35 @@ file.write_text(file.read_text().replace({}))"""
     assert ended.returncode == 1 and "01_second" in ended.stderr and "was changed before its turn came" in ended.stderr
     write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")])
     assert would_run(project) and run_all(project).returncode == 0
+
+
+@pytest.mark.parametrize("trainings", [False, True], ids=["notebook", "trainings"])
+def test_an_edit_of_the_library_that_is_taken_back_before_the_end_is_noticed(tmp_path, trainings):
+    project = make_project(tmp_path)
+    change = """from companion import paths
+file = paths.ROOT / "lib/latentnas/toy.py"
+file.write_text("def number():\\n    return {}\\n")"""
+    write_notebook(project / "notebooks/00_first.ipynb", [change.format(2), WORK, FINISH.format(name="00_first")])
+    use = "from companion.figures.second import toy\ntrainings = {number: toy.number for number in range(4)}"
+    cells = [use, WORK, FINISH.format(name="01_second"), change.format(1)]
+    tags = {1: ["trainings"]} if trainings else None
+    write_notebook(project / "notebooks/01_second.ipynb", cells, tags=tags)
+    ended = run_all(project, "--jobs", "1")
+    (project / "lib/latentnas/toy.py").write_text("def number():\n    return 1\n")  # which the second did not come to
+    told = "Notebook 01_second cannot count: a file in lib/ that it imports"
+    assert ended.returncode == 1 and told in ended.stderr and "Traceback" not in ended.stderr
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")])
+    assert would_run(project) and run_all(project).returncode == 0
+
+
+def test_an_edit_of_the_library_while_trainings_run_is_noticed(project):
+    edit = "paths.ROOT.joinpath('lib/companion/figures/first.py').write_text('colour = 1')"
+    train = f"from companion.figures import first\nfrom companion import paths\ntrainings = {{1: lambda: {edit}}}"
+    cells = [train, WORK, FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, tags={1: ["trainings"]})
+    ended = run_all(project)
+    assert ended.returncode == 1 and "cannot count" in ended.stderr and "Traceback" not in ended.stderr
+    assert run_all(project).returncode == 0
 
 
 def test_a_copy_that_was_cut_off_is_made_again(project):

@@ -58,6 +58,12 @@ def set_profiles(project, text):
     (project / "notebooks/profiles.toml").write_text(text)
 
 
+ARCHIVE = "x_archive: str = ''  # a file\nx_checksum: str = ''  # of it"
+LEFT_OUT = """models: list[str] = ["a"]  # one of a, "b, c"
+spaces: list[str] = ["nb"]  # one of nb
+left_out: list[str] = ["a on nb"]  # rows"""
+
+
 def declare(project, line):
     """Add a line to the parameters cell of 00_first."""
     write_notebook(
@@ -215,6 +221,27 @@ def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(pro
         plan("quick")
 
 
+@pytest.mark.parametrize(
+    "line, right, wrong",
+    [
+        ("x: int = 1", {"x": 2**31 - 1}, {"x": 2**31}),
+        ("x: list[int] = [1]  # 1 or more", {"x": [2**31 - 1]}, {"x": [1, 10**23]}),
+        ("x: int = 1", {"seed": 2**31 - 1}, {"seed": 10**23}),
+        ("x: int = 1", {"data_source": "public"}, {"data_source": "bundled"}),
+        (ARCHIVE, {"x_archive": "pyproject.toml", "x_checksum": f"md5:{'0a' * 16}"}, {"x_archive": "pyproject.toml"}),
+        (ARCHIVE, {"x_archive": "https://a/b", "x_checksum": f"sha256:{'0A' * 32}"}, {"x_archive": "~nobody/it"}),
+        (ARCHIVE, {}, {"x_checksum": "0" * 32}),
+        (LEFT_OUT, {"left_out": ["b, c on nb"]}, {"left_out": ["a on enas"]}),
+        (LEFT_OUT, {"left_out": []}, {"left_out": ["d on nb"]}),
+    ],
+)
+def test_what_no_line_says_is_checked_by_type_and_name(project, line, right, wrong):
+    declare(project, line)
+    plan("quick", overrides=right)
+    with pytest.raises(UsageError, match="Notebook 00_first: .* is .*, but must be .*; its line says"):
+        plan("quick", overrides=wrong)
+
+
 @pytest.mark.parametrize("assignment", ["x=\udcff", "=3", "x"])
 def test_assignments_that_are_none(project, assignment):
     declare(project, "x: str = 'a'")
@@ -265,6 +292,9 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
         ("[depends]\n'01_secnd' = ['00_first']\n[quick]", "01_secnd"),
         ("[readme.'00_first']\nclaim = []\n[quick]", "readme.00_first.claim"),
         ("[quick.common]\nprofile = 'x'", "'profile'"),
+        ("[quick.training]\nprofile = 'x'", "'profile' in .quick.training.: a profile is called what its tables are"),
+        ("[quick]\n[quik.common]\nseed = 3", r"\[quik\] looks like a misspelt \[quick\]"),
+        ("[quick]\n[redme.'00_first']\nquestion = 'Why?'", r"\[redme\] .*\[readme\]"),
         ("[quick.common]\nseed = '\u00e9'", "valid integer"),
         ("[depends]\n'00_first' = ['07_unknown']\n[quick]", "07_unknown"),
         ("[depends]\n'00_first' = ['01_second']\n'01_second' = ['00_first']\n[quick]", "circle"),
@@ -274,6 +304,12 @@ def test_mistakes_in_profiles_toml_are_named(project, text, word):
     set_profiles(project, text)
     with pytest.raises(UsageError, match=word):
         plan("quick")
+
+
+@pytest.mark.parametrize("name", ["mine", "quick2", "paper-gpu", "small", "gpu"])
+def test_a_profile_of_ones_own(project, name):
+    set_profiles(project, f"[quick]\n[{name}.common]\nseed = 7")
+    assert plan(name)[0].parameters["seed"] == 7
 
 
 @pytest.mark.parametrize("content", ["[quick] # \u00e9".encode("latin-1"), "[quick]".encode("utf-16")])
@@ -390,8 +426,8 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):
-    job = plan("quick", ["00"])[0]
     write_notebook(project / "notebooks/00_first.ipynb", [WORK])
+    job = plan("quick", ["00"])[0]
     with pytest.raises(NotebookFailed, match="Results.write"):
         run_job(job)
     assert not job.stamp.exists()

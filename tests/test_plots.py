@@ -410,6 +410,7 @@ def speed_tables():
     return {"step": [step, training], "growth": [[line | {"size": n, "seconds": 0.1 * n} for n in (8, 16)]]}
 
 
+CURVE = "03_ngae_predictor_rmse_curve"
 MANIFEST = {"device": "cpu", "cpu_cores": 2, "wall_seconds": 1.0, "loaded_seconds": 0.0, "peak_memory_mb": {"cpu": 1}}
 MANIFEST |= {"versions": {}, "git": None}
 
@@ -466,6 +467,19 @@ def test_figures_whose_tables_a_run_did_not_store_are_left_out(keep):
     assert redraw("quick") == ["01b_nas_bench_nb201_effects"]
 
 
+def test_figures_whose_stored_tables_are_of_an_older_form_are_named_and_keep_their_files(keep, capfd, caplog):
+    store()
+    keep("rmse_curve", "predictor_scatter", "ascent")
+    assert len(redraw("quick")) == 3
+    table, file = paths.RESULTS / "quick/03_ngae_predictor/curve.csv", paths.FIGURES / "quick" / f"{CURVE}.png"
+    pd.read_csv(table).drop(columns="mean_line").to_csv(table, index=False)
+    before = file.stat()
+    assert len(redraw("quick")) == 2 and file.stat() == before
+    told = capfd.readouterr().err
+    assert told.startswith(f"figures/quick/{CURVE} stays as it is: ") and "mean_line is missing" in told
+    assert told.count("\n") == 1 and not caplog.records  # nothing of fonts either
+
+
 def test_figures_are_the_same_bytes_every_time():
     def draw():
         figure = ngae_predictor_scatter(tables()["predictor_scatter"][0])
@@ -476,6 +490,14 @@ def test_figures_are_the_same_bytes_every_time():
     with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
         assert draw() == first
     assert b"CreationDate" not in first[1]
+
+
+def test_a_figure_without_tables_says_so(keep, monkeypatch):
+    store()
+    keep("model")
+    feet = []
+    monkeypatch.setattr(drawing, "save", lambda figure, name, profile, source: feet.append(source))
+    assert redraw("quick") == ["00b_model_by_hand_model"] and feet == ["schematic"]
 
 
 def test_the_label_of_a_figure_is_the_alt_text_of_its_files(output):

@@ -65,6 +65,21 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_what_cannot_be_is_refused_before_a_kernel_starts(source):
+    """By a parameter's own line or by its type and name; only `profile`, which the command line sets, may be any."""
+    values, declared = profiles.profile_parameters("quick", source.stem), notebooks.parameters_of(source.stem)
+    for name in declared.keys() - {"profile"}:
+        kind = declared[name].line.partition("=")[0]
+        wrong = (
+            [10**23] if "list[int" in kind else ["foo"] if "list[str" in kind else 10**23 if "int" in kind else "foo"
+        )
+        with pytest.raises(ValueError, match="(?i)does not fit|must be"):
+            declared[name].checked(wrong)
+            if fault := profiles.must_be(name, declared, values | {name: wrong}):
+                raise ValueError(f"must be {fault}")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_what_was_published_and_what_we_found_have_one_form_each(source):
     """`> **The paper:** ...` and `**We found:** ...`, in no other words, emphasis or place."""
     for cell in json.loads(source.read_text())["cells"]:

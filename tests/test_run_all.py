@@ -17,6 +17,7 @@ from toy_project import REPOSITORY, make_project, project_environment, run_all
 
 FAKE_PYTHON = f"""#!/bin/bash
 # stands in for python: notes what it is asked and makes the files that the real one would
+if [ "$1" = -m ] && [ -z "$PYTHONSAFEPATH" ]; then echo "a random.py counts" >> "$NOTES"; fi
 case "$1 $2 $3" in
     "-c import sys; "*) if [ -e "$NOTES.slow" ]; then touch "$NOTES.asked"; sleep 600; fi ;;
     "-c "*) exec {sys.executable} "$@" ;;
@@ -229,12 +230,20 @@ def test_this_checkout_runs_however_it_is_called(bare, tmp_path, name):
     assert seen(stdout)["LATENTNAS_ROOT"] == str(tmp_path / "checkout")
 
 
-def test_another_installed_checkout_and_modules_of_the_users_have_no_say(tmp_path):
+@pytest.mark.parametrize(
+    "arguments, word",
+    [("--dry-run", "00_first"), ("lab --version", "."), ("test -n 1 tests/test_own.py", "1 passed")],
+    ids=["run", "lab", "test"],
+)
+def test_another_installed_checkout_and_modules_of_the_users_have_no_say(tmp_path, arguments, word):
     project = make_project(tmp_path / "project")
-    for module in ("theirs/companion/__init__", "theirs/latentnas/__init__", "here/random", "here/companion"):
+    (project / "tests").mkdir()
+    (project / "tests/test_own.py").write_text("def test_own():\n    import random, queue, companion\n")
+    named = ["theirs/companion/__init__", "theirs/latentnas/__init__", "here/companion"]
+    for module in (*named, "here/random", "here/queue", "project/random", "project/queue"):
         (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{module}.py").write_text("raise SystemExit('not this one')")
     environment = project_environment(project) | {"PYTHONPATH": str(tmp_path / "theirs")}
-    command = [project / "run_all.sh", "--dry-run"]
-    run = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=60)
-    assert run.returncode == 0 and "00_first" in run.stdout, run.stderr
+    command = [project / "run_all.sh", *arguments.split()]
+    run = subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and word in run.stdout, run.stdout + run.stderr

@@ -173,7 +173,7 @@ def test_what_the_site_needs_is_installed_into_our_own_environment_only(tmp_path
     failed = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(cli.subprocess, "run", lambda command: ran.append(command) or failed)
     assert cli.main(["site"]) == 2 and not ran
-    assert f"{sys.executable} -m pip install furo" in capsys.readouterr().err
+    assert f"{sys.executable} -P -m pip install furo" in capsys.readouterr().err
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
     assert cli.main(["site"]) == 2 and "could not be installed" in capsys.readouterr().err
-    assert ran[0][1:5] == ["-m", "pip", "install", "furo"] and ran[0][-1] == str(tmp_path / "requirements.lock")
+    assert ran[0][1:6] == ["-P", "-m", "pip", "install", "furo"] and ran[0][-1] == str(tmp_path / "requirements.lock")

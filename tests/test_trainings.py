@@ -185,3 +185,17 @@ def test_resources_come_from_the_last_run(monkeypatch, tmp_path):
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick/00_first.json").write_text(json.dumps(content | {"parameters": {}, "claims": [], "frames": {}}))
     assert runner.resources(job, 2) == {"runtime": 60, "mem_mb": 7000}
+    assert runner.resources(job, 1, 1) == {"runtime": 30, "mem_mb": 3500}
+    assert runner.resources(job, 1, 4) == {"runtime": 30, "mem_mb": 7500}  # four processes beside the notebook's own
+
+
+def test_the_processes_of_a_notebook_count_in_the_memory_that_it_asks_for(tmp_path):
+    project = make_project(tmp_path / "project")
+    write_notebook(
+        project / "notebooks/00_first.ipynb", [FINISH.format(name="00_first")], PARAMETERS + "jobs: int = 2\n"
+    )
+    (project / "notebooks/01_second.ipynb").unlink()
+    (project / "notebooks/profiles.toml").write_text("[quick]")
+    for setting, memory in ((["overrides=jobs=3"], 14150), (["overrides=jobs=1"], 6050), ([], 11450)):
+        told = snakemake(project, "-n", "--cores", "2", "--config", "profile=quick", *setting)
+        assert f"mem_mb={memory}" in told.stdout, told.stdout + told.stderr

@@ -96,7 +96,7 @@ def project_environment(folder):
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("LATENTNAS_", "PYTHONPATH", "SNAKEMAKE"))
+        if not name.startswith(("LATENTNAS_", "PYTHONPATH", "PYTHONSAFEPATH", "SNAKEMAKE"))
     }
     return environment | {"LATENTNAS_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
 

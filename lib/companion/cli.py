@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something impossible."""
     try:
         if arguments[:1] == ["test"]:
-            one_thread_each = {"OMP_NUM_THREADS": "1"} | os.environ
-            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=one_thread_each).returncode
+            environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONSAFEPATH": "1"}  # -P of its workers too
+            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=environment).returncode
         if arguments[:1] == ["lab"]:
             return lab(arguments[1:])
         if arguments[:1] == ["compare"]:
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch, "site": site}
         options = parser().parse_args(arguments)
+        if options.profile == "":
+            raise UsageError("--profile needs a name, such as quick; without --profile it is quick.")
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
         taken = {"fetch": {}, "site": {}, "figures": {"profile": options.profile}}.get(options.command)
@@ -168,13 +170,13 @@ def lab(arguments: Sequence[str]) -> int:
     first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
-    return subprocess.run([sys.executable, "-m", "jupyterlab", *options, *arguments], env=environment).returncode
+    return subprocess.run([sys.executable, "-P", "-m", "jupyterlab", *options, *arguments], env=environment).returncode
 
 
 def site(options: argparse.Namespace) -> int:
     """Build the site by notebooks/conf.py; a warning is an error, which leaves the old site in place."""
     if absent := packages.missing("site"):
-        install = [sys.executable, "-m", "pip", "install", *absent]
+        install = [sys.executable, "-P", "-m", "pip", "install", *absent]
         if sys.prefix != str(paths.ROOT / ".venv"):
             raise UsageError(f"{sys.executable} has no {', '.join(absent)}. Install it: {shlex.join(install)}")
         install += ["--quiet", "--disable-pip-version-check", "-c", str(paths.ROOT / "requirements.lock")]

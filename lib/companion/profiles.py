@@ -4,9 +4,12 @@
 profile's own name. Everything wrong with any of this is a `UsageError` before any work starts.
 """
 
+import os
+import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TextIO
@@ -14,7 +17,11 @@ from typing import TextIO
 from pydantic import BaseModel
 
 from companion import claims, notebooks, paths
-from companion.notebooks import UsageError, deciding, hash_of, parameters_of
+from companion.notebooks import Parameter, UsageError, deciding, hash_of, parameters_of
+
+KNOWN = ("smoke", "quick", "recommended", "paper")  # profiles
+MOST = 2**31 - 1  # of whole numbers: torch and NumPy take it as a seed, and some more
+CHECKSUM = re.compile("(?i)md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 class Readme(BaseModel, extra="forbid"):
@@ -58,6 +65,7 @@ class Job:
     inputs: str = ""  # hash of all that decides the results: the notebook, its parameters, the code, what it needs
     trainings: str = ""  # the same of the trainings that the notebook lists; without any
     cells: str = ""  # hash of the code cells alone
+    code: str = ""  # of the library code that the notebook imports, and of the cells that list its trainings
 
     @property
     def results(self) -> Path:
@@ -129,6 +137,11 @@ def read_profiles() -> Profiles:
     except (OSError, ValueError) as error:
         problem = notebooks.reason(error)
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
+    for name in content.model_extra:
+        like = get_close_matches(name, [*KNOWN, *Profiles.model_fields], 1, 0.75)
+        if like and not name.startswith(like[0]):
+            own = "A profile of your own needs a name that is less like it, or that begins with it"
+            raise UsageError(f"notebooks/profiles.toml: [{name}] looks like a misspelt [{like[0]}]. Correct it. {own}.")
     named = set().union(*content.model_extra.values()) - {"common", "training"}
     named = named.union(content.bench, content.alone, content.depends, content.readme, *content.depends.values())
     named |= {finding.notebook for finding in content.finding}
@@ -160,13 +173,34 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     for table in ("common", "training", notebook):
         for name, value in known[profile].get(table, {}).items():
             try:
-                if name in declared and name != "profile":
+                if name == "profile":
+                    raise ValueError(f"a profile is called what its tables are called, here {profile}")
+                if name in declared:
                     values[name] = declared[name].checked(value)
                 elif table != "training" or not any(name in parameters_of(other) for other in notebooks.names()):
                     raise ValueError(f"notebook {notebook} does not declare it; it declares {', '.join(declared)}")
             except ValueError as error:
                 raise UsageError(f"notebooks/profiles.toml: '{name}' in [{profile}.{table}]: {error}.") from error
     return values | {"profile": profile}
+
+
+def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, object]) -> str:
+    """What a parameter has to be by its type or name, beside what its own line says, and is not; else nothing."""
+    value, default = values[name], declared[name].default
+    if any(isinstance(entry, int) and entry > MOST for entry in (value if isinstance(value, list) else [value])):
+        return f"at most {MOST}"
+    if name == "data_source" and not notebooks.ALLOWED.search(declared[name].help) and value != default:
+        return f"{default!r}, the only source here"
+    if name.endswith("_archive") and value and not value.startswith(("http://", "https://")):
+        return "" if os.path.isfile(paths.ROOT / os.path.expanduser(value)) else "a file that is there, or a URL"
+    if name.endswith("_checksum") and (value or values[name.replace("_checksum", "_archive")]):
+        return "" if CHECKSUM.fullmatch(value) else "md5: or sha256: and the digits, with the archive"
+    try:
+        for model, _, space in (row.rpartition(" on ") for row in (value if name == "left_out" else [])):
+            declared["models"].checked([model]), declared["spaces"].checked([space])
+    except ValueError:
+        return "a list of 'MODEL on SPACE', with the names that `models` and `spaces` may have"
+    return ""
 
 
 def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict[str, object]:
@@ -212,11 +246,17 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
         label = f"{profile}+{hash_of(reached[name])[:8]}" if reached[name] else profile
         parameters = profile_parameters(profile, name) | own | {"profile": label}
         notebooks.check_together(name, parameters)
+        for key in (declared := parameters_of(name)):
+            if missed := must_be(key, declared, parameters):
+                what = f"Notebook {name}: {key} is {parameters[key]!r}, but must be {missed}"
+                raise UsageError(f"{what}; its line says '{declared[key].line}'. Set it with -p or in profiles.toml.")
         source = notebooks.source_of(name)
         decided = [deciding(parameters), notebooks.code_fingerprint(source)]
         listed = notebooks.tagged_cells(source, notebooks.TRAININGS)
+        code = hash_of([decided[1], listed])
         cells = notebooks.code_cells_hash(source)
         inputs = hash_of([decided, cells, [job.inputs for job in needed]])
         needs = tuple((job.label, job.notebook) for job in needed)
-        jobs[name] = Job(name, label, parameters, needs, inputs, hash_of([decided, listed]) if listed else "", cells)
+        trainings = hash_of([decided, listed]) if listed else ""
+        jobs[name] = Job(name, label, parameters, needs, inputs, trainings, cells, code)
     return list(jobs.values())

@@ -29,6 +29,7 @@ from companion import claims, notebooks, paths, profiles
 from companion.notebooks import TRAININGS
 from companion.profiles import Job
 from companion.together import ending_together
+from latentnas import code
 from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
@@ -164,8 +165,19 @@ def clean(notebook: dict) -> None:
             part |= {key: constant(value) for key, value in part.items() if not key.startswith("image/")}
 
 
+def check_unchanged(job: Job) -> None:
+    """NotebookFailed where the code that a notebook imports, or its list of trainings, is not what was planned."""
+    for read in (code._parsed, code._imports, code._code_hash):  # earlier in this process
+        read.cache_clear()
+    source = notebooks.source_of(job.notebook)
+    if notebooks.hash_of([notebooks.code_fingerprint(source), notebooks.tagged_cells(source, TRAININGS)]) != job.code:
+        what = "cannot count: a file in lib/ that it imports, or its list of trainings, was changed since the run began"
+        raise NotebookFailed(job, f"{what}. The same command runs it as it is now.")
+
+
 def run_job(job: Job) -> None:
     """Run a job: executed copy and results in place, then the stamp."""
+    check_unchanged(job)
     started, before = time.monotonic(), job.results.exists() and job.results.stat()
     report_progress(job, "running")
     job.stamp.unlink(missing_ok=True)
@@ -183,6 +195,7 @@ def run_job(job: Job) -> None:
             raise NotebookFailed(job, f"was run with {name} = {value!r} but recorded {recorded!r}. {remedy}")
     if notebooks.code_cells_hash(job.executed) != job.cells:
         raise NotebookFailed(job, "was changed before its turn came. The same command runs it as it is now.")
+    check_unchanged(job)
     paths.write_text(job.stamp, "\n".join([job.inputs, claims.sha256(job.results), claims.sha256(job.executed), ""]))
     report_progress(job, f"done in {in_words(time.monotonic() - started)}")
 
@@ -206,6 +219,7 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
 
 def run_share(job: Job, share: str) -> None:
     """Make the trainings of one share, such as "2-of-4". One that fails keeps none of the others from being made."""
+    check_unchanged(job)
     number, shares = map(int, share.split("-of-"))
     log = profiles.stamp_path(job.label, f"{job.notebook}.{TRAININGS}-{share}").with_suffix(".log")
     lines, failed = LineWriter(job.notebook, log), []
@@ -223,6 +237,7 @@ def run_share(job: Job, share: str) -> None:
         what = f"stopped in {len(failed)} of {len(mine)} trainings: {'; '.join(failed)}"
         rest = f"The others are stored. The whole error is in {log}. The same command goes on from here."
         raise NotebookFailed(job, f"{what}\n{rest}")
+    check_unchanged(job)
 
 
 def limit_threads() -> None:
@@ -260,12 +275,14 @@ def last_run(label: str, notebook: str) -> dict:
     return {}
 
 
-def resources(job: Job, attempt: int) -> dict[str, int]:
-    """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt."""
+def resources(job: Job, attempt: int, processes: int = 1) -> dict[str, int]:
+    """Minutes and MB for a job or a share of its trainings, by the last run; more at each attempt. A job's processes
+    beside its own, which the last run did not measure, count as much as its own."""
     known = last_run(job.label, job.notebook)
     seconds = claims.seconds_of(known) if known else 2400
     memory = max(known.get("peak_memory_mb", {}).values(), default=2700)
-    return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + 1.5 * memory)}
+    times = 1.5 + processes * (processes > 1)
+    return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + times * memory)}
 
 
 def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:

@@ -1,7 +1,9 @@
 """All figures of a profile drawn anew from stored tables, without any training. No notebook imports this module."""
 
 import importlib
+import logging
 import pkgutil
+import sys
 
 import pandas as pd
 
@@ -24,7 +26,8 @@ def stored_figures() -> dict[tuple[str, str], StoredFigure]:
 def redraw(profile: str) -> list[str]:
     """Draw every figure of the notebooks that have run under this profile.
 
-    A notebook stores the tables that its data source gave; figures of others are left out.
+    A notebook stores the tables that its data source gave; figures of others are left out. So are those of tables of an
+    older form, which are named on stderr and keep their files.
 
     Returns:
         Names of the files written, without suffix.
@@ -38,13 +41,21 @@ def redraw(profile: str) -> list[str]:
             f"There are no results of the profile '{profile}' in {paths.RESULTS / profile}, so there is nothing "
             f"to draw. Make them with ./run_all.sh --profile {profile}."
         )
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns that the figures have no date
     names = []
     for (notebook, figure), (frames, function) in stored_figures().items():
         if notebook not in results or not set(frames) <= set(results[notebook]["frames"]):
             continue
         tables = [_stored_table(profile, notebook, frame) for frame in frames]
-        names.append(f"{notebook}_{figure}")
-        save(function(*tables), names[-1], profile, results[notebook]["data_source"])
+        name = f"{notebook}_{figure}"
+        try:
+            drawn = function(*tables)
+        except (LookupError, ValueError) as error:
+            what = f"figures/{profile}/{name} stays as it is: its stored table is of an older form"
+            print(f"{what}. {error}".replace("\n", " "), file=sys.stderr)
+            continue
+        names.append(name)
+        save(drawn, name, profile, results[notebook]["data_source"] if frames else "schematic")
     return names
 
 
