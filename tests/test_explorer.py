@@ -2,14 +2,17 @@
 
 import base64
 import copy
-import json
+import io
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
 from companion import paths
@@ -19,7 +22,7 @@ from latentnas.graphs import DagBatch, equal
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.plots.cells import arc_sides
-from latentnas.plots.explorer import explorer, grid, plane
+from latentnas.plots.explorer import explorer, grid, held, plane, unpacked
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -76,10 +79,9 @@ def written(path, model, means, landmarks):
 
 
 def data_of(page):
-    text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)[1]
-    data = json.loads(text)
+    data = held(page)
     for name in ("which", "predicted", "means", "types", "edges", "judged", "known", "flops"):
-        data[name] = np.frombuffer(base64.b64decode(data[name]), KINDS.get(name, "<f4"))
+        data[name] = unpacked(data[name], KINDS.get(name, "<f4"))
     return data
 
 
@@ -145,19 +147,29 @@ def test_the_page_is_small_and_needs_nothing_else(page):
     assert "<title>" in text and 'lang="en"' in text and text.count("</script>") == 2
 
 
-def test_a_notebook_shows_the_page_from_where_it_lies(monkeypatch, tmp_path):
-    page = paths.FIGURES / "quick/00_explorer.html"
+def test_a_notebook_shows_the_page_from_where_it_lies_and_a_picture_where_frames_are_not_shown(
+    monkeypatch, tmp_path, page
+):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path / "notebooks/executed")
+    copied = paths.FIGURES / "quick/00_explorer.html"
+    copied.parent.mkdir(parents=True)
+    shutil.copy(page, copied)
     for variable, folder in ((None, tmp_path), ("00_start_here", paths.EXECUTED / "quick")):
         monkeypatch.delenv("LATENTNAS_NOTEBOOK", raising=False)
         if variable:
             monkeypatch.setenv("LATENTNAS_NOTEBOOK", variable)
-        frame, link = re.findall(r'(?:src|href)="([^"]+)"', embedded(page, "Explorer").data)
-        assert (
-            frame == link
-            and (folder / frame).resolve() == page
-            and 'title="Explorer"' in embedded(page, "Explorer").data
-        )
+        shown = embedded(copied, "Explorer").data
+        address = os.path.relpath(copied, folder)
+        frame, link = shown.split("</iframe>")
+        assert frame.startswith(f'<iframe src="{address}" title="Explorer" ')
+        assert link.startswith(f'<p><a href="{address}"><img src="data:image/png;base64,')
+        assert link.endswith("<br>Explorer: open it as a page of its own</a></p>")
+        assert 'alt="Explorer: accuracy on a plane through the latent space, predicted (left) and evaluated' in link
+        with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)"', link)[1]))) as picture:
+            assert picture.size == (460, 230)
+        assert len(shown) < 60_000
 
 
 @pytest.fixture(scope="module")

@@ -160,9 +160,10 @@ def test_a_page_to_touch_is_of_the_present_template(page):
 def test_every_image_of_an_executed_copy_decodes(path):
     outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
     for output in outputs:
-        for kind, content in output.get("data", {}).items():
-            if kind.startswith("image/"):
-                Image.open(io.BytesIO(base64.b64decode("".join(content).replace("\n", ""), validate=True))).load()
+        data = {kind: "".join(content) for kind, content in output.get("data", {}).items() if "json" not in kind}
+        images = [content for kind, content in data.items() if kind.startswith("image/")]
+        for content in [*images, *re.findall('src="data:image/[a-z]+;base64,([^"]*)"', data.get("text/html", ""))]:
+            Image.open(io.BytesIO(base64.b64decode(content.replace("\n", ""), validate=True))).load()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

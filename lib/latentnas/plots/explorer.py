@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE, Space
 from latentnas.paths import atomic_write
 from latentnas.plots.cells import operation_look
-from latentnas.plots.style import BLUE, VERMILLION
+from latentnas.plots.style import BLUE, VERMILLION, new_figure, styled
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 MOST_MEANS = 1500  # training points shown, evenly chosen
@@ -115,6 +116,28 @@ def filled(template: Path, data: Mapping[str, object]) -> str:
     return template.read_text(encoding="utf-8").replace("{{data}}", json.dumps(data).replace("<", "\\u003c"))
 
 
+def held(page: Path) -> dict:
+    """What a page was filled with."""
+    _, _, after = page.read_text(encoding="utf-8").partition('<script type="application/json" id="data">')
+    return json.loads(after.partition("</script>")[0])
+
+
+@styled
+def picture(data: Mapping) -> Figure:
+    """The two maps with which a page of these data opens, for readers who cannot open it."""
+    judged, known = unpacked(data["judged"], "<f4"), unpacked(data["known"], "u1")
+    real = "measured" if known[np.isfinite(judged)].all() else "evaluated"
+    maps = {"predicted": unpacked(data["predicted"], "<f4"), real: judged[unpacked(data["which"], "<u2")]}
+    low, high = np.nanquantile(np.concatenate([*maps.values()]), (0.01, 0.99))
+    figure, axes = new_figure(2.3, columns=2, width=4.6)
+    for ax, (name, values) in zip(axes[0], maps.items()):
+        image = ax.imshow(values.reshape(data["size"], -1), "viridis", vmin=low, vmax=high, interpolation="nearest")
+        ax.set(title=name, xticks=[], yticks=[], facecolor="#cdcdcd")
+    figure.colorbar(image, ax=axes, label="accuracy (%)", extend="both").outline.set_visible(False)
+    figure.set_label(f"accuracy on a plane through the latent space, predicted (left) and {real} (right)")
+    return figure
+
+
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
     """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside of it,
     or along the two principal components of `means`, three standard deviations to each side."""
@@ -141,3 +164,8 @@ def grid(origin: Tensor, axes: Tensor, half: float, size: int) -> Tensor:
 def packed(values: ArrayLike, kind: str) -> str:
     """Numbers as base64."""
     return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
+
+
+def unpacked(text: str, kind: str) -> np.ndarray:
+    """The numbers that `packed` wrote."""
+    return np.frombuffer(base64.b64decode(text), kind)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from latentnas.plots.cells import operation_look
-from latentnas.plots.explorer import packed, write_page
-from latentnas.plots.style import colours_of
+from latentnas.plots.explorer import packed, unpacked, write_page
+from latentnas.plots.style import colours_of, new_figure, styled
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 MOST_RUNS = 10  # of each search that the page holds
@@ -67,3 +68,19 @@ def race(
         "edges": list(CELL_EDGES),
     }
     return write_page(path, TEMPLATE, data)
+
+
+@styled
+def picture(data: Mapping) -> Figure:
+    """How the searches of a page with these data end, for readers who cannot open it."""
+    accuracies = unpacked(data["accuracies"], "<f4")
+    figure, axes = new_figure(2.3, width=4.6)
+    for name, search in data["searches"].items():
+        best = np.maximum.accumulate(
+            accuracies[unpacked(search["asked"], "<u2")].reshape(len(data["seeds"]), -1), axis=1
+        )
+        axes[0, 0].plot(np.arange(1, best.shape[1] + 1), best.mean(axis=0), color=search["colour"], label=name)
+    axes[0, 0].set(xlabel="query", ylabel="best so far (%), mean over runs")
+    figure.legend(loc="outside right upper")
+    figure.set_label("the best accuracy so far, by query, of each search")
+    return figure
