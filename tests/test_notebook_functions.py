@@ -14,7 +14,7 @@ import torch
 from companion import paths
 from companion.claims import Claim
 from companion.figures import crlso as crlso_words
-from companion.figures import enas_labels, latent_search, svge
+from companion.figures import enas_labels, latent_search, ngae_latent_space, svge
 from companion.figures.crlso import most_given_back
 from companion.figures.svge import report
 from latentnas import stats
@@ -639,3 +639,85 @@ def test_orders_of_encoders_are_compared_between_trainings_of_different_seeds():
         {"0 1": 1 / 3, "0 2": -1, "1 2": -1 / 3}
     )
     assert [row["seeds"] for row in taus(("enas", "all"), ("other", "all"))] == ["0 1", "1 2", "2 0"]
+
+
+@pytest.mark.parametrize(
+    "paper, verdict, said",
+    [
+        (None, "no verdict", ""),
+        (99.99, "met", " NGAE reaches the paper's 99.99 %."),
+        (99.99, "short", " NGAE misses the paper's 99.99 %."),
+        (99.99, "seen once", " Too few trainings decide about the paper's 99.99 %."),
+        (99.99, "undecided", " It is undecided whether NGAE reaches the paper's 99.99 %."),
+    ],
+)
+def test_what_comes_back_is_told_with_its_verdict(paper, verdict, said):
+    ngae, dvae = SimpleNamespace(ours=99.9818, paper=paper, verdict=verdict), SimpleNamespace(ours=99.95)
+    told = ngae_latent_space.reconstruction_in_words(ngae, dvae)
+    assert told == f"NGAE gives 99.98 % of the test architectures back, D-VAE 99.95 %.{said}"
+
+
+@pytest.mark.parametrize(
+    "ngae, dvae, said",
+    [
+        ([99.99], [100.0], "too few trainings tell whose prior points give more different architectures."),
+        (
+            [99.99, 99.98, 100, 99.97],
+            [100.0, 99.99, 99.99, 99.98],
+            "it is undecided whose prior points give more different architectures: NGAE − D-VAE is -0.00 (-0.0",
+        ),
+        (
+            [90.0, 91, 92],
+            [95.0, 96, 97],
+            "NGAE's prior points give fewer different architectures than D-VAE's: -5.00 (-7.27 to -2.73) points.",
+        ),
+        (
+            [95.0, 96, 97],
+            [90.0, 91, 92],
+            "NGAE's prior points give more different architectures than D-VAE's: +5.00 (+2.73 to +7.27) points.",
+        ),
+        (
+            [100.0] * 3,
+            [100.0] * 3,
+            "NGAE's prior points give as many different architectures as D-VAE's: +0.00 points.",
+        ),
+        ([], [100.0], None),
+    ],
+)
+def test_uniqueness_is_compared_where_both_models_give_enough_back_and_are_trained_often_enough(ngae, dvae, said):
+    told = ngae_latent_space.uniqueness_gap_in_words(pd.Series(ngae), pd.Series(dvae), 99.9)
+    if said is None:
+        said = "Not both models gave 99.9 % of the validation architectures back, so uniqueness is not compared."
+        assert told == said
+    else:
+        assert told.startswith(f"At equal reconstruction, {said}")
+
+
+def test_what_does_not_hold_of_a_latent_space_comes_first():
+    def claims(**ours):
+        made = {"reconstruction": 90, "uniqueness": 50, "uniqueness.clean": 100, "line_validity": 100}
+        made |= {"plane_agreement": 0.8, "reconstruction@text_settings": 0.0} | ours
+        known = {f"ngae.x.{id}": Claim(f"ngae.x.{id}", value, "%", seeds=(0,)) for id, value in made.items()}
+        return known | {"dvae.x.reconstruction": Claim("dvae.x.reconstruction", 91.0, "%", seeds=(0,))}
+
+    def told(matched, epochs, **ours):
+        table = pd.DataFrame(matched, columns=["model", "uniqueness_clean"])
+        return ngae_latent_space.findings_in_words(claims(**ours), "ngae.x", "dvae.x", table, 99.9, epochs).splitlines()
+
+    both = [(name, value + 5 * (name == "NGAE")) for name in ("NGAE", "D-VAE") for value in (90, 91, 92)]
+    lines = told(both, 6)
+    assert lines[0].startswith("* With the KL weight and noise of the paper's text, 0 % of the test architectures")
+    assert lines[0].endswith("come back after 6 epochs of one training.") and len(lines) == 5
+    assert lines[2].startswith("* At equal reconstruction, NGAE's prior points give more")
+    assert lines[3].endswith("Of different points, each decoded once, 100 % give different architectures.")
+    lines = told([], 0, plane_agreement=None)
+    assert lines[0].startswith("* Not both models gave 99.9 %") and len(lines) == 4
+    assert "the correlation of predicted and evaluated accuracy is not known. Of the points" in lines[3]
+    assert told(both[:1] + both[3:4], 1)[1].startswith("* At equal reconstruction, too few trainings tell whose")
+    assert "come back after 1 epoch of one training." in told([], 1)[0]
+
+
+def test_a_mean_correlation_is_shown_with_an_interval_within_one():
+    told = ngae_latent_space.correlated
+    assert told(pd.Series([0.93, 0.93, 0.55, 0.81, 0.93])).endswith(")") and told(pd.Series([0.8, np.nan])) == "0.80"
+    assert told(pd.Series([np.nan])) == ""

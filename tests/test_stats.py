@@ -122,6 +122,21 @@ def test_estimates_written_out():
         stats.estimate([1.0, np.nan, 2.0])
 
 
+def test_a_correlation_and_its_interval_stay_within_one():
+    planes = [0.93, 0.93, 0.55, 0.81, 0.93]
+    assert stats.mean_interval(planes)[1] > 1
+    value, low, high, method = stats.estimate(planes, "correlation")
+    assert 0.55 < low < value < high < 0.98 and method == "t of Fisher's z"
+    np.testing.assert_allclose(np.arctanh([low, high]), stats.mean_interval(np.arctanh(planes)))
+    assert stats.estimate(np.negative(planes), "correlation")[:3] == pytest.approx((-value, -high, -low))
+    assert stats.estimate([1.0, 1.0, 0.5], "correlation")[2] <= 1
+    one, low, high, method = stats.estimate([0.8], "correlation")
+    assert one == pytest.approx(0.8) and np.isnan([low, high]).all() and method is None
+    rng = np.random.default_rng(0)
+    means = np.tanh(rng.normal(np.arctanh(0.8), 0.5, (1000, 5)))
+    assert 0.93 <= covered(0.8, [stats.estimate(row, "correlation") for row in means]) <= 0.97
+
+
 def test_one_value_has_no_interval():
     assert np.isnan(stats.mean_interval([4.0])).all()
     assert np.isnan(stats.median_interval([4.0])).all()

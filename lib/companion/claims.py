@@ -221,7 +221,7 @@ class Results:
         values: "ArrayLike",
         unit: str,
         *,
-        statistic: Literal["mean", "share", "median"] = "mean",
+        statistic: Literal["mean", "share", "median", "correlation"] = "mean",
         over: str = "trainings",
         clusters: "ArrayLike | None" = None,
         trials: int | None = None,

@@ -13,14 +13,15 @@ from scipy import special, stats
 
 def estimate(
     values: ArrayLike,
-    statistic: Literal["mean", "share", "median"] = "mean",
+    statistic: Literal["mean", "share", "median", "correlation"] = "mean",
     clusters: ArrayLike | None = None,
     trials: int | None = None,
     family: int = 1,
 ) -> tuple[float, float, float, str | None]:
-    """A mean, share (in percent, of values that are true) or median, the ends of its 95 % interval and how that was
-    computed; NaN and None where there are too few values for one, or where a mean's are all alike (to rounding): such a
-    sample says nothing of the spread. An infinite value, which only a median takes, is a run that never came there.
+    """A mean, share (in percent, of values that are true), median or mean correlation (of Fisher's z, so that neither
+    it nor its interval leaves -1 to 1), the ends of its 95 % interval and how that was computed; NaN and None where
+    there are too few values for one, or where a mean's are all alike (to rounding): such a sample says nothing of the
+    spread. An infinite value, which only a median takes, is a run that never came there.
 
     Args:
         clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
@@ -28,10 +29,12 @@ def estimate(
             is at least as wide as the exact one of a single value's trials, so that 100 % from every training has one.
         family: Of how many comparisons this is one; the intervals hold for all of them together (Bonferroni).
     """
-    if statistic not in ("mean", "share", "median"):
-        raise ValueError(f"{statistic!r} is no statistic: choose mean, share or median.")
+    if statistic not in ("mean", "share", "median", "correlation"):
+        raise ValueError(f"{statistic!r} is no statistic: choose mean, share, median or correlation.")
     confidence, corrected = 1 - 0.05 / family, f", Bonferroni over {family}" if family > 1 else ""
     values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
+    if statistic == "correlation":
+        values = np.arctanh(values.clip(-1 + 1e-12, 1 - 1e-12))
     if clusters is not None:
         _, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
         values = np.bincount(cluster, values) / sizes
@@ -47,6 +50,8 @@ def estimate(
             least, most = share_interval(round(value / 100 * trials), trials, confidence)
             low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
     there = len(values) > 1 and not np.isnan(low) and not (method == "t" and _alike(values))
+    if statistic == "correlation":
+        value, low, high, method = *np.tanh((value, low, high)).tolist(), "t of Fisher's z"
     return (value, low, high, method + corrected) if there else (value, np.nan, np.nan, None)
 
 

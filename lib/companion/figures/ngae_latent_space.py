@@ -1,11 +1,29 @@
-"""The figures of notebook 02: how NGAE trains, and its latent space."""
+"""Notebook 02: its figures, its pages to touch, its numbers and findings in words."""
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from companion.figures import StoredFigure
+from companion import paths
+from companion.figures import StoredFigure, embedded
 from companion.figures.shared import band, colour_bar
+from latentnas import stats
+from latentnas.evaluate import encode_all
+from latentnas.graphs import DagBatch
+from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
+from latentnas.models.ngae import NGAE
+from latentnas.plots.explorer import explorer
 from latentnas.plots.style import INK, colours_of, letter, new_figure, rows_of, styled
+from latentnas.spaces.enas import ENAS
+
+if TYPE_CHECKING:
+    from companion.claims import Claim, Results
+    from latentnas.benchmarks.enas import EnasTable
 
 
 @styled
@@ -70,6 +88,135 @@ def ngae_planes(planes: pd.DataFrame) -> Figure:
     letter(axes, [f"{name}, {kind}" for name, _, kind in panels])
     colour_bar(figure, image, axes, "accuracy (%)", extend="both", pad=0.01, aspect=30)
     return figure
+
+
+def page_to_touch(
+    results: "Results",
+    benchmark: "EnasTable",
+    rows: Tensor,
+    judge: Callable[[DagBatch], pd.DataFrame],
+    name: str,
+    model: NGAE,
+) -> HTML:
+    """The page of a model trained on these rows of the table. Without a predictor of its own, a Gaussian process on its
+    codes predicts."""
+    seed, codes, labels = results.parameters["seed"], encode_all(model, benchmark.batch[rows]), benchmark.accuracy[rows]
+    if model.config.predictors == "none":
+        process = SparseGP(SparseGPConfig(inducing=200, steps=20)).fit(codes, labels.to(codes), seed)
+        climbs = {"accuracy": lambda z: process.predict(z)[0]}
+        predict, how = climbs["accuracy"], "by a sparse Gaussian process on the codes, as D-VAE has no predictor"
+    else:
+        predict, how = lambda z: model.performance.unstandardise(model.performance(z)), "by NGAE itself"
+        climbs = {
+            words: lambda z, w=w: model.performance(z) - w * model.complexity(z)
+            for words, w in {"accuracy alone": 0.0, "accuracy − ½ complexity": 0.5}.items()
+        }
+    others = "looked up or predicted by skip connections" if benchmark.skips_decide else "measured with shared weights"
+    page = explorer(
+        paths.FIGURES / results.profile / f"02_{name.replace('-', '').lower()}_explorer.html",
+        model, ENAS, codes, predict, judge, climbs,
+        title=f"The latent space of {name}",
+        note=f"Notebook 02, profile {results.profile}, {results.data_source} table, seed {seed}. Predicted: {how}. "
+        f"Evaluated: what is not in the table is {others}.",
+    )  # fmt: skip
+    return embedded(page, f"Explorer of the latent space of {name}")
+
+
+def tidy(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+    """A table for reading: so many digits, nothing where there is no value."""
+    return table.map(lambda x: "" if pd.isna(x) else f"{x:.{digits}f}" if isinstance(x, float) else x)
+
+
+def spread(values: pd.Series, digits: int = 2) -> str:
+    """The mean over trainings, and half of Student's 95 % interval where there are several."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    low, high = stats.mean_interval(values)
+    return f"{values.mean():.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if low < high else "")
+
+
+def interval(value: float, low: float | None, high: float | None, form: str = ".3g") -> str:
+    """A number and, where it has one that shows, its interval."""
+    ends = () if low is None else (f"{low:{form}}", f"{high:{form}}")
+    return f"{value:{form}}" + (" ({} to {})".format(*ends) if len(set(ends)) == 2 else "")
+
+
+def correlated(values: pd.Series) -> str:
+    """The mean correlation over trainings, and its interval where there are several."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    value, low, high, method = stats.estimate(values, "correlation")
+    return interval(value, *((low, high) if method else (None, None)), ".2f")
+
+
+def reconstruction_in_words(ngae: "Claim", dvae: "Claim") -> str:
+    """How many test architectures come back, and the verdict where there is a published number."""
+    said = f"NGAE gives {ngae.ours:.4g} % of the test architectures back, D-VAE {dvae.ours:.4g} %."
+    if ngae.paper is None:
+        return said
+    verdicts = {"met": "NGAE reaches", "short": "NGAE misses", "seen once": "Too few trainings decide about"}
+    return f"{said} {verdicts.get(ngae.verdict, 'It is undecided whether NGAE reaches')} the paper's {ngae.paper:g} %."
+
+
+def uniqueness_gap_in_words(ngae: pd.Series, dvae: pd.Series, share: float) -> str:
+    """Whose prior points give more different architectures, where both models give back so many of the validation
+    architectures (percent); uniqueness in percent, one value for each training that does."""
+    count, different = min(len(ngae), len(dvae)), "different architectures"
+    if not count:
+        return f"Not both models gave {share} % of the validation architectures back, so uniqueness is not compared."
+    difference, low, high = stats.mean_difference(ngae, dvae)
+    if np.isnan(low) and count < 3:
+        return f"At equal reconstruction, too few trainings tell whose prior points give more {different}."
+    if low <= 0 <= high:
+        start = f"it is undecided whose prior points give more {different}: NGAE − D-VAE is"
+    else:  # decided, or without any spread
+        side = {-1: "fewer {} than", 0: "as many {} as", 1: "more {} than"}[np.sign(round(difference, 9))]
+        start = f"NGAE's prior points give {side.format(different)} D-VAE's:"
+    ends = (None, None) if np.isnan(low) else (low, high)
+    return f"At equal reconstruction, {start} {interval(difference, *ends, '+.2f')} points."
+
+
+def uniqueness_in_words(published: float, clean: float) -> str:
+    """What uniqueness as published is, and what becomes of different points."""
+    of_points = f"Of different points, each decoded once, {clean:.3g} % give different architectures."
+    return f"Uniqueness as published is {published:.3g} % for NGAE: it counts how the decoder wavers. {of_points}"
+
+
+def plane_in_words(agreement: "Claim", validity: "Claim") -> str:
+    """How predicted and evaluated accuracy go together on NGAE's planes, and how many points on lines are valid."""
+    found = "not known"
+    if agreement.ours is not None:
+        found = interval(agreement.ours, agreement.low, agreement.high, ".2f")
+    return (
+        f"On planes through NGAE's space, the correlation of predicted and evaluated accuracy is {found}. "
+        f"Of the points on straight lines between test architectures, {validity.ours:.3g} % are valid."
+    )
+
+
+def findings_in_words(
+    claims: Mapping[str, "Claim"], ngae: str, dvae: str, matched: pd.DataFrame, share: float, text_epochs: int
+) -> str:
+    """The findings as a list, what does not hold first.
+
+    Args:
+        ngae, dvae: how the ids of their claims begin.
+        matched: rows of Table 1 of trainings that give back `share` percent of the validation architectures.
+        text_epochs: of the training with the settings of the paper's text; 0: there is none.
+    """
+    own = {id.removeprefix(f"{ngae}."): claim for id, claim in claims.items()}
+    back, unique = own["reconstruction"], matched.set_index("model")["uniqueness_clean"]
+    gap = uniqueness_gap_in_words(*(unique[unique.index == name] for name in ("NGAE", "D-VAE")), share)
+    said = [(back.verdict == "short", reconstruction_in_words(back, claims[f"{dvae}.reconstruction"]))]
+    if text_epochs:
+        text, epochs = own["reconstruction@text_settings"].ours, f"{text_epochs} epoch{'s' * (text_epochs > 1)}"
+        line = f"With the KL weight and noise of the paper's text, {text:.3g} % of the test architectures come back"
+        said.append((text < back.ours / 2, f"{line} after {epochs} of one training."))
+    said += [(" NGAE's prior points give more " not in gap, gap)]
+    said += [(False, uniqueness_in_words(own["uniqueness"].ours, own["uniqueness.clean"].ours))]
+    said += [(False, plane_in_words(own["plane_agreement"], own["line_validity"]))]
+    return "\n".join(f"* {line}" for _, line in sorted(said, key=lambda pair: not pair[0]))
 
 
 NOTEBOOK = "02_ngae_latent_space"
