@@ -34,6 +34,7 @@ from latentnas.graphs import DagBatch, edit_distance, equal
 from latentnas.measure import small
 from latentnas.measure.small import CONFIGS, file_of, load_small
 from latentnas.models.base import kl_divergence
+from latentnas.plots.explorer import grid, plane, unpacked
 from latentnas.spaces.enas import ENAS
 
 SOLUTIONS, STUDENTS = notebook("lab_solutions"), notebook("lab")
@@ -449,14 +450,32 @@ def test_the_stored_solutions_are_executed():
     assert stored.count(": right.") == len(EXERCISES) and "not yet" not in stored
 
 
-def test_the_map_of_the_collapsed_model_has_one_architecture():
+def stored_pages():
+    """What the pages to touch hold that are stored in the solutions."""
     outputs = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
     shown = "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
     frames = re.findall('srcdoc="([^"]*)"', shown)
-    data = [json.loads(re.search('id="data">(.*?)</script>', html.unescape(frame))[1]) for frame in frames]
+    assert sum(map(len, frames)) < 300_000
+    return [json.loads(re.search('id="data">(.*?)</script>', html.unescape(frame))[1]) for frame in frames]
+
+
+def test_the_map_of_the_collapsed_model_has_one_architecture():
+    data = stored_pages()
     assert [page["title"] for page in data] == ["A latent space: beta = 0.01", "A latent space: beta = 1.0"]
     assert len(data[0]["texts"]) > 100 and len(data[1]["texts"]) == 1
-    assert sum(map(len, frames)) < 300_000
+
+
+@torch.no_grad()
+def test_the_stored_maps_are_what_the_small_models_decode():
+    benchmark = benchmarks.load("enas", "bundled")
+    known = benchmark.batch[benchmark.split(0)[0]]
+    for page, name in zip(stored_pages(), ("beta-0.01", "beta-1.0"), strict=True):
+        model = load_small(name)
+        chosen = np.random.default_rng(0).choice(page["size"] ** 2, 50, replace=False)
+        points = grid(*plane(model.encode(known)[0]), page["size"])[chosen]
+        texts = [page["texts"][cell] for cell in unpacked(page["which"], "<u2")[chosen]]
+        decoded = ENAS.to_strings(model.decode(points))
+        assert sum(map(str.__eq__, texts, decoded)) >= 49  # on another processor a point may lie just across a border
 
 
 def test_a_small_model_without_one_of_its_weights_is_refused(tmp_path, monkeypatch):
