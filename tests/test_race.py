@@ -1,15 +1,15 @@
 """The race of searches: the page holds the runs, and hands, keys and readers can use it."""
 
-import base64
-import json
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
 from latentnas.plots import race as races
+from latentnas.plots.explorer import held, unpacked
 from latentnas.spaces.nasbench201 import NASBENCH201
 
 ROWS = np.arange(0, 15625, 50)
@@ -33,9 +33,7 @@ def page(tmp_path_factory):
 
 
 def test_the_page_holds_the_first_runs_and_every_cell(page):
-    text = page.read_text()
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
-    unpacked = lambda packed, kind: np.frombuffer(base64.b64decode(packed), kind)  # noqa: E731
+    text, data = page.read_text(), held(page)
     assert data["seeds"] == [*range(races.MOST_RUNS)]
     np.testing.assert_array_equal(unpacked(data["rows"], "<u2"), ROWS)
     np.testing.assert_array_equal(unpacked(data["accuracies"], "<f4"), ACCURACIES.astype(np.float32))
@@ -45,6 +43,16 @@ def test_the_page_holds_the_first_runs_and_every_cell(page):
         np.testing.assert_array_equal(ROWS[found], asked[: races.MOST_RUNS])
     assert not re.search(r"https?:|//cdn|@import|<link(?![^>]*data:)|\bsrc=|fetch\(|XMLHttp", text)
     assert len(text.encode()) <= 300_000 and text.count("</script>") == 2
+
+
+def test_its_picture_shows_how_the_searches_end(page):
+    figure = races.picture(held(page))
+    ends = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    for name, asked in ASKED.items():
+        runs = asked[: races.MOST_RUNS]
+        best = np.mean([max(ACCURACIES[np.searchsorted(ROWS, run)]) for run in runs])
+        assert len(ends[name]) == asked.shape[1] and ends[name][-1] == pytest.approx(best, rel=1e-6)
+    plt.close(figure)
 
 
 def test_searches_that_do_not_race_are_refused(tmp_path):

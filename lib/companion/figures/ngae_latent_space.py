@@ -114,7 +114,7 @@ def page_to_touch(
     others = "looked up or predicted by skip connections" if benchmark.skips_decide else "measured with shared weights"
     page = explorer(
         paths.FIGURES / results.profile / f"02_{name.replace('-', '').lower()}_explorer.html",
-        model, ENAS, codes, predict, judge, climbs,
+        model, ENAS, codes, predict, judge, climbs, size=results.parameters["map_size"],
         title=f"The latent space of {name}",
         note=f"Notebook 02, profile {results.profile}, {results.data_source} table, seed {seed}. Predicted: {how}. "
         f"Evaluated: what is not in the table is {others}.",
