@@ -299,6 +299,7 @@ def test_the_maps_stand_side_by_side_and_below_each_other_where_it_is_narrow(ope
 
 
 def test_each_map_has_a_colour_of_its_own_and_training_points_go(opened):
+    frame(opened)  # after a change of size the maps are painted anew
     assert opened.evaluate("SIDES.map(one => one.choice.value)") == ["predicted", "evaluated"]
     pictures, seen = "SIDES.map(one => one.relief.toDataURL())", [set(), set()]
     chosen = "(c, name) => { c.value = name; c.dispatchEvent(new Event('change')); }"
