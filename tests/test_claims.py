@@ -387,6 +387,7 @@ def test_the_commit_is_of_the_checkout_itself_and_of_no_folder_around_it(tmp_pat
 
 
 def test_searches_are_stored_under_a_name_of_all_that_decides_them_and_not_by_hand(monkeypatch):
+    write_notebook(paths.NOTEBOOKS / "02_x.ipynb", ["from companion.figures import shared"])
     values = {"profile": "quick", "data_source": "bundled", "seed": 0}
 
     def folder(*names, **changed):
@@ -397,5 +398,9 @@ def test_searches_are_stored_under_a_name_of_all_that_decides_them_and_not_by_ha
     first = folder("digits", "random")
     assert folder("digits", "random", profile="quick+1") == first
     others = [folder("digits", "random", seed=5), folder("digits", "random", data_source="public"), folder("digits")]
-    monkeypatch.setattr(claims.notebooks, "code_fingerprint", lambda source: "changed")
+    hashed = claims.notebooks.code._code_hash
+    for module, same in [("companion.claims", True), ("latentnas.plots.style", True), ("latentnas.stats", False)]:
+        edited = {module: "changed"}
+        monkeypatch.setattr(claims.notebooks.code, "_code_hash", lambda name, new=edited: new.get(name) or hashed(name))
+        assert (folder("digits", "random") == first) is same, module
     assert len({first, *others, folder("digits", "random")}) == 5
