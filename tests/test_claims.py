@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -268,6 +269,17 @@ def test_older_results_are_judged_by_the_present_rule():
     assert [claim["verdict"] for claim in read] == ["seen once", "no verdict", "not reached", "undecided"]
     assert [claim["low"] for claim in read] == [None, 99.0, None, None]
     assert "99 to 100 (as stored)" in report.report_text("quick")
+
+
+def test_an_older_run_has_no_verdict_even_where_all_its_runs_are_alike():
+    claim = asdict(Claim("a.b.alike", 73.49, "%", paper=73.44, printed_in="Table 1", seeds=range(20)))
+    found = {"claims": [claim, claim | {"verdict": "seen once"}], "manifest": {"times": [], "code": {}}}
+    assert [one["verdict"] for one in report.all_claims(found)] == ["undecided", "seen once"]
+    del found["manifest"]["code"]
+    older, once = report.all_claims(found)
+    assert (older["verdict"], once["verdict"]) == ("no verdict", "seen once")
+    assert "ours **73.49** % (20 seeds, no interval), *no verdict*" in report.in_short(older)
+    assert claim["verdict"] == "undecided" and "no interval" not in report.in_short(claim)
 
 
 def test_a_report_names_the_pages_of_its_notebooks(tmp_path, monkeypatch):

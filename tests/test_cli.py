@@ -434,7 +434,10 @@ def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_
     content = json.loads(file.read_text())
     del content["manifest"]["code"]
     file.write_text(json.dumps(content))
-    assert f"]({pages[1]}) |" in row() and f"of [an older version]({pages[0]})" in row()
+    assert (
+        f"]({pages[1]}) |" in row()
+        and f"*From [an older version]({pages[0]}); the linked copy is `quick`:*<br>" in row()
+    )
 
 
 def test_figures_of_a_report_have_the_words_that_their_notebook_says(monkeypatch, tmp_path):
