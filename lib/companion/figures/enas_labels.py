@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
-from companion.figures.latent_search import in_words
+from companion.figures.words import listed
 from latentnas.plots.style import GREY, PALE, colours_of, letter, new_figure, rows_of, styled
 
 NOTEBOOK = "11_enas_labels"
@@ -78,13 +78,11 @@ def labels_in_words(audits: pd.DataFrame) -> str:
         )
     if len(several):
         within = audits.loc["variance within sets", several].dropna()
-        shares = in_words(f"{value:.3g} %" for value in within)
+        shares = listed(f"{value:.3g} %" for value in within)
         left = f": {shares} of their variance {'is' if len(within) == 1 else 'are'} left among equal flags" * bool(
             shares
         )
-        said.append(
-            f"{'In' if said else 'in'} {in_words(f'`{name}`' for name in several)} operations change them{left}."
-        )
+        said.append(f"{'In' if said else 'in'} {listed(f'`{name}`' for name in several)} operations change them{left}.")
     return " ".join(said)
 
 
@@ -140,7 +138,7 @@ def _where(tests: pd.DataFrame, verdict: str) -> str:
             places.setdefault(("all",) if every else names, []).append(f"*{panel}*")
     count = tests.panel.nunique()
     return ", and for ".join(
-        f"{in_words(names)} on {'every test set' if 1 < count == len(panels) else in_words(panels)}"
+        f"{listed(names)} on {'every test set' if 1 < count == len(panels) else listed(panels)}"
         for names, panels in places.items()
     )
 

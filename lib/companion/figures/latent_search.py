@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.words import listed
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
     BLUE,
@@ -156,8 +157,7 @@ def _panels(
 
 def in_words(names: Iterable[str]) -> str:
     """Names of rows as a list: "a, b and untrained c"; nothing for none."""
-    names = [f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return listed(f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names)
 
 
 def queries_in_words(rows: pd.DataFrame) -> str:
