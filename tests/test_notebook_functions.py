@@ -106,7 +106,7 @@ def test_searches_are_compared_by_training_in_the_mean_over_tables():
 
     def estimate(id, values, unit, **how):
         asked[id] = values, how
-        return SimpleNamespace(ours=0, low=0, high=0)
+        return SimpleNamespace(ours=0, low=-100.0, high=50.0, method="t")
 
     known = {"needed": pd.DataFrame(found), "tables": ["a", "b"], "queries": 60, "seed": 0, "spaces": 2, "MARGIN": 10}
     known |= {"CODES": ["S-VAE"], "ALL": "all tables", "SHORT": {"one-hot": ""}, "slug": str.lower}
@@ -119,6 +119,7 @@ def test_searches_are_compared_by_training_in_the_mean_over_tables():
     assert values.tolist() == [0, 5, 10, 25]  # what failed counts as the budget
     assert list(how["clusters"]) == [0, 1, 0, 1]
     assert how["over"] == "trainings" and row["met"] == 3 / 4 and row["both failed"] == 0
+    assert (row["low"], row["high"]) == (-60, 50)  # no difference passes the budget
 
 
 def test_the_goal_is_a_thousandth_of_each_table():
@@ -474,23 +475,26 @@ def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, wo
     [
         (
             "later later undecided level",
-            "a and untrained b needed 3 to 12 queries more. None needed fewer; d is level; c is undecided.",
+            "a and untrained b needed 3.2 to 12 queries more. None needed fewer; d is level; c is undecided (5 more).",
         ),
         (
             "later sooner undecided undecided",
-            "a needed 3 queries more. Only untrained b needed 12 fewer; c and d are undecided.",
+            "a needed 3.2 queries more. Only untrained b needed 12 fewer; c and d are undecided (up to 8 more).",
         ),
         (
             "undecided sooner sooner level",
-            "only untrained b and c needed 5 to 12 queries fewer; d is level; a is undecided.",
+            "only untrained b and c needed 5 to 12 queries fewer. D is level; a is undecided (3.2 more).",
         ),
-        ("undecided undecided undecided undecided", "none of the 4 is shown to need fewer queries, or more."),
-        ("later later later later", "all 4 needed 3 to 12 queries more."),
-        ("sooner sooner", "both needed 3 to 12 queries fewer."),
+        (
+            "undecided undecided undecided undecided",
+            "none of the 4 is shown to need fewer queries, or more (12 fewer to 8 more).",
+        ),
+        ("later later later later", "all 4 needed 3.2 to 12 queries more."),
+        ("sooner sooner", "both needed 3.2 to 12 queries fewer."),
         ("level level", "both are level."),
-        ("undecided undecided", "neither is shown to need fewer queries, or more."),
-        ("undecided", "a is not shown to need fewer queries, or more."),
-        ("later", "a needed 3 queries more."),
+        ("undecided undecided", "neither is shown to need fewer queries, or more (12 fewer to 3.2 more)."),
+        ("undecided", "a is not shown to need fewer queries, or more (3.2 more)."),
+        ("later", "a needed 3.2 queries more."),
     ],
 )
 def test_bad_news_of_searches_comes_first(verdicts, words):
@@ -504,34 +508,38 @@ def test_bad_news_of_searches_comes_first(verdicts, words):
     [
         (
             ["short", "undecided", "met", "met"],
-            "behind x (m on ENAS), and ahead of y; the other comparisons are undecided.",
+            "behind x (m on ENAS), and ahead of y; the other comparisons are undecided (0.1 points behind).",
         ),
         (["short", "short", "short", "short"], "behind x and y, and ahead of none."),
         (
             ["undecided", "undecided", "undecided", "met"],
-            "ahead of y (m on nb101); the other comparisons are undecided.",
+            "ahead of y (m on nb101); the other comparisons are undecided (up to 0.3 points behind or ahead).",
         ),
-        (["undecided"] * 4, "is not shown to end ahead of any control, or behind."),
+        (["undecided"] * 4, "not shown to end ahead of any control, or behind (up to 0.4 points behind or ahead)."),
     ],
 )
 def test_bad_news_of_decoding_comes_first(verdicts, words):
     gains = pd.DataFrame({"model": "m", "space": ["ENAS", "nb101"] * 2, "control": [*"xxyy"], "verdict": verdicts})
+    gains["gain"] = [-0.2, -0.1, 0.3, 0.4]
     lost = pd.Series({"m on ENAS": 12.3, "m on nb101": 0.1})
     said = latent_search.decoding_in_words(gains, lost)
     assert words in said and said.endswith("Most proposals were lost by m on ENAS: 12 %.")
     assert latent_search.decoding_in_words(gains, 0 * lost).endswith("Hardly a proposal was lost.")
 
 
-@pytest.mark.parametrize(
-    "trainings, decoded, points, open", [(1, 1, 2, 1), (2, 2, 2, 1), (3, 3, 5, 0), (10, 2, 5, 1), (10, 10, 5, 0)]
-)
-def test_few_trainings_allow_no_difference_and_that_is_said_once(trainings, decoded, points, open):
+@pytest.mark.parametrize("trainings, decoded, open", [(1, 1, 2), (2, 2, 2), (3, 3, 0), (10, 2, 1), (10, 10, 0)])
+def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, open):
     rows = pd.DataFrame({"extra": [3.0, 4.0], "verdict": "undecided"}, ["m", "path features"])
     learned = pd.DataFrame({"method": "m", "control": ["random projection", "m, untrained"], "extra": 5.0})
-    gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": ["x"], "verdict": "undecided"})
+    gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": ["x"], "verdict": "undecided", "gain": -0.5})
     about = rows, learned.assign(verdict="undecided"), ["m"], gains, pd.Series({"m on ENAS": 1.0})
     said = latent_search.found_in_words(*about, trainings, decoded)
-    assert len(said) == points and sum("stays open" in line for line in said) == open
+    assert len(said) == 5 and sum("no verdict" in line for line in said) == open
+    if trainings < 3:
+        assert said[0].endswith("no verdict):** 3 queries more (m).") and said[1].endswith(
+            "encoder (m):** 5 queries more."
+        )
+        assert said[-1].endswith("Bayesian optimisation ended 0.5 points behind x.")
     without = latent_search.found_in_words(about[0], about[1][:1], *about[2:], 10, 10)
     assert len(without) == 4  # no untrained encoder was asked
 
