@@ -531,7 +531,7 @@ def test_bad_news_of_decoding_comes_first(verdicts, words):
 def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, open):
     rows = pd.DataFrame({"extra": [3.0, 4.0], "verdict": "undecided"}, ["m", "path features"])
     learned = pd.DataFrame({"method": "m", "control": ["random projection", "m, untrained"], "extra": 5.0})
-    gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": ["x"], "verdict": "undecided", "gain": -0.5})
+    gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": [*"yx"], "verdict": "undecided", "gain": [0, -0.5]})
     about = rows, learned.assign(verdict="undecided"), ["m"], gains, pd.Series({"m on ENAS": 1.0})
     said = latent_search.found_in_words(*about, trainings, decoded)
     assert len(said) == 5 and sum("no verdict" in line for line in said) == open
@@ -539,7 +539,7 @@ def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, op
         assert said[0].endswith("no verdict):** 3 queries more (m).") and said[1].endswith(
             "encoder (m):** 5 queries more."
         )
-        assert said[-1].endswith("Bayesian optimisation ended 0.5 points behind x.")
+        assert said[-1].endswith("Bayesian optimisation ended 0.5 points behind x. It ended level with y.")
     without = latent_search.found_in_words(about[0], about[1][:1], *about[2:], 10, 10)
     assert len(without) == 4  # no untrained encoder was asked
 

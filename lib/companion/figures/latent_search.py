@@ -343,7 +343,7 @@ def found_in_words(
         said.append(f"**With decoding:** {decoding_in_words(gains, lost)}")
     else:
         ended = [
-            f"{span(part.gain, 'points behind', 'points ahead of')} {control}"
+            f"{span(part.gain, 'points behind', 'points ahead of') if part.gain.any() else 'level with'} {control}"
             for control, part in sorted(gains.groupby("control"), key=lambda of: of[1].gain.min())
         ]
         about = f"**With decoding ({few[decoded]}, so no verdict):** Bayesian optimisation"
