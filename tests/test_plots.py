@@ -359,7 +359,9 @@ def latent_search_tables():
         for method in methods
         for query in (5, 20, 50)
     ]
-    return {"against_one_hot": [rows], "still_searching": [curves], "expected_regret": [curves]}
+    runs = [{"table": t, "method": m, "queries": q} for t in tables for m in methods for q in (5, 20, np.nan)]
+    names = ("against_one_hot", "queries_of_runs", "still_searching", "expected_regret")
+    return {name: [frame] for name, frame in zip(names, (rows, runs, curves, curves))}
 
 
 def luck_tables():
