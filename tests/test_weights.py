@@ -105,7 +105,7 @@ def test_the_same_trainings_are_not_packed_twice_and_what_is_not_done_is_named(l
     file.unlink()
     assert cli.main(RELEASE) == 0
     told = capfd.readouterr()
-    assert "00_toy: 1 trainings are not done: shared" in told.err and "smoke-00_toy-" in told.out
+    assert "00_toy: 1 trainings are not done, so left out, such as shared" in told.err and "smoke-00_toy-" in told.out
     assert "shared/" not in weights.LIST.read_text() and not file.exists()
     assert not list(weights.PACKED.glob(".*"))
 

@@ -121,7 +121,7 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
                     unfinished.append(str(key))
         stack.close()
         if unfinished:
-            say(f"{job.notebook}: {len(unfinished)} trainings are not done: {'; '.join(unfinished)}")
+            say(f"{job.notebook}: {len(unfinished)} trainings are not done, so left out, such as {unfinished[0]}")
         if known and set(names) == {*known.trainings.split()}:
             return known
         if not names:
