@@ -156,8 +156,7 @@ def fetch(options: argparse.Namespace) -> int:
 
     try:
         if options.profile or options.only:
-            with profiles.only_run():
-                print(weights.fetch(options.profile or "quick", options.only))
+            print(weights.fetch(options.profile or "quick", options.only))
         else:
             print(f"All {len(fetch())} public files are here, with the right checksums.")
     except download.DataError as error:
@@ -170,8 +169,7 @@ def release(options: argparse.Namespace) -> int:
     from companion import weights  # imports torch
 
     try:
-        with profiles.only_run():
-            print(weights.pack(options.profile or "quick", options.only))
+        print(weights.pack(options.profile or "quick", options.only))
     except runner.NotebookFailed as error:
         raise UsageError(str(error)) from error
     return 0

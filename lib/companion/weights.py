@@ -77,11 +77,12 @@ def is_here(name: str) -> bool:
 
 def pack(profile: str, only: Sequence[str]) -> str:
     """Pack what notebooks list and this machine has trained, and list the archives; says what there is to upload."""
-    known, now, elsewhere = listed(profile), {}, set()
-    for job in profiles.plan(profile, only):
-        if job.trainings and (archive := _pack(job, elsewhere, known.get(job.notebook))):
-            now[job.notebook] = archive
-            elsewhere |= {*archive.trainings.split()}
+    known, now, elsewhere, jobs = listed(profile), {}, set(), profiles.plan(profile, only)
+    with profiles.only_run():
+        for job in jobs:
+            if job.trainings and (archive := _pack(job, elsewhere, known.get(job.notebook))):
+                now[job.notebook] = archive
+                elsewhere |= {*archive.trainings.split()}
     kept = known | now if only else now
     content = _read() | {profile: {notebook: archive._asdict() for notebook, archive in sorted(kept.items())}}
     paths.write_text(LIST, json.dumps(content, indent=1) + "\n")
@@ -152,21 +153,25 @@ def fetch(profile: str, only: Sequence[str]) -> str:
     archives = [archive for notebook, archive in listed(profile).items() if notebook in wanted]
     if not archives:
         raise UsageError(f"Of {profile} no such weights have been released yet: see {LIST.name}. A run trains its own.")
-    new = 0
-    for archive in archives:
-        names = archive.trainings.split()
-        if not (absent := {name for name in names if not is_here(name)}):
-            continue
-        say(f"{archive.name}, {archive.size / 1e6:.1f} MB")
-        with tarfile.open(obtained(archive)) as content:
-            for file in content:
-                ends = file.name if file.name in names else str(Path(file.name).with_name(STATE))
-                if ends in absent:
-                    with atomic_write(CHECKPOINTS / file.name) as temporary:
-                        temporary.write_bytes(content.extractfile(file).read())
-        new += len(absent)
+    with profiles.only_run():
+        new = sum(map(_fetch, archives))
     total = sum(len(archive.trainings.split()) for archive in archives)
     return f"All {total} trainings of {profile} that were released are here, {new} of them new."
+
+
+def _fetch(archive: Archive) -> int:
+    """Put what is not there into data/checkpoints; how many trainings that were."""
+    names = archive.trainings.split()
+    if not (absent := {name for name in names if not is_here(name)}):
+        return 0
+    say(f"{archive.name}, {archive.size / 1e6:.1f} MB")
+    with tarfile.open(obtained(archive)) as content:
+        for file in content:
+            ends = file.name if file.name in names else str(Path(file.name).with_name(STATE))
+            if ends in absent:
+                with atomic_write(CHECKPOINTS / file.name) as temporary:
+                    temporary.write_bytes(content.extractfile(file).read())
+    return len(absent)
 
 
 def obtained(archive: Archive) -> Path:
