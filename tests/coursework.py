@@ -72,7 +72,7 @@ def require_links(text, folder=FOLDER, at_least=1):
     glossary = (paths.NOTEBOOKS / "glossary.md").read_text(encoding="utf-8")
     titles = re.findall("(?m)^## (.+)$", glossary)
     anchors = {re.sub(r"[^\w-]", "", title.lower().replace(" ", "-")) for title in titles}
-    targets = set(re.findall(r"\]\(([^)#:]+)#?([^)]*)\)", text))
+    targets = set(re.findall(r"\]\((?!https:)([^)#:]+)#?([^)]*)\)", text))
     assert len(targets) >= at_least
     for file, anchor in targets:
         assert (folder / file).exists() and (not anchor or anchor in anchors), (file, anchor)

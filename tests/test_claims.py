@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -270,6 +271,17 @@ def test_older_results_are_judged_by_the_present_rule():
     assert "99 to 100 (as stored)" in report.report_text("quick")
 
 
+def test_an_older_run_has_no_verdict_even_where_all_its_runs_are_alike():
+    claim = asdict(Claim("a.b.alike", 73.49, "%", paper=73.44, printed_in="Table 1", seeds=range(20)))
+    found = {"claims": [claim, claim | {"verdict": "seen once"}], "manifest": {"times": [], "code": {}}}
+    assert [one["verdict"] for one in report.all_claims(found)] == ["undecided", "seen once"]
+    del found["manifest"]["code"]
+    older, once = report.all_claims(found)
+    assert (older["verdict"], once["verdict"]) == ("no verdict", "seen once")
+    assert "ours **73.49** % (20 seeds, no interval), *no verdict*" in report.in_short(older)
+    assert claim["verdict"] == "undecided" and "no interval" not in report.in_short(claim)
+
+
 def test_a_report_names_the_pages_of_its_notebooks(tmp_path, monkeypatch):
     make().write()
     monkeypatch.setattr(paths, "FIGURES", tmp_path)
@@ -387,6 +399,7 @@ def test_the_commit_is_of_the_checkout_itself_and_of_no_folder_around_it(tmp_pat
 
 
 def test_searches_are_stored_under_a_name_of_all_that_decides_them_and_not_by_hand(monkeypatch):
+    write_notebook(paths.NOTEBOOKS / "02_x.ipynb", ["from companion.figures import shared"])
     values = {"profile": "quick", "data_source": "bundled", "seed": 0}
 
     def folder(*names, **changed):
@@ -397,5 +410,9 @@ def test_searches_are_stored_under_a_name_of_all_that_decides_them_and_not_by_ha
     first = folder("digits", "random")
     assert folder("digits", "random", profile="quick+1") == first
     others = [folder("digits", "random", seed=5), folder("digits", "random", data_source="public"), folder("digits")]
-    monkeypatch.setattr(claims.notebooks, "code_fingerprint", lambda source: "changed")
+    hashed = claims.notebooks.code._code_hash
+    for module, same in [("companion.claims", True), ("latentnas.plots.style", True), ("latentnas.stats", False)]:
+        edited = {module: "changed"}
+        monkeypatch.setattr(claims.notebooks.code, "_code_hash", lambda name, new=edited: new.get(name) or hashed(name))
+        assert (folder("digits", "random") == first) is same, module
     assert len({first, *others, folder("digits", "random")}) == 5

@@ -62,8 +62,11 @@ def untouched(tmp_path_factory):
         (["figures", "--profile", "huge"], ["huge"]),
         (["figures", "--only", "00"], ["only --profile"]),
         (["figures", "--jobs", "2"], ["only --profile"]),
-        (["fetch", "--only", "00"], ["no options"]),
-        (["fetch", "--jobs", "2"], ["no options"]),
+        (["fetch", "--only", "00"], ["Of quick", "released yet"]),
+        (["fetch", "--jobs", "2"], ["only --profile and --only"]),
+        (["fetch", "--profile", "huge"], ["huge", "smoke, quick"]),
+        (["release", "-p", "seed=1"], ["only --profile and --only"]),
+        (["site", "--profile", "quick"], ["no options"]),
         (["bench"], ["nothing here"]),
         (["compare", "quick"], ["two", "compare A B"]),
         (["compare", "quick", "quick+1"], ["no results in", "nothing yet"]),
@@ -105,11 +108,15 @@ def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkey
     (paths.NOTEBOOKS / "coursework").mkdir()
     for name in ("lab", "lab_solutions"):
         write_notebook(paths.NOTEBOOKS / f"coursework/{name}.ipynb", [])
+    (paths.NOTEBOOKS / "coursework/colab.svg").write_text("<svg/>")  # the badge of all notebooks
     monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     assert cli.main(["lab", "--help"]) == 0 and not (tmp_path / "notebooks/mine").exists()
     assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").glob("*.ipynb"))) == 2
     assert (tmp_path / "notebooks/mine/glossary.md").exists()
-    assert os.listdir(tmp_path / "notebooks/mine/coursework") == ["lab.ipynb"]  # whose links lead one folder up
+    assert sorted(os.listdir(tmp_path / "notebooks/mine/coursework")) == [
+        "colab.svg",
+        "lab.ipynb",
+    ]  # whose links lead one folder up
 
 
 def test_help_shows_commands_and_examples(capsys):
@@ -434,7 +441,10 @@ def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_
     content = json.loads(file.read_text())
     del content["manifest"]["code"]
     file.write_text(json.dumps(content))
-    assert f"]({pages[1]}) |" in row() and f"of [an older version]({pages[0]})" in row()
+    assert (
+        f"]({pages[1]}) |" in row()
+        and f"*From [an older version]({pages[0]}); the linked copy is `quick`:*<br>" in row()
+    )
 
 
 def test_figures_of_a_report_have_the_words_that_their_notebook_says(monkeypatch, tmp_path):

@@ -22,6 +22,7 @@ from companion.figures.tuning import validation_loss_by_rate
 from companion.figures.winners_curse import published_differences
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
+from latentnas.plots.search import arrivals, incumbent_curves, optimum_found
 from latentnas.plots.style import colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -282,6 +283,28 @@ def search_tables():
     return {name: [lines] for name in named} | {"optimum": [goals]}
 
 
+def test_runs_arrive_at_their_own_queries():
+    table = arrivals([28, 66, 69, np.inf], 100)
+    assert table.values.tolist() == [[5, 0], [28, 0.25], [66, 0.5], [69, 0.75], [100, 0.75]]
+    assert arrivals([3, 200], 100).values.tolist() == [[3, 0.5], [5, 0.5], [100, 0.5]]
+    assert arrivals([9], 3).values.tolist() == [[3, 0]]
+    (line,) = optimum_found(table.assign(dataset="x", method="y")).axes[0].lines
+    assert line.get_drawstyle() == "steps-post" and line.get_xdata().tolist() == [5, 28, 66, 69, 100]
+
+
+def test_curves_are_cut_below_where_the_median_search_begins():
+    rows = [
+        (method, query, mean)
+        for method, begins in (("a", 90.1), ("b", 90.3), ("c", 20))
+        for query, mean in ((10, begins), (200, 92.3))
+    ]
+    curves = pd.DataFrame(rows, columns=["method", "query", "mean"]).assign(dataset="x", signal="validation", best=92.5)
+    figure = incumbent_curves(curves.assign(low=curves["mean"] - 0.1, high=curves["mean"] + 0.1))
+    assert figure.axes[0].get_ylim() == pytest.approx((92.5 - 1.2 * 2.4, 92.5 + 0.2 * 2.4))
+    assert "cut below" in [text.get_text() for text in figure.axes[0].texts]
+    assert "the best cell" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def extrapolation_tables():
     methods, mean = ("SVGe", "params"), {"mean": 93, "low": 92, "high": 94, "best": 94.3, "average": 90}
     bins = [(rank, level, 3 if rank < level / 100 else 0) for rank in (0.25, 0.75) for level in (87, 92)]
@@ -336,7 +359,9 @@ def latent_search_tables():
         for method in methods
         for query in (5, 20, 50)
     ]
-    return {"against_one_hot": [rows], "still_searching": [curves], "expected_regret": [curves]}
+    runs = [{"table": t, "method": m, "queries": q} for t in tables for m in methods for q in (5, 20, np.nan)]
+    names = ("against_one_hot", "queries_of_runs", "still_searching", "expected_regret")
+    return {name: [frame] for name, frame in zip(names, (rows, runs, curves, curves))}
 
 
 def luck_tables():

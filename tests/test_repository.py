@@ -21,6 +21,7 @@ from latentnas.models import family
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 EXECUTED = sorted((paths.ROOT / "notebooks/executed").glob("*/*.ipynb"))
 SOLVED = sorted((paths.ROOT / "notebooks/coursework").glob("**/*_solutions.ipynb"))
+COURSE = sorted(set((paths.ROOT / "notebooks/coursework").glob("*.ipynb")).difference(SOLVED))
 
 
 def cells_of(file):
@@ -205,6 +206,18 @@ def test_next_leads_through_all_notebooks_and_what_one_needs_comes_before():
     everything = re.search(r"\*\*Everything:\*\* (.*?)\. ", (paths.ROOT / "README.md").read_text())[1]
     everything = everything.replace("02 to 06", "02, 03, 04, 05, 06").replace(" and", ",")
     assert everything.split(", ") == order
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *COURSE], ids=lambda path: path.stem)
+def test_a_badge_opens_the_notebook_on_colab_and_says_where_its_library_is(source):
+    address = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    form = r"^\[!\[Open in Colab\]\((\S+)\)\]\((\S+)\) `ADDRESS = (\S+)`$"
+    [(picture, target, told)] = re.findall(form, words_of(cells_of(source)[0]), re.M)
+    assert (source.parent / picture).is_file() and told == address
+    there = address.replace("https://github.com", "https://colab.research.google.com/github")
+    assert target == f"{there}/blob/main/{source.relative_to(paths.ROOT)}"
+    code = "".join("".join(cell["source"]) for cell in cells_of(source) if cell["cell_type"] == "code")
+    assert "git+ADDRESS" in code and address not in code  # results name their code cells
 
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in EXECUTED}), ids=lambda folder: folder.name)

@@ -7,10 +7,12 @@ commands:
   run        (default) run the notebooks that are out of date, then renew the reports
   test       run the tests, three files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
-  fetch      download the public tables, for machines that will have no internet
+  fetch      download the public tables, for machines that will have no internet;
+             with --profile the weights of its trainings, where they have been released
   lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
   site       build the notebooks as run, with figures, reports and glossary, as pages to read offline, in site/
   compare    print the numbers of two labels side by side: ./run_all.sh compare quick recommended
+  release    pack the trained weights of a profile for others to fetch, and list them in data/weights.json
   bench      measure how fast this machine trains, decodes and searches (notebook 10), and print it
 
 examples:
@@ -24,10 +26,11 @@ A run that was interrupted goes on where it stopped when the same command is giv
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of `run`, `figures` and `fetch`; the other commands take their arguments as they are."""
+    """The parser of those that have options; the other commands take their arguments as they are."""
     about, layout = "Rerun the notebooks of this companion.", argparse.RawDescriptionHelpFormatter
     result = argparse.ArgumentParser("run_all.sh", description=about, epilog=EXAMPLES, formatter_class=layout)
-    add, commands = result.add_argument, ("run", "test", "figures", "fetch", "lab", "site", "compare", "bench")
+    commands = ("run", "test", "figures", "fetch", "lab", "site", "compare", "release", "bench")
+    add = result.add_argument
     add("command", nargs="?", default="run", choices=commands, metavar="command", help="see below")
     add("--profile", help="size of the run: smoke, quick (default), recommended or paper")
     several = {"action": "append", "default": []}

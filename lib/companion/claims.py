@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # half a second, which the command line need not wait
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
+NOT_SEARCHING = ("companion.", "latentnas.plots.")  # code that no search depends on
 DIGITS = 10  # significant digits kept: more than any experiment means, fewer than rounding noise reaches
 
 
@@ -205,7 +206,9 @@ class Results:
         """A folder for histories of searches, named after all that decides them; None by hand: cells may change."""
         if "LATENTNAS_NOTEBOOK" not in os.environ:
             return None
-        decided = notebooks.hash_of([self.data_source, notebooks.deciding(self.parameters), self.code, names])
+        source = notebooks.source_of(self.notebook)
+        code = self.code["cells"], notebooks.code_fingerprint(source, NOT_SEARCHING)
+        decided = notebooks.hash_of([self.data_source, notebooks.deciding(self.parameters), code, names])
         return CHECKPOINTS / "searches" / f"{self.notebook}-{decided[:12]}"
 
     def claim(self, id: str, ours: float | None, unit: str, **details: object) -> Claim:

@@ -39,15 +39,19 @@ def main(arguments: Sequence[str]) -> int:
                 raise UsageError("'compare' takes two folder names in data/results: ./run_all.sh compare A B")
             print(report.comparison(*arguments[1:]), end="", flush=True)
             return 0
-        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch, "site": site}
+        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch}
+        with_options |= {"release": release, "site": site}
         options = parser().parse_args(arguments)
         if options.profile == "":
             raise UsageError("--profile needs a name, such as quick; without --profile it is quick.")
         if options.command not in with_options:
             raise UsageError(f"'{options.command}' must come first: ./run_all.sh {options.command} ...")
-        taken = {"fetch": {}, "site": {}, "figures": {"profile": options.profile}}.get(options.command)
-        if taken is not None and vars(options) != vars(parser().parse_args([options.command])) | taken:
-            raise UsageError(f"'{options.command}' takes {'only --profile' if taken else 'no options'}.")
+        taken = {"fetch": ["profile", "only"], "release": ["profile", "only"], "figures": ["profile"], "site": []}
+        if (names := taken.get(options.command)) is not None:
+            given = {name: getattr(options, name) for name in names}
+            if vars(options) != vars(parser().parse_args([options.command])) | given:
+                allowed = " and ".join(f"--{name}" for name in names)
+                raise UsageError(f"'{options.command}' takes {f'only {allowed}' if names else 'no options'}.")
         return with_options[options.command](options)
     except BrokenPipeError:  # who reads the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -146,12 +150,27 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Download the public tables that are not here yet."""
-    from latentnas.benchmarks import download, fetch  # imports torch
+    """Download the public tables, or the released weights of a profile, that are not here yet."""
+    from companion import weights  # imports torch
+    from latentnas.benchmarks import download, fetch
 
     try:
-        print(f"All {len(fetch())} public files are here, with the right checksums.")
+        if options.profile or options.only:
+            print(weights.fetch(options.profile or "quick", options.only))
+        else:
+            print(f"All {len(fetch())} public files are here, with the right checksums.")
     except download.DataError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def release(options: argparse.Namespace) -> int:
+    """Pack the trained weights of a profile as files of a release, and list them."""
+    from companion import weights  # imports torch
+
+    try:
+        print(weights.pack(options.profile or "quick", options.only))
+    except runner.NotebookFailed as error:
         raise UsageError(str(error)) from error
     return 0
 
@@ -161,7 +180,7 @@ def lab(arguments: Sequence[str]) -> int:
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
     files += [file for file in paths.NOTEBOOKS.glob("coursework/*.ipynb") if not file.stem.endswith("_solutions")]
-    files += paths.NOTEBOOKS.glob("coursework/solutions/*.ipynb")
+    files += (*paths.NOTEBOOKS.glob("coursework/solutions/*.ipynb"), *paths.NOTEBOOKS.glob("coursework/*.svg"))
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -116,14 +116,16 @@ def code_cells_hash(path: Path) -> str:
     return hash_of([cell.source for cell in cells_of(path)])
 
 
-def code_fingerprint(path: Path) -> str:
-    """A hash of the library code that a notebook imports, directly or not; blind to docstrings and comments."""
+def code_fingerprint(path: Path, without: tuple[str, ...] = ()) -> str:
+    """A hash of the library code that a notebook imports, directly or not, but for packages that are left out; blind to
+    docstrings and comments."""
     imported = set()
     for cell in cells_of(path):
         python = re.sub("^[%!].*", "pass", cell.source, flags=re.M)  # lines of IPython: `%time`, `!ls`
         with contextlib.suppress(SyntaxError):  # the run will say so
             imported |= code.imported_modules(ast.parse(python))
-    return code.fingerprint(code.module_closure(*imported))
+    modules = code.module_closure(*imported)
+    return code.fingerprint(name for name in modules if not f"{name}.".startswith(without))
 
 
 def deciding(parameters: Mapping[str, object]) -> dict[str, object]:

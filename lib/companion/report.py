@@ -111,8 +111,10 @@ def readme_table() -> str:
         current = [profile for profile in (shown, *PUBLISHED) if "code" in runs.get(profile, {}).get("manifest", {})]
         if shown:
             report = f"[{shown}, all {len(all_claims(runs[shown]))} numbers](figures/{shown}/REPORT.md)"
-            older = f", of [an older version]({read_at(name, shown)})" * (shown not in current)
-            lines = [*(in_short(*line, words=content.words) for line in headlines[shown]), report + older]
+            lines = [*(in_short(*line, words=content.words) for line in headlines[shown]), report]
+            if shown not in current:
+                here = f"; the linked copy is `{current[0]}`" if current else ""
+                lines.insert(0, f"*From [an older version]({read_at(name, shown)}){here}:*")
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, *current, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
@@ -150,6 +152,7 @@ def measured(claim: dict) -> str:
     count, ends = len(claim["seeds"]), short_interval(claim)
     around = [ends + ("" if claim["method"] else " as stored")] * bool(ends)
     around += [f"{count} seed{'s' * (count > 1)}"] * bool(count)
+    around += ["no interval"] * (claim["verdict"] == "no verdict" and not ends)
     return f"**{value_of(claim)}** {claim['unit']}" + f" ({', '.join(around)})" * bool(around)
 
 
@@ -269,8 +272,11 @@ def alt_texts(notebook: str) -> dict[str, str]:
 
 
 def all_claims(result: dict) -> list[dict]:
-    """The claims of a results file, those about time last."""
-    return result["claims"] + result["manifest"]["times"]
+    """The claims of a results file, those about time last; those of an older run have no verdict but *seen once*."""
+    found, older = result["claims"] + result["manifest"]["times"], "code" not in result["manifest"]
+    return [
+        claim | {"verdict": "no verdict"} if older and claim["verdict"] == "undecided" else claim for claim in found
+    ]
 
 
 def claim_row(claim: dict) -> list[str]:

@@ -90,10 +90,10 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
         heights.plot(of_network.share, -of_network.below, color=colour, linewidth=width, label=network)
     inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     inequality.set_yscale("symlog", linthresh=1e-2)
-    inequality.set_xlabel("share of the pairs of points (first training)")
-    inequality.set_ylabel("Jensen gap (st. dev.; linear\nto 0.01, then logarithmic)")
-    heights.set_xlabel("share of the starts (first training)")
-    heights.set_ylabel("end of the ascent, from\nthe highest (st. dev.)")
+    inequality.set_xlabel("pairs of points, from the smallest gap (share)")
+    inequality.set_ylabel("Jensen gap (st. dev. of the\npredictions; linear to 0.01, then log)")
+    heights.set_xlabel("starts, from the highest end (share)")
+    heights.set_ylabel("end of the ascent, from the\nhighest (st. dev. of the predictions)")
     for ax in axes[0]:
         ax.xaxis.set_major_formatter(PercentFormatter(1))
     letter(axes, ["Convex where nothing is negative", "One maximum where the line is flat"])
@@ -125,15 +125,11 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
 @styled
 def incumbents(curves: pd.DataFrame) -> Figure:
     """The figure `incumbent_curves` with bands of a few methods only, which end at the highest accuracy that there is,
-    in the column `most` (older tables have none), and with a name at each dotted line."""
+    in the column `most` (older tables have none)."""
     curves = curves.assign(high=curves["high"].clip(upper=curves["most"])) if "most" in curves else curves.copy()
     others = ~curves["method"].isin(BANDED)
     curves.loc[others, "low"] = curves.loc[others, "high"] = curves.loc[others, "mean"]
     figure = incumbent_curves(curves)
-    for ax in figure.axes:
-        [best] = (line for line in ax.lines if line.get_linestyle() == ":")
-        place = (0.01, best.get_ydata()[0])
-        ax.text(*place, "best by validation", transform=ax.get_yaxis_transform(), va="bottom", fontsize=6, color=GREY)
     for ax in filter(Axes.get_xlabel, figure.axes):
         ax.set_xlabel("strings (log)")
     words = "means over runs; bands, of evolution, CR-LSO and its ensemble only: 95 % intervals"
@@ -296,6 +292,8 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
     sizes = f"{of['seeds']} runs of each search, of {of['queries']} strings, the ensemble compared after "
     sizes += f"{of['few_queries']}"
     verdicts = "*Ahead* or *behind*: the whole 95 % interval lies on one side of 0."
+    if of["seeds"] < FEW:
+        verdicts += " So few runs hardly ever decide anything."
     if study:
         sizes += f"; {of['study_seeds']} in the study, of {study[0]}"
         verdicts += f" *Equivalent*: it lies within {study[1]:g} points."
@@ -312,21 +310,41 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def against(rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str]) -> str:
+def sizes(gaps: Iterable[float], unit: str, less: str, more: str) -> str:
+    """ " (from 0.15 points less to 0.58 points more)": the sign and size of what is undecided; "" of nothing."""
+    ends = sorted(gaps)
+    words = [f"{abs(gap):.2g} {unit} {less if gap < 0 else more}" for gap in dict.fromkeys(ends[:1] + ends[-1:])]
+    return f" ({'from ' * (len(words) > 1)}{' to '.join(words)})" if words else ""
+
+
+def against(
+    rivals: Iterable[str],
+    verdicts: Iterable[str],
+    sets: Iterable[str],
+    gaps: Iterable[float],
+    words: tuple[str, str, str] = ("points", "below", "above"),
+) -> str:
     """ "behind a; ahead of b (x) and c; the rest is undecided": whom a search is behind and ahead of; where nothing is
-    decided, or on one data set, all of them. Data sets stand in brackets where a verdict is not that on all."""
-    rows = pd.DataFrame(zip(rivals, verdicts, sets), columns=["rival", "verdict", "set"])
+    decided, or on one data set, all of them. Data sets stand in brackets where a verdict is not that on all, and so do
+    the ends of the undecided differences `gaps`: `words` are their unit, and what they are below and above 0."""
+    rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
+    open_ends = sizes(rows["gap"][rows["verdict"] == "undecided"], *words)
     decided = rows["set"].nunique() > 1 and {"behind", "ahead"} & set(rows["verdict"])
     rest = [verdict for verdict in ("undecided", SAME) if decided and verdict in set(rows["verdict"])]
     said = []
-    for verdict, words in AGAINST.items():
+    for verdict, side in AGAINST.items():
         names = []
         for rival, part in rows[rows["verdict"] == verdict].groupby("rival", sort=False):
             where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({', '.join(part['set'])})"
             names.append(RIVALS.get(rival, rival) + where)
         if names and verdict not in rest:
-            said.append(f"{words} {listed(names)}")
-    return "; ".join([*said, *([f"the rest is {' or '.join(rest)}"] if rest else [])])
+            said.append(f"{side} {listed(names)}{open_ends * (verdict == 'undecided')}")
+    return "; ".join([*said, *([f"the rest is {' or '.join(rest)}{open_ends}"] if rest else [])])
+
+
+def contested(part: pd.DataFrame, kind: str, *words: tuple[str, str, str]) -> str:
+    """`against` of one kind of difference in the table of comparisons."""
+    return against(part["second"], part[f"{kind}: verdict"], part["data set"], part[f"{kind}: difference"], *words)
 
 
 def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
@@ -359,7 +377,7 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
     part = compare[compare["first"] == "CR-LSO"]
     if ONCE in set(part["lead: verdict"]):
         return "Fewer than three runs do not decide which search finds better cells."
-    lead = f"In validation accuracy, CR-LSO is {against(part['second'], part['lead: verdict'], part['data set'])}."
+    lead = f"In validation accuracy, CR-LSO is {contested(part, 'lead')}."
     reached: dict[str, list[str]] = {"missed": [], "undecided": [], "reached": []}
     for claim, title in zip(claims, dict.fromkeys(part["data set"])):
         if claim.paper is not None:
@@ -392,7 +410,7 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
     count = said[met[name]]
     return (
         f"In strings needed for the best cell, CR-LSO's ensemble is "
-        f"{against(part['second'], part['sooner: verdict'], part['data set'])}. It meets the best cell {count}, "
+        f"{contested(part, 'sooner', ('strings', 'later', 'sooner'))}. It meets the best cell {count}, "
         f"{listed(rivals)} {said[most]}."
     )
 
@@ -404,7 +422,7 @@ def nb101_in_words(leads: pd.DataFrame, unplaced: float, possible: float) -> str
     )
     if ONCE in set(leads["verdict"]):
         return f"On NAS-Bench-101, CR-LSO as released {back}"
-    lead = against(leads.index, leads["verdict"], [""] * len(leads))
+    lead = against(leads.index, leads["verdict"], [""] * len(leads), leads["difference"])
     return f"In test accuracy on NAS-Bench-101, CR-LSO is {lead}. As released, it {back}"
 
 
@@ -436,11 +454,11 @@ def certificates_in_words(certificates: pd.DataFrame) -> str:
         return f"{head} An ordinary network passes them too, so here they tell nothing apart."
     if failed < count:
         return f"{head} An ordinary network fails in {failed} of {count} trainings."
-    pairs, ascents = (f"{np.floor(10 * ordinary[kind].min()) / 10:g} %" for kind in ("pairs", "ascents"))
-    each = "" if count == 1 else "at least "
+    ends = [dict.fromkeys(f"{ordinary[kind].agg(end):.1f}" for end in ("min", "max")) for kind in ("pairs", "ascents")]
+    pairs, ascents = map(" to ".join, ends)
     return (
-        f"{head} An ordinary network fails{'' if count == 1 else ' in each training'}: {each}{pairs} of the pairs "
-        f"refute it, and {each}{ascents} of its ascents are stranded."
+        f"{head[:-1]}; an ordinary network fails{'' if count == 1 else ' in each training'}: {pairs} % of the pairs "
+        f"refute it. Of its ascents {ascents} % are stranded."
     )
 
 

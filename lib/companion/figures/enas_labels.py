@@ -9,12 +9,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
-from companion.figures.latent_search import in_words
+from companion.figures.words import listed
 from latentnas.plots.style import GREY, PALE, colours_of, letter, new_figure, rows_of, styled
 
 NOTEBOOK = "11_enas_labels"
 KINDS = {  # of methods: words for the legend, marker
-    "plain": ("plain inputs", "s"),
+    "plain": ("plain inputs (black: boosting)", "s"),
     "codes": ("encoders, a colour each (hollow: untrained)", "o"),
     "published": ("published", "D"),
 }
@@ -60,7 +60,7 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     letter(axes, [panel.replace(" (", "\n(") if len(panels) > 3 else panel for panel, _ in panels])
     handles, words = axes[0, 0].get_legend_handles_labels()
     handles += [Line2D([], [], color=GREY, marker=KINDS[kind][1], markersize=3.4, ls="none") for kind in kinds]
-    handles.append(Line2D([], [], color=GREY, linewidth=1.3))
+    handles.append(Line2D([], [], color=GREY, linewidth=1.3, marker="o", markersize=3.4))
     words += [*(KINDS[kind][0] for kind in kinds), "bar: 95 % interval"]
     figure.legend(handles, words, loc="outside upper left", ncols=3)
     return figure
@@ -78,13 +78,11 @@ def labels_in_words(audits: pd.DataFrame) -> str:
         )
     if len(several):
         within = audits.loc["variance within sets", several].dropna()
-        shares = in_words(f"{value:.3g} %" for value in within)
+        shares = listed(f"{value:.3g} %" for value in within)
         left = f": {shares} of their variance {'is' if len(within) == 1 else 'are'} left among equal flags" * bool(
             shares
         )
-        said.append(
-            f"{'In' if said else 'in'} {in_words(f'`{name}`' for name in several)} operations change them{left}."
-        )
+        said.append(f"{'In' if said else 'in'} {listed(f'`{name}`' for name in several)} operations change them{left}.")
     return " ".join(said)
 
 
@@ -102,18 +100,32 @@ def orders_in_words(orders: pd.DataFrame) -> str:
 def errors_in_words(tests: pd.DataFrame) -> str:
     """Which encoders have more error than a baseline, and which less: bad news first, at most two sentences.
 
-    Columns: panel (words), method, encoder (ahead, behind or undecided), a row a comparison.
+    Columns: panel (words), method, lead (the baseline's error minus its own), encoder (ahead, behind or undecided), a
+    row a comparison.
     """
     behind, ahead = (_where(tests, word) for word in ("behind", "ahead"))
-    rest = "; the other comparisons are undecided" * (not tests.encoder.isin(["behind", "ahead"]).all())
-    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on any test set"
+    by = {word: _amount(tests.lead[tests.encoder == word]) for word in ("behind", "ahead")}
+    undecided = -tests.lead[~tests.encoder.isin(["behind", "ahead"])]  # more error
+    rest = f"he other comparisons are undecided ({_at_most(undecided)})" * bool(len(undecided))
     if behind:
-        less = f" Less {'only ' * bool(ahead)}for {ahead or 'none'}{rest}." * bool(ahead or rest)
-        return f"more error for {behind}.{less}"
+        least = f" (by at least {tests.lead[tests.encoder == 'ahead'].min():.3f})" * bool(ahead)
+        less = f" Less {'only ' * bool(ahead)}for {ahead or 'none'}{least}{f'; t{rest}' * bool(rest)}."
+        return f"more error for {behind}, by {by['behind']}.{less * bool(ahead or rest)}"
     if ahead:
-        return f"less error {'only ' * bool(rest)}for {ahead}{rest}."
+        return f"less error {'only ' * bool(rest)}for {ahead}, by {by['ahead']}.{f' T{rest}.' * bool(rest)}"
+    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on any test set"
     subject = "none is" if tests.method.nunique() > 1 else f"{tests.method.iloc[0]} is not"
-    return f"{subject} shown to have less error, or more, {everywhere}."
+    return f"{subject} shown to have less error, or more, {everywhere} ({_at_most(undecided)})."
+
+
+def _amount(leads: "pd.Series[float]") -> str:
+    return " to ".join(dict.fromkeys(f"{value:.3f}" for value in sorted((leads.abs().min(), leads.abs().max()))))
+
+
+def _at_most(more: "pd.Series[float]") -> str:
+    """How far errors are from a baseline's, and on which side."""
+    side = "more" if more.min() >= 0 else "less" if more.max() <= 0 else "more or less"
+    return f"{'up to ' * (len(more) > 1)}{more.abs().max():.3f} {side}"
 
 
 def _where(tests: pd.DataFrame, verdict: str) -> str:
@@ -126,7 +138,7 @@ def _where(tests: pd.DataFrame, verdict: str) -> str:
             places.setdefault(("all",) if every else names, []).append(f"*{panel}*")
     count = tests.panel.nunique()
     return ", and for ".join(
-        f"{in_words(names)} on {'every test set' if 1 < count == len(panels) else in_words(panels)}"
+        f"{listed(names)} on {'every test set' if 1 < count == len(panels) else listed(panels)}"
         for names, panels in places.items()
     )
 
@@ -140,28 +152,46 @@ def found_in_words(
         audits: As `labels_in_words` takes them.
         errors: Of the methods on `digits-enas`, by name.
         orders: As `orders_in_words` takes them; may have no row.
-        tests: Encoders that saw no label: panel, method, against (of `BASELINES`), encoder; may have no row.
+        tests: Encoders that saw no label: panel, method, against (of `BASELINES`), lead, encoder; may have no row.
         trainings: How many of each encoder; under three decide nothing.
     """
-    few = {
-        1: "one training of each encoder shows no interval over trainings",
-        2: "two trainings of each encoder decide nothing",
-    }
     said = [f"**Labels:** {labels_in_words(audits)}"]
     if len(orders):
         said.append(f"**Public order of the encoders:** {orders_in_words(orders)}")
-    if trainings in few:
+    if trainings < 3:
         told, flags = (f"{errors[f'boosting, {inputs}']:.3f}" for inputs in ("flags + operations", "flags"))
         said.append(
             f"**Plain methods:** on `digits-enas`, boosted trees have an error of {told} from flags and operations, "
             f"and of {flags} from flags alone."
         )
-        said.append(f"**Codes:** whether they help stays open: {few[trainings]}.")
-        return said
+        few = {1: "one training", 2: "two trainings"}[trainings]
+        return [*said, *codes_in_words(errors, tests.method.unique(), few)]
     for against, words in BASELINES.items():
         if len(rows := tests[tests.against == against]):
             said.append(f"**Codes against {words}:** {errors_in_words(rows)}")
     return said
+
+
+def codes_in_words(errors: pd.Series, names: Sequence[str], few: str) -> list[str]:
+    """The errors of codes on `digits-enas` where too few trainings allow a verdict, in at most two points.
+
+    Args:
+        errors: Of the methods, by name.
+        names: Of the encoders that saw no label; may be none.
+        few: How many trainings each encoder has, in words.
+    """
+    if not len(names):
+        return []
+    own = errors[names].sort_values(ascending=False)
+    ends = " to ".join(f"{own[name]:.3f} ({name})" for name in dict.fromkeys(own.index[[0, -1]]))
+    plain = f"The same process has {errors['sparse GP, flags + operations']:.3f} on flags and operations."
+    pairs = [
+        f"{name}'s codes have an error of {own[name]:.3f} trained and {errors[f'{name}, untrained']:.3f} untrained."
+        for name in own.index
+        if f"{name}, untrained" in errors
+    ]
+    said = f"**Codes without labels ({few} of each encoder, so no verdict):** on `digits-enas` their error is {ends}."
+    return [f"{said} {plain}", *[f"**Trained against untrained:** {' '.join(pairs)}"] * bool(pairs)]
 
 
 def with_interval(row: NamedTuple) -> str:
@@ -170,16 +200,19 @@ def with_interval(row: NamedTuple) -> str:
 
 
 def errors_to_beat(errors: pd.DataFrame, unlabelled: Sequence[str]) -> pd.DataFrame:
-    """A row a test set: the errors of the plain baselines, of the best codes of the encoders that saw no label, and of
-    NGAE's codes. Columns as in `method_errors`, and table."""
-    found = []
+    """A row a test set: the errors of the plain baselines, of the best codes of the encoders that saw no label, trained
+    and untrained, and of NGAE's codes. Columns as in `method_errors`, and table."""
+    found, kinds = [], {"trained": unlabelled, "untrained": [f"{name}, untrained" for name in unlabelled]}
     for panel, rows in errors.groupby("panel", sort=False):
         at, trees = rows.set_index("method"), "flags" if rows.table.iloc[0] == "enas" else "flags + operations"
         said = dict(zip(rows.method, map(with_interval, rows.itertuples())))
-        best = at.rmse_std.reindex(unlabelled).idxmin() if len(unlabelled) else ""
         named = {"test set": panel, "boosting": said[f"boosting, {trees}"]}
         named["Gaussian process on flags + operations"] = said["sparse GP, flags + operations"]
-        named[f"best codes without labels (of {len(unlabelled)})"] = f"{best} {said.get(best, '')}"
+        for kind, names in kinds.items():
+            if len(tried := at.rmse_std[at.index.isin(names)]):
+                best = tried.idxmin()
+                of = f"best of {len(tried)} {kind}" if len(tried) > 1 else kind
+                named[f"codes without labels, {of}"] = f"{best.removesuffix(', untrained')} {said[best]}"
         found.append(named | {"codes of NGAE, which saw labels": said.get("NGAE", "")})
     return pd.DataFrame(found)
 

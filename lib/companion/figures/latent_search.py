@@ -1,16 +1,18 @@
 """The figures of searches on codes and on plain inputs, and their findings in words (notebook 13)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.words import listed
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
     BLUE,
@@ -37,6 +39,8 @@ NO_PROCESS = (  # dotted
     *("random search", "regularised evolution", "local search", "path-feature ensemble"),
     *("REINFORCE", "boosting"),
 )
+RUN = {"color": BLUE, "markersize": 3.2, "alpha": 0.45, "markeredgewidth": 0}
+MEDIAN = {"color": INK, "markersize": 6.5, "markeredgewidth": 1.2}
 BROWN, OLIVE = "#8C564B", "#808000"  # beside the palette, for lines that have a neighbour of each other hue
 COLOURS = {  # of the rows that have no colour in the style
     "path features": SKY,
@@ -56,7 +60,7 @@ def queries_against_one_hot(
     """How many queries more than the process on one-hot decisions each row needs, with 95 % intervals; the band is what
     counts as no difference. Another search to be compared with has another `label`. `one_axis` is for panels with one
     budget, `columns` how many stand in a row. Columns of the table: table, method, extra, low, high, verdict, margin
-    (queries)."""
+    (queries), and perhaps budget (queries), where intervals were cut at it."""
     rows = rows_of(rows, "table", "method", "extra", "low", "high", "verdict", "margin")
     methods = list(dict.fromkeys(rows.method))
     figure, panels = _panels(rows, 0.75 + 0.15 * len(methods), columns, sharex=one_axis, sharey=True)
@@ -77,8 +81,10 @@ def queries_against_one_hot(
         ax.set_ylim(len(methods) - 0.5, -0.5)
         ax.set_xlabel(label)
     first = figure.axes[0]
-    handles = {word: first.plot([], [], at, color=hue, markersize=3.2)[0] for word, (hue, at) in VERDICTS.items()}
-    handles["bar: 95 % interval"] = first.plot([], [], color=GREY, linewidth=1.2)[0]
+    drawn = {word: look for word, look in VERDICTS.items() if word in rows.verdict.unique()}
+    handles = {word: first.plot([], [], at, color=hue, markersize=3.2)[0] for word, (hue, at) in drawn.items()}
+    cut = f", cut at ±{rows.budget.iloc[0]:g}, the budget" if "budget" in rows else ""
+    handles[f"bar: 95 % interval{cut}"] = first.plot([], [], color=GREY, linewidth=1.2)[0]
     handles[f"band: within {margin:g} queries"] = Patch(color=PALE, alpha=0.35, linewidth=0)
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(handles), columnspacing=1.4)
     listed = "; ".join(f"{row.table}, {row.method} {row.extra:.1f}, {row.verdict}" for row in rows.itertuples())
@@ -101,11 +107,43 @@ def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
 
 
 @styled
+def queries_of_runs(runs: pd.DataFrame) -> Figure:
+    """A dot for each run at the query that met its goal, a row a method; beside it how many runs met it. Columns:
+    table, method, queries (empty where the run never met it)."""
+    runs = rows_of(runs, "table", "method", "queries")
+    methods = list(dict.fromkeys(runs.method))
+    figure, panels = _panels(runs, 0.75 + 0.15 * len(methods), sharex=True, sharey=True)
+    for ax, part in panels:
+        count = part.groupby("method")["queries"].agg(["count", "size"])
+        ax.plot(part.queries, part.method.map(methods.index), "o", **RUN)
+        medians = part.assign(queries=part.queries.fillna(np.inf)).groupby("method")["queries"].median()
+        ax.plot(medians.replace(np.inf, np.nan), medians.index.map(methods.index), "|", **MEDIAN)
+        for method, (met, of) in count.iterrows():
+            beside = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 6, "color": GREY}
+            ax.text(1.01, methods.index(method), f"{met} of {of}", **beside)
+        ax.tick_params(axis="x", labelbottom=True)
+        ax.grid(axis="y", color=PALE, linewidth=0.3)
+        ax.set(xlabel="queries until met", xlim=(0, None), ylim=(len(methods) - 0.5, -0.5))
+        ax.set_yticks(range(len(methods)), methods)
+    handles = [Line2D([], [], marker=mark, linestyle="none", **look) for mark, look in (("o", RUN), ("|", MEDIAN))]
+    words = ["a run that met its goal (right of each row: how many did)", "median of all runs (where over half met it)"]
+    figure.legend(handles, words, loc="outside upper left", ncols=2)
+    shares = runs.groupby(["table", "method"], sort=False)["queries"].agg(["count", "size"])
+    listed_shares = "; ".join(f"{table}, {method} {met} of {of}" for (table, method), met, of in shares.itertuples())
+    figure.set_label(f"A dot for each run. Runs that met the goal: {listed_shares}.")
+    return figure
+
+
+@styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two log axes; 0.01 stands for less. Columns: table, method, query, regret (points)."""
+    """The mean regret, on two log axes; 0.01 stands for less. One-hot, the first trained model, the same untrained and
+    random search have colours, other rows are grey. Columns: table, method, query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
     cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
-    figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})")
+    plain = {"one-hot", *LEARNT_NOTHING, *NO_PROCESS}
+    trained = [name for name in curves.method.unique() if name not in plain and not name.endswith(", untrained")][:1]
+    named = {"one-hot", "random search", *trained, *(f"{name}, untrained" for name in trained)}
+    figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})", named=named)
     for ax in figure.axes:
         ax.set_yscale("log")
         decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
@@ -115,11 +153,14 @@ def expected_regret(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", **options: str) -> Figure:
-    named = COLOURS | {bold: INK}
+def _lines(
+    curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", named: Collection[str] = (), **options: str
+) -> Figure:
+    """A line for each method; those that are not `named` are thin and grey, if any is."""
+    fixed = COLOURS | {bold: INK}
     models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
-    colours = colours_of(model for model in models if model not in named) | named
-    figure, panels = _panels(curves, 1.75, above=0.15 * -(-curves.method.nunique() // 4))
+    colours = colours_of(model for model in models if model not in fixed) | fixed
+    figure, panels = _panels(curves, 1.75, above=0.15 * -(-(len(named) or curves.method.nunique()) // 4))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
             learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
@@ -127,7 +168,10 @@ def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot",
             wide = {bold: (2.2, 1.9), "random search": (2.2, 1.8)}  # and below the thin ones, which would be hidden
             width, above = wide.get(method, (1.1, 2))
             look = {"color": colours[method.removesuffix(", untrained")], "linewidth": width, "zorder": above}
-            ax.plot(line["query"], line[column], style, label=method, **look, **options)
+            look |= {"label": method, "linestyle": style}
+            if named and method not in named:
+                look = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": "other rows"}
+            ax.plot(line["query"], line[column], **look, **options)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
@@ -156,8 +200,7 @@ def _panels(
 
 def in_words(names: Iterable[str]) -> str:
     """Names of rows as a list: "a, b and untrained c"; nothing for none."""
-    names = [f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return listed(f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names)
 
 
 def queries_in_words(rows: pd.DataFrame) -> str:
@@ -166,46 +209,72 @@ def queries_in_words(rows: pd.DataFrame) -> str:
     parts = later, sooner, level, undecided = [
         rows[rows.verdict == word] for word in ("later", "sooner", "level", "undecided")
     ]
-    many = len(rows) > 1
+    many, alike = len(rows) > 1, sum(map(bool, map(len, parts))) == 1
     every, none = ("both", "neither is") if len(rows) == 2 else (f"all {len(rows)}", f"none of the {len(rows)} is")
-    only = "only " * (len(sooner) < len(rows))
     rest = [f"{in_words(level.index)} {'is' if len(level) == 1 else 'are'} level"] * bool(len(level))
     if 0 < len(undecided) < len(rows):
         named = in_words(undecided.index) if len(undecided) < 4 else "the others"
-        rest.append(f"{named} {'is' if len(undecided) == 1 else 'are'} undecided")
-    if many and not len(undecided) and sum(map(bool, map(len, parts))) == 1:
-        ways = {"later": "queries more", "sooner": "queries fewer"}
-        alike = rows.verdict.iloc[0]
-        return f"{every} are level." if alike == "level" else f"{every} needed {_amount(rows)} {ways[alike]}."
+        rest.append(f"{named} {'is' if len(undecided) == 1 else 'are'} undecided ({at_most(undecided.extra, 'fewer')})")
+    if many and alike and not len(undecided):
+        ways = {
+            "later": f"needed {_amount(rows.extra)} queries more",
+            "sooner": f"needed {_amount(rows.extra)} queries fewer",
+        }
+        return f"{every} {ways.get(rows.verdict.iloc[0], 'are level')}."
     if len(later):
-        saved = f"{only.capitalize()}{_needed(sooner)} fewer" if len(sooner) else "None needed fewer" * many
-        return (
-            f"{_needed(later)} queries more. {'; '.join([saved, *rest])}."
-            if many
-            else f"{_needed(later)} queries more."
+        saved = (
+            f"Only {in_words(sooner.index)} needed {_at_least(sooner)} fewer" if len(sooner) else "None needed fewer"
         )
+        others = "; ".join([saved, *rest])
+        return f"{_needed(later)} queries more.{f' {others}.' * many}"
     if len(sooner):
-        return "; ".join([f"{only}{_needed(sooner)} queries fewer", *rest]) + "."
+        others = "; ".join(rest)
+        others = f" {others[0].upper()}{others[1:]}." if rest else ""
+        return f"{'only ' * (not alike)}{_needed(sooner)} queries fewer.{others}"
+    subject = none if many else f"{in_words(rows.index)} is not"
+    size = f" ({span(undecided.extra, 'fewer')})" * alike
+    return f"{'; '.join([f'{subject} shown to need fewer queries, or more{size}', *rest])}."
+
+
+def span(values: "pd.Series[float]", less: str, more: str = "more") -> str:
+    """The ends of some differences, in words: "3 fewer to 12 more"; without sign twice, "3 to 12 more"."""
+    known = values.dropna()
+    if known.empty:
+        return "no run arrived"
+    low, high = known.min(), known.max()
     return (
-        "; ".join([f"{none if many else in_words(rows.index) + ' is not'} shown to need fewer queries, or more", *rest])
-        + "."
+        f"{_amount(known)} {less if high < 0 else more}"
+        if low * high >= 0
+        else f"{-low:.3g} {less} to {high:.3g} {more}"
     )
 
 
+def at_most(values: "pd.Series[float]", less: str, more: str = "more") -> str:
+    """The largest of some differences, and on which side they lie: "up to 12 more", "up to 12 fewer or more"."""
+    known = values.dropna()
+    if len(known) < 2:
+        return span(known, less, more)
+    side = more if known.min() >= 0 else less if known.max() <= 0 else f"{less} or {more}"
+    return f"up to {known.abs().max():.3g} {side}"
+
+
+def _at_least(rows: pd.DataFrame) -> str:
+    return f"{'at least ' * (len(rows) > 1)}{rows.extra.abs().min():.3g}"
+
+
 def _needed(rows: pd.DataFrame) -> str:
-    return f"{in_words(rows.index)} needed {_amount(rows)}"
+    return f"{in_words(rows.index)} needed {_amount(rows.extra)}"
 
 
-def _amount(rows: pd.DataFrame) -> str:
-    ends = [f"{value:.0f}" for value in (rows.extra.abs().min(), rows.extra.abs().max())]
-    return " to ".join(dict.fromkeys(ends))
+def _amount(values: "pd.Series[float]") -> str:
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values.abs().min(), values.abs().max())))
 
 
 def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
     """Where Bayesian optimisation with decoding ends behind its controls, where ahead, and what it loses.
 
     Args:
-        gains: Columns model, space, control, verdict (met: ahead; short: behind), a row a comparison.
+        gains: Columns model, space, control, gain (points), verdict (met: ahead; short: behind), a row a comparison.
         lost: The share of its proposals that was lost (percent), by "model on space".
     """
     most = (
@@ -214,13 +283,15 @@ def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
         else "Hardly a proposal was lost"
     )
     behind, ahead = (_controls(gains, verdict) for verdict in ("short", "met"))
-    rest = "; the other comparisons are undecided" * (not gains.verdict.isin(["short", "met"]).all())
+    undecided = gains.gain[~gains.verdict.isin(["short", "met"])]
+    size = f" ({at_most(undecided, 'points behind', 'ahead')})"
+    rest = f"; the other comparisons are undecided{size}" * bool(len(undecided))
     if behind:
         said = f"Bayesian optimisation ended behind {behind}, and ahead of {ahead or 'none'}{rest}"
     elif ahead:
         said = f"Bayesian optimisation ended ahead of {ahead}{rest}"
     else:
-        said = "Bayesian optimisation is not shown to end ahead of any control, or behind"
+        said = f"Bayesian optimisation is not shown to end ahead of any control, or behind{size}"
     return f"{said}. {most}."
 
 
@@ -248,24 +319,35 @@ def found_in_words(
         trainings: How many of each model the searches had; under three decide nothing.
         decoded: The same of the searches with decoding.
     """
-    few = {1: "one training of each model shows no interval", 2: "two trainings of each model decide nothing"}
+    few = {1: "one training of each model", 2: "two trainings of each model"}
     said, whole = [], rows.index.isin(trained)
+    own = learned.control != "random projection"
+    tried = f"the untrained encoder ({in_words(learned.method[own])})" if own.any() else ""
+    controls = [(learned[own], tried), (learned[~own], "a random projection")]
     if trainings in few:
-        said.append(
-            f"**Learned codes:** whether they help a search, with decoding or without, stays open: {few[trainings]}."
-        )
+        of = in_words(rows.index[whole])
+        about = f"**Learned codes against one-hot ({few[trainings]}, so no verdict):**"
+        said.append(f"{about} {span(rows.extra[whole], 'queries fewer', 'queries more')} ({of}).")
+        said += [
+            f"**Learned codes against {control}:** {span(part.extra, 'queries fewer', 'queries more')}."
+            for part, control in controls
+            if len(part)
+        ]
     else:
-        own = learned.control != "random projection"
         said.append(f"**Learned codes against one-hot:** {queries_in_words(rows[whole])}")
-        tried = f"the untrained encoder ({in_words(learned.method[own])})" if own.any() else ""
-        for part, control in ((learned[own], tried), (learned[~own], "a random projection")):
+        for part, control in controls:
             if len(part):
                 said.append(f"**Learned codes against {control}:** {queries_in_words(part.set_index('method'))}")
     said.append(f"**Without a trained model, against one-hot:** {queries_in_words(rows[~whole])}")
     if decoded not in few:
         said.append(f"**With decoding:** {decoding_in_words(gains, lost)}")
-    elif trainings not in few:
-        said.append(f"**With decoding:** whether codes help stays open: {few[decoded]}.")
+    else:
+        ended = [
+            f"{span(part.gain, 'points behind', 'points ahead of') if part.gain.any() else 'level with'} {control}"
+            for control, part in sorted(gains.groupby("control"), key=lambda of: of[1].gain.min())
+        ]
+        about = f"**With decoding ({few[decoded]}, so no verdict):** Bayesian optimisation"
+        said.append(f"{about} ended {ended[0]}.{f' It ended {listed(ended[1:])}.' * (len(ended) > 1)}")
     return said
 
 
@@ -275,6 +357,6 @@ FIGURES: dict[str, StoredFigure] = {
         ("against_one_hot",),
         partial(queries_against_one_hot, label="queries more\nthan on one-hot", one_axis=True, columns=4),
     ),
-    "still_searching": (("still_searching",), still_searching),
+    "queries_of_runs": (("queries_of_runs",), queries_of_runs),
     "expected_regret": (("expected_regret",), expected_regret),
 }

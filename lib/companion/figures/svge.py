@@ -23,6 +23,7 @@ from latentnas.plots.style import (
     MARKERS,
     ORANGE,
     PALE,
+    PURPLE,
     VERMILLION,
     letter,
     new_figure,
@@ -43,7 +44,7 @@ SMOOTHNESS = {
     "way": "changes made per change needed",
     "rank_correlation": "rank correlation of distances",
 }
-LABEL_COLOURS = (VERMILLION, BLUE, GREY, GREEN, ORANGE)
+LABEL_COLOURS = (GREEN, PURPLE, GREY, ORANGE, BLUE)
 SPACE_NAMES = {"enas": "ENAS", "nasbench201": "NAS-Bench-201", "nasbench101": "NAS-Bench-101"}
 LINE_NAMES = {"valid": "valid (%)", "way": SMOOTHNESS["way"], "largest": "largest step"}
 LINE_NAMES["rank_correlation"] = SMOOTHNESS["rank_correlation"]
@@ -137,13 +138,16 @@ def svge_smoothness(table: pd.DataFrame) -> Figure:
 
 @styled
 def svge_prediction(reports: pd.DataFrame) -> Figure:
-    """How well accuracies are ordered from a few labels, a panel for each space: a dot a training.
+    """How well accuracies are ordered from a few labels, a panel for each space: a dot a training or, where nothing is
+    trained, a draw of labels.
 
-    Columns: space, model (what the accuracy is read from), seed, labels (how many), kendall (with the true accuracy);
-    the draws of labels of one seed are averaged. What needs no trained model stands above the line.
+    Columns: space, model (what the accuracy is read from), seed, labels (how many), kendall (with the true accuracy),
+    and unit as in `reports_table` (in older tables the seed); rows of one unit are averaged. What needs no trained
+    model stands above the line.
     """
     reports = rows_of(reports, "space", "model", "seed", "labels", "kendall").dropna(subset="kendall")
-    reports = reports.groupby(["space", "model", "seed", "labels"], sort=False)["kendall"].mean().reset_index()
+    reports = reports if "unit" in reports else reports.assign(unit=reports["seed"])
+    reports = reports.groupby(["space", "model", "seed", "unit", "labels"], sort=False)["kendall"].mean().reset_index()
     spaces = list(reports.groupby("space", sort=False))
     names = list(dict.fromkeys(reports.model))
     figure, axes = new_figure(0.8 + 0.19 * len(names), columns=len(spaces), sharey=True)
@@ -160,8 +164,8 @@ def svge_prediction(reports: pd.DataFrame) -> Figure:
             ax.axhline(free - 0.5, color=PALE, linewidth=0.8)
     rows_named(axes[0, 0], names)
     letter(axes, [SPACE_NAMES.get(space, space) for space, _ in spaces])
-    line = Line2D([], [], color=PALE, linewidth=0.8, label="above: nothing is trained")
-    legend_of(figure, axes, [line, bars(reports), said("each panel has its own axis") if len(spaces) > 1 else None])
+    line = Line2D([], [], color=PALE, linewidth=0.8, label="above: no trained autoencoder; a dot: a draw of labels")
+    legend_of(figure, axes, [line, said("each panel has its own axis") if len(spaces) > 1 else None])
     return figure
 
 
@@ -383,8 +387,21 @@ def prediction_tables(rows: pd.DataFrame) -> list["Styler"]:
             continue
         means_of = rows.groupby(["labels", "model", "unit"], sort=False)[[*names]].mean().reset_index()
         shown = means(means_of, ["model", "labels"], names, 3).unstack("labels", sort=False)
-        found.append(shown.style.format(na_rep="").set_caption(f"{SPACE_NAMES[rows['space'].iloc[0]]}{ending}"))
+        caption = f"{SPACE_NAMES[rows['space'].iloc[0]]}{ending}" + ("" if ending else behind_untrained(rows))
+        found.append(shown.style.format(na_rep="").set_caption(caption))
     return found
+
+
+def behind_untrained(rows: pd.DataFrame) -> str:
+    """Which models' codes order accuracies worse, in the mean, than those of an encoder that was not trained."""
+    taus = rows.groupby(["labels", "model"], sort=False)["kendall"].mean()
+    words = ""
+    for count, of_count in taus.groupby(level="labels"):
+        of_models = of_count.droplevel("labels")
+        names = [name for name in of_models.index if name not in (*WITHOUT_MODEL, *WITH_CODES)]
+        behind = [name for name in names if of_models[name] < of_models.get("SVGe, untrained", -np.inf)]
+        words += f"; behind SVGe untrained with {count:,} labels: {'; '.join(behind)}" if behind else ""
+    return words
 
 
 def in_order(table: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
@@ -490,16 +507,46 @@ def findings(
     """
     ranked = [back_in_words(quality, bounds)]
     if len(quality) and (trainings := quality.groupby(["space", "model"]).size().max()) < 3:
-        number = {1: "one training of each model does", 2: "two trainings of each model do"}[trainings]
-        words = (
-            "whether SVGe's space is smoother, whether accuracy is easier to read from its codes, and what fine-tuning"
-        )
-        return [ranked[0][1], f"Undecided: {number} not tell {words} adds."]
+        return [ranked[0][1], *seen_in_words(trainings, lines, comparisons, primary, labels)]
     few, most = (comparisons[comparisons["condition"] == f"labels_{count}"] for count in labels)
     ranked += smooth_in_words(lines, comparisons[comparisons["condition"] == "matched"])
     ranked.append(codes_in_words(few[few["model"] != TUNED[0]], primary))
     ranked += tuning_in_words(most[most["model"] == TUNED[0]])
     return [words for _, words in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def seen_in_words(
+    trainings: int, lines: pd.DataFrame, comparisons: pd.DataFrame, primary: tuple[str, str, str], labels: Sequence[int]
+) -> list[str]:
+    """What too few trainings show, sign and size, once it is said that they decide nothing."""
+    number = {1: "one training of each model decides", 2: "two trainings of each model decide"}[trainings]
+    found, (place, model, over) = [], primary
+    of_lines = lines[lines["matched"]].groupby(["space", "model"], sort=False)[["way", "rank_correlation"]].mean()
+    if {(place, "SVGe"), (place, RIVAL)} <= {*of_lines.index}:
+        ours, theirs = of_lines.loc[(place, "SVGe")], of_lines.loc[(place, RIVAL)]
+        more = "more" if ours["way"] > theirs["way"] else "fewer"
+        better = "better" if ours["rank_correlation"] > theirs["rank_correlation"] else "worse"
+        found.append(
+            f"On straight lines on {SPACE_NAMES[place]}, SVGe makes {more} changes for each one needed than {RIVAL} "
+            f"({ours['way']:.2f} against {theirs['way']:.2f}). Its codes keep the order of distances {better} "
+            f"({ours['rank_correlation']:.2f} against {theirs['rank_correlation']:.2f})."
+        )
+    gaps = comparisons.set_index(["condition", "space", "model", "over"])["difference"]
+    few = gaps.get(f"labels_{labels[0]}", pd.Series(dtype=float))
+    if (place, model, over) in few.index:
+        gap, codes = few[place, model, over], few[few.index.get_level_values("model") != TUNED[0]]
+        worse = {0: "none", len(codes): "all"}.get((codes < 0).sum(), (codes < 0).sum())
+        found.append(
+            f"With few labels on {SPACE_NAMES[place]}, Kendall's tau from {model}'s codes is {abs(gap):.2g} "
+            f"{'below' if gap < 0 else 'above'} that from the graph itself (*{over}*). Of {len(codes)} models, counted "
+            f"on each space, the codes of {worse} are worse than that."
+        )
+    tuned = [gaps.get((f"labels_{labels[1]}", place, TUNED[0], other)) for other in (over, "SVGe")]
+    if None not in tuned:
+        sides = [f"{abs(gap):.2g} {'below' if gap < 0 else 'above'}" for gap in tuned]
+        found.append(f"Fine-tuned on many labels, SVGe's tau is {sides[0]} *{over}* and {sides[1]} its own codes.")
+    head = f"Undecided: {number} nothing about SVGe's space, its codes and its fine-tuning"
+    return [f"{head}; what follows is only what was seen.", *found] if found else [f"{head}."]
 
 
 def rank_of(words: Collection[str]) -> int:

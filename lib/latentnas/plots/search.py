@@ -1,5 +1,7 @@
 """What searches have found after so many queries, against one another."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,7 +11,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from latentnas.plots.style import GREY, MARKERS, colours_of, letter, new_figure, rows_of, styled
 
 SHOWN_FROM = 10  # queries; what comes before is the luck of the first draws
-SHOWN_BELOW = 8  # points below the best cell; what lies lower is cut off
+CUT = 1.2  # times how far below the best cell the median method begins; what lies lower is cut off
+STEPS_FROM = 5  # queries; where the lines of `optimum_found` begin, if no run arrived sooner
 
 
 @styled
@@ -30,9 +33,10 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
             for method, line in shown.groupby("method", sort=False):
                 ax.plot(line["query"], line["mean"], color=colours[method], label=method)
                 ax.fill_between(line["query"], line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
-            ax.axhline(panel.best.iloc[0], color=GREY, linewidth=0.8, linestyle=":")
-            if (floor := panel.best.iloc[0] - SHOWN_BELOW) > shown.low.min():
-                ax.set_ylim(floor, panel.best.iloc[0] + SHOWN_BELOW / 4)
+            ax.axhline(panel.best.iloc[0], color=GREY, linewidth=0.8, linestyle=":", label="the best cell")
+            best, begins = panel.best.iloc[0], shown.groupby("method")["mean"].first().median()
+            if best > begins and (floor := best - CUT * (best - begins)) > shown.low.min():
+                ax.set_ylim(floor, max(best, shown["mean"].max()) + 0.2 * (best - begins))
                 ax.text(0.99, 0.03, "cut below", transform=ax.transAxes, ha="right", fontsize="small", color=GREY)
             ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
         row[0].set_ylabel(f"{signal} accuracy (%)")
@@ -45,9 +49,17 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def arrivals(counts: Iterable[float], last: int) -> pd.DataFrame:
+    """The share of the runs that had arrived after so many queries, a row for each number at which one did and for both
+    ends of the line; `counts`: at which query each run arrived, or infinity. Columns: query, share."""
+    counts = np.array([*counts], dtype=float)
+    at = np.union1d(counts[counts <= last], [min(STEPS_FROM, last), last]).astype(int)
+    return pd.DataFrame({"query": at, "share": [(counts <= query).mean() for query in at]})
+
+
 @styled
 def optimum_found(found: pd.DataFrame) -> Figure:
-    """In how many runs one of the wanted cells had been met after so many queries.
+    """In how many runs one of the wanted cells had been met after so many queries: see `arrivals` for the steps.
 
     One column of panels for each data set; where there are several goals, one row for each. Columns: dataset, method,
     query, share (of the runs), and `goal` (words for the axis) or none.
