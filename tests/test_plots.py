@@ -15,7 +15,7 @@ from companion.figures import redraw as drawing
 from companion.figures import save
 from companion.figures.best_cell import one_shot_again
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
-from companion.figures.ngae_architectures import ngae_top_cells
+from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
 from companion.figures.tuning import validation_loss_by_rate
@@ -99,8 +99,8 @@ def tables():
         for method, known in (("NGAE", 74.8), ("D-VAE + BO", np.nan))
         for rank in (1, 2, 3)
     ]
-    front = {"evaluated": [74, 75, 73], "flops": [1e8, 2e8, 3e8], "method": "NGAE"}
-    front |= {"source": ["surrogate", "surrogate", "table"]}
+    front = {"evaluated": [74, 75, 73, 75.1, 72], "flops": [1e8, 2e8, 3e8, 0.9e8, 2e8]}
+    front |= {"method": ["NGAE", "NGAE", "random", WHOLE[0], DRAWN]}
     runs = {"method": ["NGAE", "NGAE", "NGAE", "best known"], "seed": [0, 1, 2, 0], "top3": [74, 75, 73, np.nan]}
     runs |= {"best_label": 75.02}
     truth = {"method": ["drawn uniformly"] * 3 + ["NGAE", "NAO"], "shared": [80, 70, 80, 90, 90], "from_scratch": 92}
@@ -659,9 +659,41 @@ def test_published_errors_are_drawn_where_the_table_has_them():
         ]
 
     lines, texts = shown(pd.concat([ours, published]))
-    assert lines[PUBLISHED] == [[100, 0.605], [200, 0.427]] and {"0.605", "0.427"} <= set(texts)
+    label = "published, all test architectures"
+    assert lines[label] == [[100, 0.605], [200, 0.427]] and {"0.605", "0.427"} <= set(texts)
     lines, texts = shown(ours)
-    assert PUBLISHED not in lines and "0.605" not in texts
+    assert label not in lines and "0.605" not in texts
+
+
+def test_errors_above_the_panel_are_named_and_each_curve_keeps_its_colour():
+    [ours] = tables()["rmse_curve"]
+    curve = pd.concat([pd.DataFrame(ours), pd.DataFrame(ours).assign(model="NGAE, training error", rmse=7.5)])
+    figure = ngae_rmse_curve(curve)
+    [ax] = figure.axes
+    assert ax.get_title(loc="right") == "above the panel: errors up to 7.5" and ax.get_ylim()[1] < 2
+    both = {line.get_label(): line.get_color() for line in ax.lines}
+    [alone] = ngae_rmse_curve(curve[curve["model"] == "NGAE, training error"]).axes
+    label = "training architectures, mean of the epoch"
+    assert both[label] in {line.get_color() for line in alone.lines if line.get_label() == label}
+    assert ax.get_xlabel() == "epoch (log)"
+    assert "line: median of trainings; band: all of them" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_front_says_who_lies_on_it():
+    [front] = tables()["front"]
+    figure = accuracy_flops_front(pd.DataFrame(front))
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said[:2] == ["NGAE: 2 of 2 on the front", "random: 0 of 1 on the front"] and WHOLE[0] in said
+    ringed = figure.axes[1].collections[-1].get_offsets().tolist()
+    assert ringed == [[100, 74], [200, 75]]
+
+
+def test_a_method_has_one_colour_in_all_figures_of_a_notebook():
+    front, runs = pd.DataFrame(tables()["front"][0]), pd.DataFrame(tables()["top_three"][0])
+    marks = accuracy_flops_front(front.replace({"random": "best known"})).axes[0].collections
+    in_front = {mark.get_label().split(":")[0]: tuple(mark.get_facecolor()[0][:3]) for mark in marks}
+    rows = top_three(runs.assign(top3=74.0)).axes[0].collections
+    assert [tuple(row.get_facecolor()[0][:3]) for row in rows[:2]] == [in_front["NGAE"], in_front["best known"]]
 
 
 def test_cells_name_what_their_accuracies_are():

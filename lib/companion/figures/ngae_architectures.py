@@ -1,12 +1,21 @@
-"""The figures of notebook 04: the architectures found, how good and how cheap."""
+"""The figures and findings of notebook 04: the architectures found, how good and how cheap."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
+from companion.figures.ngae_predictor import claim_in_words
+from latentnas.benchmarks.digits import ALONE_FILE
+from latentnas.benchmarks.download import bundled
+from latentnas.benchmarks.enas import EnasTable
+from latentnas.graphs import DagBatch, canonical_hash
+from latentnas.measure.surrogate import LiveEvaluator, SkipSurrogate
 from latentnas.plots.cells import draw_cell
 from latentnas.plots.style import (
     DOUBLE,
@@ -14,15 +23,169 @@ from latentnas.plots.style import (
     INK,
     MARKERS,
     METHOD_COLOURS,
+    ORANGE,
     PALE,
-    colours_of,
+    PURPLE,
+    letter,
     new_figure,
     pareto_front,
     rows_of,
     styled,
 )
-from latentnas.spaces.enas import ENAS
+from latentnas.spaces.enas import ENAS, FIRST_OPERATION
 from latentnas.stats import mean_interval
+
+if TYPE_CHECKING:
+    from companion.claims import Claim
+
+# The same in all figures of this notebook.
+COLOURS = METHOD_COLOURS | {"NAO": ORANGE, "best known": PURPLE, "random": GREY}
+DRAWN = "drawn uniformly"  # rows of figures that are no method's
+WHOLE = (
+    "best of the whole table",
+    "best of all sets of flags, with average pooling",
+)  # the second: labels by flags alone
+
+
+class Scores:
+    """What is known of ENAS architectures: from the evaluator, from the table, and from the part to train on."""
+
+    def __init__(self, benchmark: EnasTable, evaluator: SkipSurrogate | LiveEvaluator, train: DagBatch) -> None:
+        self.evaluator, self.by_flags = evaluator, benchmark.skips_decide
+        self.in_table, self.in_training = self.keys(benchmark.batch), self.keys(train)
+
+    def query(self, graphs: DagBatch) -> pd.DataFrame:
+        """What the evaluator says, one row each."""
+        return self.evaluator.query(graphs).rename(columns={"judged": "evaluated"})
+
+    def keys(self, batch: DagBatch) -> np.ndarray:
+        """What decides the label in this table: the fifteen skip flags, as one whole number, or the whole graph."""
+        batch = batch.to("cpu")
+        return ENAS.skips(batch).numpy() @ (1 << np.arange(15)) if self.by_flags else canonical_hash(batch).numpy()
+
+    def ranked(self, proposed: pd.DataFrame) -> pd.DataFrame:
+        """The different architectures among proposals, with ranks by `value`, best first: their scores, and whether
+        their labels are in the table and in the training set. Columns of `proposed`: arch (text), value."""
+        proposed = proposed.sort_values("value", ascending=False, kind="stable").drop_duplicates(
+            "arch", ignore_index=True
+        )
+        batch = ENAS.to_batch(proposed["arch"].tolist())
+        scored, keys = self.query(batch).rename(columns={"accuracy": "table_accuracy"}), self.keys(batch)
+        scored["labelled"], scored["in_training"] = np.isin(keys, self.in_table), np.isin(keys, self.in_training)
+        columns = [
+            "evaluated",
+            "looked_up",
+            "table_accuracy",
+            "labelled",
+            "in_training",
+            "flops",
+            "params",
+            "complexity",
+        ]
+        order = scored["evaluated"].rank(ascending=False, method="first").astype(int)
+        ranks = {"rank": range(1, len(scored) + 1), "queried_rank": order}
+        return pd.concat([proposed[["arch", "value"]], scored[columns]], axis=1).assign(**ranks)
+
+
+def operation_shares(batch: DagBatch) -> list[float]:
+    """Share of every operation among the six layers of all valid architectures."""
+    types = batch.types[ENAS.contains(batch)][:, 1:7].flatten()
+    counts = torch.bincount(types.cpu(), minlength=ENAS.num_types)[FIRST_OPERATION:].double()
+    return (counts / counts.sum()).tolist()
+
+
+def handed_in(run: pd.DataFrame, final: int) -> "pd.Series[float]":
+    """What one search hands in: its first three, its `final` first, and the three that are evaluated best."""
+    own, top = run[run["rank"] <= final], run[run["rank"] <= 3]
+    return pd.Series({
+        "top3": top["evaluated"].mean(), "top3_if_evaluated": run.loc[run["queried_rank"] <= 3, "evaluated"].mean(),
+        "final": own["evaluated"].mean(), "best": own["evaluated"].max(),
+        "mflops": top["flops"].mean() / 1e6, "params": top["params"].mean() / 1e6,
+        "complexity": top["complexity"].mean(),
+    })  # fmt: skip
+
+
+def novelty_of(sets: pd.DataFrame) -> pd.DataFrame:
+    """Where the labels of the final sets were known from, in percent by method."""
+    known = {"in the table": sets["table_accuracy"].notna(), "label in training": sets["in_training"]}
+    known |= {"label elsewhere": sets["labelled"] & ~sets["in_training"], "no label": ~sets["labelled"]}
+    return (100 * pd.DataFrame(known).groupby(sets["method"], sort=False).mean()).round(1)
+
+
+def beside_uniform(found: pd.DataFrame, alone: Mapping[str, float], benchmark: EnasTable) -> pd.DataFrame:
+    """The table of `shared_and_from_scratch`: what was found, and the architectures of the digits table that were
+    trained alone too; `better` is the share of these (percent) that one is better than from scratch."""
+    stored = pd.read_csv(bundled(ALONE_FILE), index_col="row")
+    drawn = {"shared": benchmark.accuracy.numpy()[stored.index], "from_scratch": stored["test_0"].to_numpy()}
+    ours = found[["method"]].assign(shared=found["evaluated"], from_scratch=found["arch"].map(alone))
+    truth = pd.concat([pd.DataFrame(drawn).assign(method=DRAWN), ours], ignore_index=True)
+    return truth.assign(better=truth["from_scratch"].map(lambda own: 100 * (drawn["from_scratch"] < own).mean()))
+
+
+def number(own: "Claim") -> str:
+    """A claim in words, with its unit."""
+    return f"{claim_in_words(own, 1 if abs(own.ours or 0) >= 10 else 2)} {own.unit}"
+
+
+def answers_to(questions: Mapping[str, Mapping[str, str]], claims: "Mapping[str, Claim]") -> pd.DataFrame:
+    """An answer to each question: *yes* if all its claims are met, *no* if one is short, else *undecided*; the
+    differences it goes by; and those that decide.
+
+    Args:
+        questions: For each question the words for the claims it rests on, by their ids.
+    """
+    rows = []
+    for question, asked in questions.items():
+        verdicts, told = (
+            [claims[id].verdict for id in asked],
+            [said.format(number(claims[id])) for id, said in asked.items()],
+        )
+        answer = "yes" if set(verdicts) == {"met"} else "no" if "short" in verdicts else "undecided"
+        stands = {"yes": verdicts, "no": ["short"], "undecided": [word for word in verdicts if word != "met"]}[answer]
+        deciding = [words for verdict, words in zip(verdicts, told) if verdict in stands]
+        rows.append((question, answer, "; ".join(told), "; ".join(deciding)))
+    return pd.DataFrame(rows, columns=["question", "answer", "difference", "deciding"])
+
+
+def found_in_words(
+    answers: pd.DataFrame,
+    blindly: str | None,
+    others: "Mapping[str, Claim]",
+    known_before: float,
+    better: Sequence[float] = (),
+) -> list[str]:
+    """The findings of notebook 04: the paper's claims, what is answered with no first.
+
+    Args:
+        answers: Rows of `answers_to`, the paper's three.
+        blindly: What average pooling in all layers saves and costs; None where nothing valid was found.
+        others: Our claims on NGAE's top three, by whom they are compared with.
+        known_before: Percent of NGAE's final sets whose label was known from training.
+        better: From scratch, the percent of uniform ones that NGAE's top three and the best known beat; if trained.
+    """
+    answers = answers.sort_values("answer", key=lambda of: of.map(["no", "undecided", "yes"].index), kind="stable")
+    said = [f"{row.question}: *{row.answer}*; {row.deciding}." for row in answers.itertuples()]
+    if blindly:
+        said = [line + (f" {blindly}" if line.startswith("(3)") else "") for line in said]
+    words = {"met": "are better than", "short": "are worse than"}
+    order = sorted(
+        others.items(), key=lambda pair: ["short", "met"].index(pair[1].verdict) if pair[1].verdict in words else 0.5
+    )
+    lines = [
+        f"NGAE's top three {words.get(own.verdict, 'are not shown to differ from')} {who}: {number(own)}."
+        for who, own in order
+    ]
+    worse = any(own.verdict == "short" for own in others.values())
+    said.insert(0 if worse else (answers["answer"] == "no").sum(), " ".join(lines))
+    if len(better):
+        ours, known = better
+        said.append(
+            f"From scratch, NGAE's top three beat {ours:.0f} % of uniformly drawn architectures, the best known "
+            f"{known:.0f} %."
+        )
+    else:
+        said.append(f"{known_before:.0f} % of what NGAE hands in has a label that was known from training.")
+    return said
 
 
 @styled
@@ -36,10 +199,10 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
     """
     cells = rows_of(cells, "method", "rank", "arch", "evaluated", "table_accuracy", "flops", "params", "complexity")
     methods = list(cells.groupby("method", sort=False))
-    figure = plt.figure(figsize=(DOUBLE, 1.62 * len(methods)), layout="constrained")
+    figure = plt.figure(figsize=(DOUBLE, 1.8 * len(methods)), layout="constrained")
     drawn = []
     for strip, (method, found) in zip(figure.subfigures(len(methods), 1, squeeze=False)[:, 0], methods):
-        strip.suptitle(method, x=0.005, ha="left", fontweight="bold")
+        strip.suptitle(f"{method}\n", x=0.005, ha="left", fontweight="bold", linespacing=0.7)  # a free line below it
         axes = strip.subplots(1, 3)
         for ax in axes:
             ax.axis("off")
@@ -48,7 +211,7 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
             draw_cell(ax, batch.types[0], batch.adjacency[0], ENAS.type_names)
             ax.set_title(
                 f"{scores_in_words(cell)}\n"
-                f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M params, "
+                f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} million parameters,\n"
                 f"complexity {cell.complexity:.2f}",
                 loc="center", fontsize=7,
             )  # fmt: skip
@@ -80,14 +243,13 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     background = truth.method.mode()[0]
     methods = [method for method in dict.fromkeys(truth.method) if method != background]
-    colours = colours_of(methods)
     rest = truth[truth.method == background]
     ax.scatter(rest.shared, rest.from_scratch, s=5, color=PALE, linewidths=0, label=background)
     for number, method in enumerate(methods):
         found = truth[truth.method == method]
         ax.scatter(
             found.shared, found.from_scratch, s=24, marker=MARKERS[number % len(MARKERS)],
-            color=colours[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
+            color=COLOURS[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
         )  # fmt: skip
     ax.axhline(rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     ax.annotate(
@@ -113,7 +275,7 @@ def top_three(runs: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for place, method in enumerate(methods):
         values = runs.top3[runs.method == method].dropna()
-        colour = METHOD_COLOURS.get(method, GREY)
+        colour = COLOURS.get(method, PALE)
         ax.scatter(values, [place] * len(values), s=9, color=colour, alpha=0.5, linewidths=0)
         if len(values):
             ends = mean_interval(values)
@@ -123,53 +285,61 @@ def top_three(runs: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(methods)), methods)
     ax.invert_yaxis()
     ax.plot([], [], "o-", color=GREY, markersize=4.5, linewidth=1.2, label="mean of the runs, 95 % interval")
-    ax.set_xlabel("accuracy of the top three (%)")
-    figure.legend(loc="outside upper left", ncols=2)
+    ax.scatter([], [], s=9, color=GREY, alpha=0.5, linewidths=0, label="one run")
+    ax.set_xlabel("evaluated accuracy of the top three (%)")
+    figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
-BACKGROUND = 1000  # more architectures than any search finds: a whole table
+DRAWN = "drawn uniformly"
+WHOLE = (
+    "best of the whole table",
+    "best of all sets of flags, with average pooling",
+)  # the second: labels by flags alone
 
 
 @styled
 def accuracy_flops_front(points: pd.DataFrame) -> Figure:
-    """Accuracy against cost of the architectures every method found, and the front no other point beats.
+    """Accuracy against cost of what each method hands in, and the front that none of these architectures beats; (b) is
+    the part of (a) around the front, whose marks have a ring.
 
-    Columns: method, evaluated (accuracy, percent), flops (multiply-adds), source (where the accuracy comes
-    from, as "surrogate" or "table"). Accuracies of different sources do not compare, so the front is that of the
-    source of most found architectures, named at the axis; its marks are filled, others open. A method with more
-    than BACKGROUND points is background.
+    Columns: method, evaluated (accuracy, percent), flops (multiply-adds). No method's are the rows of `DRAWN`, the
+    background, and of `WHOLE`, the front of all that could be had.
     """
-    points = rows_of(points, "method", "evaluated", "flops", "source").dropna(subset=["evaluated", "flops"])
-    figure, axes = new_figure(3.7, width=4.6)
-    ax = axes[0, 0]
-    sizes = points.method.value_counts()
-    foreground = [method for method in dict.fromkeys(points.method) if sizes[method] <= BACKGROUND]
-    colours = colours_of(foreground)
-    main_source = rows_of(points[points.method.isin(foreground)], "source").source.mode()[0]
-    for (method, source), found in points.groupby(["method", "source"], sort=False):
-        flops, accuracy = found.flops / 1e6, found.evaluated
-        filled = source == main_source
-        label = method if filled else f"{method} ({source})"
-        if method not in foreground:
-            ax.scatter(flops, accuracy, s=2, color="#BDBDBD", linewidths=0, rasterized=True, label=label, zorder=1)
-            continue
-        colour = colours[method]
-        ax.scatter(
-            flops, accuracy, s=15, marker=MARKERS[foreground.index(method) % len(MARKERS)],
-            linewidths=0.4 if filled else 0.9,
-            facecolors=colour if filled else "none", edgecolors="white" if filled else colour,
-            label=label, zorder=3,
-        )  # fmt: skip
-    alike = points[points.source == main_source]
-    joined = "Pareto front of filled and grey marks"
-    front = pareto_front(alike.flops / 1e6, alike.evaluated)
-    ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=4, label=joined)
-    lowest = alike.groupby("method").evaluated.agg(lambda a: a.min() if len(a) <= BACKGROUND else a.quantile(0.25))
-    ax.set_ylim(bottom=lowest.min() - 0.05)  # leaves out the lower part of the background and of open marks
-    ax.set_xlabel("FLOPs (millions of multiply-adds)")
-    ax.set_ylabel(f"accuracy (%; {main_source}; cut below)")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    points = rows_of(points, "method", "evaluated", "flops").dropna(subset=["evaluated", "flops"])
+    points = points.assign(mflops=points.flops / 1e6)
+    drawn, whole = points[points.method == DRAWN], points[points.method.isin(WHOLE)]
+    found = points.drop([*drawn.index, *whole.index])
+    front = pareto_front(found.mflops, found.evaluated)
+    ringed = found[found[["mflops", "evaluated"]].apply(tuple, axis=1).isin(map(tuple, front))]
+    figure, [axes] = new_figure(3.7, columns=2)
+    for ax, size in zip(axes, (9, 24)):
+        for marker, (method, own) in zip(MARKERS, found.groupby("method", sort=False)):
+            label = f"{method}: {ringed.method.eq(method).sum()} of {len(own)} on the front"
+            ax.scatter(
+                own.mflops, own.evaluated, s=size, marker=marker, color=COLOURS[method], edgecolors="white",
+                linewidths=0.3, zorder=3, label=label,
+            )  # fmt: skip
+        ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=2, label="front of what is handed in")
+        ax.plot(
+            whole.mflops,
+            whole.evaluated,
+            color=GREY,
+            linewidth=1,
+            linestyle="--",
+            drawstyle="steps-post",
+            label=whole.method.max(),
+        )
+        ax.scatter(drawn.mflops, drawn.evaluated, s=2, color="#C8C8C8", linewidths=0, rasterized=True, label=DRAWN)
+        ax.set_xlabel("cost (MFLOPs)")
+    axes[1].scatter(ringed.mflops, ringed.evaluated, s=60, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
+    (left, low), (right, high) = front.min(axis=0), front.max(axis=0)
+    wide, tall = 0.1 * max(right - left, 0.1 * right), 0.15 * max(high - low, 0.02)
+    axes[1].set(xlim=(left - wide, right + wide), ylim=(low - tall, high + tall))
+    axes[0].set(ylim=(found.evaluated.min() - tall, high + 2 * tall), ylabel="evaluated accuracy (%)")
+    axes[0].indicate_inset([left - wide, low - tall, right - left + 2 * wide, high - low + 2 * tall], edgecolor=INK)
+    letter(axes, ["All; the lower part is cut off", "Around the front: the box of (a)"])
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
 

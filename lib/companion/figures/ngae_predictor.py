@@ -1,4 +1,8 @@
-"""The figures of notebook 03: accuracy read off the latent code, and ascent along it."""
+"""The figures and findings of notebook 03: accuracy read off the latent code, and ascent along it. What notebook 04
+says in the same words is here too."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -7,7 +11,117 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
 from companion.figures.shared import band
-from latentnas.plots.style import COLUMN, DOUBLE, GREY, INK, colours_of, letter, new_figure, rows_of, styled
+from latentnas import evaluate, stats
+from latentnas.graphs import DagBatch
+from latentnas.plots.style import (
+    BLUE,
+    COLUMN,
+    DOUBLE,
+    GREY,
+    INK,
+    ORANGE,
+    SKY,
+    colours_of,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
+from latentnas.spaces.enas import ENAS, FIRST_OPERATION, FLAG_COLUMNS, OPERATION_COLUMNS
+
+if TYPE_CHECKING:
+    from companion.claims import Claim
+
+MATCHED = 99  # percent of held-out architectures that come back, from which on two models are compared
+
+
+def every_set_of_flags(operation: str = "avgpool3x3") -> DagBatch:
+    """The 2^15 architectures with this operation, the cheapest, in every layer."""
+    numbers = np.zeros((2**15, 21), dtype=np.int64)
+    numbers[:, FLAG_COLUMNS] = (np.arange(2**15)[:, None] >> np.arange(15)) & 1
+    numbers[:, OPERATION_COLUMNS] = ENAS.type_names.index(operation) - FIRST_OPERATION
+    return ENAS.from_choices(numbers)
+
+
+def given_back(trained: Mapping, graphs: DagBatch) -> pd.DataFrame:
+    """Share of graphs that come back when each is encoded and decoded by the likeliest decisions: model, seed,
+    reconstruction (percent), for trainings by (model, seed)."""
+    rows = [(*key, evaluate.reconstruction(run.model, graphs, 1)["clean"]) for key, run in trained.items()]
+    return pd.DataFrame(rows, columns=["model", "seed", "reconstruction"])
+
+
+def matched_in_words(back: pd.DataFrame) -> str:
+    """Whether both models give enough back for a comparison. The columns of `given_back`."""
+    least = back.groupby("model", sort=False)["reconstruction"].min()
+    if least.min() >= MATCHED:
+        return f"matched: every training gives at least {MATCHED} % of held-out architectures back"
+    shares = ", ".join(f"{name} {share:.3g} %" for name, share in least.items())
+    return f"**not matched**, so NGAE and D-VAE cannot be compared: held-out architectures that come back, {shares}"
+
+
+def spread(values: "pd.Series[float]", digits: int = 2) -> str:
+    """The mean over runs, and half of Student's 95 % interval where there are several."""
+    low, high = stats.mean_interval(values.dropna()) if values.notna().any() else (np.nan, np.nan)
+    return f"{values.mean():.{digits}f}" + (f" ± {(high - low) / 2:.{digits}f}" if low < high else "")
+
+
+def claim_in_words(own: "Claim", digits: int = 2) -> str:
+    """Our value with its interval, without the unit."""
+    if own.ours is None:
+        return "not known"
+    ours, *ends = (f"{round(end, digits) + 0.0:.{digits}f}" for end in (own.ours, own.low, own.high) if end is not None)
+    return f"{ours} ({' to '.join(ends)})" if ends else ours
+
+
+def found_in_words(claims: "Mapping[str, Claim]", table: str, variants: Mapping[str, str]) -> list[str]:
+    """The findings of notebook 03, what speaks against NGAE first.
+
+    Args:
+        variants: What was trained once with other settings, by the condition of its claim.
+    """
+    said, ngae = [], f"ngae.{table}"  # sentences after their order: against NGAE 0, undecided 1, for it 2
+    order = {"short": 0, "met": 2}
+
+    def told(id: str, digits: int = 3) -> str:
+        return claim_in_words(claims[id], digits)
+
+    parts = {"": "On all test architectures", ".unseen": "On unseen skip flags"}
+    parts = {suffix: where for suffix, where in parts.items() if f"{ngae}.rmse_std{suffix}" in claims}
+    verdicts = [claims[f"{ngae}.rmse_std_over_boosting{suffix}"].verdict for suffix in parts]
+    stands = {"short": "NGAE is behind", "met": "NGAE is ahead", "undecided": "neither is shown to be ahead"}
+    lines = [
+        f"{where} NGAE's error is {told(f'{ngae}.rmse_std{suffix}')}, that of boosted trees "
+        f"{told(f'boosting.{table}.rmse_std{suffix}')}: {stands.get(verdict, 'too few trainings to decide')}."
+        for (suffix, where), verdict in zip(parts.items(), verdicts)
+    ]
+    said.append((min(order.get(verdict, 1) for verdict in verdicts), " ".join(lines)))
+
+    own = claims[f"{ngae}.rmse_std"]
+    errors = {name: claims[f"{ngae}.rmse_std@{condition}"].ours for condition, name in variants.items()}
+    if errors:
+        lines = [f"Trained once, {name} errs by {error:.3f}." for name, error in errors.items()]
+        said.append((int(max(errors.values()) <= 2 * own.ours), " ".join(lines)))
+    if own.paper:
+        below = own.ours < own.paper
+        ends = f"Fig. 4 of the paper ends at an error of {own.paper}, after 300 epochs"
+        said.append((2 * below, f"{ends}; ours is {'below' if below else 'not below'} that."))
+
+    plain, whole = (claims[f"{ngae}.ascent_gain_over_ranked{end}"] for end in ("@without_complexity", ""))
+    ends = {"met": "ends higher", "short": "ends lower"}.get(plain.verdict, "is not shown to end higher")
+    said.append((
+        order.get(plain.verdict, 1),
+        f"Climbing predicted accuracy {ends} than ranking samples by it: evaluated accuracy changes by "
+        f"{claim_in_words(plain)} points. Minus predicted complexity it changes by {claim_in_words(whole)} points.",
+    ))  # fmt: skip
+
+    codes = claims[f"{ngae}.gp_rmse_std_over_dvae"].verdict
+    stands = {"met": "smaller", "short": "larger"}.get(codes, "not shown to be smaller")
+    said.append((
+        order.get(codes, 1),
+        f"A Gaussian process's error on NGAE's codes is {stands} than on D-VAE's: {told(f'{ngae}.gp_rmse_std')} "
+        f"against {told(f'dvae.{table}.gp_rmse_std')}.",
+    ))  # fmt: skip
+    return [line for _, line in sorted(said, key=lambda pair: pair[0])]
 
 
 @styled
@@ -47,30 +161,33 @@ def ngae_predictor_scatter(predictions: pd.DataFrame) -> Figure:
 
 
 PUBLISHED = "NGAE, published"  # the model of the rows that hold the paper's numbers
+CURVES = {  # label in the table: words, colour, marker
+    "NGAE": ("all test architectures", BLUE, "o"),
+    "NGAE, unseen flags": ("those with unseen flags", SKY, "s"),
+    "NGAE, training error": ("training architectures, mean of the epoch", ORANGE, "^"),
+}
 
 
 @styled
 def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
     """NGAE Fig. 4, right: error of the performance predictor by epoch, beside NGAE's own on its test set.
 
-    Columns: epoch, rmse (standardised), model (`PUBLISHED` in the rows of the paper, if any), seed, mean_line
-    (what predicting the train mean reaches, constant).
+    Columns: epoch, rmse (standardised), model (of `CURVES`, or `PUBLISHED` in the rows of the paper, if any), seed,
+    mean_line (what predicting the train mean reaches, constant).
     """
     curve = rows_of(curve, "epoch", "rmse", "model", "seed", "mean_line")
-    figure, axes = new_figure(3.1, width=COLUMN)
-    ax = axes[0, 0]
-    colours = colours_of(curve.model)
-    mean_line = curve.mean_line.iloc[0]
-    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1)
-    ax.annotate(
-        f"predicting the mean, {mean_line:.3f}", (1, mean_line), xycoords=("axes fraction", "data"),
-        xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=7, color=GREY,
-    )  # fmt: skip
-    published = curve[curve.model == PUBLISHED]
+    figure, axes = new_figure(3.5, width=COLUMN)
+    ax, mean_line, published = axes[0, 0], curve.mean_line.iloc[0], curve[curve.model == PUBLISHED]
+    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1, label=f"guessing the mean: {mean_line:.3f}")
     for model, runs in curve.drop(published.index).groupby("model", sort=False):
-        band(ax, runs, "epoch", "rmse", colours[model], f"{model}, ours")
+        words, colour, marker = CURVES[model]
+        band(ax, runs, "epoch", "rmse", colour)
+        measured = runs.groupby("epoch").rmse.median()
+        ax.plot(measured.index, measured, marker=marker, color=colour, markersize=3.5, label=words)
     if len(published):
-        ax.plot(published.epoch, published.rmse, "D", color=INK, markersize=4, label=PUBLISHED)
+        ax.plot(
+            published.epoch, published.rmse, "D", color=INK, markersize=4, label="published, all test architectures"
+        )
     for point in published.itertuples():
         ax.annotate(
             f"{point.rmse}", (point.epoch, point.rmse), xytext=(-5, -2), textcoords="offset points", ha="right",
@@ -80,10 +197,17 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("RMSE (train st. dev.)")
-    ax.set_ylim(0, 1.12 * max(mean_line, curve.rmse.quantile(0.98)))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7)
+    ax.set_xlabel("epoch (log)")
+    ax.set_ylabel("error (RMSE in standard deviations)")
+    highest, top = curve.rmse.max(), 1.6 * mean_line
+    ax.set_ylim(0, min(1.08 * max(highest, mean_line), top))
+    if highest > top:
+        ax.set_title(f"above the panel: errors up to {highest:.3g}", loc="right", fontsize=7)
+    if curve.seed.nunique() > 1:
+        ax.fill_between(
+            [], [], color=GREY, alpha=0.25, linewidth=0, label="line: median of trainings; band: all of them"
+        )
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", fontsize=7)
     return figure
 
 
@@ -95,15 +219,20 @@ def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     architecture by the independent evaluator, percent, NaN where nothing valid was decoded), variant.
     """
     trajectories = rows_of(trajectories, "start", "step", "performance", "complexity", "evaluated", "variant")
-    figure, axes = new_figure(2.4, columns=3)
+    figure, axes = new_figure(2.7, columns=3)
     colours = colours_of(trajectories.variant)
     for variant, walks in trajectories.groupby("variant", sort=False):
         for ax, quantity in zip(axes[0], ("performance", "complexity", "evaluated")):
             band(ax, walks, "step", quantity, colours[variant], variant, low=0.25, high=0.75)
-    letter(axes, ["Predicted accuracy", "Predicted complexity", "Evaluated accuracy"])
-    for ax, unit in zip(axes[0], ("train st. dev.", "train st. dev.", "%")):
-        ax.set_ylabel(unit)
-        ax.set_xlabel("step")
+    letter(axes, ["What is promised", "What it is to cost", "What is found"])
+    for ax, quantity in zip(
+        axes[0], ("predicted accuracy (st. dev.)", "predicted complexity (st. dev.)", "evaluated accuracy (%)")
+    ):
+        ax.set_ylabel(quantity)
+        ax.set_xlabel("step of the ascent")
+    axes[0, 0].fill_between(
+        [], [], color=GREY, alpha=0.25, linewidth=0, label="line: median of all starts; band: middle half"
+    )
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
     return figure
