@@ -8,7 +8,7 @@ commands:
   test       run the tests, three files at a time; what follows goes to pytest, for example: ./run_all.sh test -k claims
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet
-  lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
+  lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/; 'lab week1' opens that one first
   site       build the notebooks as run, with figures, reports and glossary, as pages to read offline, in site/
   compare    print the numbers of two labels side by side: ./run_all.sh compare quick recommended
   bench      measure how fast this machine trains, decodes and searches (notebook 10), and print it
