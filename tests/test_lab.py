@@ -38,7 +38,7 @@ from latentnas.spaces.enas import ENAS
 
 SOLUTIONS, STUDENTS = notebook("lab_solutions"), notebook("lab")
 ANSWERS = {  # what no message may say: the words of an answer
-    "0": [" is 4", "four", "return 4"],
+    "0": [" is 4", "return 4"],
     "1a": ["[0, 2, 6, 3, 7, 4, 5, 1]", "(0, 2)", "(1, 4)"],
     "2a": ["0.3", "0.45"],
     "2b": ["one_hot(torch.tensor(u)", "for u in range(v)"],
