@@ -296,7 +296,7 @@ WRONG = {
     "3a": {
         "encode differs between two calls": model(at_random),
         "mu should have the shape": model(lambda self, graph, batch: (graph, graph)),
-        "no finite scalar": model(lambda self, graph, batch: tuple(torch.nan * part for part in both(self, graph))),
+        "of mu are NaN": model(lambda self, graph, batch: tuple(torch.nan * part for part in both(self, graph))),
         "stopped with AttributeError": model(lambda self, graph, batch: self.nothing),
     },
     "3b": {
