@@ -119,6 +119,32 @@ def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkey
     ]  # whose links lead one folder up
 
 
+def test_lab_opens_the_notebook_that_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", make_project(tmp_path) / "notebooks")
+    (paths.NOTEBOOKS / "coursework/solutions").mkdir(parents=True)
+    for name in ("lab", "lab_solutions", "week1", "solutions/01_solutions"):
+        write_notebook(paths.NOTEBOOKS / f"coursework/{name}.ipynb", [])
+    calls = []
+    monkeypatch.setattr(
+        cli.subprocess, "run", lambda command, **_: calls.append(command) or subprocess.CompletedProcess(command, 0)
+    )
+    first, second = sorted(file.name for file in paths.NOTEBOOKS.glob("0*.ipynb"))
+    for name, opened in (("lab", "coursework/lab.ipynb"), ("week1", "coursework/week1.ipynb"), ("01", second)):
+        assert cli.main(["lab", name, "--no-browser"]) == 0
+        assert f"--LabApp.default_url=/lab/tree/notebooks/mine/{opened}" in calls[-1]
+        assert calls[-1][-1] == "--no-browser" and name not in calls[-1]
+    assert cli.main(["lab"]) == 0 and calls[-1][-1].endswith(f"/mine/{first}")
+    calls.clear()
+    for name in ("week9", "", "lab_solutions"):
+        assert cli.main(["lab", name]) == 2 and not calls
+        told = capsys.readouterr().err
+        assert (
+            f"no notebook '{name}'" in told
+            and "lab, week1" in told
+            and "lab_solutions" not in told.partition("Name")[2]
+        )
+
+
 def test_help_shows_commands_and_examples(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["--help"])

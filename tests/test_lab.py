@@ -39,6 +39,7 @@ from latentnas.spaces.enas import ENAS
 
 SOLUTIONS, STUDENTS = notebook("lab_solutions"), notebook("lab")
 ANSWERS = {  # what no message may say: the words of an answer
+    "0": [" is 4", "return 4"],
     "1a": ["[0, 2, 6, 3, 7, 4, 5, 1]", "(0, 2)", "(1, 4)"],
     "2a": ["0.3", "0.45"],
     "2b": ["one_hot(torch.tensor(u)", "for u in range(v)"],
@@ -56,7 +57,8 @@ def functions(notebook):
     names = {"DagBatch": DagBatch, "ENAS": ENAS, "torch": torch, "np": np, "F": F, "equal": equal}
     for source in cells(notebook, "solution"):
         exec(source, names)
-    calls = [ast.parse(source).body[0].value for source in cells(notebook, "grade")]
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    calls = [ast.parse(source).body[0].value for source in sources if source.startswith("check(")]
     return {str(call.args[0].value): names[call.args[1].id] for call in calls}
 
 
@@ -176,6 +178,16 @@ def in_order(accuracy):
 
 
 WRONG = {
+    "0": {
+        "is no skip connection": lambda: 11,
+        "is its operation": lambda: 5,
+        "a flag of 0": lambda: 15,
+        "number of layers": lambda: 6,
+        "several": lambda: 3,
+        "once more": lambda: 7,
+        "what came is a list of 2": lambda: [2, 2],
+        "too large": lambda: 100,
+    },
     "1a": {
         "no edge to the next": lambda: graph(chain=False),
         "counted from 0": lambda: graph(types=(0, 0, 4, 1, 5, 2, 3, 1)),
@@ -380,6 +392,66 @@ def test_a_loop_without_end_is_stopped(capsys, monkeypatch):
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and not any(signal.getitimer(signal.ITIMER_REAL))
     with ThreadPoolExecutor(1) as pool:  # a thread has no alarm
         assert pool.submit(lab_checks.check, "6", best_in_place).result() == 1
+
+
+class OfMyOwn(BaseException):
+    pass
+
+
+class Unreadable:
+    def __array__(self, *given, **named):
+        raise KeyError("no array")
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+    __eq__ = __len__ = __float__ = __iter__ = __repr__ = __array__
+
+
+def raised(error):
+    def answer(*arguments):
+        raise error
+
+    return answer
+
+
+def loud(*arguments):
+    print("Exercise 1: right." * 100)
+    return Unreadable()
+
+
+ODD = {  # answers that nobody plans for: what is said to each
+    "OfMyOwn": raised(OfMyOwn("x" * 1000)),
+    "GeneratorExit": raised(GeneratorExit()),
+    "SystemExit": raised(SystemExit(0)),
+    "ExceptionGroup": raised(ExceptionGroup("several", [ValueError("one")])),
+    "first line": raised(ValueError("first line.\n\nsecond line")),
+    "RecursionError": lambda *arguments: ODD["RecursionError"](*arguments),
+    "": lambda *arguments: Unreadable(),
+    " ": lambda *arguments: torch.zeros(3, 4, device="meta"),
+    "  ": lambda *arguments: torch.eye(4).to_sparse(),
+    "   ": lambda *arguments: (value for value in (1, 2)),
+    "    ": lambda *arguments: np.array([None, "a", 3], dtype=object),
+    "     ": lambda *arguments: 10**400,
+    "      ": lambda *arguments: [np.zeros(2)] * 3,
+}
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_what_nobody_plans_for_gets_a_paragraph(exercise, capsys):
+    for words, answer in ODD.items():
+        assert lab_checks.check(exercise, answer) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"Exercise {exercise}, not yet: ") and "Traceback" not in text and "\n\n" not in text
+        assert words.strip() in text and 30 < len(text) < 600 and ".." not in text.replace("...", "")
+    lab_checks.check(exercise, loud)
+    assert f"Exercise {exercise}, not yet" in capsys.readouterr().out
+
+
+def test_a_check_that_is_called_otherwise_than_in_its_cell_is_told_so(capsys):
+    for given, named in (((), {}), ((unfinished, unfinished), {}), ((unfinished,), {"seed": 1})):
+        assert lab_checks.check("1a", *given, **named) == 0
+        assert "Call `check` as its cell does" in " ".join(capsys.readouterr().out.split())
 
 
 def unfinished(*arguments):

@@ -101,6 +101,12 @@ def board():
     return leaderboard.digits()
 
 
+@pytest.fixture(scope="module")
+def cora():
+    pytest.importorskip("nas_bench_graph")
+    return leaderboard.cora()
+
+
 def written(ask):
     return HEAD + " " * 8 + ask
 
@@ -147,6 +153,50 @@ def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
     (tmp_path / "x").symlink_to(leaderboard.paths.BUNDLED)
     source = written(f"import pandas; pandas.read_csv({str(tmp_path / 'x' / 'digits-nb201.csv.gz')!r}); return []")
     assert "where labels are" in played(board, source).wrong
+
+
+def test_who_reads_the_labels_of_cora_is_out_too(cora):
+    for read in ("nas_bench_graph.light_read('cora')", "open(nas_bench_graph.__file__[:-11] + 'light/cora.bench')"):
+        found = played(cora, written(f"import nas_bench_graph; {read}"), SECRET)
+        assert "where labels are" in found.wrong and math.isinf(found.good), found
+
+
+WALKED = """
+        import sys
+        from types import FunctionType
+        found, open_, seen = [], [], set()
+        frame = sys._getframe()
+        while frame:
+            open_ += [frame.f_locals, frame.f_globals]
+            frame = frame.f_back
+        open_ += [vars(module) for module in list(sys.modules.values()) if module]
+        while open_ and len(seen) < 300_000:
+            thing = open_.pop()
+            if id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, np.ndarray) and thing.dtype.kind == "f" and len(np.unique(thing)) > 1000:
+                found.append(thing.shape)
+            elif type(thing) is dict:
+                open_ += thing.values()
+            elif type(thing) in (list, tuple, set, frozenset):
+                open_ += thing
+            elif type(thing) is FunctionType and thing.__closure__:
+                for cell in thing.__closure__:
+                    try:
+                        open_.append(cell.cell_contents)
+                    except ValueError:  # it is empty
+                        pass
+            elif f"{type(thing).__module__}".partition(".")[0] in ("leaderboard", "multiprocessing", "latentnas"):
+                open_.append(getattr(thing, "__dict__", {}))
+        raise ValueError(found, len(seen) > 1000)
+"""
+
+
+def test_no_frame_and_no_module_of_a_searchers_process_leads_to_a_label(board, cora):
+    for table in (board, cora):
+        for secret in (None, SECRET):
+            assert "ValueError: ([], True)" in played(table, written("pass") + WALKED, secret).wrong
 
 
 EMPTIED = """
@@ -219,6 +269,38 @@ def test_rows_that_are_known_by_heart_are_of_no_use_in_hidden_runs_and_are_told(
     assert "where the names are known" in found["remark"] and found["hidden_best"] > 100
 
 
+def test_what_is_known_by_heart_of_cora_is_of_no_use_in_its_hidden_runs_and_is_told(board, cora):
+    row = int(cora.labels.argmax())
+    source = written(f"return self.next(n) if self.number else [{row}, *self.next(n - 1)]")
+    runs = {"public": [leaderboard.Run(90, 20)] * 8, "hidden": [leaderboard.Run(90, 20)] * 8}
+    for part, secret in (("cora_public", None), ("cora", SECRET)):
+        runs[part] = [played(cora, source, secret, number) for number in range(8)]
+    assert {run.good for run in runs["cora_public"]} == {1} and min(run.good for run in runs["cora"]) > 1
+    found = leaderboard._row("x", runs, "", {"digits": board, "cora": cora})
+    assert "where the names are known" in found["remark"] and found["cora_public"] == 100 > found["cora"]
+    runs["cora_public"] = runs["cora"]
+    assert not leaderboard._row("x", runs, "", {"digits": board, "cora": cora})["remark"]
+
+
+def test_both_tables_have_public_runs_and_hidden_ones(board, monkeypatch):
+    played_with = []
+
+    def play(board, submission, secret, number, seconds):
+        played_with.append((board.name, secret, number))
+        return leaderboard.Run(9, 3)
+
+    monkeypatch.setattr(leaderboard, "play", play)
+    boards = {"digits": board, "cora": replace(board, name="cora", budget=50)}
+    runs, wrong = leaderboard._all_runs(boards, ("mine", ""), SECRET, 2, 9.0, 1)
+    assert not wrong and list(runs) == ["public", "hidden", "cora_public", "cora"]
+    assert played_with == [
+        (name, secret, number) for name in ("digits", "cora") for secret in (None, SECRET) for number in (0, 1)
+    ]
+    table = pd.DataFrame([{"rank": "1"} | leaderboard._row("mine", runs, "", boards)])
+    heads, _, line = leaderboard.as_markdown(table).splitlines()
+    assert heads.endswith("| Cora: best 1 % within 50 | Cora, public | remark |") and line.count("100 % (") == 2
+
+
 RENAMED = """
         import itertools
         cells = [[names[x - 2] for x in (2, 3, 3, 4, 3, 3)] for names in itertools.permutations(range(5), 3)]
@@ -277,15 +359,29 @@ def floats_from(thing, most=100_000):
     return found
 
 
-def test_the_domain_of_a_searcher_leads_to_no_label(board):
+def test_the_domain_of_a_searcher_leads_to_no_label(board, cora):
     class Holder:
         labels = board.labels
 
     assert any(values is board.labels for values in floats_from([Holder.labels]))
-    for secret in (None, SECRET):
-        parts, labels, _ = leaderboard.deal(board, secret, 0)
-        assert not [values.shape for values in floats_from(leaderboard.domain_of(parts))]
-        assert len(labels) == len(parts["identity"]) == 15_625
+    for table, rows in ((board, 15_625), (cora, 26_206)):
+        for secret in (None, SECRET):
+            parts, labels, _ = leaderboard.deal(table, secret, 0)
+            found = floats_from(leaderboard.domain_of(parts))  # path features of Cora are counts
+            assert not [values.shape for values in found if len(np.unique(values)) > 100]
+            assert len(labels) == len(parts["identity"]) == rows
+
+
+def test_hidden_runs_of_cora_have_other_names_places_and_labels_but_the_same_structure(cora):
+    parts, labels, seed = leaderboard.deal(cora, SECRET, 3)
+    plain, other = leaderboard.domain_of(cora.parts), leaderboard.domain_of(parts)
+    assert leaderboard.deal(cora, None, 3)[2] == 3 != seed and plain.count == other.count
+    assert not np.isin(np.round(labels, 6), np.round(cora.labels, 6)).all()
+    assert np.array_equal(*(np.unique(values, return_counts=True)[1] for values in (cora.labels, labels)))
+    same = (parts["choices"] == cora.parts["choices"]).all(axis=1).mean()
+    assert same < 0.01 and (np.argsort(labels)[-10:] != np.argsort(cora.labels)[-10:]).all()
+    sizes = [np.bincount(np.diff(domain["ends"], prepend=0)) for domain in (parts, cora.parts)]
+    assert np.array_equal(*sizes)
 
 
 def test_hidden_runs_have_other_names_but_the_same_structure(board):
@@ -400,6 +496,17 @@ def test_who_stops_it_keeps_the_lines_so_far(tmp_path):
     assert "| a |" in told and "Stopped at b: 1 of 2 searchers have a line. leaderboard.csv is not written." in told
 
 
+def test_files_of_one_name_are_called_by_the_folder_that_tells_them_apart(tmp_path):
+    for folder in ("ann/week3", "bob/week3", "bob/old", "."):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "week3_searcher.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    names = [*leaderboard.submissions([*sorted(tmp_path.glob("*/week3/*.py")), tmp_path / "other.py"])]
+    assert names == ["ann/week3/week3_searcher", "bob/week3/week3_searcher", "other"]
+    names = [*leaderboard.submissions(sorted(tmp_path.rglob("*.py")))]
+    assert len({*names}) == 5 and {"ann/week3/week3_searcher", "old/week3_searcher"} <= {*names}
+
+
 def test_files_with_the_mark_of_windows_editors_are_read(board, tmp_path, monkeypatch):
     mine, hidden = tmp_path / "mine.py", tmp_path / "hidden.txt"
     mine.write_text(written("return []"), encoding="utf-8-sig")
@@ -465,5 +572,6 @@ def test_the_whole_table_with_cora_and_the_searchers_of_the_library(tmp_path):
     (tmp_path / "mine.py").write_text(written("return self.next(n)"))
     table = leaderboard.leaderboard([tmp_path / "mine.py"], SECRET, seeds=2).set_index("searcher")
     assert set(table.index) == {"mine", leaderboard.RANDOM, *leaderboard.LIBRARY}
-    assert table["cora"].notna().all() and table.loc[leaderboard.RANDOM, "cora"] == pytest.approx(40, abs=3)
+    assert table[["cora", "cora_public"]].notna().all(axis=None)
+    assert table.loc[leaderboard.RANDOM, "cora"] == pytest.approx(40, abs=3)
     assert (table["remark"] == "").all()

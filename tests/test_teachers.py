@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from companion import paths
 from coursework import FOLDER, notebook, require_links
 
 TEXT = (FOLDER / "TEACHERS.md").read_text(encoding="utf-8")
@@ -42,6 +43,31 @@ def test_the_points_are_those_of_the_cells(week):
     assert f"| Week {week} | {checked}, of them {hidden} hidden | {written} | {checked + written} |" in TEXT
     said = re.search(rf"(\w+) of the {checked + written} points come from", texts(week)[0])[1]
     assert NUMBERS[said.lower()] == hidden
+
+
+def words_of(text):
+    return len(re.sub(r"\]\([^)]*\)|<[^>]*>", "", text).split())
+
+
+def test_the_words_before_the_first_exercise_are_as_many_as_it_says():
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    read = [readme.partition("<!-- findings -->")[0], re.search(r"- \*\*Teach with it\*\*.*", readme)[0]]
+    assert "`./run_all.sh lab lab`" in read[1]
+    for cell in notebook("lab")["cells"]:
+        if cell["source"] == ['check("0", skips)']:
+            break
+        read += [] if "hide-input" in cell["metadata"].get("tags", ()) else ["".join(cell["source"])]
+    count = sum(map(words_of, read))
+    said, minutes = re.search(r"about (\d+) words of README and lab, ([\d.]+) minutes", TEXT).groups()
+    assert abs(count - int(said)) <= 40 and float(minutes) == pytest.approx(int(said) / 200, abs=0.06)
+    assert count / 200 + 0.5 + 37 / 60 <= 5.1  # minutes: to read, to type, of a busy machine
+
+
+def test_its_commands_and_files_are_there():
+    shell = re.findall(r"(?m)^    (.*)", TEXT)
+    assert "c.ExecutePreprocessor.timeout = 1800" in "".join(shell) and "nbgrader formgrade" not in TEXT
+    for name in re.findall(r"\$COURSEWORK/(\w+\.py)|notebooks/coursework/(\w+\.py)", TEXT):
+        assert (FOLDER / "".join(name)).exists()
 
 
 def test_its_links_lead_somewhere():

@@ -351,6 +351,7 @@ def test_a_right_answer_in_another_form_passes(capsys):
     for form in (np.array, torch.tensor, lambda value: torch.tensor([value], requires_grad=True)):
         assert check("2", lambda *given, form=form: form(RIGHT["2"](*given))) == 1, capsys.readouterr().out
     assert check("3", lambda *given: RIGHT["3"](*given).tolist()) == 1
+    assert check("3", lambda *given: torch.tensor(RIGHT["3"](*given), requires_grad=True)) == 1
     assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
     assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1
 

@@ -295,8 +295,8 @@ WRONG = {
     },
     "3a": {
         "encode differs between two calls": model(at_random),
-        "encode gives shapes": model(lambda self, graph, batch: (graph, graph)),
-        "no finite scalar": model(lambda self, graph, batch: tuple(torch.nan * part for part in both(self, graph))),
+        "mu should have the shape": model(lambda self, graph, batch: (graph, graph)),
+        "of mu are NaN": model(lambda self, graph, batch: tuple(torch.nan * part for part in both(self, graph))),
         "stopped with AttributeError": model(lambda self, graph, batch: self.nothing),
     },
     "3b": {
@@ -383,6 +383,53 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(capsys):
             (1, 2, None),
         ):
             said(capsys, check, exercise, lambda *arguments, value=value: value)
+
+
+def encoding(change):
+    class Changed(MyModel):
+        def encode(self, batch):
+            return change(super().encode(batch))
+
+    return Changed
+
+
+def losing(change):
+    class Changed(MyModel):
+        def loss(self, *given, **named):
+            return change(super().loss(*given, **named))
+
+    return Changed
+
+
+def test_what_encode_and_loss_may_not_return_is_named_by_each_check_that_reads_it(capsys):
+    encoders = {
+        "of shape [12, 5]": lambda codes: codes[0],
+        "is a tuple of 3": lambda codes: (*codes, 1),
+        "mu should be a tensor [B, D]": lambda codes: [code.tolist() for code in codes],
+        "mu should have the shape": lambda codes: [code[:, :2] for code in codes],
+        "of mu are NaN": lambda codes: [code * torch.nan for code in codes],
+        "what came is a text": lambda codes: "mu",
+        "stopped with GeneratorExit": stopped,
+    }
+    for words, change in encoders.items():
+        for exercise in ("3a", "3b", "3d"):
+            text = said(capsys, check, exercise, encoding(change))
+            assert words.replace("12", "") in re.sub(r"(?<=shape \[)\d+", "", text) and ".." not in text, (words, text)
+    losses = {
+        'whose "total" is one number': lambda terms: terms["total"],
+        "with a gradient": lambda terms: {name: value.detach() for name, value in terms.items()},
+        "is NaN or infinite": lambda terms: {name: value * torch.nan for name, value in terms.items()},
+        "returns None": lambda terms: None,
+    }
+    for words, change in losses.items():
+        for exercise in ("3a", "3c"):
+            assert words in said(capsys, check, exercise, losing(change))
+    for exercise in ("1", "2"):
+        assert "should be derived from Module" in said(capsys, check, exercise, nn.Module)
+
+
+def stopped(*given):
+    raise GeneratorExit
 
 
 def test_a_model_is_written_into_a_file_from_the_newest_cells(tmp_path, monkeypatch):

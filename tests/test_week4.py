@@ -161,6 +161,15 @@ def carried(monkeypatch):
     return table, {"plan": seal(plan), **fixed, "difference": paired(table, "accuracy"), "verdict": "refuted"}
 
 
+def test_arrays_and_columns_in_place_of_a_verdict_are_told_what_it_should_be(capsys):
+    for value in (np.array(["holds", "refuted"]), pd.Series([1, 2]), pd.DataFrame({"a": [1]}), ["holds"]):
+        assert "return one of holds" in said(capsys, check, "4", lambda *given, value=value: value)
+
+
+def test_a_check_without_one_of_its_answers_is_told_so(capsys):
+    assert "missing a required argument: 'plan'" in said(capsys, check, "5", lambda: {})
+
+
 def test_a_report_has_to_agree_with_its_plan_and_its_runs(carried, capsys):
     table, report = carried
     assert check("5", lambda: report, RIGHT["1"]) == 1, capsys.readouterr().out

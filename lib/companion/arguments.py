@@ -9,7 +9,7 @@ commands:
   figures    draw all figures again from stored results, without training
   fetch      download the public tables, for machines that will have no internet;
              with --profile the weights of its trainings, where they have been released
-  lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/
+  lab        open JupyterLab on working copies of the notebooks, in notebooks/mine/; 'lab week1' opens that one first
   site       build the notebooks as run, with figures, reports and glossary, as pages to read offline, in site/
   compare    print the numbers of two labels side by side: ./run_all.sh compare quick recommended
   release    pack the trained weights of a profile for others to fetch, and list them in data/weights.json

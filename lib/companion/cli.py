@@ -176,18 +176,27 @@ def release(options: argparse.Namespace) -> int:
 
 
 def lab(arguments: Sequence[str]) -> int:
-    """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project."""
+    """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project. The
+    first word may name one to open, such as `week1`; other arguments go to JupyterLab."""
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
     files += [file for file in paths.NOTEBOOKS.glob("coursework/*.ipynb") if not file.stem.endswith("_solutions")]
     files += (*paths.NOTEBOOKS.glob("coursework/solutions/*.ipynb"), *paths.NOTEBOOKS.glob("coursework/*.svg"))
+    first = notebooks.source_of(notebooks.names()[0])
+    if arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+        named = [file for file in files if file.suffix == ".ipynb" and f"{file.stem}_".startswith(f"{name}_")]
+        if not named:
+            known = ", ".join(sorted(file.stem for file in files if file.suffix == ".ipynb"))
+            raise UsageError(f"There is no notebook '{name}' to open. Name one of these, or its beginning: {known}.")
+        first = named[0]
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.exists():
             shutil.copy(file, copy)
-    first = f"/lab/tree/notebooks/mine/{notebooks.names()[0]}.ipynb"
-    options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={first}"]
+    url = f"/lab/tree/notebooks/mine/{first.relative_to(paths.NOTEBOOKS).as_posix()}"
+    options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
     return subprocess.run([sys.executable, "-P", "-m", "jupyterlab", *options, *arguments], env=environment).returncode
 

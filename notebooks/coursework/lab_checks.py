@@ -4,7 +4,9 @@ An answer is a function; a check calls it and compares what it returns with the 
 never says the answer. Where a result is that of a well-known mistake, it names the mistake.
 """
 
+import ast
 import copy
+import inspect
 import math
 import signal
 import textwrap
@@ -49,6 +51,7 @@ def check(exercise: str | int, *answer: Any, checks: Mapping[str, Callable] | No
     try:
         if label not in checks:
             raise Wrong(f"there is no such exercise. Those with a check are {', '.join(checks)}.")
+        require_arguments(checks[label], answer, case)
         checks[label](*answer, **case)
     except Exception as error:  # other errors than Wrong come from results that no check expects
         strange = f"what your function returns cannot be read ({type(error).__name__}). Look at its docstring again."
@@ -57,6 +60,14 @@ def check(exercise: str | int, *answer: Any, checks: Mapping[str, Callable] | No
     print(f"Exercise {label}: right.")
     solved.add(label)
     return 1
+
+
+def require_arguments(function: Callable, answer: tuple, case: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(function).bind(*answer, **case)
+    except TypeError as error:
+        asked = "Call `check` as its cell does: the exercise, then each thing that it takes"
+        raise Wrong(f"this check was called with other things than it takes ({error}). {asked}.") from None
 
 
 def result_of(
@@ -79,11 +90,11 @@ def result_of(
         raise Wrong(f"{unfinished}.") from None
     except KeyboardInterrupt:
         raise Wrong("your function was stopped before its end. Is there a loop that never ends?") from None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also one that a student derives from it
         own = {getattr(getattr(answer, "__code__", None), "co_filename", None), *files}
         lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
-        place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line}`" if lines else ""
-        words = (str(error).splitlines() or [""])[0][:300]
+        place = f" in line {lines[-1].lineno} of your cell: `{lines[-1].line:.120}`" if lines else ""
+        words = (str(error).splitlines() or [""])[0][:300].rstrip(".")
         hint = next((f"{'.' * bool(lines)} {hint}" for key, hint in (hints or {}).items() if key in words), "")
         raise Wrong(f"your function stopped with {type(error).__name__}: {words}{place or '.'}{hint}") from None
     if result is ... or (result is None and not or_none):
@@ -147,11 +158,19 @@ def number(value: Any, name: str) -> float:
     """One number, also an array, tensor or list of one; it may be infinite or NaN. Raises Wrong for another value."""
     try:
         found = np.asarray(value.tolist() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):  # uneven lists, or lists of tensors with gradients
+    except Exception:  # uneven lists, lists of tensors with gradients, and what has an `__array__` of its own
         found = np.array(None)
     if found.size != 1 or found.dtype.kind not in "iuf":
         raise Wrong(f"{name} should be one number, but what came is {kind(value)}.")
     return float(found.ravel()[0])
+
+
+def numbers(value: Any, what: str) -> np.ndarray:
+    """Many numbers, float64, also of a tensor with gradients; raises Wrong for another value."""
+    try:
+        return np.asarray(value.tolist() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except Exception:
+        raise Wrong(f"return {what}; what came is {kind(value)}.") from None
 
 
 def three_numbers(value: Any, *names: str) -> list[float]:
@@ -189,6 +208,23 @@ def fault_of(graph: DagBatch) -> str:
     except ValueError as error:
         return str(error).partition("index 0: ")[2].partition(". Keep only")[0]
     return ""
+
+
+def check_0(answer: Callable) -> None:
+    found, rows = whole_number(result_of(answer), "your number", 0, 99), ast.literal_eval(TEXT)
+    flags = [row[1:] for row in rows]
+    right = sum(map(sum, flags))
+    mistakes = {
+        "the chain from each vertex to the next one is no skip connection. Count the others.":
+            right + ENAS.num_vertices - 1,
+        "the first number of a row is its operation, also where it is a 1.": sum(row.count(1) for row in rows),
+        "a flag of 0 says that there is none.": sum(map(len, flags)),
+        "that is the number of layers.": len(rows),
+        "you count rows. A row may have several.": sum(map(any, flags)),
+    }  # fmt: skip
+    compare(
+        found, right, mistakes, "read the rows once more. Which numbers of a row are flags, and which of these are 1?"
+    )
 
 
 def check_1a(answer: Callable) -> None:
@@ -448,13 +484,10 @@ def check_5b(answer: Callable) -> None:
 
 def check_6(answer: Callable) -> None:
     accuracy = np.array([70.0, 74.0, np.nan, 72.0, 75.0, np.nan, 71.0])
-    found, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
-    if np.ndim(found) == 0:
-        raise Wrong(f"the best so far is one number for each evaluation, but what came is {kind(found)}.")
-    try:
-        found = np.asarray(found, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise Wrong(f"return an array of numbers; what came is {kind(found)}.") from None
+    value, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
+    found = numbers(value, "an array of numbers")
+    if found.ndim == 0:
+        raise Wrong(f"the best so far is one number for each evaluation, but what came is {kind(value)}.")
     if found.shape != accuracy.shape:
         reason = "An architecture that is not valid has cost an evaluation, too"
         raise Wrong(f"of 7 evaluations there should be 7 numbers, but {list(found.shape)} came. {reason}.")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import lab_checks
 import numpy as np
 import pandas as pd
-from lab_checks import Wrong, checks_in, close, compare, kind, number, result_of
+from lab_checks import Wrong, checks_in, close, compare, kind, number, numbers, result_of
 
 from latentnas import stats
 
@@ -164,10 +164,7 @@ def share_of(value: Any) -> float:
 def predictions(answer: Callable, *arguments: Any) -> np.ndarray:
     """One finite number for each test row; the last three arguments are labels, training rows and test rows."""
     value, rows, count = result_of(answer, *arguments, hints={"NaN": HIDDEN}), len(arguments[-3]), len(arguments[-1])
-    try:
-        found = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise Wrong(f"return an array of predictions; what came is {kind(value)}.") from None
+    found = numbers(value, "an array of predictions")
     if found.shape == (rows,):
         asked = f"Return those of the {count} test rows, in their order"
         raise Wrong(f"you return {rows} predictions, one for each row of the table. {asked}.")

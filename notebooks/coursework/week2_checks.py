@@ -91,7 +91,7 @@ def made(answer: Any, base: type, config: NGAEConfig, seed: int = 0) -> nn.Modul
         result_of(answer)
     if not isinstance(answer, type):
         raise Wrong(f"hand over the class itself, without brackets or arguments; what came is {kind(answer)}.")
-    if not issubclass(answer, base):
+    if answer is base or not issubclass(answer, base):
         raise Wrong(f"the class {answer.__name__} should be derived from {base.__name__}.")
     torch.manual_seed(seed)
     return called(answer, answer, config)
@@ -217,11 +217,31 @@ def model_of(answer: Any, space: Space, hidden: int, latent: int, seed: int) -> 
     return made(answer, GraphVAE, sizes(space, hidden, latent), seed)
 
 
+def codes_of(answer: Any, model: GraphVAE, batch: DagBatch, latent: int) -> tuple[Tensor, Tensor]:
+    found, shape = called(answer, model.encode, batch), (len(batch), latent)
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise Wrong(f"encode should return two things, mu and logvar; what came is {kind(found)}.")
+    mu, logvar = (tensor(part, name, shape, "[B, D]") for part, name in zip(found, ("mu", "logvar")))
+    return mu, logvar
+
+
+def total_loss(answer: Any, model: GraphVAE, batch: DagBatch) -> Tensor:
+    found = called(answer, model.loss, batch)
+    total = found.get("total") if isinstance(found, dict) else None
+    if not isinstance(total, Tensor) or total.shape != () or not total.requires_grad:
+        raise Wrong('loss should return a dictionary whose "total" is one number with a gradient.')
+    if not total.isfinite():
+        raise Wrong("the loss is NaN or infinite, so no gradient says anything.")
+    return total
+
+
 def check_3a(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0) -> None:
     model = model_of(answer, space, hidden, latent, seed)
-    called(answer, model.encode, space.sample(12, seed))
+    graphs = space.sample(12, seed)
+    codes_of(answer, model, graphs, latent)
+    total_loss(answer, model, graphs)
     try:
-        called(answer, lambda checked: check_model(checked, space.sample(12, seed)) or True, model)
+        called(answer, lambda checked: check_model(checked, graphs) or True, model)
     except Wrong as wrong:
         raise Wrong(str(wrong).replace("your function stopped with InterfaceError: ", "")) from None
 
@@ -234,8 +254,7 @@ def check_3b(
     model, batch = model_of(answer, space, hidden, latent, seed).eval(), some_graphs(config, 12, seed)
 
     def codes(batch: DagBatch) -> Tensor:
-        mu, logvar = called(answer, model.encode, batch)
-        return torch.cat([mu, logvar], dim=1)
+        return torch.cat(codes_of(answer, model, batch, latent), dim=1)
 
     found, small = codes(batch), batch[batch.num_vertices < config.num_vertices]
     alone = torch.cat([codes(batch[start : start + graphs]) for start in range(0, 12, graphs)])
@@ -258,8 +277,7 @@ def check_3b(
 def check_3c(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5, seed: int = 0) -> None:
     model = model_of(answer, space, hidden, latent, seed).train()
     for draw in range(3):
-        total = called(answer, model.loss, space.sample(24, seed + draw))["total"]
-        total.backward()
+        total_loss(answer, model, space.sample(24, seed + draw)).backward()
     grads = {name: weights.grad for name, weights in model.named_parameters()}
     largest = max(float(grad.abs().max()) for grad in grads.values() if grad is not None)
     idle = [name for name, grad in grads.items() if grad is None or grad.abs().max() < 1e-7 * largest]
@@ -280,7 +298,7 @@ def check_3d(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5
         raise Wrong("two models of the same sizes have other weights. Make the layers in __init__, and only there.")
     second.load_state_dict(first.state_dict())
     with torch.no_grad():
-        one, two = (called(answer, model.encode, batch)[0] for model in (first, second))
+        one, two = (codes_of(answer, model, batch, latent)[0] for model in (first, second))
     if not alike(one, two):
         reason = "Layers in a plain list or dictionary are lost: use nn.ModuleList, and register_buffer for tensors"
         raise Wrong(f"a model that gets the weights of another one gives other codes. {reason}.")

@@ -360,7 +360,7 @@ def check_4(answer: Callable) -> None:
     ]
     for case, why in cases:
         found = result_of(answer, *case)
-        if found not in VERDICTS:
+        if not isinstance(found, str) or found not in VERDICTS:
             given = f"{found!r:.40}" if isinstance(found, str) else kind(found)
             raise Wrong(f"return one of {', '.join(VERDICTS)}; what came is {given}.")
         if found != judged(*case):
