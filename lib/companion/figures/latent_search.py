@@ -1,6 +1,6 @@
 """The figures of searches on codes and on plain inputs, and their findings in words (notebook 13)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,21 +11,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.shared import in_words
 from latentnas.plots.search import legend_above
-from latentnas.plots.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PALE,
-    SKY,
-    VERMILLION,
-    colours_of,
-    letter,
-    new_figure,
-    rows_of,
-    styled,
-)
+from latentnas.plots.style import BLUE, GREEN, GREY, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled
 
 PANELS = 3  # in a row
 VERDICTS = {"sooner": (GREEN, "o"), "level": (BLUE, "s"), "later": (VERMILLION, "D"), "undecided": (GREY, "o")}
@@ -37,16 +25,6 @@ NO_PROCESS = (  # dotted
     *("random search", "regularised evolution", "local search", "path-feature ensemble"),
     *("REINFORCE", "boosting"),
 )
-BROWN, OLIVE = "#8C564B", "#808000"  # beside the palette, for lines that have a neighbour of each other hue
-COLOURS = {  # of the rows that have no colour in the style
-    "path features": SKY,
-    "graph features": BROWN,
-    "random projection": OLIVE,
-    "ensemble, choices alone": OLIVE,
-    "ensemble on SVGe": VERMILLION,
-    "ensemble on NGAE": BLUE,
-    "ensemble on NGAE, convex": BROWN,
-}
 
 
 @styled
@@ -116,9 +94,7 @@ def expected_regret(curves: pd.DataFrame) -> Figure:
 
 
 def _lines(curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", **options: str) -> Figure:
-    named = COLOURS | {bold: INK}
-    models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
-    colours = colours_of(model for model in models if model not in named) | named
+    colours = colours_of(curves.method.str.removesuffix(", untrained"))  # one hue, trained or not
     figure, panels = _panels(curves, 1.75, above=0.15 * -(-curves.method.nunique() // 4))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
@@ -152,12 +128,6 @@ def _panels(
         ax.remove()
     letter(axes, names)
     return figure, zip(axes.flat, (table[table.table == name] for name in names))
-
-
-def in_words(names: Iterable[str]) -> str:
-    """Names of rows as a list: "a, b and untrained c"; nothing for none."""
-    names = [f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def queries_in_words(rows: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """What several notebooks draw: cells in rows, tables as colours, medians with their range."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from latentnas.spaces.enas import ENAS
 
 
 def cost_words(cell: NamedTuple) -> str:
-    return f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M parameters"
+    return f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} M parameters"
 
 
 @styled
@@ -102,3 +102,14 @@ def band(
     marker = "." if len(middle) == 1 else None  # a single epoch makes no line
     ax.plot(middle.index, middle, color=colour, linestyle=style, marker=marker, label=label)
     ax.fill_between(middle.index, groups.quantile(low), groups.quantile(high), color=colour, alpha=0.18, linewidth=0)
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Names of rows as a list: "a, b and untrained c"; nothing for none."""
+    names = [f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def span(values: "pd.Series[float]", digits: int = 0) -> str:
+    """ "14 to 49"; one number where they are equal."""
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (values.min(), values.max())))
