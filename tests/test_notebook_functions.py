@@ -708,7 +708,8 @@ def test_one_shot_search_is_ahead_only_of_whom_it_is(runs, leads, said):
 @pytest.mark.parametrize("profile", ["quick", "recommended"])
 def test_findings_of_stored_tables_are_plain_and_short(profile):
     found, leads, weights = stored_tables(profile, "08_e2nas", "handed_in", "leads", "weights")
-    leads = leads.set_index("method").assign(group="other rows", noise=1.2)
+    groups = found.drop_duplicates("method").set_index("method").group
+    leads = leads.set_index("method").assign(group=groups, noise=1.2)
     leads = leads.rename(columns={"E2NAS leads by": "points", "E2NAS is": "verdict"})
     tau = weights.set_index("method")["Kendall's tau at the end"]
     plain_and_short(e2nas.findings(found.gap[found.method == "E2NAS"], leads, (tau["E2NAS"], tau["random sharing"])))
