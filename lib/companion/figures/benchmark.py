@@ -68,14 +68,14 @@ def findings(effort: pd.DataFrame, best_regret: Mapping[str, float], marks: Sequ
     evolution, process = "regularised evolution", "Gaussian process"
     best, likely = ({name: needed(effort, goal, name) for name in effort.method.unique()} for goal in (BEST, LIKELY))
     regret = effort[(effort.method == ENSEMBLE) & (effort["counted by"] == "class")].set_index("data set").regret
-    worst = regret.idxmax()
+    worst, queries = regret.idxmax(), min(100, effort.budget.max())
     said = [
         f"To the best cell the {ENSEMBLE} needs {best[ENSEMBLE]} queries, evolution {best[evolution]}. "
         f"Boosting needs {best['boosting']}, the {process} {best[process]}.",
         f"To a likely best the ensemble needs {likely[ENSEMBLE]} queries, evolution {likely[evolution]}. "
         f"The {process} needs {likely[process]}, random search {likely['random search, exact']}.",
         f"Counted by string, the ensemble needs {needed(effort, BEST, ENSEMBLE, 'string')} queries to the best cell.",
-        f"After 100 queries the ensemble's expected true regret is {regret[worst]:.2f} points; "
+        f"After {queries} queries the ensemble's expected true regret is {regret[worst]:.2f} points; "
         f"the best cell of the table has {best_regret[worst]:.2f}.",
     ]
     if marks:
