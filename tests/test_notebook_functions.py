@@ -665,7 +665,7 @@ def one_shot_leads(**verdicts):
     return rows.assign(points=rows.points.astype(float), group="others", noise=1.0)
 
 
-BEHIND = "behind *SPOS* ({} points behind); ahead of *GDAS*"
+BEHIND = "behind *SPOS* by {} points; ahead of *GDAS*"
 NEITHER = "not told apart from *most parameters* (0.50 points behind)"
 
 
@@ -678,6 +678,7 @@ NEITHER = "not told apart from *most parameters* (0.50 points behind)"
         (2, {"GDAS": (0.4, "undecided"), "SPOS": (0.1, "undecided")}, "not told apart from any of them"),
         (2, {"most_parameters": (-0.5, "undecided")}, NEITHER),
         (2, {"GDAS": (0.4, "ahead"), "SPOS": (0.1, "ahead")}, "ahead of all of them"),
+        (1, {"GDAS": (-4, "undecided"), "SPOS": (-1.5, "undecided")}, "behind all of them by 1.50 to 4.00 points"),
     ],
 )
 def test_one_shot_search_is_ahead_only_of_whom_it_is(runs, leads, said):

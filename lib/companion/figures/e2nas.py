@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from companion.figures import StoredFigure
-from companion.figures.shared import in_words
+from companion.figures.shared import in_words, span
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import DOUBLE, GREY, PALE, colours_of, letter, new_figure, rows_of, styled
 from latentnas.stats import mean_interval
@@ -128,11 +128,12 @@ def sides_in_words(points: "pd.Series[float]", verdict: "pd.Series[str]") -> str
     said = []
     for word in filter({*verdict}.__contains__, LINKS):
         part = points[verdict == word]
-        lags = (part < 0) & (word in ("behind", "undecided"))
+        lags = (part < 0) & (word == "undecided")
         names = [f"*{name}*" + f" ({-lead:.2f} points behind)" * lag for (name, lead), lag in zip(part.items(), lags)]
-        every = "all of them" if word == "ahead" else "any of them"
+        every = "any of them" if word in ("undecided", LEVEL) else "all of them"
         whole = 1 < len(names) == len(points) and not lags.any()
-        said.append(f"{LINKS[word]} {every if whole else in_words(names)}")
+        amount = f" by {span(-part, 2)} points" * (word == "behind")
+        said.append(f"{LINKS[word]} {every if whole else in_words(names)}{amount}")
     return "; ".join(said)
 
 
