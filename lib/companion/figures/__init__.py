@@ -65,7 +65,13 @@ def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *ta
         if any(table.empty for table in kept):
             print(f"The figure {name} needs the public table: give data_source=public.")
             return
-        figure = draw(*kept)
+        try:
+            figure = draw(*kept)
+        except ValueError:
+            print(
+                f"The figure {name} is left out: the stored run of recommended is of an older version of this notebook."
+            )
+            return
         _stamp(figure, f"stored run: profile recommended · {figure.get_gid() or 'public'}")
         plt.close(figure)
     display(figure, metadata={"image/png": {"alt": alt}})
@@ -92,6 +98,13 @@ def stored(notebook: str, frame: str) -> pd.DataFrame:
     """A table that this project has stored of a notebook under `recommended`; empty where it has not."""
     file = paths.ROOT / "data/results/recommended" / notebook / f"{frame}.csv"
     return pd.read_csv(file) if file.is_file() else pd.DataFrame({"table": []})
+
+
+def show_stored(table: pd.DataFrame) -> None:
+    """Show a table made of the stored run of `recommended`, and say so."""
+    if not table.empty:
+        print("stored run of the profile recommended:")
+        display(table)
 
 
 @styled

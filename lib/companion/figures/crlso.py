@@ -15,6 +15,7 @@ from torch import Tensor
 
 from companion import paths
 from companion.figures import StoredFigure, embedded
+from companion.figures.words import listed
 from latentnas.benchmarks.base import Table
 from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
@@ -302,12 +303,6 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
         sizes += f"; {of['nb101_seeds']} on NAS-Bench-101, of {of['nb101_queries']}"
     head = f"**This run found** (profile `{results.profile}`; {sizes}; figures `07_crlso{'`, `'.join(figures)}`)."
     return "\n".join([f"{head} {verdicts}\n", *(f"* {line}" for line in said if line)])
-
-
-def listed(words: Iterable[str]) -> str:
-    """ "a, b and c"."""
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def sizes(gaps: Iterable[float], unit: str, less: str, more: str) -> str:

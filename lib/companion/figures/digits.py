@@ -45,7 +45,7 @@ def bundled_tables(
         counts.stairs(bins["count"], edges, color=colour, label=signal, fill=signal == "validation", alpha=0.7)
     counts.set_xlim(left=histogram.accuracy[histogram["count"] > 0].min())
     counts.set_xlabel("accuracy (%)")
-    counts.set_ylabel("classes a bin")
+    counts.set_ylabel("classes per 2 points")
     counts.legend(loc="upper left")
 
     deviation.plot(noise["rank"], noise["median"], color=BLUE)
@@ -65,14 +65,14 @@ def bundled_tables(
     correlation.set_xlabel("only the best … %")
 
     levels = levels.sort_values("flops")
-    thousands = levels.flops / 1e3
-    costs.vlines(thousands, levels.low, levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
-    costs.plot(thousands, levels["median"], "o", color=BLUE, markersize=2.5, label="median")
+    millions = levels.flops / 1e6
+    costs.vlines(millions, levels.low, levels.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
+    costs.plot(millions, levels["median"], "o", color=BLUE, markersize=2.5, label="median")
     costs.plot(
-        thousands, levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best up to this cost"
+        millions, levels.best.cummax(), color=INK, linewidth=1, drawstyle="steps-post", label="best up to this cost"
     )
-    costs.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    costs.set_xlabel("FLOPs (thousands)")
+    costs.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    costs.set_xlabel("MFLOPs")
     costs.set_ylabel("test accuracy (%)")
     costs.legend(loc="lower right")
 

@@ -1,6 +1,5 @@
 """The figures of one-shot search (notebook 08)."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,23 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from companion.figures import StoredFigure
+from companion.figures.words import in_words, span
 from latentnas.plots.search import legend_above
-from latentnas.plots.style import (
-    BLUE,
-    DOUBLE,
-    GREEN,
-    GREY,
-    PALE,
-    VERMILLION,
-    colours_of,
-    letter,
-    new_figure,
-    rows_of,
-    styled,
-)  # fmt: skip
+from latentnas.plots.style import DOUBLE, GREY, PALE, colours_of, letter, new_figure, rows_of, styled
+from latentnas.stats import mean_interval
 
+LEVEL = "level"  # within the noise of judging
+LINKS = {"behind": "behind", "undecided": "not told apart from", LEVEL: "within the noise of", "ahead": "ahead of"}
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
-GROUP_COLOURS = (VERMILLION, BLUE, GREEN)  # in order of appearance
 
 
 @styled
@@ -32,33 +22,43 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     """How far the cells handed in lie below the best expected accuracy: a dot a run, a diamond and a line the mean and
     its 95 % interval; rows without runs have the diamond alone. The row E2NAS is bold.
 
-    Columns: group (up to three, by colour), method, gap (points, a row a run), mean, low, high (of its method).
+    Columns: group (above its rows), method, gap (points, a row a run), mean, low, high (of its method).
     """
     found = rows_of(found, "group", "method", "gap", "mean", "low", "high")
     names = found.drop_duplicates("method")
-    figure = plt.figure(figsize=(0.85 * DOUBLE, 0.8 + 0.26 * len(names)), layout="constrained")
-    ax = figure.subplots()
-    colours = dict(zip(names.group.unique(), GROUP_COLOURS))
-    for place, name in enumerate(names.itertuples()):
-        gaps, colour = found.gap[found.method == name.method], colours[name.group]
+    lines = [line for group, rows in names.groupby("group", sort=False) for line in (group, *rows.itertuples())]
+    figure, [[ax]] = new_figure(0.7 + 0.22 * len(lines), width=0.85 * DOUBLE)
+    colours = colours_of(map(kind_of, names.method))
+    labels = [line if isinstance(line, str) else line.method for line in lines]
+    ax.set_yticks(range(len(lines)), labels)
+    for place, (line, label) in enumerate(zip(lines, ax.get_yticklabels())):
+        if isinstance(line, str):
+            label.set(color=GREY, style="italic")
+            continue
+        label.set_weight("bold" if line.method == "E2NAS" else "normal")
+        gaps, colour = found.gap[found.method == line.method], colours[kind_of(line.method)]
         ax.plot(gaps, np.full(len(gaps), place), "o", color=colour, alpha=0.35, markersize=3)
-        ax.plot([name.low, name.high], [place] * 2, color=colour, linewidth=1)
-        ax.plot(name.mean, place, "D", color=colour, markersize=4.5)
+        ax.plot([line.low, line.high], [place] * 2, color=colour, linewidth=1)
+        ax.plot(line.mean, place, "D", color=colour, markersize=4.5)
     ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.minorticks_off()
     ax.set_xlim(min(0, found.gap.min()) - 0.1, 1.15 * found.gap.max())
     ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
-    ax.set_yticks(range(len(names)), names.method)
-    for label, group in zip(ax.get_yticklabels(), names.group):
-        label.set(color=colours[group], weight="bold" if label.get_text() == "E2NAS" else "normal")
-    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(lines) - 0.5, -0.5)
     ax.set_xlabel("points of test accuracy below the best that can be expected\n(less is better; logarithmic beyond 1)")
-    for group, colour in colours.items():
-        ax.plot([], [], "D", color=colour, label=group)
+    marks = {"a run": ("o", 3), "mean": ("D", 4.5), "95 % interval, from several runs": ("-", 1)}
+    for label, (mark, size) in marks.items():
+        ax.plot([], [], mark, color=GREY, markersize=size, linewidth=1, label=label)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
+
+
+def kind_of(method: str) -> str:
+    """The method without the number of cells in its name, which each run chooses."""
+    return "random cells" if method.endswith("trained alone") else method
 
 
 @styled
@@ -84,6 +84,7 @@ def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
     lost.set_ylabel("change from the visit to the end\n(points of shared accuracy)")
     letter(axes, ["Ranking of random cells", "Change after the visit"])
     legend_above(figure, axes)
+    figure.legends[0].set(title="lines: means over runs; bands, from several runs: 95 % intervals", alignment="left")
     return figure
 
 
@@ -91,6 +92,49 @@ def _band(ax: Axes, line: pd.DataFrame, colour: str, label: str) -> None:
     """A mean and its interval over the column `epoch`."""
     ax.plot(line.epoch, line["mean"], color=colour, label=label, marker="o", markersize=2)
     ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def findings(gaps: "pd.Series[float]", leads: pd.DataFrame, tau: tuple[float, float]) -> list[str]:
+    """What a run found, a point each, five at most, bad news for E2NAS first.
+
+    Args:
+        gaps: How far each run of E2NAS ends below the best that can be expected, in points.
+        leads: A row for each other method: index its name; columns group (words for the group), points (E2NAS's lead)
+            verdict (ahead, behind or undecided; used where there are several runs) and noise (a lead of one run below
+            so many points may be the noise of judging the cells).
+        tau: Kendall's tau of E2NAS's shared weights and of uniformly trained ones.
+    """
+    mean, (low, high) = gaps.mean(), mean_interval(gaps)
+    between = f" ({low:.2f} to {high:.2f})" if len(gaps) > 1 else ""
+    side = "above" if mean < 0 else "below"
+    goal = f"E2NAS ends {abs(mean):.2f} points{between} {side} the best test accuracy that can be expected"
+    said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below.")]
+    for group, rows in leads.groupby("group", sort=False):
+        word = rows.verdict if len(gaps) > 1 else within_noise(rows.points, rows.noise)
+        said.append(((word == "ahead").all(), f"Against {group}, E2NAS is {sides_in_words(rows.points, word)}."))
+    ranks = "E2NAS's shared weights rank cells with Kendall's tau {:.2f}, uniformly trained ones with {:.2f}."
+    said.append((tau[0] > tau[1], ranks.format(*tau)))
+    return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
+
+
+def within_noise(points: "pd.Series[float]", noise: "pd.Series[float]") -> "pd.Series[str]":
+    """What one run says of leads: ahead, behind, or level, within the noise."""
+    words = np.select([points >= noise, points <= -noise], ["ahead", "behind"], LEVEL)
+    return pd.Series(words, points.index)
+
+
+def sides_in_words(points: "pd.Series[float]", verdict: "pd.Series[str]") -> str:
+    """Whom E2NAS is behind, by how much also where that is undecided, and whom it is ahead of."""
+    said = []
+    for word in filter({*verdict}.__contains__, LINKS):
+        part = points[verdict == word]
+        lags = (part < 0) & (word == "undecided")
+        names = [f"*{name}*" + f" ({-lead:.2f} points behind)" * lag for (name, lead), lag in zip(part.items(), lags)]
+        every = "any of them" if word in ("undecided", LEVEL) else "all of them"
+        whole = 1 < len(names) == len(points) and not lags.any()
+        amount = f" by {span(-part, 2)} points" * (word == "behind")
+        said.append(f"{LINKS[word]} {every if whole else in_words(names)}{amount}")
+    return "; ".join(said)
 
 
 NOTEBOOK = "08_e2nas"

@@ -1,6 +1,7 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,24 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    PALE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    letter,
-    new_figure,
-    rows_of,
-    styled,
-)
+from latentnas.plots.style import BLUE, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled
 from latentnas.stats import mean_interval
 
-COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, INK)  # of rankings, in order of appearance
+if TYPE_CHECKING:
+    from companion.claims import Claim
+
+WORDS = {  # for what code and tables call by a short name
+    "params": "most parameters",
+    "none": "no edge",
+    "skip_connect": "skip connection",
+    "nor_conv_1x1": "1×1 convolution",
+    "nor_conv_3x3": "3×3 convolution",
+    "avg_pool_3x3": "average pooling",
+}
+TOLD = "SVGe, told what it is like"
 LOWEST_SHOWN, HIGHEST_SHOWN = 85, 94.5  # percent; the few cells that hardly learn lie below
 BINS = 60  # along either axis
 FIRST = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # cells of a ranking
@@ -60,6 +58,12 @@ def accuracy_of_first(rankings: Rankings, true: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def in_plain_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with words in place of the short names that code has for rankings and operations."""
+    named = [column for column in ("method", "reader", "operation") if column in table]
+    return table.assign(**{column: table[column].replace(WORDS) for column in named})
+
+
 def _of_method(rankings: Rankings, method: str) -> list[np.ndarray]:
     return [scores for (name, _), scores in rankings.items() if name == method]
 
@@ -76,9 +80,11 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     of a bin, percent), count. Of `curves`: method, k, mean, low, high (true accuracy of the first k, percent,
     with the interval over seeds), best (of the k best cells), average (of all cells).
     """
-    density = rows_of(density, "method", "rank", "accuracy", "count")
-    curves = rows_of(curves, "method", "k", "mean", "low", "high", "best", "average")
+    density = in_plain_words(rows_of(density, "method", "rank", "accuracy", "count"))
+    curves = in_plain_words(rows_of(curves, "method", "k", "mean", "low", "high", "best", "average"))
     shown = list(dict.fromkeys(density.method))
+    if "SVGe" not in shown:
+        raise ValueError(f"This figure is of SVGe tuned as the others, and the table has {', '.join(shown)}.")
     figure, axes = new_figure(2.8, columns=len(shown) + 1)
     highest = density["count"].max()
     for ax, method in zip(axes[0], shown):
@@ -88,25 +94,28 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             100 * counts.columns, counts.index, np.ma.masked_equal(counts, 0), cmap="viridis",
             norm=LogNorm(1, highest), rasterized=True,
         )  # fmt: skip
-        ax.set_xlabel("ranked so high (% of cells above)")
+        ax.set_xlabel("cells ranked higher (%)")
         ax.set_ylim(LOWEST_SHOWN, None)
     axes[0, 0].set_ylabel("true accuracy (%)")
     figure.colorbar(image, ax=axes[0, : len(shown)], label="cells", location="right", aspect=30, pad=0.01)
     ax = axes[0, -1]
-    for colour, (method, line) in zip(COLOURS, curves.groupby("method", sort=False)):
-        ax.plot(line.k, line["mean"], color=colour, label=method)
+    colours = colours_of(curves.method)
+    for method, line in curves.groupby("method", sort=False):
+        ax.plot(line.k, line["mean"], color=colours[method], label=method)
         if method != "random":  # whose band would cover all
-            ax.fill_between(line.k, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
+            ax.fill_between(line.k, line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
     one = curves[curves.method == curves.method.iloc[0]]
     ax.plot(one.k, one.best, color=GREY, linewidth=0.8, linestyle=":", label="the best cells")
     ax.axhline(one.average.iloc[0], color=PALE, linewidth=0.8, linestyle="--", label="all cells")
     ax.set_xscale("log")
     ax.set_ylim(curves["mean"].min() - 0.4, curves.best.max() + 0.2)  # whatever the bands of few seeds
-    ax.set_xlabel("first k of the ranking")
+    ax.set_xlabel("first k of the ranking (log)")
     ax.set_ylabel("their true accuracy (%)")
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.4g}"))
     letter(axes, [*shown, "The first k"])
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    title = "(c) bands, not of random: 95 % intervals over seeds"
+    handles = ax.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=4, title=title, alignment="left")
     return figure
 
 
@@ -116,7 +125,7 @@ def unseen_operation(table: pd.DataFrame) -> Figure:
 
     Columns: operation, cells ("without" or "with" it), reader, seed, kendall.
     """
-    table = rows_of(table, "operation", "cells", "reader", "seed", "kendall")
+    table = in_plain_words(rows_of(table, "operation", "cells", "reader", "seed", "kendall"))
     operations, readers = list(dict.fromkeys(table.operation)), list(dict.fromkeys(table.reader))
     figure, axes = new_figure(0.9 + 0.24 * len(readers), columns=len(operations), sharey=True)
     for ax, operation in zip(axes[0], operations):
@@ -142,14 +151,15 @@ def better_cells(table: pd.DataFrame) -> Figure:
     Columns: quantile, reader, seed, kendall, first (accuracy of the first five of the ranking, percent), and known
     (the best label), average (of the better cells), best (of the five best).
     """
-    table = rows_of(table, "quantile", "reader", "kendall", "first", "known", "average", "best")
+    table = in_plain_words(rows_of(table, "quantile", "reader", "kendall", "first", "known", "average", "best"))
     quantiles, readers = sorted(table["quantile"].unique()), list(dict.fromkeys(table.reader))
     figure, axes = new_figure(2.4, columns=2)
-    for number, (reader, colour) in enumerate(zip(readers, COLOURS)):
+    colours = colours_of(readers)
+    for number, reader in enumerate(readers):
         rows = table[table.reader == reader]
         places = [quantiles.index(q) + 0.11 * (number - (len(readers) - 1) / 2) for q in rows["quantile"]]
         for ax, column in zip(axes[0], ("kendall", "first")):
-            ax.scatter(places, rows[column], s=11, color=colour, alpha=0.8, linewidths=0, label=reader)
+            ax.scatter(places, rows[column], s=11, color=colours[reader], alpha=0.8, linewidths=0, label=reader)
     for place, q in enumerate(quantiles):
         levels = table.loc[table["quantile"] == q, ["best", "average", "known"]].mean()
         for name, level in zip(("five best", "mean of the better", "best label"), levels):
@@ -175,11 +185,13 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
     """
     points = rows_of(points, "layers", "group", "measured")
     depths, groups = sorted(points.layers.unique()), list(dict.fromkeys(points.group))
+    colours = colours_of(group.removeprefix("top: ") for group in groups)
     figure, axes = new_figure(0.9 + 0.24 * len(groups), columns=len(depths), sharey=True)
     for ax, layers in zip(axes[0], depths):
         at_depth = points[points.layers == layers]
         left = at_depth.measured.quantile(0.02)
-        for place, (group, colour) in enumerate(zip(groups, (GREY, *COLOURS))):
+        for place, group in enumerate(groups):
+            colour = colours[group.removeprefix("top: ")]
             values = at_depth.loc[at_depth.group == group, "measured"]
             heights = place + np.linspace(-0.25, 0.25, len(values))
             inside = (values >= left).to_numpy()
@@ -192,6 +204,41 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
     letter(axes, [f"{layers} layers" for layers in depths])
     figure.set_gid("bundled")
     return figure
+
+
+def findings(
+    unseen: pd.DataFrame, better: pd.DataFrame, depth: pd.DataFrame, larger: "Claim | None", leads: Sequence[str] = ()
+) -> list[str]:
+    """What a run found, a point each, five at most: first those in which SVGe is not the higher.
+
+    Args:
+        unseen, better: Columns reader, kendall (and of `unseen` cells), a row a ranking.
+        depth: Columns layers, reader, gain (points), a row a ranking.
+        larger: The accuracy of SVGe's first five larger cells; none where that part was left out.
+        leads: The verdicts of what SVGe's five lead the others' by: ahead, behind or undecided.
+    """
+    with_it = unseen[(unseen.cells == "with") & (unseen.reader != TOLD)]
+    tau = "Kendall's tau is at most {:.2f} with SVGe and {:.2f} without."
+    gain = "those ranked first by SVGe gain at most {:.2f} points on random ones, by the others {:.2f}."
+    parts = [
+        ("Cells with an operation that nobody saw: " + tau, with_it, "kendall"),
+        ("Cells better than every label: " + tau, better, "kendall"),
+        *((f"Networks of {layers} layers: {gain}", part, "gain") for layers, part in depth.groupby("layers")),
+    ]
+    said = []
+    for words, rows, quantity in parts:
+        means = rows.groupby("reader")[quantity].mean()
+        own = means.index.str.startswith("SVGe")
+        said.append((means[own].max() > means[~own].max(), words.format(means[own].max(), means[~own].max())))
+    if larger:
+        reached = {"met": "reached", "short": "missed"}.get(larger.verdict, larger.verdict)
+        counts = ", ".join(f"{word} in {leads.count(word)}" for word in ("behind", "undecided", "ahead"))
+        first = (
+            f"Larger cells: SVGe's first five have {larger.ours:.2f} %; our mark, {larger.target:g} %, is {reached}."
+        )
+        second = f"Against plain features tuned alike, and most parameters, they are {counts}."
+        said.append((larger.verdict == "met" and {*leads} == {"ahead"}, f"{first} {second}"))
+    return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 
 
 NOTEBOOK = "06_extrapolation"

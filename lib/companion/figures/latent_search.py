@@ -1,6 +1,6 @@
 """The figures of searches on codes and on plain inputs, and their findings in words (notebook 13)."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
-from companion.figures.words import listed
+from companion.figures.words import in_words, listed
 from latentnas.plots.search import legend_above
 from latentnas.plots.style import (
     BLUE,
@@ -20,7 +20,6 @@ from latentnas.plots.style import (
     GREY,
     INK,
     PALE,
-    SKY,
     VERMILLION,
     colours_of,
     letter,
@@ -41,16 +40,6 @@ NO_PROCESS = (  # dotted
 )
 RUN = {"color": BLUE, "markersize": 3.2, "alpha": 0.45, "markeredgewidth": 0}
 MEDIAN = {"color": INK, "markersize": 6.5, "markeredgewidth": 1.2}
-BROWN, OLIVE = "#8C564B", "#808000"  # beside the palette, for lines that have a neighbour of each other hue
-COLOURS = {  # of the rows that have no colour in the style
-    "path features": SKY,
-    "graph features": BROWN,
-    "random projection": OLIVE,
-    "ensemble, choices alone": OLIVE,
-    "ensemble on SVGe": VERMILLION,
-    "ensemble on NGAE": BLUE,
-    "ensemble on NGAE, convex": BROWN,
-}
 
 
 @styled
@@ -157,9 +146,7 @@ def _lines(
     curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", named: Collection[str] = (), **options: str
 ) -> Figure:
     """A line for each method; those that are not `named` are thin and grey, if any is."""
-    fixed = COLOURS | {bold: INK}
-    models = curves.method.str.removesuffix(", untrained")  # one hue, trained or not
-    colours = colours_of(model for model in models if model not in fixed) | fixed
+    colours = colours_of(curves.method.str.removesuffix(", untrained"))  # one hue, trained or not
     figure, panels = _panels(curves, 1.75, above=0.15 * -(-(len(named) or curves.method.nunique()) // 4))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
@@ -196,11 +183,6 @@ def _panels(
         ax.remove()
     letter(axes, names)
     return figure, zip(axes.flat, (table[table.table == name] for name in names))
-
-
-def in_words(names: Iterable[str]) -> str:
-    """Names of rows as a list: "a, b and untrained c"; nothing for none."""
-    return listed(f"untrained {name[:-11]}" if name.endswith(", untrained") else name for name in names)
 
 
 def queries_in_words(rows: pd.DataFrame) -> str:

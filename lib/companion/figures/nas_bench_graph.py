@@ -10,8 +10,11 @@ from matplotlib.patches import Rectangle
 from companion.figures import StoredFigure
 from companion.figures.latent_search import queries_against_one_hot, still_searching
 from companion.figures.shared import cells_in_rows, colour_bar, heat
+from companion.figures.words import in_words, span
 from latentnas.plots.style import BLUE, GREY, MARKERS, ORANGE, VERMILLION, letter, new_figure, rows_of, signed, styled
 from latentnas.spaces.nasbenchgraph import NASBENCHGRAPH
+
+BASE, CONTROL = "path-feature ensemble", "ensemble, choices alone"  # what the others are compared with; without paths
 
 
 @styled
@@ -75,8 +78,55 @@ def between_data_sets(matrix: pd.DataFrame) -> Figure:
     return figure
 
 
+def findings(
+    target: "pd.Series[str]", share: pd.DataFrame, against: pd.DataFrame, back: "pd.Series[float]",
+    carried: "pd.Series[float]", parameters: "pd.Series[float]",
+) -> list[str]:  # fmt: skip
+    """What a run found, a point each, five at most.
+
+    Args:
+        target: The verdict of the path-feature ensemble on each data set.
+        share: Runs that met the goal (percent), a row a data set, a column a method.
+        against: Columns method, verdict: the other ensembles against the one on paths.
+        back: Unseen networks given back (percent), by model.
+        carried: Mean Spearman correlation on other data sets, by panel of `between_data_sets`.
+        parameters: Spearman correlation of size with test accuracy, by data set.
+    """
+    short, alone = target.index[target == "short"], against.method == CONTROL
+    missed = f", misses it on {in_words(short)}" if len(short) else ""
+    open_ = (~target.isin(["met", "short"])).sum()
+    rest = f"; on {open_} {'its runs are too few to tell' if 'seen once' in {*target} else 'it is undecided'}" * bool(
+        open_
+    )
+    paths, reached = carried["from paths"], (target == "met").sum()
+    return [
+        f"The {BASE} reaches its target on {reached or 'none'} of {len(target)} data sets{missed}{rest}.",
+        f"Of these it met the goal more often than random search on {higher(share[BASE] - share['random search'])}, "
+        f"than evolution on {higher(share[BASE] - share['regularised evolution'])}.",
+        f"Codes in place of paths: {counted(against.verdict[~alone])}. "
+        f"The plain choices alone: {counted(against.verdict[alone])} (figure `_against_paths`).",
+        f"Of unseen networks the models give back {span(back)} %. Predictions carried over to another data set have a "
+        f"mean Spearman of {paths:.2f} from paths, at most {carried.drop('from paths').max():.2f} from codes.",
+        f"Parameters say little of test accuracy: Spearman {span(parameters, 2)} (figure `_correlations`).",
+    ]
+
+
+def higher(lead: "pd.Series[float]") -> str:
+    """ "4 (less often on 1)": on how many data sets a share is higher, and lower."""
+    more, less = (lead > 0).sum(), (lead < 0).sum()
+    return f"{more}" + f" (less often on {less})" * bool(less)
+
+
+def counted(verdicts: "pd.Series[str]") -> str:
+    """How many comparisons show more queries or fewer, or what the rest is."""
+    later, sooner, undecided = (int((verdicts == word).sum()) for word in ("later", "sooner", "undecided"))
+    if later or sooner:
+        return f"of {len(verdicts)} comparisons {later} show more queries, {sooner} fewer"
+    return f"none of {len(verdicts)} comparisons shows more queries or fewer, {undecided} are undecided"
+
+
 against_paths = partial(queries_against_one_hot, label="queries more than on paths", one_axis=True)
-over_time = partial(still_searching, bold="path-feature ensemble")
+over_time = partial(still_searching, bold=BASE)
 
 NOTEBOOK = "16_nas_bench_graph"
 FIGURES: dict[str, StoredFigure] = {

@@ -102,7 +102,7 @@ def nb201_accuracy(histogram: pd.DataFrame, optima: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
         ax.set_ylim(top=5 * histogram["count"].max())  # room for the words
         ax.set_xlabel("accuracy (%)")
-    axes[0, 0].set_ylabel("cells a bin")
+    axes[0, 0].set_ylabel("cells per point of accuracy (log)")
     axes[0, 0].legend(loc="upper left", bbox_to_anchor=(0.06, 0.92))
     letter(axes, optima.dataset)
     return figure
@@ -113,7 +113,7 @@ def only_the_best(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.invert_xaxis()
     plain_log_axis(ax.xaxis, SHARES)
-    ax.set_xlabel("only the best … % of the cells")
+    ax.set_xlabel("only the best … % of the cells (log)")
 
 
 @styled
@@ -149,7 +149,7 @@ def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFram
     plain_log_axis(deviation.yaxis, [0.05, 0.1, 0.2, 0.5, 1])
     deviation.set_ylim(0.05, 1.2)
     deviation.set_xlabel("cells by rank (%), best right")
-    deviation.set_ylabel("st. dev. between runs (points)")
+    deviation.set_ylabel("st. dev. of runs (points, log)")
     only_the_best(correlation)
     correlation.set_ylabel("Spearman of two runs")
     correlation.set_ylim(0, 1.03)
@@ -160,9 +160,11 @@ def nb201_noise(runs: pd.DataFrame, agreement: pd.DataFrame, spread: pd.DataFram
     plain_log_axis(compared.xaxis, [0.1, 0.3, 1, 3, 10])
     compared.grid(axis="x", color="#E5E5E5", linewidth=0.6)
     compared.set_axisbelow(True)
-    compared.set_xlabel("st. dev. (points)")
+    compared.set_xlabel("st. dev. (points, log)")
     letter(axes, ["Noise of a cell", "Do two runs agree?", "Spreads compared"])
-    figure.legend(*deviation.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    title = "(a) medians, bands: middle half of the cells; (b) bars: 95 % intervals"
+    handles = deviation.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=len(colours), title=title, alignment="left")
     return figure
 
 
@@ -240,7 +242,7 @@ def nb201_costs(levels: pd.DataFrame) -> Figure:
         best = part.best.cummax()
         ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
         ax.set_ylim(part["median"].quantile(0.05), part.best.max() + 0.5)
-        ax.set_xlabel("FLOPs (millions)")
+        ax.set_xlabel("MFLOPs")
     axes[0, 0].set_ylabel("test accuracy (%)")
     axes[0, 0].legend(loc="lower right")
     letter(axes, datasets)
@@ -280,8 +282,8 @@ def nb101_sizes(sizes: pd.DataFrame, params: pd.DataFrame) -> Figure:
     weights.set_xscale("log")
     plain_log_axis(weights.xaxis, MILLIONS)
     weights.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    weights.set_xlabel("parameters (millions)")
-    axes[0, 0].set_ylabel("cells")
+    weights.set_xlabel("parameters (millions, log)")
+    axes[0, 0].set_ylabel("cells (log)")
     letter(axes, ["Vertices", "Edges", "Parameters"])
     return figure
 
@@ -303,11 +305,11 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     counts.bar(histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
     counts.set_yscale("log")
     counts.set_xlabel("test accuracy (%)")
-    counts.set_ylabel("cells a bin")
+    counts.set_ylabel("cells per point of accuracy (log)")
     image = counts_on_grid(costs, density, density["count"].max())
     costs.set_xscale("log")
     plain_log_axis(costs.xaxis, MILLIONS)
-    costs.set_xlabel("parameters (millions)")
+    costs.set_xlabel("parameters (millions, log)")
     costs.set_ylabel("test accuracy (%)")
     colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
     range_by(sizes, vertices, "vertices", BLUE)

@@ -20,7 +20,7 @@ from latentnas.spaces.enas import ENAS
 
 
 def cost_words(cell: NamedTuple) -> str:
-    return f"{cell.flops / 1e6:,.0f} M FLOPs, {cell.params / 1e6:.2f} M parameters"
+    return f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} M parameters"
 
 
 @styled

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from companion.figures import StoredFigure
+from companion.figures.words import listed
 from latentnas import evaluate, stats
 from latentnas.graphs import DagBatch, equal
 from latentnas.models.family import slug
@@ -472,11 +473,6 @@ def versus(comparisons: Sequence[Mapping[str, Any]], quantities: Sequence[str]) 
         for row in table.itertuples()
     ]
     return pd.DataFrame(rows, index, columns=["difference", "95 % interval", "verdict", "better in"])
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a, b and c"."""
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
 def on_spaces(words: Mapping[str, str], order: Sequence[str] = VERDICTS) -> str:

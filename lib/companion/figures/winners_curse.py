@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.words import in_words, span
 from latentnas.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, VERMILLION, letter, new_figure, rows_of, styled
+from latentnas.stats import share_interval
 
 NOTEBOOK = "14_winners_curse"
 LINES = {  # column of `again` -> words, colour, line
@@ -29,13 +31,14 @@ def third_runs(again: pd.DataFrame) -> Figure:
     figure, axes = new_figure(2.4, columns=len(datasets))
     for ax, dataset in zip(axes[0], datasets):
         rows = again[again.dataset == dataset]
-        ax.fill_between(rows.best, rows.low, rows.high, color=PALE, alpha=0.5, linewidth=0)
+        ax.fill_between(rows.best, rows.low, rows.high, color=PALE, alpha=0.5, linewidth=0, label="its 95 % interval")
         for column, (label, colour, line) in LINES.items():
             ax.plot(rows.best, rows[column], line, color=colour, label=label)
         _cells_axis(ax, rows.best.max())
     axes[0, 0].set_ylabel("mean validation accuracy (%)")
     _titles(axes, datasets)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    band, *lines = zip(*axes[0, 0].get_legend_handles_labels())
+    figure.legend(*zip(*lines, band), loc="outside upper left", ncols=4)
     first = again[again.best == again.best.min()]
     words = [
         f"{row.dataset}: {row.chosen_by:.2f} by the two, {row.expected:.2f} expected, {row.third:.2f} in the third"
@@ -117,6 +120,47 @@ def _cells_axis(ax: Axes, most: int) -> None:
     ax.xaxis.set_major_locator(FixedLocator(10.0 ** np.arange(np.log10(most) + 1)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def findings(
+    winners: pd.DataFrame,
+    again: pd.DataFrame,
+    sets: pd.DataFrame,
+    trials: pd.DataFrame,
+    simulated: int,
+    pairs: pd.DataFrame,
+) -> list[str]:
+    """What a run found, a point each, five at most; numbers are spans over the data sets.
+
+    Args:
+        winners: Columns chance, flat, chance, shrunk, in the table, expected.
+        again: As `third_runs` takes it.
+        sets: Column likely best (number of cells).
+        trials: Columns data set, winner is best (share of the simulated tables), chance said.
+        simulated: How many tables of each data set these were.
+        pairs: Column differ by more, corrected (%); no row without published differences.
+    """
+    one = again[again.best == 1]
+    ends = [share_interval(round(simulated * share), simulated)[1] for share in trials["winner is best"]]
+    too_high = trials["data set"][ends < 100 * trials["chance said"]]
+    on = f"shows these chances to be too high on {in_words(too_high)}"
+    judged = on if len(too_high) else "does not refute these chances"
+    flat, shrunk = (span(100 * winners[f"chance, {kind}"]) for kind in ("flat", "shrunk"))
+    luck, fall = span(winners["in the table"] - winners["expected"], 2), span(one.chosen_by - one.third, 2)
+    said = [
+        f"The best cell of the table is truly the best with an estimated chance of {shrunk} %; "
+        f"its runs alone would say {flat} % (figure `chances`).",
+        f"A trial on {simulated} simulated tables {judged}.",
+        f"The table puts its best cell too high by an estimated {luck} points. "
+        f"The best by two runs falls by {fall} points in the third (figure `third_runs`).",
+        f"To have the truly best cell among them with a chance of 95 %, one needs {span(sets['likely best'])} cells.",
+    ]
+    if len(pairs):
+        apart = span(pairs["differ by more, corrected (%)"])
+        said.append(
+            f"{apart} % of the pairs of published rows differ by more than luck (corrected; figure `published`)."
+        )
+    return said
 
 
 FIGURES: dict[str, StoredFigure] = {

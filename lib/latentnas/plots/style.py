@@ -19,19 +19,30 @@ INK, GREY, PALE = "#222222", "#6B6B6B", "#B0B0B0"
 # The palette of Okabe and Ito (2008), told apart by readers with any common colour blindness.
 BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
+# Five more, found by search: each differs from all above, INK and GREY, and from one another by at least 25 (CIE 1976)
+# in normal vision and, simulated, without red, green or blue cones.
+INDIGO, MAROON, VIOLET, PLUM, MOSS = "#4400DD", "#880000", "#AA55FF", "#662266", "#99BB66"
 
-METHOD_COLOURS = {
+METHOD_COLOURS = {  # one colour for a method in all figures; methods with the same one never stand in one figure
     method: colour
     for colour, methods in {
         BLUE: ("NGAE", "path-feature ensemble", "no complementation"),
-        VERMILLION: ("NGAE without complexity predictor", "SVGe", "CR-LSO", "E2NAS"),
-        GREEN: ("D-VAE", "D-VAE + BO", "D-VAE, sparse GP", "local search", "CR-LSO, ensemble", "GDAS"),
-        GREY: ("random search", "uniform cells", "random cells"),
-        ORANGE: ("regularised evolution", "DARTS"),
-        PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "E2NAS as released"),
-        SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing"),
-        YELLOW: ("GCN",),
-        INK: ("arch2vec", "boosting"),
+        VERMILLION: (
+            *("NGAE without complexity predictor", "CR-LSO", "E2NAS"),
+            *("SVGe", "SVGe, fine-tuned", "ensemble on SVGe"),
+        ),
+        GREEN: (*("D-VAE", "D-VAE + BO", "D-VAE, sparse GP", "local search", "CR-LSO, ensemble", "GDAS"), "complexity"),
+        GREY: ("random search", "uniform cells", "random cells", "random", "drawn at random", "drawn uniformly"),
+        ORANGE: ("regularised evolution", "DARTS", "NAO", "NGAE, training error"),
+        PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "SVGe, codes", "NGAE, unseen flags"),
+        SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing", "path features", "best known"),
+        YELLOW: ("GCN", "unbalanced"),
+        INK: ("boosting", "plain features, boosting", "one-hot", "NASWOT", "NGAE, published"),
+        INDIGO: ("arch2vec", "no exploration", "best trade-offs", "all flags, cheapest"),
+        MAROON: ("graph features", "gradient norm"),
+        VIOLET: ("GraphRNN", "ensemble on NGAE", "neither", "D-VAE + GP ascent"),
+        PLUM: ("S-VAE", "ensemble on NGAE, convex", "as released"),
+        MOSS: ("most parameters", "random projection", "ensemble, choices alone", "D-VAE, random in the box"),
     }.items()
     for method in methods
 }
