@@ -34,7 +34,7 @@ from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
 NEVER_STARTED = "Kernel died before replying", "Kernel didn't respond"  # how such errors of Jupyter begin
-MOST_THREADS = 8  # of a model; a notebook's processes may be more
+MOST_THREADS = 8  # of a model whose speed is measured
 _held = []  # lock files of GPUs, open as long as this process lives
 
 
@@ -240,10 +240,12 @@ def run_share(job: Job, share: str) -> None:
     check_unchanged(job)
 
 
-def limit_threads() -> None:
-    """Use no more of the cores that Snakemake gives this job than the products here can keep busy."""
+def limit_threads(job: Job) -> None:
+    """Compute with one thread, so that sums have the same last bits on any number of cores; only a measurement of speed
+    uses those that Snakemake gives this job, as many as products here can keep busy."""
+    most = MOST_THREADS if job.notebook in profiles.read_profiles().bench else 1
     if (cores := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
-        os.environ["OMP_NUM_THREADS"] = str(min(int(cores), MOST_THREADS))
+        os.environ["OMP_NUM_THREADS"] = str(min(int(cores), most))
 
 
 def take_gpu() -> None:
@@ -318,7 +320,7 @@ def main(job: str, *share: str) -> int:
     try:
         with ending_together("LATENTNAS_JOB"):
             take_gpu()
-            limit_threads()
+            limit_threads(job)
             (run_share if share else run_job)(job, *share)
     except KeyboardInterrupt:
         say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
