@@ -244,8 +244,9 @@ def limit_threads(job: Job) -> None:
     """Compute with one thread, so that sums have the same last bits on any number of cores; only a measurement of speed
     uses those that Snakemake gives this job, as many as products here can keep busy."""
     most = MOST_THREADS if job.notebook in profiles.read_profiles().bench else 1
-    if (cores := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
-        os.environ["OMP_NUM_THREADS"] = str(min(int(cores), most))
+    for name, cores in list(os.environ.items()):  # Snakemake also sets those of MKL, OpenBLAS and others
+        if name.endswith("_NUM_THREADS") and cores.isdecimal():
+            os.environ[name] = str(min(int(cores), most))
 
 
 def take_gpu() -> None:
