@@ -75,7 +75,7 @@ def lines(package, without="-"):
 
 
 @pytest.mark.xfail(
-    strict=True, reason="over by some 1,900 lines: a fourth space, truth behind tables, equal budgets, fair comparisons"
+    strict=True, reason="over by some 2,000 lines: a fourth space, truth behind tables, equal budgets, fair comparisons"
 )
 def test_the_library_is_small():
     assert lines("latentnas") <= 10_000
