@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 import pytest
 
-from companion import cli, notebooks, paths, report
+from companion import cli, notebooks, paths, profiles, report
 from companion.claims import Claim, Results
 from toy_project import (
     FINISH,
@@ -375,7 +375,8 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
         "quick+12345678": [2.0],
     }
     for profile, values in found.items():
-        results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": profile})
+        settings = profiles.profile_parameters(profile.partition("+")[0], "02_ngae_latent_space")
+        results = Results("02_ngae_latent_space", settings | {"profile": profile})
         goal = {"seeds": range(len(values)), "paper": 99.99, "printed_in": "NGAE Table 1"}
         results.estimate("ngae.enas.reconstruction", values, "%", **goal)
         results.estimate("dvae.enas.reconstruction", [13.0], "%", seeds=0)
@@ -400,6 +401,8 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
         (12345.6, 12300.0, 12390.0, "12,346 (12,300 to 12,390)"),
         (0.0, 0.0, 52.18, "0 (0 to 52)"),
         (1.23456789, None, None, "1.235 ()"),
+        (8477.0, None, None, "8477 ()"),
+        (84770.0, None, None, "84,770 ()"),
         (0.0, -1e-5, 1e-5, "0.000000 (-0.000010 to 0.000010)"),
         (float("inf"), 4.0, 6.0, " (4 to 6)"),
     ],
@@ -439,6 +442,7 @@ def test_the_headline_has_only_what_compares():
 
 @pytest.mark.parametrize("unit, text", [("%", "0.1596 (0.1560 to 0.1632)"), ("points", "0.160 (0.156 to 0.163)")])
 def test_only_percentages_have_four_digits(unit, text):
+    assert report.short(asdict(Claim("a.x.y", 8477.0, "sets"))) == "8,477"
     claim = asdict(Claim("a.x.y", 0.15961, unit, low=0.15601, high=0.16319, method="t"))
     assert f"{report.short(claim)} ({report.short_interval(claim)})" == text
 
@@ -447,7 +451,7 @@ def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(paths, "EXECUTED", tmp_path / "executed")
     for profile in ("recommended", "quick"):
-        results = Results("02_ngae_latent_space", parameter_values("02_ngae_latent_space") | {"profile": profile})
+        results = Results("02_ngae_latent_space", profiles.profile_parameters(profile, "02_ngae_latent_space"))
         results.estimate(
             "ngae.enas.reconstruction", [99.5, 99.6, 99.7], "%", seeds=range(3), paper=99.99, printed_in="T1"
         )
@@ -462,9 +466,14 @@ def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_
         (found,) = [row for row in report.readme_table().splitlines() if row.startswith("| [02 ")]
         return found
 
-    assert f"]({pages[0]}) |" in row() and "older version" not in row()
+    assert f"]({pages[0]}) |" in row() and "older version" not in row() and "This run had" not in row()
     file = tmp_path / "results/recommended/02_ngae_latent_space.json"
     content = json.loads(file.read_text())
+    today = content["parameters"]["performance_weight"]
+    content["parameters"]["performance_weight"] = 2.5
+    file.write_text(json.dumps(content))
+    assert f"| *This run had `performance_weight` 2.5 (today {today:g}):*<br>test architectures" in row()
+    assert f"]({pages[0]}) |" in row()
     del content["manifest"]["code"]
     file.write_text(json.dumps(content))
     assert (

@@ -115,10 +115,20 @@ def readme_table() -> str:
             if shown not in current:
                 here = f"; the linked copy is `{current[0]}`" if current else ""
                 lines.insert(0, f"*From [an older version]({read_at(name, shown)}){here}:*")
+            elif settings := changed_settings(shown, runs[shown]):
+                lines.insert(0, f"*This run had {settings}:*")
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, *current, *PUBLISHED)})"
         took = [times(runs, device) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)
+
+
+def changed_settings(profile: str, result: dict) -> str:
+    """Which settings of its profile a run had otherwise than they are today: 'seed 0 (today 1)'; '' if none."""
+    today, then = profiles.profile_parameters(profile, result["notebook"]), result["parameters"]
+    other = {name: (then[name], value) for name, value in today.items() if then.get(name, value) != value}
+    texts = {name: [str(value).removesuffix(".0") for value in pair] for name, pair in other.items()}
+    return ", ".join(f"`{name}` {old} (today {new})" for name, (old, new) in texts.items())
 
 
 def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> list[list[dict]]:
@@ -177,7 +187,7 @@ def verdict_of(claim: dict) -> str:
 
 def number(value: float | None, digits: int = 5) -> str:
     """So many significant digits at most, no exponent where it can be avoided; '' for None."""
-    whole = value is not None and abs(value) >= 1e4
+    whole = value is not None and abs(value) >= min(1e4, 10**digits)
     return "" if value is None else f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 

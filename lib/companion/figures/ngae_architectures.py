@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from companion.figures.ngae_predictor import claim_in_words
+from companion.figures.ngae_predictor import claim_in_words, lead_in_words
 from latentnas.benchmarks.digits import ALONE_FILE
 from latentnas.benchmarks.download import bundled
 from latentnas.benchmarks.enas import EnasTable
@@ -151,37 +151,40 @@ def found_in_words(
     answers: pd.DataFrame,
     blindly: str | None,
     others: "Mapping[str, Claim]",
+    mflops: Sequence[float],
     known_before: float,
-    better: Sequence[float] = (),
+    better: "pd.Series[float] | None" = None,
 ) -> list[str]:
     """The findings of notebook 04: the paper's claims, what is answered with no first.
 
     Args:
         answers: Rows of `answers_to`, the paper's three.
         blindly: What average pooling in all layers saves and costs; None where nothing valid was found.
-        others: Our claims on NGAE's top three, by whom they are compared with.
+        others: Our claims on the lead of NGAE's top three, by whom they are compared with.
+        mflops: Of NGAE's top three, then of each of the others'.
         known_before: Percent of NGAE's final sets whose label was known from training.
-        better: From scratch, the percent of uniform ones that NGAE's top three and the best known beat; if trained.
+        better: From scratch, the percent of uniform ones that the top three of NGAE and of others beat; if trained.
     """
     answers = answers.sort_values("answer", key=lambda of: of.map(["no", "undecided", "yes"].index), kind="stable")
     said = [f"{row.question}: *{row.answer}*; {row.deciding}." for row in answers.itertuples()]
     if blindly:
         said = [line + (f" {blindly}" if line.startswith("(3)") else "") for line in said]
-    words = {"met": "are better than", "short": "are worse than"}
-    order = sorted(
-        others.items(), key=lambda pair: ["short", "met"].index(pair[1].verdict) if pair[1].verdict in words else 0.5
-    )
+    own, *theirs = mflops
     lines = [
-        f"NGAE's top three {words.get(own.verdict, 'are not shown to differ from')} {who}: {number(own)}."
-        for who, own in order
+        (
+            claim.verdict != "short",
+            f"{lead_in_words(claim, 'above', 'below')} {who}, at {own:.0f} against {cost:.0f} MFLOPs",
+        )
+        for (who, claim), cost in zip(others.items(), theirs)
     ]
-    worse = any(own.verdict == "short" for own in others.values())
-    said.insert(0 if worse else (answers["answer"] == "no").sum(), " ".join(lines))
-    if len(better):
-        ours, known = better
+    worse = any(claim.verdict == "short" for claim in others.values())
+    leads = ". They are ".join(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+    said.insert(0 if worse else (answers["answer"] == "no").sum(), f"NGAE's top three are {leads}.")
+    if better is not None:
+        rest = better.drop("NGAE")
         said.append(
-            f"From scratch, NGAE's top three beat {ours:.0f} % of uniformly drawn architectures, the best known "
-            f"{known:.0f} %."
+            f"From scratch, NGAE's top three beat {better['NGAE']:.0f} % of uniformly drawn architectures, those of "
+            f"the {len(rest)} others that were trained {rest.min():.0f} to {rest.max():.0f} %."
         )
     else:
         said.append(f"{known_before:.0f} % of what NGAE hands in has a label that was known from training.")
@@ -213,7 +216,7 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
                 f"{scores_in_words(cell)}\n"
                 f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} million parameters,\n"
                 f"complexity {cell.complexity:.2f}",
-                loc="center", fontsize=7,
+                loc="center", fontsize=6.5,
             )  # fmt: skip
             drawn.append(ax)
     reach = max(ax.get_ylim()[1] for ax in drawn)
@@ -228,8 +231,8 @@ def scores_in_words(cell: NamedTuple) -> str:
         labelled = pd.notna(cell.table_accuracy)
         known = f"table {cell.table_accuracy:.2f} %" if labelled else "not in the table"
         return f"evaluated {cell.evaluated:.2f} %, {known}"
-    trained = f", from scratch {cell.from_scratch:.2f} %" if pd.notna(cell.from_scratch) else ""
-    return f"shared weights {cell.evaluated:.2f} %{trained}"
+    trained = f", from scratch {cell.from_scratch:.2f}" if pd.notna(cell.from_scratch) else ""
+    return f"shared weights {cell.evaluated:.2f}{trained} %"
 
 
 @styled
