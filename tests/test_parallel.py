@@ -1,8 +1,14 @@
 """Tasks side by side: the same answers in any number of processes, none done twice, damaged files made again."""
 
+import os
+import subprocess
+import sys
+
+import psutil
 import pytest
 import torch
 
+from companion import runner
 from latentnas.parallel import side_by_side
 
 
@@ -71,3 +77,23 @@ def test_an_answer_that_is_not_plain_is_refused_and_not_kept(tmp_path):
 def test_two_tasks_of_one_file_are_refused(tmp_path):
     with pytest.raises(ValueError, match="same file"):
         side_by_side(power, {("a", "b-c"): (1, 1), ("a-b", "c"): (1, 2)}, folder=tmp_path)
+
+
+def test_processes_end_with_a_caller_that_is_killed(tmp_path):
+    program = f"""
+import os, pathlib, time
+from latentnas.parallel import side_by_side
+
+def wait(number):
+    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    time.sleep(1000)
+
+side_by_side(wait, {{number: (number,) for number in range(2)}}, 2)
+"""
+    variables = os.environ | {"PYTHONPATH": runner.library_path()}
+    with subprocess.Popen([sys.executable, "-c", program], env=variables) as caller:
+        while len(found := [*tmp_path.iterdir()]) < 2:
+            assert caller.poll() is None
+        workers = [psutil.Process(int(file.name)) for file in found]
+        caller.kill()  # and nobody reaps it yet
+        assert not psutil.wait_procs(workers, timeout=300)[1]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import latentnas.benchmarks.nasbench201 as tables  # pytest would collect its test_column
+from latentnas import parallel
 from latentnas.progress import Progress
 from latentnas.search import base
 from latentnas.search.base import run, run_many
@@ -195,7 +196,8 @@ def test_progress_says_how_long(monkeypatch, capfd):
     domain = toy_domain()
     run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
     assert capfd.readouterr().err == ""
-    monkeypatch.setattr(base, "Progress", partial(Progress, every=-1.0))
+    for module in (base, parallel):
+        monkeypatch.setattr(module, "Progress", partial(Progress, every=-1.0))
     run_many(partial(RandomSearch, domain), domain.lookup(toy_values()), 5, seeds=[0, 1])
     lines = capfd.readouterr().err
     assert "search, seed 1: 5/5  done" in lines and "search, seeds: 1/2" in lines and "seeds: 2/2  done" in lines

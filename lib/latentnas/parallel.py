@@ -1,8 +1,12 @@
 """Tasks side by side, one thread each, with a line of progress; what is done is kept in files and not done again."""
 
+import functools
 import json
+import os
 import sys
-from collections.abc import Callable, Hashable, Mapping
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +34,45 @@ def side_by_side(
     named = {key: _file_name(function.__name__, key) for key in tasks}
     if len(set(named.values())) < len(named):
         raise ValueError(f"Two of these tasks would be kept in the same file: {', '.join(map(str, named))}.")
-    do = joblib.delayed(_kept)
-    calls = (do(folder and folder / named[key], function, arguments) for key, arguments in tasks.items())
-    progress, answers = Progress(function.__name__.strip("<>").replace("_", " "), len(named)), []
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        for answer in joblib.Parallel(n_jobs=jobs, return_as="generator")(calls):
-            answers.append(answer)
-            progress.update(len(answers))
+    calls = [(folder and folder / named[key], function, arguments) for key, arguments in tasks.items()]
+    answers = in_processes(_kept, calls, jobs, function.__name__.strip("<>").replace("_", " "))
     return dict(zip(named, answers, strict=True))
+
+
+def in_processes(
+    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, called: str
+) -> Iterator[Any]:
+    """The answers of a function to some tuples of arguments, in their order, from `jobs` processes of one thread each.
+    They end with this process, however that ends; `called` names them in the line of progress."""
+    progress, on_one_thread = Progress(called, len(calls)), joblib.delayed(_on_one_thread)
+    tasks = (on_one_thread(os.getpid(), function, arguments) for arguments in calls)
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        for done, answer in enumerate(joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks), 1):
+            progress.update(done)
+            yield answer
+
+
+def _on_one_thread(caller: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    if os.getpid() != caller:
+        _end_with(caller)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # also where all is done in the caller: sums depend on it in their last bits
+    try:
+        return function(*arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Watch, from now on, whether the parent is there: loky's processes outlive one that is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _file_name(function: str, key: Hashable) -> str:
@@ -53,12 +88,7 @@ def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any,
         except (OSError, ValueError) as error:
             print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; done anew", file=sys.stderr)
             file.rename(f"{file}.damaged")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # also where all is done in this process: sums depend on it in their last bits
-    try:
-        answer = function(*arguments)
-    finally:
-        torch.set_num_threads(threads)
+    answer = function(*arguments)
     if file:
         text = json.dumps(answer)
         with atomic_write(file) as temporary:

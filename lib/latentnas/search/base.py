@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
-import torch
 
 from latentnas.interfaces import Searcher
+from latentnas.parallel import in_processes
 from latentnas.paths import atomic_write
 from latentnas.progress import Progress
 from latentnas.search.domains import Domain, Objective
@@ -126,14 +125,8 @@ def run_many(
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
-    run_seed = joblib.delayed(_run_on_one_thread)
-    tasks = (run_seed(make_searcher, seed, folder, objective, budget, batch, initial) for seed in seeds)
-    progress, histories = Progress("search, seeds", len(seeds)), []
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        for history in joblib.Parallel(n_jobs=jobs, return_as="generator")(tasks):
-            histories.append(history)
-            progress.update(len(histories))
-    return pd.concat(histories, ignore_index=True)
+    calls = [(make_searcher, seed, folder, objective, budget, batch, initial) for seed in seeds]
+    return pd.concat(in_processes(_stored_run, calls, jobs, "search, seeds"), ignore_index=True)
 
 
 class _Labels:
@@ -179,7 +172,7 @@ class _Labels:
         return history if names is None else history.assign(arch=names)
 
 
-def _run_on_one_thread(
+def _stored_run(
     make_searcher: Callable[[int], Searcher], seed: int, folder: Path | None, *arguments: Any
 ) -> pd.DataFrame:
     file = folder and folder / f"{seed}.json.gz"
@@ -189,12 +182,7 @@ def _run_on_one_thread(
         except (OSError, EOFError, ValueError, zlib.error) as error:
             print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; searching anew", file=sys.stderr)
             file.rename(f"{file}.damaged")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads in their last bits
-    try:
-        history = run(make_searcher(seed), *arguments)
-    finally:
-        torch.set_num_threads(threads)
+    history = run(make_searcher(seed), *arguments)
     if file:
         with atomic_write(file) as temporary:
             temporary.write_bytes(gzip.compress(json.dumps(history.to_dict("list")).encode(), mtime=0))
