@@ -10,6 +10,7 @@ import torch
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
 SAME, ONCE = "the same in all runs", "seen once"
 AGAINST = {"behind": "behind", SAME: "exactly level with", "undecided": "", "ahead": "ahead of"}
-BANDED = ("CR-LSO", "CR-LSO, ensemble", "regularised evolution")  # more bands on each other cannot be told apart
+BANDED = ("CR-LSO", "CR-LSO, ensemble")  # more bands on each other cannot be told apart
+IN_COLOUR = (*BANDED, "most parameters", "path-feature ensemble")  # more lines hide what the figure says
 FEW = 5  # runs; of fewer an interval is wider than anything that can happen
 NOT_ASKED = "**Does one summit lead to better cells?** Not asked in this run: that needs `study_seeds` above 0."
 RIVALS = {
@@ -125,18 +127,42 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
 
 @styled
 def incumbents(curves: pd.DataFrame) -> Figure:
-    """The figure `incumbent_curves` with bands of a few methods only, which end at the highest accuracy that there is,
-    in the column `most` (older tables have none)."""
+    """The figure `incumbent_curves` with four lines in colour, their names at the ends of those on the right, and bands
+    of two, which end at the highest accuracy that there is, in the column `most` (older tables have none)."""
     curves = curves.assign(high=curves["high"].clip(upper=curves["most"])) if "most" in curves else curves.copy()
     others = ~curves["method"].isin(BANDED)
     curves.loc[others, "low"] = curves.loc[others, "high"] = curves.loc[others, "mean"]
     figure = incumbent_curves(curves)
     for ax in filter(Axes.get_xlabel, figure.axes):
         ax.set_xlabel("strings (log)")
-    words = "means over runs; bands, of evolution, CR-LSO and its ensemble only: 95 % intervals"
-    figure.legends[0].set_title(words, {"size": 7})
-    figure.legends[0].set_alignment("left")
+    for line in [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == "-"]:
+        if line.get_label() not in IN_COLOUR:
+            line.set(color=PALE, linewidth=0.9, zorder=1)
+    for ax in figure.axes:
+        if ax.get_subplotspec().is_last_col():
+            _named_at_the_ends(ax)
+    others = [name for name in curves["method"].unique() if name not in IN_COLOUR]
+    handles = [Line2D([], [], color=PALE, linewidth=0.9), Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")]
+    figure.legends[0].remove()
+    legend = figure.legend(handles, [f"grey: {'; '.join(others)}", "the best cell"], loc="outside upper left", ncols=2)
+    words = "means over runs; bands, of CR-LSO and its ensemble only: 95 % intervals"
+    legend.set_title(words, {"size": 7})
+    legend.set_alignment("left")
     return figure
+
+
+def _named_at_the_ends(ax: Axes) -> None:
+    """The names of the lines in colour to the right of a panel, as high as the lines end, but one above the other."""
+    ends = [(line.get_ydata()[-1], line) for line in ax.lines if line.get_label() in IN_COLOUR]
+    bottom, top = ax.get_ylim()
+    room, place = 0.1 * (top - bottom), top
+    for end, line in sorted(ends, key=lambda pair: -pair[0]):
+        place = min(end, place - room)
+        ax.annotate(
+            line.get_label(), (line.get_xdata()[-1], end), (1.02, place), textcoords=ax.get_yaxis_transform(),
+            color=line.get_color(), fontsize=7, va="center",
+            arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.5, "relpos": (0, 0.5)},
+        )  # fmt: skip
 
 
 @styled

@@ -125,16 +125,29 @@ def queries_of_runs(runs: pd.DataFrame) -> Figure:
 
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two log axes; 0.01 stands for less. One-hot, the first trained model, the same untrained and
-    random search have colours, other rows are grey. Columns: table, method, query, regret (points)."""
+    """The mean regret, on two log axes; 0.01 stands for less. One-hot, path and graph features, the first trained
+    model, the same untrained and random search have colours, other rows are grey; the row that ends lowest has its name
+    there. Columns: table, method, query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
     cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
     plain = {"one-hot", *LEARNT_NOTHING, *NO_PROCESS}
     trained = [name for name in curves.method.unique() if name not in plain and not name.endswith(", untrained")][:1]
-    named = {"one-hot", "random search", *trained, *(f"{name}, untrained" for name in trained)}
+    named = {
+        "one-hot",
+        "path features",
+        "graph features",
+        "random search",
+        *trained,
+        *(f"{name}, untrained" for name in trained),
+    }
     figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})", named=named)
     for ax in figure.axes:
         ax.set_yscale("log")
+        lowest = min(ax.lines, key=lambda line: line.get_ydata()[-1])
+        ends = (lowest.get_xdata()[-1], lowest.get_ydata()[-1])
+        best = curves.method[(curves["query"] == ends[0]) & (curves.regret == ends[1])].iloc[0]
+        ax.set_ylim(bottom=ends[1] * (ends[1] / ax.get_ylim()[1]) ** 0.15)  # room for it
+        ax.annotate(best, ends, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)
         decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
