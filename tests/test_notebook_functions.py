@@ -410,16 +410,16 @@ def contests(first, second, verdicts):
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead")
-    assert words == "behind b (set 0); ahead of evolution; the rest is undecided (0.1 points below)"
+    assert words == "behind b (set 0); ahead of evolution; 0.1 points below the rest (undecided)"
     assert crlso_words.against("bcd", ["undecided", "ahead", crlso_words.SAME], "xxx", [0.583, 0.2, 0]) == (
-        "exactly level with d; undecided against b (0.58 points above); ahead of c"
+        "exactly level with d; 0.58 points above b (undecided); ahead of c"
     )
 
 
 def test_what_is_undecided_is_told_with_sign_and_size():
     words = ("strings", "later", "sooner")
-    assert crlso_words.sizes([7, -49, 20], *words) == " (from 49 strings later to 20 strings sooner)"
-    assert crlso_words.sizes([3.0], *words) == " (3 strings sooner)" and crlso_words.sizes([], *words) == ""
+    assert crlso_words.sizes([7, -49, 20], *words) == "from 49 strings later to 20 strings sooner"
+    assert crlso_words.sizes([3.0], *words) == "3 strings sooner" and crlso_words.sizes([], *words) == ""
 
 
 def accuracies(*ours, paper=None, **interval):
@@ -433,22 +433,27 @@ def accuracies(*ours, paper=None, **interval):
 def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
     words = crlso_words.accuracy_in_words
     table = pd.concat([contests("CR-LSO", "most parameters", ["behind"]), contests("CR-LSO", "x", ["ahead"])])
-    assert words(accuracies(92.31), table).endswith(" It ends at 92.31 %, the largest cells first at 92.41 %.")
+    assert words(accuracies(92.31), table) == (
+        "CR-LSO ends at a validation accuracy of 92.31 %, the largest cells first at 92.41 %. "
+        "It is behind the largest cells first; ahead of x."
+    )
     table = contests("CR-LSO", "most parameters", ["behind", "behind"])
     alike = accuracies(73.49, 73.4, paper=73.44)  # in all runs: no interval, and no doubt
     assert words(alike, table).endswith(" is missed on set 1; reached on set 0.")
     assert words(accuracies(1, 2), table) == "In validation accuracy, CR-LSO is behind the largest cells first."
-    assert "do not decide" in words(accuracies(92.31), contests("CR-LSO", "most parameters", ["seen once"]))
+    once = words(accuracies(92.31), contests("CR-LSO", "most parameters", ["seen once"]))
+    assert "92.31 %, the largest cells first at 92.41 %. Fewer than three runs do not decide" in once
 
 
 def test_meetings_are_counted_beside_those_of_the_best_rivals():
-    name, others = "CR-LSO, ensemble", {"most parameters": [28, 39, 26], "x": [70, 80, 90], "CR-LSO": [1, 1, 1]}
+    name, others = "CR-LSO, ensemble", {"most parameters": [28, 39, 26], "x": [70, 80, 90], "CR-LSO": [INF, 151, INF]}
     needed = {("set 0", name): [86, INF, 53]} | {("set 0", other): counts for other, counts in others.items()}
     needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "In strings needed for the best cell, CR-LSO's ensemble is undecided against the largest cells first and x "
-        "(25 strings sooner). It meets the best cell in 1 of 3 runs, the largest cells first in all runs."
+        "CR-LSO's ensemble meets the best cell in 1 of 3 runs, the largest cells first in all runs; CR-LSO, with more "
+        "strings, in 1 of 3. In strings needed for it, the ensemble is 25 strings sooner than the largest cells first "
+        "and x (undecided)."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
 
@@ -519,32 +524,44 @@ def test_whether_the_likely_best_hold_the_best_is_told_from_an_interval(hits, wo
     [
         (
             "later later undecided level",
-            "a and untrained b needed 3.2 to 12 queries more. None needed fewer; d is level; c is undecided (5 more).",
+            "a and untrained b needed 3.2 to 12 queries more. "
+            "None needed fewer; d is level; c needed 5 more (undecided).",
         ),
         (
             "later sooner undecided undecided",
-            "a needed 3.2 queries more. Only untrained b needed 12 fewer; c and d are undecided (up to 8 more).",
+            "a needed 3.2 queries more. Only untrained b needed 12 fewer; c and d needed up to 8 more (undecided).",
         ),
         (
             "undecided sooner sooner level",
-            "only untrained b and c needed 5 to 12 queries fewer. D is level; a is undecided (3.2 more).",
+            "only untrained b and c needed 5 to 12 queries fewer. D is level; a needed 3.2 more (undecided).",
         ),
         (
             "undecided undecided undecided undecided",
-            "none of the 4 is shown to need fewer queries, or more (12 fewer to 8 more).",
+            "from 12 queries fewer (untrained b) to 8 queries more (d) (all 4 undecided).",
         ),
         ("later later later later", "all 4 needed 3.2 to 12 queries more."),
         ("sooner sooner", "both needed 3.2 to 12 queries fewer."),
         ("level level", "both are level."),
-        ("undecided undecided", "neither is shown to need fewer queries, or more (12 fewer to 3.2 more)."),
-        ("undecided", "a is not shown to need fewer queries, or more (3.2 more)."),
+        ("undecided undecided", "from 12 queries fewer (untrained b) to 3.2 queries more (a) (both undecided)."),
+        ("level undecided level level", "untrained b needed 12 fewer (undecided); a, c and d are level."),
+        ("undecided", "a needed 3.2 queries more (undecided)."),
         ("later", "a needed 3.2 queries more."),
     ],
 )
 def test_bad_news_of_searches_comes_first(verdicts, words):
     rows = pd.DataFrame({"extra": [3.2, -12, 5, 8], "verdict": "?"}, ["a", "b, untrained", "c", "d"])
     verdicts = verdicts.split()
-    assert latent_search.queries_in_words(rows[: len(verdicts)].assign(verdict=verdicts)) == words
+    rows = rows[: len(verdicts)].assign(verdict=verdicts)
+    assert latent_search.queries_in_words(rows) == words
+    if "undecided" in verdicts and "level" not in verdicts:
+        assert "arrived" in latent_search.queries_in_words(
+            rows.assign(extra=rows.extra.where(rows.verdict != "undecided"))
+        )
+
+
+def test_a_difference_has_no_more_digits_than_few_runs_tell():
+    said = [latent_search.span(pd.Series([value]), "fewer") for value in (-9.25, 5.125, 0.3125, 17.625, 123.4, 9.97)]
+    assert said == ["9.2 fewer", "5.1 more", "0.31 more", "18 more", "123 more", "10 more"]
 
 
 @pytest.mark.parametrize(
@@ -552,14 +569,14 @@ def test_bad_news_of_searches_comes_first(verdicts, words):
     [
         (
             ["short", "undecided", "met", "met"],
-            "behind x (m on ENAS), and ahead of y; the other comparisons are undecided (0.1 points behind).",
+            "behind x (m on ENAS), and ahead of y; the others lie 0.1 points behind (undecided).",
         ),
         (["short", "short", "short", "short"], "behind x and y, and ahead of none."),
         (
             ["undecided", "undecided", "undecided", "met"],
-            "ahead of y (m on nb101); the other comparisons are undecided (up to 0.3 points behind or ahead).",
+            "ahead of y (m on nb101); the others lie up to 0.3 points behind or ahead (undecided).",
         ),
-        (["undecided"] * 4, "not shown to end ahead of any control, or behind (up to 0.4 points behind or ahead)."),
+        (["undecided"] * 4, "ended up to 0.4 points below or above its controls (undecided)."),
     ],
 )
 def test_bad_news_of_decoding_comes_first(verdicts, words):
@@ -578,12 +595,11 @@ def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, op
     gains = pd.DataFrame({"model": "m", "space": "ENAS", "control": [*"yx"], "verdict": "undecided", "gain": [0, -0.5]})
     about = rows, learned.assign(verdict="undecided"), ["m"], gains, pd.Series({"m on ENAS": 1.0})
     said = latent_search.found_in_words(*about, trainings, decoded)
-    assert len(said) == 5 and sum("no verdict" in line for line in said) == open
+    assert len(said) == 5 and sum("of each model: undecided" in line for line in said) == open
     if trainings < 3:
-        assert said[0].endswith("no verdict):** 3 queries more (m).") and said[1].endswith(
-            "encoder (m):** 5 queries more."
-        )
-        assert said[-1].endswith("Bayesian optimisation ended 0.5 points behind x. It ended level with y.")
+        assert re.search(r"one-hot:\*\* 3 queries more \(m; .* of each model: undecided\)\.$", said[0])
+        assert said[1].endswith("encoder (m):** 5 queries more (undecided).")
+        assert "Bayesian optimisation ended 0.5 points behind x. It ended level with y (" in said[-1]
     without = latent_search.found_in_words(about[0], about[1][:1], *about[2:], 10, 10)
     assert len(without) == 4  # no untrained encoder was asked
 
@@ -594,7 +610,7 @@ def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, op
         (
             "behind behind behind undecided",
             "more error for a and b on *x*, and for a on *y*, by 0.100 to 0.300. "
-            "Less for none; the other comparisons are undecided (0.400 less).",
+            "Less for none; the others have 0.400 less (undecided).",
         ),
         (
             "behind ahead behind ahead",
@@ -604,22 +620,20 @@ def test_few_trainings_show_differences_without_a_verdict(trainings, decoded, op
         (
             "behind undecided undecided ahead",
             "more error for a on *x*, by 0.100. "
-            "Less only for b on *y* (by at least 0.400); "
-            "the other comparisons are undecided (up to 0.300 more or less).",
+            "Less only for b on *y* (by at least 0.400); the others have up to 0.300 more or less (undecided).",
         ),
         ("behind behind behind behind", "more error for a and b on every test set, by 0.100 to 0.400."),
         (
             "undecided ahead undecided ahead",
-            "less error only for b on every test set, by 0.200 to 0.400. "
-            "The other comparisons are undecided (up to 0.300 more).",
+            "less error only for b on every test set, by 0.200 to 0.400. The others have up to 0.300 more (undecided).",
         ),
         ("ahead ahead ahead ahead", "less error for a and b on every test set, by 0.100 to 0.400."),
         (
             "undecided undecided undecided undecided",
-            "none is shown to have less error, or more, on any test set (up to 0.400 more or less).",
+            "they have up to 0.400 more or less error on all test sets (all undecided).",
         ),
-        ("undecided undecided", "none is shown to have less error, or more, on *x* (up to 0.200 more or less)."),
-        ("undecided", "a is not shown to have less error, or more, on *x* (0.100 more)."),
+        ("undecided undecided", "they have up to 0.200 more or less error on *x* (all undecided)."),
+        ("undecided", "a has 0.100 more error on *x* (undecided)."),
     ],
 )
 def test_bad_news_of_encoders_comes_first(verdicts, words):
@@ -632,8 +646,8 @@ def test_the_order_of_encoders_is_said_with_its_chance():
     orders = pd.DataFrame({"panel": [*"abcd"], "tau": [0.2, 0.8, -0.9, np.nan], "p": [0.6, 0.01, 0.003, np.nan]})
     said = enas_labels.orders_in_words(orders.assign(clear=[False, True, True, False]))
     assert said == (
-        "on *a* it is not shown to hold (Kendall's tau 0.20, p 0.6). On *b* it holds beyond chance (Kendall's "
-        "tau 0.80, p 0.01). On *c* it is reversed beyond chance (Kendall's tau -0.90, p 0.003). "
+        "on *a* Kendall's tau with it is 0.20 (p 0.6: undecided). On *b* Kendall's tau with it is 0.80 (p 0.01: it "
+        "holds beyond chance). On *c* Kendall's tau with it is -0.90 (p 0.003: reversed beyond chance). "
         "On *d* it cannot be compared."
     )
 
@@ -648,8 +662,11 @@ def test_findings_about_labels_fit_tables_and_trainings(trainings, points):
     tests = pd.DataFrame({"panel": "x", "method": "a", "against": ["boosting", "untrained"], "encoder": "undecided"})
     tests["lead"] = -0.1
     said = enas_labels.found_in_words(audits, errors, orders, tests, trainings)
-    assert len(said) == points and sum("no verdict" in line for line in said) == (trainings < 3)
+    assert len(said) == points and sum("of each encoder: undecided" in line for line in said) == (trainings < 3)
     assert "`enas` they depend on the flags alone, and a look-up knows 72.1 %" in said[0] and "79.1 %" in said[0]
+    saw_labels = errors.to_dict() | {"NGAE, its own predictor": 0.307}
+    own = enas_labels.found_in_words(audits, pd.Series(saw_labels), orders, tests, trainings)
+    assert ("the same labels, has 0.307" in own[2]) == (trainings < 3) and len(own) == points
     few = enas_labels.found_in_words(audits[["digits-enas"]], errors, orders[:0], tests[:0], trainings)
     assert len(few) == (2 if trainings < 3 else 1) and few[0].startswith("**Labels:** in `digits-enas` operations")
 
@@ -658,11 +675,14 @@ def test_few_trainings_show_the_errors_of_codes_without_a_verdict():
     errors = pd.Series({"a": 0.648, "a, untrained": 0.586, "b": 0.5, "sparse GP, flags + operations": 0.399})
     one, both = (enas_labels.codes_in_words(errors, names, "one training") for names in (["a"], ["b", "a"]))
     assert one == [
-        "**Codes without labels (one training of each encoder, so no verdict):** on `digits-enas` their error is 0.648 "
-        "(a). The same process has 0.399 on flags and operations.",
-        "**Trained against untrained:** a's codes have an error of 0.648 trained and 0.586 untrained.",
+        "**Codes without labels:** on `digits-enas` their error is 0.648 (a); one training of each encoder: "
+        "undecided. The same process has 0.399 on flags and operations.",
+        "**Trained against untrained:** training raises the error of a's codes from 0.586 to 0.648 "
+        "(one training of each: undecided).",
     ]
-    assert "their error is 0.648 (a) to 0.500 (b)." in both[0] and both[1:] == one[1:]
+    assert "their error is 0.648 (a) to 0.500 (b); one" in both[0] and both[1:] == one[1:]
+    better = enas_labels.codes_in_words(errors.replace(0.586, 0.7), ["a"], "one training")[1]
+    assert "training lowers the error of a's codes from 0.700 to 0.648 (" in better
     assert len(enas_labels.codes_in_words(errors, ["b"], "one training")) == 1
     assert enas_labels.codes_in_words(errors, [], "one training") == []
 
@@ -737,11 +757,16 @@ def test_what_comes_back_is_told_with_its_verdict(paper, verdict, said):
 @pytest.mark.parametrize(
     "ngae, dvae, said",
     [
-        ([99.99], [100.0], "too few trainings tell whose prior points give more different architectures."),
+        (
+            [99.99],
+            [100.0],
+            "99.99 % of NGAE's prior points and 100 % of D-VAE's give different architectures (too few trainings to ",
+        ),
         (
             [99.99, 99.98, 100, 99.97],
             [100.0, 99.99, 99.99, 99.98],
-            "it is undecided whose prior points give more different architectures: NGAE − D-VAE is -0.00 (-0.0",
+            "NGAE's prior points give fewer different architectures than D-VAE's: -0.00 (-0.02 to +0.01) points, "
+            "undecided.",
         ),
         (
             [90.0, 91, 92],
@@ -783,15 +808,20 @@ def test_what_does_not_hold_of_a_latent_space_comes_first():
 
     both = [(name, value + 5 * (name == "NGAE")) for name in ("NGAE", "D-VAE") for value in (90, 91, 92)]
     lines = told(both, 6)
-    assert lines[0].startswith("* With the KL weight and noise of the paper's text, 0 % of the test architectures")
-    assert lines[0].endswith("come back after 6 epochs of one training.") and len(lines) == 5
-    assert lines[2].startswith("* At equal reconstruction, NGAE's prior points give more")
-    assert lines[3].endswith("Of different points, each decoded once, 100 % give different architectures.")
+    assert lines[4].startswith("* With the KL weight and noise of the paper's text, 0 % of the test architectures")
+    assert lines[4].endswith("come back after 6 epochs of one training.") and len(lines) == 5
+    assert lines[0].startswith("* NGAE gives 90 %")
+    assert lines[1].startswith("* At equal reconstruction, NGAE's prior points give more")
+    assert lines[2].endswith("Of different points, each decoded once, 100 % give different architectures.")
+    fewer = [(name, value - 10 * (name == "NGAE")) for name, value in both]
+    assert told(fewer, 0)[0].startswith("* At equal reconstruction, NGAE's prior points give fewer")
     lines = told([], 0, plane_agreement=None)
     assert lines[0].startswith("* Not both models gave 99.9 %") and len(lines) == 4
     assert "the correlation of predicted and evaluated accuracy is not known. Of the points" in lines[3]
-    assert told(both[:1] + both[3:4], 1)[1].startswith("* At equal reconstruction, too few trainings tell whose")
-    assert "come back after 1 epoch of one training." in told([], 1)[0]
+    assert told(both[:1] + both[3:4], 1)[1].startswith(
+        "* At equal reconstruction, 95 % of NGAE's prior points and 90 %"
+    )
+    assert "come back after 1 epoch of one training." in told([], 1)[-1]
 
 
 def test_a_mean_correlation_is_shown_with_an_interval_within_one():

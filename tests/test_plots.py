@@ -11,8 +11,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from companion import paths
+from companion.figures import crlso, latent_search, save
 from companion.figures import redraw as drawing
-from companion.figures import save
 from companion.figures.best_cell import one_shot_again
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
 from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
@@ -23,7 +23,7 @@ from companion.figures.winners_curse import published_differences
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
 from latentnas.plots.search import arrivals, incumbent_curves, optimum_found
-from latentnas.plots.style import colours_of
+from latentnas.plots.style import GREY, PALE, colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -303,6 +303,36 @@ def test_curves_are_cut_below_where_the_median_search_begins():
     assert figure.axes[0].get_ylim() == pytest.approx((92.5 - 1.2 * 2.4, 92.5 + 0.2 * 2.4))
     assert "cut below" in [text.get_text() for text in figure.axes[0].texts]
     assert "the best cell" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_lines_in_colour_are_few_and_named_at_their_ends():
+    rows = [
+        (name, q, 90 + q / 100 + n / 100)
+        for n, name in enumerate((*crlso.IN_COLOUR, "random search"))
+        for q in (10, 200)
+    ]
+    curves = pd.DataFrame(rows, columns=["method", "query", "mean"]).assign(signal="validation", best=95)
+    curves = pd.concat(curves.assign(dataset=name) for name in ("x", "y"))
+    left, right = crlso.incumbents(curves.assign(low=curves["mean"], high=curves["mean"], most=95)).axes
+    coloured = {line.get_label() for line in right.lines if line.get_color() not in (PALE, GREY)}
+    ends = [text for text in right.texts if text.get_text() in crlso.IN_COLOUR]
+    assert coloured == {text.get_text() for text in ends} == {*crlso.IN_COLOUR} and len(crlso.IN_COLOUR) == 4
+    heights = sorted(text.xyann[1] for text in ends)
+    assert min(np.diff(heights)) >= 0.099 * np.ptp(right.get_ylim())
+    assert not {text.get_text() for text in left.texts} & {*crlso.IN_COLOUR}
+
+
+def test_the_search_that_ends_lowest_is_named():
+    rows = [("one-hot", 5, 3.0), ("one-hot", 60, 0.6), ("path features", 5, 3.0), ("path features", 60, 0.01)]
+    rows += [("path-feature ensemble", 5, 3.0), ("path-feature ensemble", 60, 0.3)]
+    curves = pd.DataFrame(rows, columns=["method", "query", "regret"])
+    curves = pd.concat([curves.assign(table="a"), curves[curves.method != "path features"].assign(table="b")])
+    figure = latent_search.expected_regret(curves)
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [
+        ["path features"],
+        ["path-feature ensemble"],
+    ]
+    assert {"path features", "one-hot"} <= {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def extrapolation_tables():

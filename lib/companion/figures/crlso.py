@@ -10,6 +10,7 @@ import torch
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
 SAME, ONCE = "the same in all runs", "seen once"
-AGAINST = {"behind": "behind", SAME: "exactly level with", "undecided": "undecided against", "ahead": "ahead of"}
-BANDED = ("CR-LSO", "CR-LSO, ensemble", "regularised evolution")  # more bands on each other cannot be told apart
+AGAINST = {"behind": "behind", SAME: "exactly level with", "undecided": "", "ahead": "ahead of"}
+BANDED = ("CR-LSO", "CR-LSO, ensemble")  # more bands on each other cannot be told apart
+IN_COLOUR = (*BANDED, "most parameters", "path-feature ensemble")  # more lines hide what the figure says
 FEW = 5  # runs; of fewer an interval is wider than anything that can happen
 NOT_ASKED = "**Does one summit lead to better cells?** Not asked in this run: that needs `study_seeds` above 0."
 RIVALS = {
@@ -125,18 +127,42 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
 
 @styled
 def incumbents(curves: pd.DataFrame) -> Figure:
-    """The figure `incumbent_curves` with bands of a few methods only, which end at the highest accuracy that there is,
-    in the column `most` (older tables have none)."""
+    """The figure `incumbent_curves` with four lines in colour, their names at the ends of those on the right, and bands
+    of two, which end at the highest accuracy that there is, in the column `most` (older tables have none)."""
     curves = curves.assign(high=curves["high"].clip(upper=curves["most"])) if "most" in curves else curves.copy()
     others = ~curves["method"].isin(BANDED)
     curves.loc[others, "low"] = curves.loc[others, "high"] = curves.loc[others, "mean"]
     figure = incumbent_curves(curves)
     for ax in filter(Axes.get_xlabel, figure.axes):
         ax.set_xlabel("strings (log)")
-    words = "means over runs; bands, of evolution, CR-LSO and its ensemble only: 95 % intervals"
-    figure.legends[0].set_title(words, {"size": 7})
-    figure.legends[0].set_alignment("left")
+    for line in [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == "-"]:
+        if line.get_label() not in IN_COLOUR:
+            line.set(color=PALE, linewidth=0.9, zorder=1)
+    for ax in figure.axes:
+        if ax.get_subplotspec().is_last_col():
+            _named_at_the_ends(ax)
+    others = [name for name in curves["method"].unique() if name not in IN_COLOUR]
+    handles = [Line2D([], [], color=PALE, linewidth=0.9), Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")]
+    figure.legends[0].remove()
+    legend = figure.legend(handles, [f"grey: {'; '.join(others)}", "the best cell"], loc="outside upper left", ncols=2)
+    words = "means over runs; bands, of CR-LSO and its ensemble only: 95 % intervals"
+    legend.set_title(words, {"size": 7})
+    legend.set_alignment("left")
     return figure
+
+
+def _named_at_the_ends(ax: Axes) -> None:
+    """The names of the lines in colour to the right of a panel, as high as the lines end, but one above the other."""
+    ends = [(line.get_ydata()[-1], line) for line in ax.lines if line.get_label() in IN_COLOUR]
+    bottom, top = ax.get_ylim()
+    room, place = 0.1 * (top - bottom), top
+    for end, line in sorted(ends, key=lambda pair: -pair[0]):
+        place = min(end, place - room)
+        ax.annotate(
+            line.get_label(), (line.get_xdata()[-1], end), (1.02, place), textcoords=ax.get_yaxis_transform(),
+            color=line.get_color(), fontsize=7, va="center",
+            arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.5, "relpos": (0, 0.5)},
+        )  # fmt: skip
 
 
 @styled
@@ -306,10 +332,10 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
 
 
 def sizes(gaps: Iterable[float], unit: str, less: str, more: str) -> str:
-    """ " (from 0.15 points less to 0.58 points more)": the sign and size of what is undecided; "" of nothing."""
+    """ "from 0.15 points less to 0.58 points more": the signs and sizes of differences; "" of none."""
     ends = sorted(gaps)
     words = [f"{abs(gap):.2g} {unit} {less if gap < 0 else more}" for gap in dict.fromkeys(ends[:1] + ends[-1:])]
-    return f" ({'from ' * (len(words) > 1)}{' to '.join(words)})" if words else ""
+    return f"{'from ' * (len(words) > 1)}{' to '.join(words)}"
 
 
 def against(
@@ -317,13 +343,15 @@ def against(
     verdicts: Iterable[str],
     sets: Iterable[str],
     gaps: Iterable[float],
-    words: tuple[str, str, str] = ("points", "below", "above"),
+    words: tuple[str, str, str, str] = ("points", "below", "above", ""),
 ) -> str:
-    """ "behind a; ahead of b (x) and c; the rest is undecided": whom a search is behind and ahead of; where nothing is
-    decided, or on one data set, all of them. Data sets stand in brackets where a verdict is not that on all, and so do
-    the ends of the undecided differences `gaps`: `words` are their unit, and what they are below and above 0."""
+    """ "behind a; ahead of b (x) and c; 0.1 points below the rest (undecided)": whom a search is behind and ahead of;
+    where nothing is decided, or on one data set, all of them. Data sets stand in brackets where a verdict is not that
+    on all. Of what is undecided come the ends of the differences `gaps` first: `words` are their unit, what they are
+    below and above 0, and what links them to a name."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
-    open_ends = sizes(rows["gap"][rows["verdict"] == "undecided"], *words)
+    *unit, link = words
+    open_ends = f"{sizes(rows['gap'][rows['verdict'] == 'undecided'], *unit)} {link}"
     decided = rows["set"].nunique() > 1 and {"behind", "ahead"} & set(rows["verdict"])
     rest = [verdict for verdict in ("undecided", SAME) if decided and verdict in set(rows["verdict"])]
     said = []
@@ -333,11 +361,13 @@ def against(
             where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({', '.join(part['set'])})"
             names.append(RIVALS.get(rival, rival) + where)
         if names and verdict not in rest:
-            said.append(f"{side} {listed(names)}{open_ends * (verdict == 'undecided')}")
-    return "; ".join([*said, *([f"the rest is {' or '.join(rest)}{open_ends}"] if rest else [])])
+            said.append(f"{side} {listed(names)}" if side else f"{open_ends}{listed(names)} (undecided)")
+    if "undecided" in rest:
+        said.append(f"{open_ends}the rest ({' or '.join(rest)})")
+    return "; ".join([*said, *([f"the rest is {SAME}"] if rest == [SAME] else [])])
 
 
-def contested(part: pd.DataFrame, kind: str, *words: tuple[str, str, str]) -> str:
+def contested(part: pd.DataFrame, kind: str, *words: tuple[str, str, str, str]) -> str:
     """`against` of one kind of difference in the table of comparisons."""
     return against(part["second"], part[f"{kind}: verdict"], part["data set"], part[f"{kind}: difference"], *words)
 
@@ -367,12 +397,12 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
 
 
 def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
-    """Against whom CR-LSO leads in accuracy; and whether it reaches what the paper prints, or, on one data set without
-    print, where it and the best of the others end."""
+    """On one data set without print, where CR-LSO and the best of the others end; against whom it leads in accuracy;
+    and whether it reaches what the paper prints."""
     part = compare[compare["first"] == "CR-LSO"]
-    if ONCE in set(part["lead: verdict"]):
-        return "Fewer than three runs do not decide which search finds better cells."
-    lead = f"In validation accuracy, CR-LSO is {contested(part, 'lead')}."
+    once = ONCE in set(part["lead: verdict"])
+    place = "Fewer than three runs do not decide which search finds better cells." if once else contested(part, "lead")
+    lead = place if once else f"In validation accuracy, CR-LSO is {place}."
     reached: dict[str, list[str]] = {"missed": [], "undecided": [], "reached": []}
     for claim, title in zip(claims, dict.fromkeys(part["data set"])):
         if claim.paper is not None:
@@ -386,11 +416,13 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
         return lead
     worst, ours = part.iloc[part["lead: difference"].argmin()], claims[0].ours
     best = RIVALS.get(worst["second"], worst["second"])
-    return f"{lead} It ends at {ours:.2f} %, {best} at {ours - worst['lead: difference']:.2f} %."
+    ends = f"CR-LSO ends at a validation accuracy of {ours:.2f} %, {best} at {ours - worst['lead: difference']:.2f} %."
+    return f"{ends} {place if once else f'It is {place}.'}"
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
-    """Against whom the ensemble meets the best cell sooner, and how often it and the best of its rivals meet it."""
+    """How often the ensemble, the best of its rivals and, with more strings, CR-LSO meet the best cell; and against
+    whom the ensemble does so sooner."""
     name = "CR-LSO, ensemble"
     part = compare[compare["first"] == name]
     if ONCE in set(part["sooner: verdict"]):
@@ -402,11 +434,11 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
     most = max(met[other] for other in part["second"])
     rivals = [RIVALS.get(other, other) for other in dict.fromkeys(part["second"]) if met[other] == most]
     said = {count: f"in {count} of {runs} runs" for count in (most, met[name])} | {0: "in no run", runs: "in all runs"}
-    count = said[met[name]]
+    itself = sum(np.isfinite(own["strings"]).sum() for (_, method), own in needed.items() if method == "CR-LSO")
+    place = contested(part, "sooner", ("strings", "later", "sooner", "than "))
     return (
-        f"In strings needed for the best cell, CR-LSO's ensemble is "
-        f"{contested(part, 'sooner', ('strings', 'later', 'sooner'))}. It meets the best cell {count}, "
-        f"{listed(rivals)} {said[most]}."
+        f"CR-LSO's ensemble meets the best cell {said[met[name]]}, {listed(rivals)} {said[most]}; CR-LSO, with more "
+        f"strings, in {itself} of {runs}. In strings needed for it, the ensemble is {place}."
     )
 
 

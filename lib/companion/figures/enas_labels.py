@@ -90,10 +90,12 @@ def orders_in_words(orders: pd.DataFrame) -> str:
     """Whether the public order of the encoders holds on other labels. A sentence a row: panel, tau, p, clear (bool)."""
     said = []
     for row in orders.itertuples():
-        beyond = "is reversed beyond chance" if row.tau < 0 else "holds beyond chance"
-        found = beyond if row.clear else "is not shown to hold" if pd.notna(row.tau) else "cannot be compared"
-        numbers = f" (Kendall's tau {row.tau:.2f}, p {row.p:.2g})" * bool(pd.notna(row.tau))
-        said.append(f"{'On' if said else 'on'} *{row.panel}* it {found}{numbers}.")
+        verdict = (
+            "undecided" if not row.clear else "reversed beyond chance" if row.tau < 0 else "it holds beyond chance"
+        )
+        numbers = f"Kendall's tau with it is {row.tau:.2f} (p {row.p:.2g}: {verdict})"
+        found = numbers if pd.notna(row.tau) else "it cannot be compared"
+        said.append(f"{'On' if said else 'on'} *{row.panel}* {found}.")
     return " ".join(said)
 
 
@@ -106,16 +108,17 @@ def errors_in_words(tests: pd.DataFrame) -> str:
     behind, ahead = (_where(tests, word) for word in ("behind", "ahead"))
     by = {word: _amount(tests.lead[tests.encoder == word]) for word in ("behind", "ahead")}
     undecided = -tests.lead[~tests.encoder.isin(["behind", "ahead"])]  # more error
-    rest = f"he other comparisons are undecided ({_at_most(undecided)})" * bool(len(undecided))
+    rest = f"he others have {_at_most(undecided)} (undecided)" * bool(len(undecided))
     if behind:
         least = f" (by at least {tests.lead[tests.encoder == 'ahead'].min():.3f})" * bool(ahead)
         less = f" Less {'only ' * bool(ahead)}for {ahead or 'none'}{least}{f'; t{rest}' * bool(rest)}."
         return f"more error for {behind}, by {by['behind']}.{less * bool(ahead or rest)}"
     if ahead:
         return f"less error {'only ' * bool(rest)}for {ahead}, by {by['ahead']}.{f' T{rest}.' * bool(rest)}"
-    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on any test set"
-    subject = "none is" if tests.method.nunique() > 1 else f"{tests.method.iloc[0]} is not"
-    return f"{subject} shown to have less error, or more, {everywhere} ({_at_most(undecided)})."
+    everywhere = f"on *{tests.panel.iloc[0]}*" if tests.panel.nunique() == 1 else "on all test sets"
+    several = tests.method.nunique() > 1
+    subject = "they have" if several else f"{tests.method.iloc[0]} has"
+    return f"{subject} {_at_most(undecided)} error {everywhere} ({'all ' * (len(tests) > 1)}undecided)."
 
 
 def _amount(leads: "pd.Series[float]") -> str:
@@ -160,11 +163,14 @@ def found_in_words(
         said.append(f"**Public order of the encoders:** {orders_in_words(orders)}")
     if trainings < 3:
         told, flags = (f"{errors[f'boosting, {inputs}']:.3f}" for inputs in ("flags + operations", "flags"))
-        said.append(
-            f"**Plain methods:** on `digits-enas`, boosted trees have an error of {told} from flags and operations, "
-            f"and of {flags} from flags alone."
-        )
         few = {1: "one training", 2: "two trainings"}[trainings]
+        plain = (
+            f"**Plain methods:** on `digits-enas`, boosted trees have an error of {told} from flags and operations, "
+        )
+        plain += f"and of {flags} from flags alone."
+        if (own := "NGAE, its own predictor") in errors:
+            plain += f" NGAE's predictor, which saw the same labels, has {errors[own]:.3f} ({few}: undecided)."
+        said.append(plain)
         return [*said, *codes_in_words(errors, tests.method.unique(), few)]
     for against, words in BASELINES.items():
         if len(rows := tests[tests.against == against]):
@@ -186,12 +192,13 @@ def codes_in_words(errors: pd.Series, names: Sequence[str], few: str) -> list[st
     ends = " to ".join(f"{own[name]:.3f} ({name})" for name in dict.fromkeys(own.index[[0, -1]]))
     plain = f"The same process has {errors['sparse GP, flags + operations']:.3f} on flags and operations."
     pairs = [
-        f"{name}'s codes have an error of {own[name]:.3f} trained and {errors[f'{name}, untrained']:.3f} untrained."
+        f"{'raises' if own[name] > old else 'lowers'} the error of {name}'s codes from {old:.3f} to {own[name]:.3f}"
         for name in own.index
-        if f"{name}, untrained" in errors
+        if pd.notna(old := errors.get(f"{name}, untrained"))
     ]
-    said = f"**Codes without labels ({few} of each encoder, so no verdict):** on `digits-enas` their error is {ends}."
-    return [f"{said} {plain}", *[f"**Trained against untrained:** {' '.join(pairs)}"] * bool(pairs)]
+    said = f"**Codes without labels:** on `digits-enas` their error is {ends}; {few} of each encoder: undecided."
+    changed = f"**Trained against untrained:** training {listed(pairs)} ({few} of each: undecided)."
+    return [f"{said} {plain}", *[changed] * bool(pairs)]
 
 
 def with_interval(row: NamedTuple) -> str:

@@ -125,16 +125,29 @@ def queries_of_runs(runs: pd.DataFrame) -> Figure:
 
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two log axes; 0.01 stands for less. One-hot, the first trained model, the same untrained and
-    random search have colours, other rows are grey. Columns: table, method, query, regret (points)."""
+    """The mean regret, on two log axes; 0.01 stands for less. One-hot, path and graph features, the first trained
+    model, the same untrained and random search have colours, other rows are grey; the row that ends lowest has its name
+    there. Columns: table, method, query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
     cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
     plain = {"one-hot", *LEARNT_NOTHING, *NO_PROCESS}
     trained = [name for name in curves.method.unique() if name not in plain and not name.endswith(", untrained")][:1]
-    named = {"one-hot", "random search", *trained, *(f"{name}, untrained" for name in trained)}
+    named = {
+        "one-hot",
+        "path features",
+        "graph features",
+        "random search",
+        *trained,
+        *(f"{name}, untrained" for name in trained),
+    }
     figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})", named=named)
     for ax in figure.axes:
         ax.set_yscale("log")
+        lowest = min(ax.lines, key=lambda line: line.get_ydata()[-1])
+        ends = (lowest.get_xdata()[-1], lowest.get_ydata()[-1])
+        best = curves.method[(curves["query"] == ends[0]) & (curves.regret == ends[1])].iloc[0]
+        ax.set_ylim(bottom=ends[1] * (ends[1] / ax.get_ylim()[1]) ** 0.15)  # room for it
+        ax.annotate(best, ends, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)
         decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -192,11 +205,12 @@ def queries_in_words(rows: pd.DataFrame) -> str:
         rows[rows.verdict == word] for word in ("later", "sooner", "level", "undecided")
     ]
     many, alike = len(rows) > 1, sum(map(bool, map(len, parts))) == 1
-    every, none = ("both", "neither is") if len(rows) == 2 else (f"all {len(rows)}", f"none of the {len(rows)} is")
+    every = "both" if len(rows) == 2 else f"all {len(rows)}"
     rest = [f"{in_words(level.index)} {'is' if len(level) == 1 else 'are'} level"] * bool(len(level))
     if 0 < len(undecided) < len(rows):
         named = in_words(undecided.index) if len(undecided) < 4 else "the others"
-        rest.append(f"{named} {'is' if len(undecided) == 1 else 'are'} undecided ({at_most(undecided.extra, 'fewer')})")
+        size = f"needed {at_most(undecided.extra, 'fewer')}" if undecided.extra.notna().any() else "never arrived"
+        rest.append(f"{named} {size} (undecided)")
     if many and alike and not len(undecided):
         ways = {
             "later": f"needed {_amount(rows.extra)} queries more",
@@ -213,9 +227,15 @@ def queries_in_words(rows: pd.DataFrame) -> str:
         others = "; ".join(rest)
         others = f" {others[0].upper()}{others[1:]}." if rest else ""
         return f"{'only ' * (not alike)}{_needed(sooner)} queries fewer.{others}"
-    subject = none if many else f"{in_words(rows.index)} is not"
-    size = f" ({span(undecided.extra, 'fewer')})" * alike
-    return f"{'; '.join([f'{subject} shown to need fewer queries, or more{size}', *rest])}."
+    if not len(undecided):
+        return f"{'; '.join(rest)}."
+    if len(level):
+        return f"{'; '.join(reversed(rest))}."
+    if undecided.extra.isna().all():
+        return "no run arrived (undecided)."
+    if not many:
+        return f"{in_words(rows.index)} needed {span(undecided.extra, 'queries fewer', 'queries more')} (undecided)."
+    return f"{named_span(undecided.extra, 'queries fewer', 'queries more')} ({every} undecided)."
 
 
 def span(values: "pd.Series[float]", less: str, more: str = "more") -> str:
@@ -227,8 +247,23 @@ def span(values: "pd.Series[float]", less: str, more: str = "more") -> str:
     return (
         f"{_amount(known)} {less if high < 0 else more}"
         if low * high >= 0
-        else f"{-low:.3g} {less} to {high:.3g} {more}"
+        else f"{_size(low)} {less} to {_size(high)} {more}"
     )
+
+
+def named_span(values: "pd.Series[float]", less: str, more: str) -> str:
+    """The ends of some differences and whose they are: "from 3 fewer (a) to 12 more (b)"."""
+    known = values.dropna()
+    if len(known) < 2:
+        return span(known, less, more)
+    low, high = (f"{_size(known[end])} {less if known[end] < 0 else more} ({in_words([end])})"
+                 for end in (known.idxmin(), known.idxmax()))  # fmt: skip
+    return f"from {low} to {high}"
+
+
+def _size(value: float) -> str:
+    """A difference without its sign, in two digits; whole from 10 on."""
+    return f"{abs(value):.2g}" if abs(value) < 10 else f"{abs(value):.0f}"
 
 
 def at_most(values: "pd.Series[float]", less: str, more: str = "more") -> str:
@@ -237,11 +272,11 @@ def at_most(values: "pd.Series[float]", less: str, more: str = "more") -> str:
     if len(known) < 2:
         return span(known, less, more)
     side = more if known.min() >= 0 else less if known.max() <= 0 else f"{less} or {more}"
-    return f"up to {known.abs().max():.3g} {side}"
+    return f"up to {_size(known.abs().max())} {side}"
 
 
 def _at_least(rows: pd.DataFrame) -> str:
-    return f"{'at least ' * (len(rows) > 1)}{rows.extra.abs().min():.3g}"
+    return f"{'at least ' * (len(rows) > 1)}{_size(rows.extra.abs().min())}"
 
 
 def _needed(rows: pd.DataFrame) -> str:
@@ -249,7 +284,7 @@ def _needed(rows: pd.DataFrame) -> str:
 
 
 def _amount(values: "pd.Series[float]") -> str:
-    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values.abs().min(), values.abs().max())))
+    return " to ".join(dict.fromkeys(map(_size, (values.abs().min(), values.abs().max()))))
 
 
 def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
@@ -266,14 +301,13 @@ def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
     )
     behind, ahead = (_controls(gains, verdict) for verdict in ("short", "met"))
     undecided = gains.gain[~gains.verdict.isin(["short", "met"])]
-    size = f" ({at_most(undecided, 'points behind', 'ahead')})"
-    rest = f"; the other comparisons are undecided{size}" * bool(len(undecided))
+    rest = f"; the others lie {at_most(undecided, 'points behind', 'ahead')} (undecided)" * bool(len(undecided))
     if behind:
         said = f"Bayesian optimisation ended behind {behind}, and ahead of {ahead or 'none'}{rest}"
     elif ahead:
         said = f"Bayesian optimisation ended ahead of {ahead}{rest}"
     else:
-        said = f"Bayesian optimisation is not shown to end ahead of any control, or behind{size}"
+        said = f"Bayesian optimisation ended {at_most(undecided, 'points below', 'above')} its controls (undecided)"
     return f"{said}. {most}."
 
 
@@ -308,10 +342,10 @@ def found_in_words(
     controls = [(learned[own], tried), (learned[~own], "a random projection")]
     if trainings in few:
         of = in_words(rows.index[whole])
-        about = f"**Learned codes against one-hot ({few[trainings]}, so no verdict):**"
-        said.append(f"{about} {span(rows.extra[whole], 'queries fewer', 'queries more')} ({of}).")
+        amount = span(rows.extra[whole], "queries fewer", "queries more")
+        said.append(f"**Learned codes against one-hot:** {amount} ({of}; {few[trainings]}: undecided).")
         said += [
-            f"**Learned codes against {control}:** {span(part.extra, 'queries fewer', 'queries more')}."
+            f"**Learned codes against {control}:** {span(part.extra, 'queries fewer', 'queries more')} (undecided)."
             for part, control in controls
             if len(part)
         ]
@@ -328,8 +362,9 @@ def found_in_words(
             f"{span(part.gain, 'points behind', 'points ahead of') if part.gain.any() else 'level with'} {control}"
             for control, part in sorted(gains.groupby("control"), key=lambda of: of[1].gain.min())
         ]
-        about = f"**With decoding ({few[decoded]}, so no verdict):** Bayesian optimisation"
-        said.append(f"{about} ended {ended[0]}.{f' It ended {listed(ended[1:])}.' * (len(ended) > 1)}")
+        others = f" It ended {listed(ended[1:])}" * (len(ended) > 1)
+        start = f"**With decoding:** Bayesian optimisation ended {ended[0]}"
+        said.append(f"{start}{others and f'.{others}'} ({few[decoded]}: undecided).")
     return said
 
 

@@ -168,14 +168,13 @@ def uniqueness_gap_in_words(ngae: pd.Series, dvae: pd.Series, share: float) -> s
         return f"Not both models gave {share} % of the validation architectures back, so uniqueness is not compared."
     difference, low, high = stats.mean_difference(ngae, dvae)
     if np.isnan(low) and count < 3:
-        return f"At equal reconstruction, too few trainings tell whose prior points give more {different}."
-    if low <= 0 <= high:
-        start = f"it is undecided whose prior points give more {different}: NGAE − D-VAE is"
-    else:  # decided, or without any spread
-        side = {-1: "fewer {} than", 0: "as many {} as", 1: "more {} than"}[np.sign(round(difference, 9))]
-        start = f"NGAE's prior points give {side.format(different)} D-VAE's:"
+        shares = f"{ngae.mean():.4g} % of NGAE's prior points and {dvae.mean():.4g} % of D-VAE's give {different}"
+        return f"At equal reconstruction, {shares} (too few trainings to decide whose are more)."
+    side = {-1: "fewer {} than", 0: "as many {} as", 1: "more {} than"}[np.sign(round(difference, 9))]
+    start = f"At equal reconstruction, NGAE's prior points give {side.format(different)} D-VAE's:"
+    open_end = ", undecided" * bool(low <= 0 <= high)  # False of NaN: decided, or without any spread
     ends = (None, None) if np.isnan(low) else (low, high)
-    return f"At equal reconstruction, {start} {interval(difference, *ends, '+.2f')} points."
+    return f"{start} {interval(difference, *ends, '+.2f')} points{open_end}."
 
 
 def uniqueness_in_words(published: float, clean: float) -> str:
@@ -198,7 +197,7 @@ def plane_in_words(agreement: "Claim", validity: "Claim") -> str:
 def findings_in_words(
     claims: Mapping[str, "Claim"], ngae: str, dvae: str, matched: pd.DataFrame, share: float, text_epochs: int
 ) -> str:
-    """The findings as a list, what does not hold first.
+    """The findings as a list, what does not hold first; last what the paper's text alone leads to.
 
     Args:
         ngae, dvae: how the ids of their claims begin.
@@ -209,14 +208,15 @@ def findings_in_words(
     back, unique = own["reconstruction"], matched.set_index("model")["uniqueness_clean"]
     gap = uniqueness_gap_in_words(*(unique[unique.index == name] for name in ("NGAE", "D-VAE")), share)
     said = [(back.verdict == "short", reconstruction_in_words(back, claims[f"{dvae}.reconstruction"]))]
+    said += [((" give fewer " in gap and "undecided" not in gap) or gap.startswith("Not both"), gap)]
+    said += [(False, uniqueness_in_words(own["uniqueness"].ours, own["uniqueness.clean"].ours))]
+    said += [(False, plane_in_words(own["plane_agreement"], own["line_validity"]))]
+    lines = [line for _, line in sorted(said, key=lambda pair: not pair[0])]
     if text_epochs:
         text, epochs = own["reconstruction@text_settings"].ours, f"{text_epochs} epoch{'s' * (text_epochs > 1)}"
         line = f"With the KL weight and noise of the paper's text, {text:.3g} % of the test architectures come back"
-        said.append((text < back.ours / 2, f"{line} after {epochs} of one training."))
-    said += [(" NGAE's prior points give more " not in gap, gap)]
-    said += [(False, uniqueness_in_words(own["uniqueness"].ours, own["uniqueness.clean"].ours))]
-    said += [(False, plane_in_words(own["plane_agreement"], own["line_validity"]))]
-    return "\n".join(f"* {line}" for _, line in sorted(said, key=lambda pair: not pair[0]))
+        lines.append(f"{line} after {epochs} of one training.")
+    return "\n".join(f"* {line}" for line in lines)
 
 
 NOTEBOOK = "02_ngae_latent_space"
