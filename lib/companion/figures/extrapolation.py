@@ -160,11 +160,12 @@ def better_cells(table: pd.DataFrame) -> Figure:
         places = [quantiles.index(q) + 0.11 * (number - (len(readers) - 1) / 2) for q in rows["quantile"]]
         for ax, column in zip(axes[0], ("kendall", "first")):
             ax.scatter(places, rows[column], s=11, color=colours[reader], alpha=0.8, linewidths=0, label=reader)
+    marks = {"the five best": "-", "mean of the better cells": "--", "best label": ":"}
     for place, q in enumerate(quantiles):
         levels = table.loc[table["quantile"] == q, ["best", "average", "known"]].mean()
-        for name, level in zip(("five best", "mean of the better", "best label"), levels):
-            axes[0, 1].plot([place - 0.4, place + 0.4], [level, level], color=GREY, linewidth=0.9, linestyle=":")
-            axes[0, 1].annotate(name, (place + 0.4, level), fontsize=5.5, color=GREY, va="bottom", ha="right")
+        for (name, line), level in zip(marks.items(), levels):
+            label = name if not place else None
+            axes[0, 1].plot([place - 0.4, place + 0.4], [level] * 2, line, color=GREY, linewidth=0.9, label=label)
     axes[0, 0].axhline(0, color=PALE, linewidth=0.8, linestyle=":")
     axes[0, 0].set_ylabel("Kendall's tau")
     axes[0, 1].set_ylabel("accuracy of the first five (%)")
@@ -173,6 +174,8 @@ def better_cells(table: pd.DataFrame) -> Figure:
         ax.set_xlim(-0.5, len(quantiles) - 0.5)
         ax.set_xlabel("labels from the cells below this quantile")
     letter(axes, ["The order of the better cells", "The first five"])
+    lines = [line for line in axes[0, 1].lines if line.get_label() in marks]
+    axes[0, 1].legend(lines, marks, loc="lower right", fontsize=6.5)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=len(readers))
     return figure
 
