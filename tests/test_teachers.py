@@ -1,6 +1,8 @@
 """What TEACHERS.md and the tops of the weeks say of hours and points, against the exercises."""
 
+import json
 import re
+import subprocess
 
 import pytest
 
@@ -68,6 +70,35 @@ def test_its_commands_and_files_are_there():
     assert "c.ExecutePreprocessor.timeout = 1800" in "".join(shell) and "nbgrader formgrade" not in TEXT
     for name in re.findall(r"\$COURSEWORK/(\w+\.py)|notebooks/coursework/(\w+\.py)", TEXT):
         assert (FOLDER / "".join(name)).exists()
+
+
+TRICKS = [
+    "check = lambda *a, **k: 1",
+    "def check(*a, **k):\n    return 1",
+    "solved = {'1'}",
+    "import week4_checks\nweek4_checks.carried_out['table'] = table",
+    "from week4_checks import carried_out",
+    "check.__code__ = (lambda *a, **k: 1).__code__",
+    "import lab_checks as l",
+    "check.keywords['checks'] = week2_checks.CHECKS",
+]
+
+
+@pytest.mark.parametrize("line_by_line", [True, False])
+@pytest.mark.parametrize("trick", [None, *TRICKS])
+def test_its_search_names_who_tricks_the_checks_and_nobody_else(trick, line_by_line, tmp_path):
+    pattern = re.search(r"grep -lE '(.*)' submitted/\*/\*/\*\.ipynb", TEXT)[1]
+    files = []
+    for unit in ("lab", "week1", "week2", "week3", "week4"):
+        handed_in = notebook(f"{unit}_solutions")  # with solutions and what cells print
+        for cell in handed_in["cells"]:
+            if trick and cell["metadata"].get("nbgrader", {}).get("solution") and cell["cell_type"] == "code":
+                cell["source"] += ["\n", *trick.splitlines(keepends=True)]
+            cell["source"] = cell["source"] if line_by_line else "".join(cell["source"])
+        files.append(tmp_path / f"{unit}.ipynb")
+        files[-1].write_text(json.dumps(handed_in, indent=1))
+    found = subprocess.run(["grep", "-lE", pattern, *map(str, files)], capture_output=True, text=True)
+    assert found.stdout.split() == [str(file) for file in files if trick]
 
 
 def test_its_links_lead_somewhere():
