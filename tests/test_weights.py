@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import threading
+from unittest import mock
 
 import pytest
 import torch
@@ -113,6 +114,21 @@ def test_the_same_trainings_are_not_packed_twice_and_what_is_not_done_is_named(l
     assert "00_toy: 1 trainings are not done, so left out, such as shared" in told.err and "smoke-00_toy-" in told.out
     assert "shared/" not in weights.LIST.read_text() and not file.exists()
     assert not list(weights.PACKED.glob(".*"))
+
+
+def test_packed_anew_an_archive_replaces_no_file_that_an_older_list_names(released):
+    shutil.copytree(released[1], weights.CHECKPOINTS)
+    older = weights.listed()["smoke"]["00_toy"]
+    weights.LIST.unlink()
+    with mock.patch.object(weights.checkpoint, "save", saved_otherwise):
+        assert cli.main(RELEASE) == 0
+    for archive in (older, weights.listed()["smoke"]["00_toy"]):
+        assert hashlib.sha256((weights.PACKED / archive.location).read_bytes()).hexdigest() == archive.sha256
+
+
+def saved_otherwise(path, description, parts, history, save=weights.checkpoint.save):
+    """As the order of the names in a file's head may differ from call to call."""
+    save(path, description, parts, [*history[:-1], history[-1] | {"also": 1}])
 
 
 def test_own_trainings_stay_as_they_are_and_only_what_lacks_is_filled_in(released):

@@ -141,8 +141,10 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
             return known
         if not names:
             return None
-        name = f"{job.label}-{job.notebook}-{notebooks.hash_of(sorted(names))[:12]}.tar.xz"
         size, digest = (folder / "archive").stat().st_size, claims.sha256(folder / "archive")
+        name = (
+            f"{job.label}-{job.notebook}-{digest[:12]}.tar.xz"  # packed anew it is another file, and no list is wrong
+        )
         found = Archive(name=name, size=size, sha256=digest, trainings=names)
         (PACKED / found.location).parent.mkdir(exist_ok=True)
         os.replace(folder / "archive", PACKED / found.location)
