@@ -17,4 +17,10 @@ class WithoutCopies(DeduplicateIds):
 c = get_config()  # noqa: F821, of nbgrader
 c.ExecutePreprocessor.timeout = 1800  # seconds of a cell, in place of 30
 c.ExecutePreprocessor.iopub_timeout = 60  # seconds of its output, in place of 4
-c.Autograde.sanitize_preprocessors = [ClearOutput, WithoutCopies, OverwriteKernelspec, OverwriteCells, CheckCellMetadata]
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    WithoutCopies,
+    OverwriteKernelspec,
+    OverwriteCells,
+    CheckCellMetadata,
+]
