@@ -83,12 +83,16 @@ def require_nbgrader_makes(name, solutions, students, course):
     source, release = (course / folder / name / f"{name}.ipynb" for folder in ("source", "release"))
     source.parent.mkdir(parents=True)
     source.write_text(json.dumps(solutions))
-    command = [sys.executable, "-m", "nbgrader", "generate_assignment", name, "--create", f"--course-dir={course}"]
+    run_nbgrader(course, "generate_assignment", name, "--create")
+    made = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(release.read_text())["cells"]]
+    assert made == [(cell["cell_type"], "".join(cell["source"])) for cell in students["cells"]]
+
+
+def run_nbgrader(course, *arguments):
+    command = [sys.executable, "-m", "nbgrader", *arguments, f"--course-dir={course}"]
     places = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # it calls alembic by its name
     run = subprocess.run(command, cwd=course, env=os.environ | {"PATH": places}, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    made = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(release.read_text())["cells"]]
-    assert made == [(cell["cell_type"], "".join(cell["source"])) for cell in students["cells"]]
 
 
 def executed(notebook, folder):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from companion import paths
-from companion.figures import crlso, latent_search, save
+from companion.figures import crlso, latent_search, save, show
 from companion.figures import redraw as drawing
 from companion.figures.best_cell import one_shot_again
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
@@ -23,7 +24,7 @@ from companion.figures.winners_curse import published_differences
 from latentnas import plots
 from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
 from latentnas.plots.search import arrivals, incumbent_curves, optimum_found
-from latentnas.plots.style import GREY, PALE, colours_of
+from latentnas.plots.style import GREY, PALE, OlderTable, colours_of
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -535,6 +536,27 @@ def test_figures_whose_stored_tables_are_of_an_older_form_are_named_and_keep_the
     assert told.count("\n") == 1 and not caplog.records  # nothing of fonts either
 
 
+@pytest.mark.parametrize("fault", [ValueError("a bug"), KeyError("a bug")])
+def test_a_bug_of_a_figure_is_not_taken_for_an_older_table(keep, monkeypatch, fault):
+    def draw(table):
+        raise fault
+
+    store()
+    monkeypatch.setattr(drawing, "stored_figures", lambda: {("03_ngae_predictor", "bug"): (("curve",), draw)})
+    with pytest.raises(type(fault), match="a bug"):
+        redraw("quick")
+    results = SimpleNamespace(notebook="03_ngae_predictor")  # whose stored run is of `recommended`
+    with pytest.raises(type(fault), match="a bug"):
+        show(results, {"bug": (("curve",), draw)}, "bug", alt="")
+
+
+def test_a_figure_of_an_older_stored_run_is_left_out_in_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("companion.figures.stored", lambda notebook, frame: pd.DataFrame({"epoch": [1]}))
+    results = SimpleNamespace(notebook="03_ngae_predictor")
+    show(results, {"rmse_curve": (("curve",), ngae_rmse_curve)}, "rmse_curve", alt="")
+    assert "rmse_curve is left out: the stored run of recommended is of an older version" in capsys.readouterr().out
+
+
 def test_figures_are_the_same_bytes_every_time():
     def draw():
         figure = ngae_predictor_scatter(tables()["predictor_scatter"][0])
@@ -586,7 +608,7 @@ def test_nothing_to_redraw_says_how_to_get_there(keep):
 
 
 def test_a_table_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match="mean_line is missing"):
+    with pytest.raises(OlderTable, match="mean_line is missing"):
         ngae_rmse_curve(tables()["rmse_curve"][0].drop(columns="mean_line"))
     with pytest.raises(ValueError, match="no rows"):
         ngae_ascent(tables()["ascent"][0].iloc[:0])

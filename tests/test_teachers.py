@@ -1,11 +1,15 @@
 """What TEACHERS.md and the tops of the weeks say of hours and points, against the exercises."""
 
+import json
 import re
+import shutil
+import subprocess
 
+import nbformat
 import pytest
 
 from companion import paths
-from coursework import FOLDER, notebook, require_links
+from coursework import FOLDER, notebook, require_links, run_nbgrader
 
 TEXT = (FOLDER / "TEACHERS.md").read_text(encoding="utf-8")
 WEEKS = [1, 2, 3, 4]
@@ -64,10 +68,64 @@ def test_the_words_before_the_first_exercise_are_as_many_as_it_says():
 
 
 def test_its_commands_and_files_are_there():
-    shell = re.findall(r"(?m)^    (.*)", TEXT)
-    assert "c.ExecutePreprocessor.timeout = 1800" in "".join(shell) and "nbgrader formgrade" not in TEXT
+    settings = (FOLDER / "nbgrader_config.py").read_text(encoding="utf-8")
+    assert "c.ExecutePreprocessor.timeout = 1800" in settings and "nbgrader formgrade" not in TEXT
     for name in re.findall(r"\$COURSEWORK/(\w+\.py)|notebooks/coursework/(\w+\.py)", TEXT):
         assert (FOLDER / "".join(name)).exists()
+
+
+TRICKS = [
+    "check = lambda *a, **k: 1",
+    "def check(*a, **k):\n    return 1",
+    "solved = {'1'}",
+    "import week4_checks\nweek4_checks.carried_out['table'] = table",
+    "from week4_checks import carried_out",
+    "check.__code__ = (lambda *a, **k: 1).__code__",
+    "import lab_checks as l",
+    "check.keywords['checks'] = week2_checks.CHECKS",
+]
+
+
+@pytest.mark.parametrize("line_by_line", [True, False])
+@pytest.mark.parametrize("trick", [None, *TRICKS])
+def test_its_search_names_who_tricks_the_checks_and_nobody_else(trick, line_by_line, tmp_path):
+    pattern = re.search(r"grep -lE '(.*)' submitted/\*/\*/\*\.ipynb", TEXT)[1]
+    files = []
+    for unit in ("lab", "week1", "week2", "week3", "week4"):
+        handed_in = notebook(f"{unit}_solutions")  # with solutions and what cells print
+        for cell in handed_in["cells"]:
+            if trick and cell["metadata"].get("nbgrader", {}).get("solution") and cell["cell_type"] == "code":
+                cell["source"] += ["\n", *trick.splitlines(keepends=True)]
+            cell["source"] = cell["source"] if line_by_line else "".join(cell["source"])
+        files.append(tmp_path / f"{unit}.ipynb")
+        files[-1].write_text(json.dumps(handed_in, indent=1))
+    found = subprocess.run(["grep", "-lE", pattern, *map(str, files)], capture_output=True, text=True)
+    assert found.stdout.split() == [str(file) for file in files if trick]
+
+
+def test_a_copied_cell_or_a_deleted_check_of_one_student_stops_no_grading(tmp_path):
+    pytest.importorskip("nbgrader")
+    from nbgrader.api import Gradebook
+
+    assert "cp $COURSEWORK/nbgrader_config.py ." in TEXT
+    shutil.copy(FOLDER / "nbgrader_config.py", tmp_path)
+    answer, check = (
+        nbformat.v4.new_code_cell(source, metadata={"nbgrader": mark | {"schema_version": 3, "task": False}})
+        for source, mark in (
+            ("one = 1", {"grade_id": "answer", "grade": False, "locked": False, "solution": True}),
+            ("2 * one", {"grade_id": "check", "grade": True, "locked": True, "solution": False, "points": 2}),
+        )
+    )
+    handed_in = {"ann": [answer, answer, check], "bea": [answer], "cem": [answer, check]}
+    files = {f"submitted/{student}/toy/toy.ipynb": cells for student, cells in handed_in.items()}
+    for name, cells in (files | {"source/toy/toy.ipynb": [answer, check]}).items():
+        (file := tmp_path / name).parent.mkdir(parents=True)
+        file.write_text(json.dumps(nbformat.v4.new_notebook(cells=cells)))  # as JupyterLab stores a copy: same mark
+    run_nbgrader(tmp_path, "generate_assignment", "toy", "--create")
+    run_nbgrader(tmp_path, "autograde", "toy")
+    with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as grades:
+        scores = {student: grades.find_submission("toy", student).score for student in handed_in}
+    assert scores == {"ann": 2, "bea": 0, "cem": 2}
 
 
 def test_its_links_lead_somewhere():

@@ -371,6 +371,10 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(capsys):
         for answer in (None, ..., *half_done.get(exercise, ())):
             assert "not finished" in said(capsys, check, exercise, answer)
         assert "brackets" in said(capsys, check, exercise, np.zeros(3))
+    for exercise, answer, method in [
+        ("2", NeverMade, "`NeverMade.__init__`"), ("3b", half_done["3b"][0], "`Unfinished.forward`")
+    ]:  # fmt: skip
+        assert f"not yet: {method} is not finished" in said(capsys, check, exercise, answer)
     for exercise in ("1", "2", "3a"):
         assert "should be derived from" in said(capsys, check, exercise, int)
         assert "class itself" in said(capsys, check, exercise, lambda config: None)

@@ -1,8 +1,14 @@
 """Weights as files of a release: packed, fetched from a mirror, and loaded in place of a training."""
 
+import hashlib
 import http.server
+import io
+import json
+import os
 import shutil
+import tarfile
 import threading
+from unittest import mock
 
 import pytest
 import torch
@@ -110,6 +116,21 @@ def test_the_same_trainings_are_not_packed_twice_and_what_is_not_done_is_named(l
     assert not list(weights.PACKED.glob(".*"))
 
 
+def test_packed_anew_an_archive_replaces_no_file_that_an_older_list_names(released):
+    shutil.copytree(released[1], weights.CHECKPOINTS)
+    older = weights.listed()["smoke"]["00_toy"]
+    weights.LIST.unlink()
+    with mock.patch.object(weights.checkpoint, "save", saved_otherwise):
+        assert cli.main(RELEASE) == 0
+    for archive in (older, weights.listed()["smoke"]["00_toy"]):
+        assert hashlib.sha256((weights.PACKED / archive.location).read_bytes()).hexdigest() == archive.sha256
+
+
+def saved_otherwise(path, description, parts, history, save=weights.checkpoint.save):
+    """As the order of the names in a file's head may differ from call to call."""
+    save(path, description, parts, [*history[:-1], history[-1] | {"also": 1}])
+
+
 def test_own_trainings_stay_as_they_are_and_only_what_lacks_is_filled_in(released):
     run, aside = released
     shutil.copytree(aside / run.directory.name, weights.CHECKPOINTS / run.directory.name)
@@ -119,7 +140,7 @@ def test_own_trainings_stay_as_they_are_and_only_what_lacks_is_filled_in(release
     (weights.CHECKPOINTS / "shared" / file.name).write_bytes(file.read_bytes()[:-100])  # cut off
     assert cli.main(FETCH) == 0
     assert own.items() <= contents(weights.CHECKPOINTS).items() and len(contents(weights.CHECKPOINTS)) == 7
-    assert all(weights.is_here(name) for name in weights.listed("smoke")["00_toy"].trainings.split())
+    assert all(weights.is_here(name) for name in weights.listed()["smoke"]["00_toy"].trainings)
 
 
 def test_weights_of_other_code_are_left_alone_and_a_training_runs(listed, released, monkeypatch, capfd):
@@ -167,6 +188,117 @@ def test_a_download_that_is_cut_off_or_wrong_leaves_nothing_and_can_be_repeated(
     server.server_close()
 
 
+ENTRY = {"name": "a.tar.xz", "size": 1, "sha256": "0" * 64, "trainings": ["toy-1/state.safetensors"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"smoke": ', "[]", "null", b"\xff\xfe", {"smoke": []}, {"smoke": {"00_toy": "a"}}]
+    + [{"smoke": {"00_toy": ENTRY | change}} for change in (
+        {"licence": "MIT"}, {"size": "many"}, {"sha256": None}, {"sha256": "0"}, {"name": "../a"}, {"name": "/etc/a"},
+        {"trainings": "toy-1/state.safetensors"}, {"trainings": ["../toy/state.safetensors"]}, {"trainings": ["/toy"]},
+        {"trainings": ["toy/.."]}, {"trainings": [".ssh/state.safetensors"]},
+    )],
+)  # fmt: skip
+@pytest.mark.parametrize("command", [FETCH, RELEASE])
+def test_a_list_that_cannot_be_read_is_refused_in_a_paragraph_and_stays(listed, command, content, capfd):
+    content = json.dumps(content) if isinstance(content, dict) else content
+    weights.LIST.write_bytes(content := content if isinstance(content, bytes) else content.encode())
+    assert cli.main(command) == 2 and weights.LIST.read_bytes() == content
+    assert f"{weights.LIST} is damaged, or of another version" in (told := capfd.readouterr().err)
+    assert told.count("\n") == 1 and not weights.CHECKPOINTS.exists()
+
+
+def release(change):
+    """Release an archive of other content, with its right SHA-256."""
+    (path,) = weights.PACKED.glob("weights/*")
+    path.write_bytes(content := change(path.read_bytes()))
+    lists = json.loads(weights.LIST.read_text())
+    lists["smoke"]["00_toy"] |= {"sha256": hashlib.sha256(content).hexdigest()}
+    weights.LIST.write_text(json.dumps(lists))
+
+
+def packed_anew(change):
+    """A change of an archive: of the list of its members and their contents."""
+
+    def of_content(content):
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            members = change([(member, archive.extractfile(member).read()) for member in archive])
+        with tarfile.open(fileobj=(file := io.BytesIO()), mode="w:xz") as archive:
+            for member, held in members:
+                member.size = len(held)
+                archive.addfile(member, io.BytesIO(held))
+        return file.getvalue()
+
+    return of_content
+
+
+def member(name, kind=tarfile.REGTYPE):
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, "/etc/passwd" * (kind == tarfile.SYMTYPE)
+    return made, b"" if kind != tarfile.REGTYPE else b"not of a training"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"",
+        lambda content: b"<html>",
+        lambda content: content[: len(content) // 2],
+        packed_anew(lambda members: []),
+        packed_anew(lambda members: members[:-1]),
+        packed_anew(lambda members: [*members[:-1], (members[-1][0], b"junk")]),
+        packed_anew(lambda members: [*members[:-1], member(members[-1][0].name, tarfile.SYMTYPE)]),
+        packed_anew(lambda members: [*members[:-1], member(members[-1][0].name, tarfile.DIRTYPE)]),
+    ],
+    ids=["empty", "a page", "cut off", "no member", "one is missing", "one is junk", "a link", "a folder"],
+)
+def test_an_archive_that_does_not_hold_what_is_listed_is_named(released, change, capfd):
+    release(change)
+    assert cli.main(FETCH) == 2
+    (path,) = weights.PACKED.glob("weights/*")
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 2 and told[1].startswith(f"{path} does not hold the trainings that weights.json lists, such as")
+
+
+def test_no_member_of_an_archive_gets_out_of_the_folder_of_its_training(released, tmp_path):
+    run, _ = released
+    own = run.directory.name
+    names = ["../../out.safetensors", f"{tmp_path}/out.safetensors", f"{own}/../../out.safetensors", f"{own}/.."]
+    names += [f"{own}/a/out.safetensors", f"{own}/history.csv", "other/state.safetensors"]
+    release(packed_anew(lambda members: [*map(member, names), *members]))
+    before = {*tmp_path.rglob("*")}
+    assert cli.main(FETCH) == 0
+    new = {*tmp_path.rglob("*")} - before
+    assert {file.name for file in new if file.is_file()} <= {file.name for file in contents(weights.CHECKPOINTS)}
+    assert len(contents(weights.CHECKPOINTS)) == 7 and all(file.is_relative_to(weights.CHECKPOINTS) for file in new)
+
+
+def test_a_mirror_may_be_a_url_of_a_folder_with_a_space(released, tmp_path, monkeypatch):
+    monkeypatch.setenv(MIRROR_VARIABLE, weights.PACKED.rename(tmp_path / "my mirror").as_uri())
+    assert "%20" in os.environ[MIRROR_VARIABLE] and cli.main(FETCH) == 0
+
+
+def test_where_nothing_is_trained_nothing_is_released_and_the_list_stays(released, capfd):
+    kept = weights.LIST.read_text()
+    assert cli.main(RELEASE) == 2 and weights.LIST.read_text() == kept
+    told = capfd.readouterr().err.splitlines()
+    assert "3 trainings are not done" in told[0] and told[1].startswith("None of the trainings of smoke that")
+    assert "run_all.sh --profile smoke" in told[1]
+
+
+def test_a_notebook_whose_list_needs_a_training_that_is_not_done_keeps_no_other_from_being_packed(
+    listed, monkeypatch, capfd
+):
+    listed["toy"]()
+    needy, ready = (Job(name, "smoke", {}, (), trainings="hash") for name in ("00_needy", "01_ready"))
+    monkeypatch.setattr(weights.profiles, "plan", lambda profile, only: [needy, ready])
+    lists = {"00_needy": lambda: {"after": listed["shared"]()}, "01_ready": lambda: {"toy": listed["toy"]}}
+    monkeypatch.setattr(weights, "trainings_of", lambda job: lists[job.notebook]())
+    assert cli.main(RELEASE) == 0 and [*weights.listed()["smoke"]] == ["01_ready"]
+    assert "00_needy: 1 trainings are not done, so left out, such as one that its list needs" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, "{}", '{"quick": {}}'])
 def test_without_a_release_fetch_says_so_in_a_sentence(listed, content, capfd):
     if content is not None:
@@ -178,5 +310,5 @@ def test_without_a_release_fetch_says_so_in_a_sentence(listed, content, capfd):
 
 
 def test_the_readme_says_whether_there_is_a_release():
-    there = weights.LIST.exists() and any(weights._read().values())
+    there = weights.LIST.exists() and any(weights.listed().values())
     assert ("nothing has been released yet" in (paths.ROOT / "README.md").read_text()) == (not there)

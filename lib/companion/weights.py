@@ -8,14 +8,19 @@ data/weights.json lists the archives by profile and notebook.
 import contextlib
 import io
 import json
+import lzma
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 from unittest import mock
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -31,14 +36,16 @@ RELEASES = "https://github.com/OWNER/REPOSITORY/releases/download/"
 LIST = paths.ROOT / "data" / "weights.json"
 PACKED = paths.OUTPUT / "data" / "release"  # laid out like RELEASES, so it can be a mirror
 
+Inside = Annotated[str, Field(pattern=r"^\w[^/\\]*(/\w[^/\\]*)*$")]  # of a folder: neither absolute nor with ".."
 
-class Archive(NamedTuple):
+
+class Archive(BaseModel, extra="forbid", frozen=True):
     """The trainings of a notebook, as `download` asks for a file."""
 
-    name: str
+    name: Inside
     size: int  # bytes
-    sha256: str
-    trainings: str  # names in data/checkpoints of the files that end them
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    trainings: tuple[Inside, ...]  # names in data/checkpoints of the files that end them
 
     @property
     def location(self) -> str:
@@ -46,17 +53,20 @@ class Archive(NamedTuple):
         return f"weights/{self.name}"
 
 
-class Unfinished(Exception):
-    """A training that is not done."""
+LISTS = TypeAdapter(dict[str, dict[str, Archive]])  # by profile and notebook
 
 
-def listed(profile: str) -> dict[str, Archive]:
-    """The archives of a profile by notebook."""
-    return {notebook: Archive(**archive) for notebook, archive in _read().get(profile, {}).items()}
+class Unfinished(BaseException):
+    """A training that is not done; no error, so that no cell takes it for one."""
 
 
-def _read() -> dict[str, dict[str, dict]]:
-    return json.loads(LIST.read_text(encoding="utf-8")) if LIST.exists() else {}
+def listed() -> dict[str, dict[str, Archive]]:
+    """The archives by profile and notebook; UsageError where the list cannot be read."""
+    try:
+        return LISTS.validate_json(LIST.read_bytes()) if LIST.exists() else {}
+    except ValidationError as error:
+        what = f"{LIST} is damaged, or of another version of this project ({notebooks.reason(error)})"
+        raise UsageError(f"{what}. Take it from the repository again: git checkout {LIST}") from error
 
 
 def is_finished(description: Mapping[str, Any], history: Sequence[dict]) -> bool:
@@ -77,15 +87,18 @@ def is_here(name: str) -> bool:
 
 def pack(profile: str, only: Sequence[str]) -> str:
     """Pack what notebooks list and this machine has trained, and list the archives; says what there is to upload."""
-    known, now, elsewhere, jobs = listed(profile), {}, set(), profiles.plan(profile, only)
+    lists, now, elsewhere, jobs = listed(), {}, set(), profiles.plan(profile, only)
+    known = lists.get(profile, {})
     with profiles.only_run():
         for job in jobs:
             if job.trainings and (archive := _pack(job, elsewhere, known.get(job.notebook))):
                 now[job.notebook] = archive
-                elsewhere |= {*archive.trainings.split()}
-    kept = known | now if only else now
-    content = _read() | {profile: {notebook: archive._asdict() for notebook, archive in sorted(kept.items())}}
-    paths.write_text(LIST, json.dumps(content, indent=1) + "\n")
+                elsewhere |= {*archive.trainings}
+    if not now:
+        remedy = f"Train first: ./run_all.sh --profile {profile}. {LIST.name} stays as it is."
+        raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
+    kept = dict(sorted((known | now if only else now).items()))
+    paths.write_text(LIST, LISTS.dump_json(lists | {profile: kept}, indent=1).decode() + "\n")
     new = [
         f"{archive.name} ({archive.size / 1e6:.1f} MB)" for archive in kept.values() if archive not in known.values()
     ]
@@ -115,7 +128,8 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
         archive = stack.enter_context(tarfile.open(folder / "archive", "w:xz"))
         stack.enter_context(mock.patch.object(checkpoint, "resume", load))
         with contextlib.redirect_stdout(io.StringIO()):  # what the cells print
-            for key, train in trainings_of(job).items():
+            waiting = [("one that its list needs", lambda: waiting.extend(trainings_of(job).items()))]
+            for key, train in waiting:  # the first adds all others
                 try:
                     train()
                 except Unfinished:
@@ -123,13 +137,15 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
         stack.close()
         if unfinished:
             say(f"{job.notebook}: {len(unfinished)} trainings are not done, so left out, such as {unfinished[0]}")
-        if known and set(names) == {*known.trainings.split()}:
+        if known and {*names} == {*known.trainings}:
             return known
         if not names:
             return None
-        name = f"{job.label}-{job.notebook}-{notebooks.hash_of(sorted(names))[:12]}.tar.xz"
         size, digest = (folder / "archive").stat().st_size, claims.sha256(folder / "archive")
-        found = Archive(name, size, digest, " ".join(names))
+        name = (
+            f"{job.label}-{job.notebook}-{digest[:12]}.tar.xz"  # packed anew it is another file, and no list is wrong
+        )
+        found = Archive(name=name, size=size, sha256=digest, trainings=names)
         (PACKED / found.location).parent.mkdir(exist_ok=True)
         os.replace(folder / "archive", PACKED / found.location)
         return found
@@ -146,37 +162,45 @@ def fetch(profile: str, only: Sequence[str]) -> str:
     """Put those trainings into data/checkpoints that are listed and not there; says how many there are.
 
     Raises:
-        UsageError: none is listed.
+        UsageError: none is listed, or the list cannot be read.
         DataError: an archive is unreachable, or not what was listed; what came before it is there.
     """
     wanted = {job.notebook for job in profiles.plan(profile, only)}
-    archives = [archive for notebook, archive in listed(profile).items() if notebook in wanted]
+    archives = [archive for notebook, archive in listed().get(profile, {}).items() if notebook in wanted]
     if not archives:
         raise UsageError(f"Of {profile} no such weights have been released yet: see {LIST.name}. A run trains its own.")
     with profiles.only_run():
         new = sum(map(_fetch, archives))
-    total = sum(len(archive.trainings.split()) for archive in archives)
+    total = sum(len(archive.trainings) for archive in archives)
     return f"All {total} trainings of {profile} that were released are here, {new} of them new."
 
 
 def _fetch(archive: Archive) -> int:
     """Put what is not there into data/checkpoints; how many trainings that were."""
-    names = archive.trainings.split()
-    if not (absent := {name for name in names if not is_here(name)}):
+    if not (absent := {name for name in archive.trainings if not is_here(name)}):
         return 0
     say(f"{archive.name}, {archive.size / 1e6:.1f} MB")
-    with tarfile.open(obtained(archive)) as content:
-        for file in content:
-            ends = file.name if file.name in names else str(Path(file.name).with_name(STATE))
-            if ends in absent:
-                with atomic_write(CHECKPOINTS / file.name) as temporary:
-                    temporary.write_bytes(content.extractfile(file).read())
+    path, fault = obtained(archive), "it lacks some"
+    try:
+        with tarfile.open(path, "r:xz") as content:
+            for file in filter(tarfile.TarInfo.isfile, content):
+                ends = file.name if file.name in archive.trainings else str(Path(file.name).with_name(STATE))
+                if ends in absent and file.name.endswith(".safetensors"):
+                    with atomic_write(CHECKPOINTS / file.name) as temporary, temporary.open("wb") as target:
+                        shutil.copyfileobj(content.extractfile(file), target)
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        fault = f"it cannot be unpacked: {error}"
+    if left := [name for name in archive.trainings if not is_here(name)]:
+        what = f"{path} does not hold the trainings that {LIST.name} lists, such as {left[0]} ({fault})"
+        raise download.DataError(f"{what}. Tell whoever released it. What it holds is here; a run trains the others.")
     return len(absent)
 
 
 def obtained(archive: Archive) -> Path:
     """An archive as a file with the right SHA-256: downloaded or, from a folder that is a mirror, where it lies."""
-    mirror = (os.environ.get(download.MIRROR_VARIABLE) or RELEASES).removeprefix("file://")
+    mirror = os.environ.get(download.MIRROR_VARIABLE) or RELEASES
+    if mirror.startswith("file://"):
+        mirror = url2pathname(urlsplit(mirror).path)
     if "://" in mirror:
         return download._download(archive, f"{mirror.rstrip('/')}/")
     path = Path(mirror).expanduser() / archive.location

@@ -86,8 +86,10 @@ def result_of(
     try:
         with ended_after(SECONDS):
             result = answer(*copy.deepcopy(arguments))
-    except NotImplementedError:
-        raise Wrong(f"{unfinished}.") from None
+    except NotImplementedError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        name = frame.f_code.co_qualname  # a method may be of another cell than the one that is checked
+        raise Wrong(f"`{name}` is not finished. {remedy}." if "." in name else f"{unfinished}.") from None
     except KeyboardInterrupt:
         raise Wrong("your function was stopped before its end. Is there a loop that never ends?") from None
     except BaseException as error:  # also one that a student derives from it

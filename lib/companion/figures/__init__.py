@@ -18,7 +18,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from companion import paths
-from latentnas.plots.style import styled
+from latentnas.plots.style import OlderTable, styled
 
 if TYPE_CHECKING:
     from companion.claims import Results
@@ -50,7 +50,8 @@ def save(figure: Figure, name: str, profile: str, data_source: str) -> Figure:
 def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *tables: pd.DataFrame, alt: str) -> None:
     """Store the tables of a figure, draw it from what was stored, and show it in a notebook.
 
-    Without tables it is drawn from the stored results of the profile `recommended`, and says so.
+    Without tables it is drawn from the stored results of the profile `recommended`, and says so; where these are of an
+    older form, a sentence stands in its place.
 
     Args:
         alt: What the figure shows, for readers who do not see it.
@@ -67,7 +68,7 @@ def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *ta
             return
         try:
             figure = draw(*kept)
-        except ValueError:
+        except OlderTable:
             print(
                 f"The figure {name} is left out: the stored run of recommended is of an older version of this notebook."
             )

@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import BLUE, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled
+from latentnas.plots.style import (
+    BLUE,
+    GREY,
+    INK,
+    PALE,
+    VERMILLION,
+    OlderTable,
+    colours_of,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
 from latentnas.stats import mean_interval
 
 if TYPE_CHECKING:
@@ -84,7 +96,7 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     curves = in_plain_words(rows_of(curves, "method", "k", "mean", "low", "high", "best", "average"))
     shown = list(dict.fromkeys(density.method))
     if "SVGe" not in shown:
-        raise ValueError(f"This figure is of SVGe tuned as the others, and the table has {', '.join(shown)}.")
+        raise OlderTable(f"This figure is of SVGe tuned as the others, and the table has {', '.join(shown)}.")
     figure, axes = new_figure(2.8, columns=len(shown) + 1)
     highest = density["count"].max()
     for ax, method in zip(axes[0], shown):

@@ -12,6 +12,7 @@ from companion import paths
 from companion.claims import load_results
 from companion.figures import StoredFigure, save
 from companion.notebooks import number_of
+from latentnas.plots.style import OlderTable
 
 
 def stored_figures() -> dict[tuple[str, str], StoredFigure]:
@@ -50,7 +51,7 @@ def redraw(profile: str) -> list[str]:
         name = f"{notebook}_{figure}"
         try:
             drawn = function(*tables)
-        except (LookupError, ValueError) as error:
+        except OlderTable as error:
             what = f"figures/{profile}/{name} stays as it is: its stored table is of an older form"
             print(f"{what}. {error}".replace("\n", " "), file=sys.stderr)
             continue

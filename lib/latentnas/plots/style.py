@@ -97,13 +97,17 @@ def colours_of(methods: Iterable[str]) -> dict[str, str]:
     return {**METHOD_COLOURS, **dict(zip(others, more))}
 
 
+class OlderTable(ValueError):
+    """A table that an older version of its notebook stored, and that its figure can no longer show."""
+
+
 def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The frame itself; ValueError where a column is missing, or there is no row."""
+    """The frame itself; OlderTable where a column is missing, or there is no row."""
     missing = [column for column in columns if column not in frame.columns]
     if missing or frame.empty:
         fault = f"{', '.join(missing)} is missing" if missing else "the table has no rows"
         found = f"but {fault}: the table has {', '.join(map(str, frame.columns))}"
-        raise ValueError(f"This figure needs the columns {', '.join(columns)}, {found}. Run the notebook again.")
+        raise OlderTable(f"This figure needs the columns {', '.join(columns)}, {found}. Run the notebook again.")
     return frame
 
 
