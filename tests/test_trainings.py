@@ -198,3 +198,15 @@ def test_the_processes_of_a_notebook_count_in_the_memory_that_it_asks_for(tmp_pa
     for setting, memory in ((["overrides=jobs=3"], 14150), (["overrides=jobs=1"], 6050), ([], 11450)):
         told = snakemake(project, "-n", "--cores", "2", "--config", "profile=quick", *setting)
         assert f"mem_mb={memory}" in told.stdout, told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("given, cores", [({"SLURM_CPUS_PER_TASK": "3"}, 3), ({}, 2)])
+def test_a_job_on_a_cluster_has_the_cores_it_asked_for_however_many_its_node_has(project, given, cores):
+    """More are refused by Slurm, and the job fails."""
+    cells = ["import random; from companion import paths", "print('WORKERS', jobs)", FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, PARAMETERS + "jobs: int = 2  # processes\n")
+    job = ("--target-jobs", "00_first:", "--force", "--mode", "remote", "--cores", "8")
+    told = snakemake(project, *job, "--config", "profile=quick", **given)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"threads: {cores}\n" in told.stderr
+    assert f"WORKERS {cores}" in (project / "notebooks/executed/quick/00_first.ipynb").read_text()
