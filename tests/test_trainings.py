@@ -210,3 +210,16 @@ def test_a_job_on_a_cluster_has_the_cores_it_asked_for_however_many_its_node_has
     assert told.returncode == 0, told.stdout + told.stderr
     assert f"threads: {cores}\n" in told.stderr
     assert f"WORKERS {cores}" in (project / "notebooks/executed/quick/00_first.ipynb").read_text()
+
+
+def test_on_a_cluster_a_failed_notebook_keeps_no_other_from_running(project):
+    text = (paths.ROOT / "profiles/slurm/config.yaml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("executor:", "jobs:", "slurm-"))]
+    (project / "here").mkdir()
+    (project / "here/config.yaml").write_text("\n".join(lines))  # without the scheduler, which is not at hand
+    (project / "notebooks/profiles.toml").write_text("[quick]\n")
+    write_notebook(project / "notebooks/00_first.ipynb", ["raise ValueError('no such table')"])
+    told = snakemake(project, "--workflow-profile", "here", "--cores", "1", "--retries", "0")
+    assert told.returncode == 1
+    assert "Notebook 00_first stopped in cell 2 with ValueError: no such table" in told.stderr
+    assert [file.stem for file in (project / "data/results/quick").glob("*.json")] == ["01_second"]
