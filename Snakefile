@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import asdict
 
 sys.path.insert(0, os.path.join(workflow.basedir, "lib"))   # before whatever lies beside this file
-from companion import paths, profiles, report, runner
+from companion import paths, profiles, runner
+from companion.report import renew
 
 
 def texts(setting):
@@ -92,9 +93,17 @@ scattergather:
 localrules: all
 
 
+def renew_reports():
+    if "LATENTNAS_AGENDA" not in os.environ:    # else the command line does it
+        renew({job.label for job in JOBS})
+
+
 onsuccess:
-    if "LATENTNAS_AGENDA" not in os.environ:    # else the command line renews the report
-        report.renew({job.label for job in JOBS})
+    renew_reports()
+
+
+onerror:    # of what did not fail
+    renew_reports()
 
 
 rule all:

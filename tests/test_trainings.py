@@ -223,3 +223,4 @@ def test_on_a_cluster_a_failed_notebook_keeps_no_other_from_running(project):
     assert told.returncode == 1
     assert "Notebook 00_first stopped in cell 2 with ValueError: no such table" in told.stderr
     assert [file.stem for file in (project / "data/results/quick").glob("*.json")] == ["01_second"]
+    assert "toy.space.number" in (project / "figures/quick/REPORT.md").read_text()
