@@ -212,14 +212,29 @@ def test_a_job_on_a_cluster_has_the_cores_it_asked_for_however_many_its_node_has
     assert f"WORKERS {cores}" in (project / "notebooks/executed/quick/00_first.ipynb").read_text()
 
 
-def test_on_a_cluster_a_failed_notebook_keeps_no_other_from_running(project):
+@pytest.fixture
+def settings_of_the_cluster(project):
+    """Without the scheduler, which is not at hand."""
     text = (paths.ROOT / "profiles/slurm/config.yaml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith(("executor:", "jobs:", "slurm-"))]
     (project / "here").mkdir()
-    (project / "here/config.yaml").write_text("\n".join(lines))  # without the scheduler, which is not at hand
+    (project / "here/config.yaml").write_text("\n".join(lines))
+    return "--workflow-profile", "here", "--retries", "0", "--cores"
+
+
+def test_on_a_cluster_what_is_done_stays_done_on_another_number_of_cores(project, settings_of_the_cluster):
+    """As in a dry run, which Snakemake makes with one."""
+    cells = ["import random; from companion import paths", FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, PARAMETERS + "jobs: int = 2  # processes\n")
+    assert snakemake(project, *settings_of_the_cluster, "2", "--config", "only=00").returncode == 0
+    told = snakemake(project, *settings_of_the_cluster, "1", "--config", "only=00", "-n")
+    assert "Nothing to be done" in told.stdout, told.stdout + told.stderr
+
+
+def test_on_a_cluster_a_failed_notebook_keeps_no_other_from_running(project, settings_of_the_cluster):
     (project / "notebooks/profiles.toml").write_text("[quick]\n")
     write_notebook(project / "notebooks/00_first.ipynb", ["raise ValueError('no such table')"])
-    told = snakemake(project, "--workflow-profile", "here", "--cores", "1", "--retries", "0")
+    told = snakemake(project, *settings_of_the_cluster, "1")
     assert told.returncode == 1
     assert "Notebook 00_first stopped in cell 2 with ValueError: no such table" in told.stderr
     assert [file.stem for file in (project / "data/results/quick").glob("*.json")] == ["01_second"]
