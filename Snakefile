@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import asdict
 
 sys.path.insert(0, os.path.join(workflow.basedir, "lib"))   # before whatever lies beside this file
-from companion import paths, profiles, report, runner
+from companion import paths, profiles, runner
+from companion.report import renew
 
 
 def texts(setting):
@@ -40,7 +41,8 @@ elif workflow.is_main_process:
     RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
-CORES = workflow.resource_settings.cores    # None where a cluster runs the jobs
+# None where a cluster runs the jobs, and in such a job too: its node may have more cores than the job was given
+CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
 WAITING = len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS)
 
@@ -91,9 +93,17 @@ scattergather:
 localrules: all
 
 
+def renew_reports():
+    if "LATENTNAS_AGENDA" not in os.environ:    # else the command line does it
+        renew({job.label for job in JOBS})
+
+
 onsuccess:
-    if "LATENTNAS_AGENDA" not in os.environ:    # else the command line renews the report
-        report.renew({job.label for job in JOBS})
+    renew_reports()
+
+
+onerror:    # of what did not fail
+    renew_reports()
 
 
 rule all:

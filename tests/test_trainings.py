@@ -198,3 +198,44 @@ def test_the_processes_of_a_notebook_count_in_the_memory_that_it_asks_for(tmp_pa
     for setting, memory in ((["overrides=jobs=3"], 14150), (["overrides=jobs=1"], 6050), ([], 11450)):
         told = snakemake(project, "-n", "--cores", "2", "--config", "profile=quick", *setting)
         assert f"mem_mb={memory}" in told.stdout, told.stdout + told.stderr
+
+
+@pytest.mark.parametrize("given, cores", [({"SLURM_CPUS_PER_TASK": "3"}, 3), ({}, 2)])
+def test_a_job_on_a_cluster_has_the_cores_it_asked_for_however_many_its_node_has(project, given, cores):
+    """More are refused by Slurm, and the job fails."""
+    cells = ["import random; from companion import paths", "print('WORKERS', jobs)", FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, PARAMETERS + "jobs: int = 2  # processes\n")
+    job = ("--target-jobs", "00_first:", "--force", "--mode", "remote", "--cores", "8")
+    told = snakemake(project, *job, "--config", "profile=quick", **given)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"threads: {cores}\n" in told.stderr
+    assert f"WORKERS {cores}" in (project / "notebooks/executed/quick/00_first.ipynb").read_text()
+
+
+@pytest.fixture
+def settings_of_the_cluster(project):
+    """Without the scheduler, which is not at hand."""
+    text = (paths.ROOT / "profiles/slurm/config.yaml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("executor:", "jobs:", "slurm-"))]
+    (project / "here").mkdir()
+    (project / "here/config.yaml").write_text("\n".join(lines))
+    return "--workflow-profile", "here", "--retries", "0", "--cores"
+
+
+def test_on_a_cluster_what_is_done_stays_done_on_another_number_of_cores(project, settings_of_the_cluster):
+    """As in a dry run, which Snakemake makes with one."""
+    cells = ["import random; from companion import paths", FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, PARAMETERS + "jobs: int = 2  # processes\n")
+    assert snakemake(project, *settings_of_the_cluster, "2", "--config", "only=00").returncode == 0
+    told = snakemake(project, *settings_of_the_cluster, "1", "--config", "only=00", "-n")
+    assert "Nothing to be done" in told.stdout, told.stdout + told.stderr
+
+
+def test_on_a_cluster_a_failed_notebook_keeps_no_other_from_running(project, settings_of_the_cluster):
+    (project / "notebooks/profiles.toml").write_text("[quick]\n")
+    write_notebook(project / "notebooks/00_first.ipynb", ["raise ValueError('no such table')"])
+    told = snakemake(project, *settings_of_the_cluster, "1")
+    assert told.returncode == 1
+    assert "Notebook 00_first stopped in cell 2 with ValueError: no such table" in told.stderr
+    assert [file.stem for file in (project / "data/results/quick").glob("*.json")] == ["01_second"]
+    assert "toy.space.number" in (project / "figures/quick/REPORT.md").read_text()
