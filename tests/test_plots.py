@@ -754,7 +754,7 @@ def test_cells_name_what_their_accuracies_are():
     assert evaluated[0].startswith("evaluated 74.50 %, table 74.80 %\n")
     assert evaluated[3].startswith("evaluated 74.50 %, not in the table\n")
     measured = [ax.get_title() for ax in ngae_top_cells(cells.assign(from_scratch=[90] + [np.nan] * 5)).axes]
-    assert measured[0].startswith("shared weights 74.50 %, from scratch 90.00 %\n")
+    assert measured[0].startswith("shared weights 74.50, from scratch 90.00 %\n")
     assert measured[1].startswith("shared weights 74.50 %\n")
 
 
