@@ -150,6 +150,16 @@ def test_one_training_of_the_digits_is_undecided_and_counted_from_scratch():
     assert said[4].endswith("those of the 2 others that were trained 91 to 93 %.")
 
 
+def test_where_nothing_valid_was_found_nothing_is_compared():
+    unknown = claim("not measured", None, None, None)
+    ascent = "ngae.enas.ascent_gain_over_ranked"
+    claims = predictor_claims() | {ascent: unknown, f"{ascent}@without_complexity": unknown}
+    assert "Climbs and ranked samples cannot be compared" in "\n".join(predictor.found_in_words(claims, "enas", {}))
+    costs = (float("nan"), 298)
+    said = architectures.found_in_words(answered(*["met"] * 5), None, {"the best known": unknown}, costs, 0.0)
+    assert said[0] == "NGAE's top three are not compared with others: on one side nothing valid was found."
+
+
 class Stub:
     """An evaluator that likes skip connections."""
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -94,6 +95,7 @@ side_by_side(wait, {{number: (number,) for number in range(2)}}, 2)
     with subprocess.Popen([sys.executable, "-c", program], env=variables) as caller:
         while len(found := [*tmp_path.iterdir()]) < 2:
             assert caller.poll() is None
+            time.sleep(0.1)
         workers = [psutil.Process(int(file.name)) for file in found]
         caller.kill()  # and nobody reaps it yet
         assert not psutil.wait_procs(workers, timeout=300)[1]

@@ -327,7 +327,8 @@ def test_the_search_that_ends_lowest_is_named():
     rows = [("one-hot", 5, 3.0), ("one-hot", 60, 0.6), ("path features", 5, 3.0), ("path features", 60, 0.01)]
     rows += [("path-feature ensemble", 5, 3.0), ("path-feature ensemble", 60, 0.3)]
     curves = pd.DataFrame(rows, columns=["method", "query", "regret"])
-    curves = pd.concat([curves.assign(table="a"), curves[curves.method != "path features"].assign(table="b")])
+    other = curves[curves.method != "path features"].replace({0.3: 0.01})  # as low as the best of the first panel
+    curves = pd.concat([curves.assign(table="a"), other.assign(table="b")])
     figure = latent_search.expected_regret(curves)
     assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [
         ["path features"],

@@ -128,8 +128,12 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
         archive = stack.enter_context(tarfile.open(folder / "archive", "w:xz"))
         stack.enter_context(mock.patch.object(checkpoint, "resume", load))
         with contextlib.redirect_stdout(io.StringIO()):  # what the cells print
-            waiting = [("one that its list needs", lambda: waiting.extend(trainings_of(job).items()))]
-            for key, train in waiting:  # the first adds all others
+            listed_here = {}
+            try:
+                listed_here = trainings_of(job)
+            except Unfinished:
+                unfinished.append("one that its list needs")
+            for key, train in listed_here.items():
                 try:
                     train()
                 except Unfinished:
@@ -142,9 +146,8 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
         if not names:
             return None
         size, digest = (folder / "archive").stat().st_size, claims.sha256(folder / "archive")
-        name = (
-            f"{job.label}-{job.notebook}-{digest[:12]}.tar.xz"  # packed anew it is another file, and no list is wrong
-        )
+        # by content: packed anew it is another file, and no older list is wrong
+        name = f"{job.label}-{job.notebook}-{digest[:12]}.tar.xz"
         found = Archive(name=name, size=size, sha256=digest, trainings=names)
         (PACKED / found.location).parent.mkdir(exist_ok=True)
         os.replace(folder / "archive", PACKED / found.location)

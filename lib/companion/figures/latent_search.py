@@ -141,13 +141,13 @@ def expected_regret(curves: pd.DataFrame) -> Figure:
         *(f"{name}, untrained" for name in trained),
     }
     figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})", named=named)
-    for ax in figure.axes:
+    for ax, (_, part) in zip(figure.axes, curves.groupby("table", sort=False)):
         ax.set_yscale("log")
-        lowest = min(ax.lines, key=lambda line: line.get_ydata()[-1])
-        ends = (lowest.get_xdata()[-1], lowest.get_ydata()[-1])
-        best = curves.method[(curves["query"] == ends[0]) & (curves.regret == ends[1])].iloc[0]
-        ax.set_ylim(bottom=ends[1] * (ends[1] / ax.get_ylim()[1]) ** 0.15)  # room for it
-        ax.annotate(best, ends, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)
+        ends = part.groupby("method", sort=False)[["query", "regret"]].last()
+        best, lowest = ends["regret"].idxmin(), ends["regret"].min()
+        ax.set_ylim(bottom=lowest * (lowest / ax.get_ylim()[1]) ** 0.15)  # room for the name
+        place = (ends.loc[best, "query"], lowest)
+        ax.annotate(best, place, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)
         decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

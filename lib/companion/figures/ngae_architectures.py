@@ -176,9 +176,11 @@ def found_in_words(
             f"{lead_in_words(claim, 'above', 'below')} {who}, at {own:.0f} against {cost:.0f} MFLOPs",
         )
         for (who, claim), cost in zip(others.items(), theirs)
+        if claim.ours is not None
     ]
     worse = any(claim.verdict == "short" for claim in others.values())
     leads = ". They are ".join(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+    leads = leads or "not compared with others: on one side nothing valid was found"
     said.insert(0 if worse else (answers["answer"] == "no").sum(), f"NGAE's top three are {leads}.")
     if better is not None:
         rest = better.drop("NGAE")

@@ -74,9 +74,7 @@ def claim_in_words(own: "Claim", digits: int = 2) -> str:
 
 
 def lead_in_words(own: "Claim", more: str, less: str) -> str:
-    """A difference with the word for its direction, its interval, and whether it is undecided."""
-    if own.ours is None:
-        return "at an unknown place"
+    """A difference, which must be known, with the word for its direction, its interval, and whether it is undecided."""
     size = f"{abs(own.ours):.2f} {own.unit} {less if own.ours < 0 else more}"
     around = [] if own.low is None else [f"{own.low:.2f} to {own.high:.2f}"]
     around += ["undecided"] * (own.verdict not in ("met", "short"))
@@ -113,12 +111,13 @@ def found_in_words(claims: "Mapping[str, Claim]", table: str, variants: Mapping[
         said.append((2 * below, f"{ends}; ours is {'below' if below else 'not below'} that."))
 
     plain, whole = (claims[f"{ngae}.ascent_gain_over_ranked{end}"] for end in ("@without_complexity", ""))
-    ends = "ends {} than ranking samples by it, in evaluated accuracy".format(lead_in_words(plain, "higher", "lower"))
-    lower = lead_in_words(whole, "higher", "lower")
-    said.append((
-        order.get(plain.verdict, 1),
-        f"Climbing predicted accuracy {ends}. Minus predicted complexity it ends {lower}.",
-    ))  # fmt: skip
+    if None in (plain.ours, whole.ours):
+        line = "Climbs and ranked samples cannot be compared: on one side nothing valid was found."
+    else:
+        alone, less = (lead_in_words(own, "higher", "lower") for own in (plain, whole))
+        line = f"Climbing predicted accuracy ends {alone} than ranking samples by it, in evaluated accuracy."
+        line += f" Minus predicted complexity it ends {less}."
+    said.append((order.get(plain.verdict, 1), line))
 
     codes = claims[f"{ngae}.gp_rmse_std_over_dvae"].verdict
     said.append((
