@@ -1,6 +1,6 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ WORDS = {  # for what code and tables call by a short name
     "avg_pool_3x3": "average pooling",
 }
 TOLD = "SVGe, told what it is like"
+AGAINST = {"behind": "behind", "undecided": "undecided against", "ahead": "ahead of"}  # verdicts, the worst first
 LOWEST_SHOWN, HIGHEST_SHOWN = 85, 94.5  # percent; the few cells that hardly learn lie below
 BINS = 60  # along either axis
 FIRST = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # cells of a ranking
@@ -222,37 +223,50 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
 
 
 def findings(
-    unseen: pd.DataFrame, better: pd.DataFrame, depth: pd.DataFrame, larger: "Claim | None", leads: Sequence[str] = ()
+    unseen: pd.DataFrame,
+    better: pd.DataFrame,
+    depth: pd.DataFrame,
+    larger: "Claim | None",
+    leads: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What a run found, a point each, five at most: first those in which SVGe is not the higher.
+    """What a run found, a point each, five at most: first those in which SVGe is not everywhere the higher.
 
     Args:
-        unseen, better: Columns reader, kendall (and of `unseen` cells), a row a ranking.
+        unseen: Columns operation, cells, reader and kendall, a row a ranking.
+        better: Columns quantile, reader and kendall, a row a ranking.
         depth: Columns layers, reader, gain (points), a row a ranking.
         larger: The accuracy of SVGe's first five larger cells; none where that part was left out.
-        leads: The verdicts of what SVGe's five lead the others' by: ahead, behind or undecided.
+        leads: By what SVGe's five are compared with, in words: ahead, behind or undecided.
     """
-    with_it = unseen[(unseen.cells == "with") & (unseen.reader != TOLD)]
-    tau = "Kendall's tau is at most {:.2f} with SVGe and {:.2f} without."
-    gain = "those ranked first by SVGe gain at most {:.2f} points on random ones, by the others {:.2f}."
-    parts = [
-        ("Cells with an operation that nobody saw: " + tau, with_it, "kendall"),
-        ("Cells better than every label: " + tau, better, "kendall"),
-        *((f"Networks of {layers} layers: {gain}", part, "gain") for layers, part in depth.groupby("layers")),
-    ]
-    said = []
-    for words, rows, quantity in parts:
+
+    def best_two(rows: pd.DataFrame, quantity: str) -> tuple[float, float]:
         means = rows.groupby("reader")[quantity].mean()
         own = means.index.str.startswith("SVGe")
-        said.append((means[own].max() > means[~own].max(), words.format(means[own].max(), means[~own].max())))
+        return means[own].max(), means[~own].max()
+
+    with_it = unseen[(unseen.cells == "with") & (unseen.reader != TOLD)]
+    operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
+    levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
+    said = []
+    for words, parts in (
+        ("Cells with an operation that nobody saw: Kendall's tau of the best, with SVGe and without, is ", operations),
+        ("Cells better than every label, the same: ", levels),
+    ):
+        found = {name: best_two(rows, "kendall") for name, rows in parts.items()}
+        pairs = ", ".join(f"{own:.2f} and {rest:.2f} ({name})" for name, (own, rest) in found.items())
+        said.append((all(own > rest for own, rest in found.values()), f"{words}{pairs}."))
+    for layers, rows in depth.groupby("layers"):
+        own, rest = best_two(rows, "gain")
+        gain = f"those ranked first by SVGe gain at most {own:.2f} points on random ones, by the others {rest:.2f}."
+        said.append((own > rest, f"Networks of {layers} layers: {gain}"))
     if larger:
         reached = {"met": "reached", "short": "missed"}.get(larger.verdict, larger.verdict)
-        counts = ", ".join(f"{word} in {leads.count(word)}" for word in ("behind", "undecided", "ahead"))
         first = (
-            f"Larger cells: SVGe's first five have {larger.ours:.2f} %; our mark, {larger.target:g} %, is {reached}."
+            f"Larger cells: SVGe's first five have {larger.ours:.2f} %; the target of {larger.target:g} % is {reached}."
         )
-        second = f"Against plain features tuned alike, and most parameters, they are {counts}."
-        said.append((larger.verdict == "met" and {*leads} == {"ahead"}, f"{first} {second}"))
+        rivals = {word: [name for name, verdict in leads.items() if verdict == word] for word in AGAINST}
+        compared = "; ".join(f"{AGAINST[word]} {' and '.join(names)}" for word, names in rivals.items() if names)
+        said.append((larger.verdict == "met" and {*leads.values()} == {"ahead"}, f"{first} They are {compared}."))
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 
 
