@@ -109,12 +109,13 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         )  # fmt: skip
         ax.set_xlabel("cells ranked higher (%)")
         ax.set_ylim(LOWEST_SHOWN, None)
-    axes[0, 0].set_ylabel("true accuracy (%)")
-    figure.colorbar(image, ax=axes[0, : len(shown)], label="cells", location="right", aspect=30, pad=0.01)
+    axes[0, 0].set_ylabel(f"true accuracy (%), from {LOWEST_SHOWN}")
+    figure.colorbar(image, ax=axes[0, : len(shown)], label="cells (log)", location="right", aspect=30, pad=0.01)
     ax = axes[0, -1]
     colours = colours_of(curves.method)
     for method, line in curves.groupby("method", sort=False):
-        ax.plot(line.k, line["mean"], color=colours[method], label=method)
+        width = 3.0 if method == "SVGe" else None  # seen where another line lies on it
+        ax.plot(line.k, line["mean"], color=colours[method], label=method, linewidth=width)
         if method != "random":  # whose band would cover all
             ax.fill_between(line.k, line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
     one = curves[curves.method == curves.method.iloc[0]]
