@@ -482,13 +482,20 @@ def test_the_table_leads_to_a_page_of_the_present_kind_and_says_where_the_older_
     )
 
 
-def test_figures_of_a_report_have_the_words_that_their_notebook_says(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
-    calls = (
-        'show(results, FIGURES, "one", pd.DataFrame(), alt=alt)\nshow(results, FIGURES, "two", table, alt="A line.")'
-    )
-    write_notebook(tmp_path / "02_mine.ipynb", [calls])
-    assert report.alt_texts("02_mine") == {"two": "A line."} and report.alt_texts("03_gone") == {}
+def test_figures_of_a_report_have_the_words_that_their_notebook_shows(tmp_path):
+    images = [{"data": {"image/png": ""}, "metadata": {"image/png": {"alt": alt}}} for alt in "AB"]
+    older = {"data": {"image/png": ""}, "metadata": {}}
+    cells = [
+        {"source": ['draw(x, "words", "one")\n', 'show(results, FIGURES, "two", alt=alt)'], "outputs": images},
+        {"source": 'save(figure, f"{NOTEBOOK}_three")', "outputs": [{"data": {}}, images[0]]},
+        {"source": 'show("four")', "outputs": [older]},
+        {"source": 'print("one")'},
+    ]
+    file = tmp_path / "02_mine.ipynb"
+    file.write_text(json.dumps({"cells": cells}))
+    names = ("one", "two", "three", "four")
+    assert report.alt_texts(file, names) == {"one": "A", "two": "B", "three": "A"}
+    assert report.alt_texts(tmp_path / "03_gone.ipynb", names) == {}
 
 
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):

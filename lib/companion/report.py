@@ -1,6 +1,7 @@
 """The README's findings and results table and figures/<profile>/REPORT.md: every number in them is a stored one."""
 
 import html
+import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -27,7 +28,6 @@ them. (*As stored*: older results, which did not record how. No verdict is taken
 *short* where its whole interval lies on one side of the target, or of the paper's number where no target is set;
 *undecided* where it does not; *seen once* with fewer than three seeds. A paper's number may be off by half of its
 last place."""
-SHOWN = r'\bshow\(\w+, \w+, "(\w+)"(?:(?!\bshow\().)*?\balt="([^"]+)"'
 COMPARED = """Each number with its 95 % interval and seeds, and how much the second is above the first. *apart*: the two
 intervals do not overlap. That is no test: numbers whose intervals overlap may differ, and of many some are apart by
 chance."""
@@ -267,18 +267,25 @@ def report_text(label: str) -> str:
         lines += [f"## {notebook}", "", run_facts(result), ""]
         if found := all_claims(result):
             lines += [table(CLAIM_HEAD, [claim_row(claim) for claim in found])]
-        said = alt_texts(notebook)
-        for figure in sorted((paths.FIGURES / label).glob(f"{notebook}_*.png")):
-            lines += [f"![{said.get(figure.stem.removeprefix(f'{notebook}_'), figure.stem)}]({figure.name})", ""]
+        drawn = sorted((paths.FIGURES / label).glob(f"{notebook}_*.png"))
+        files = {file.stem.removeprefix(f"{notebook}_"): file.name for file in drawn}
+        said = alt_texts(paths.EXECUTED / label / f"{notebook}.ipynb", files)
+        lines += [line for name, file in files.items() for line in (f"![{said.get(name, name)}]({file})", "")]
         for page in sorted((paths.FIGURES / label).glob(f"{notebooks.number_of(notebook)}_*.html")):
             lines += [f"[{page.stem}]({page.name}), a page to touch: open the file in a browser", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def alt_texts(notebook: str) -> dict[str, str]:
-    """What a notebook says of its figures to readers who do not see them, by figure: `show(…, "name", …, alt="…")`."""
-    cells = notebooks.cells_of(notebooks.source_of(notebook)) if notebook in notebooks.names() else []
-    return dict(re.findall(SHOWN, "\n".join(cell.source for cell in cells), re.DOTALL))
+def alt_texts(executed: Path, figures: Collection[str]) -> dict[str, str]:
+    """What an executed notebook says of its figures to readers who do not see them, by figure. A cell shows those that
+    its source names, in this order."""
+    said = {}
+    for cell in json.loads(executed.read_bytes())["cells"] if executed.exists() else ():
+        shown = [output["metadata"] for output in cell.get("outputs", ()) if "image/png" in output.get("data", ())]
+        named = dict.fromkeys(re.findall(r'(?:"|\}_)(\w+)"', "".join(cell["source"])))
+        pairs = zip([name for name in named if name in figures], shown)
+        said |= {name: text for name, about in pairs if (text := about.get("image/png", {}).get("alt"))}
+    return said
 
 
 def all_claims(result: dict) -> list[dict]:
