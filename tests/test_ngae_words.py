@@ -86,7 +86,7 @@ def test_a_claim_in_words_has_no_minus_zero_and_no_interval_of_one_run():
     assert predictor.claim_in_words(claim("", None, None, None)) == "not known"
 
 
-@pytest.mark.parametrize("least, words", [(99.2, "matched: every"), (84.9, "**not matched**")])
+@pytest.mark.parametrize("least, words", [(99.2, "fair to compare: every"), (84.9, "**not fair to compare**")])
 def test_models_are_compared_only_where_both_give_enough_back(least, words):
     back = pd.DataFrame({"model": ["NGAE", "NGAE", "D-VAE"], "reconstruction": [100, least, 99.9]})
     said = predictor.matched_in_words(back)
@@ -147,7 +147,7 @@ def test_one_training_of_the_digits_is_undecided_and_counted_from_scratch():
         "NGAE's top three are 1.20 points below (undecided) those of random search, at 364 against"
     )
     assert said[0].count("undecided") == 2 and "beat 72 % of uniformly" in said[4]
-    assert said[4].endswith("those of the 2 others that were trained 91 to 93 %.")
+    assert said[4].endswith("those of 2 other methods 91 to 93 %.")
 
 
 def test_where_nothing_valid_was_found_nothing_is_compared():

@@ -243,7 +243,7 @@ def nb201_costs(levels: pd.DataFrame) -> Figure:
         ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
         ax.set_ylim(part["median"].quantile(0.05), part.best.max() + 0.5)
         ax.set_xlabel("MFLOPs")
-    axes[0, 0].set_ylabel("test accuracy (%)")
+    axes[0, 0].set_ylabel("test accuracy (%), cut below")
     axes[0, 0].legend(loc="lower right")
     letter(axes, datasets)
     return figure

@@ -23,9 +23,7 @@ from latentnas.plots.style import (
     INK,
     MARKERS,
     METHOD_COLOURS,
-    ORANGE,
     PALE,
-    PURPLE,
     letter,
     new_figure,
     pareto_front,
@@ -38,8 +36,6 @@ from latentnas.stats import mean_interval
 if TYPE_CHECKING:
     from companion.claims import Claim
 
-# The same in all figures of this notebook.
-COLOURS = METHOD_COLOURS | {"NAO": ORANGE, "best known": PURPLE, "random": GREY}
 DRAWN = "drawn uniformly"  # rows of figures that are no method's
 WHOLE = (
     "best of the whole table",
@@ -186,7 +182,7 @@ def found_in_words(
         rest = better.drop("NGAE")
         said.append(
             f"From scratch, NGAE's top three beat {better['NGAE']:.0f} % of uniformly drawn architectures, those of "
-            f"the {len(rest)} others that were trained {rest.min():.0f} to {rest.max():.0f} %."
+            f"{len(rest)} other methods {rest.min():.0f} to {rest.max():.0f} %."
         )
     else:
         said.append(f"{known_before:.0f} % of what NGAE hands in has a label that was known from training.")
@@ -254,7 +250,7 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
         found = truth[truth.method == method]
         ax.scatter(
             found.shared, found.from_scratch, s=24, marker=MARKERS[number % len(MARKERS)],
-            color=COLOURS[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
+            color=METHOD_COLOURS[method], edgecolors="white", linewidths=0.4, label=method, zorder=3,
         )  # fmt: skip
     ax.axhline(rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     ax.annotate(
@@ -280,7 +276,7 @@ def top_three(runs: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for place, method in enumerate(methods):
         values = runs.top3[runs.method == method].dropna()
-        colour = COLOURS.get(method, PALE)
+        colour = METHOD_COLOURS.get(method, PALE)
         ax.scatter(values, [place] * len(values), s=9, color=colour, alpha=0.5, linewidths=0)
         if len(values):
             ends = mean_interval(values)
@@ -322,7 +318,7 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
         for marker, (method, own) in zip(MARKERS, found.groupby("method", sort=False)):
             label = f"{method}: {ringed.method.eq(method).sum()} of {len(own)} on the front"
             ax.scatter(
-                own.mflops, own.evaluated, s=size, marker=marker, color=COLOURS[method], edgecolors="white",
+                own.mflops, own.evaluated, s=size, marker=marker, color=METHOD_COLOURS[method], edgecolors="white",
                 linewidths=0.3, zorder=3, label=label,
             )  # fmt: skip
         ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=2, label="front of what is handed in")

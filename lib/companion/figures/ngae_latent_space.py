@@ -48,9 +48,9 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
         if runs.complexity.notna().any():
             band(predictors, runs, "epoch", "complexity", colour, f"{model}, complexity", "--")
     letter(axes, ["Reconstruction", "KL divergence", "Predictors"])
-    reconstruction.set_ylabel("negative log-likelihood\n(nats per graph)")
+    reconstruction.set_ylabel("negative log-likelihood\n(nats per graph, log)")
     divergence.set_ylabel("KL to the prior\n(nats per graph)")
-    predictors.set_ylabel("squared error\n(train variances)")
+    predictors.set_ylabel("squared error\n(train variances, log)")
     for ax in axes[0]:
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -58,6 +58,8 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
     for ax in axes[0]:  # below: inside, there is no place that curves of every run leave free
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, columnspacing=1)
+    if (trainings := history.seed.nunique()) > 1:
+        divergence.get_legend().set_title(f"median and range\nof {trainings} trainings")
     return figure
 
 

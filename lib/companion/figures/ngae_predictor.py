@@ -54,9 +54,9 @@ def matched_in_words(back: pd.DataFrame) -> str:
     """Whether both models give enough back for a comparison. The columns of `given_back`."""
     least = back.groupby("model", sort=False)["reconstruction"].min()
     if least.min() >= MATCHED:
-        return f"matched: every training gives at least {MATCHED} % of held-out architectures back"
+        return f"fair to compare: every training gives at least {MATCHED} % of held-out architectures back"
     shares = ", ".join(f"{name} {share:.3g} %" for name, share in least.items())
-    return f"**not matched**, so NGAE and D-VAE cannot be compared: held-out architectures that come back, {shares}"
+    return f"**not fair to compare**: held-out architectures that come back, {shares}"
 
 
 def spread(values: "pd.Series[float]", digits: int = 2) -> str:

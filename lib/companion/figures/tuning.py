@@ -49,7 +49,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{1000 * rate:g}" for rate in rates])
         ax.xaxis.set_minor_formatter(NullFormatter())
-    panels[0][0].set_ylabel("loss (nats, log)")
+    panels[0][0].set_ylabel("loss (nats, log), cut above")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
