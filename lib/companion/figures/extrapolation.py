@@ -1,6 +1,7 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -227,8 +228,9 @@ def findings(
     unseen: pd.DataFrame,
     better: pd.DataFrame,
     depth: pd.DataFrame,
-    larger: "Claim | None",
-    leads: Mapping[str, str] | None = None,
+    deeper_leads: Mapping[int, Mapping[str, str]],
+    larger: "Claim | None" = None,
+    larger_leads: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[str]:
     """What a run found, a point each, five at most: first those in which SVGe is not everywhere the higher.
 
@@ -236,39 +238,53 @@ def findings(
         unseen: Columns operation, cells, reader and kendall, a row a ranking.
         better: Columns quantile, reader and kendall, a row a ranking.
         depth: Columns layers, reader, gain (points), a row a ranking.
+        deeper_leads: By number of layers, the verdict on SVGe's lead over each other reader: ahead, behind, ...
         larger: The accuracy of SVGe's first five larger cells; none where that part was left out.
-        leads: By what SVGe's five are compared with, in words: ahead, behind or undecided.
+        larger_leads: The verdicts on its leads over each other predictor there, in "top 5" and in "kendall".
     """
-
-    def best_two(rows: pd.DataFrame, quantity: str) -> tuple[float, float]:
-        means = rows.groupby("reader")[quantity].mean()
-        own = means.index.str.startswith("SVGe")
-        return means[own].max(), means[~own].max()
-
     with_it = unseen[(unseen.cells == "with") & (unseen.reader != TOLD)]
     operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
     levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
+    layers = {f"{layers} layers": rows for layers, rows in depth.groupby("layers")}
     said = []
-    for words, parts in (
-        ("Cells with an operation that nobody saw: Kendall's tau of the best, with SVGe and without, is ", operations),
-        ("Cells better than every label, the same: ", levels),
+    for words, parts, quantity in (
+        (
+            "Cells with an operation that nobody saw: Kendall's tau of the best, with SVGe and without, is ",
+            operations,
+            "kendall",
+        ),
+        ("Cells better than every label, the same: ", levels, "kendall"),
+        ("Deeper networks: those ranked first gain on random ones, with SVGe and at most without, ", layers, "gain"),
     ):
-        found = {name: best_two(rows, "kendall") for name, rows in parts.items()}
+        found = {name: _best_two(rows, quantity) for name, rows in parts.items()}
         pairs = ", ".join(f"{own:.2f} and {rest:.2f} ({name})" for name, (own, rest) in found.items())
         said.append((all(own > rest for own, rest in found.values()), f"{words}{pairs}."))
-    for layers, rows in depth.groupby("layers"):
-        own, rest = best_two(rows, "gain")
-        gain = f"those ranked first by SVGe gain at most {own:.2f} points on random ones, by the others {rest:.2f}."
-        said.append((own > rest, f"Networks of {layers} layers: {gain}"))
+    verdicts = {verdict for of in deeper_leads.values() for verdict in of.values()}
+    if verdicts - {"seen once"}:
+        ahead, words = said.pop()
+        compared = "; ".join(f"{layers} layers: {_compared(of)}" for layers, of in deeper_leads.items())
+        said.append((ahead and verdicts == {"ahead"}, f"{words} SVGe's lead, {compared}."))
     if larger:
         reached = {"met": "reached", "short": "missed"}.get(larger.verdict, larger.verdict)
-        first = (
+        five, order = larger_leads["top 5"], larger_leads["kendall"]
+        words = (
             f"Larger cells: SVGe's first five have {larger.ours:.2f} %; the target of {larger.target:g} % is {reached}."
         )
-        rivals = {word: [name for name, verdict in leads.items() if verdict == word] for word in AGAINST}
-        compared = "; ".join(f"{AGAINST[word]} {' and '.join(names)}" for word, names in rivals.items() if names)
-        said.append((larger.verdict == "met" and {*leads.values()} == {"ahead"}, f"{first} They are {compared}."))
+        said.append((larger.verdict == "met" and {*five.values()} == {"ahead"}, f"{words} They are {_compared(five)}."))
+        said.append(({*order.values()} == {"ahead"}, f"In the order of all larger cells SVGe is {_compared(order)}."))
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
+
+
+def _best_two(rows: pd.DataFrame, quantity: str) -> tuple[float, float]:
+    """The highest mean of a reader of SVGe's, and of another reader."""
+    means = rows.groupby("reader")[quantity].mean()
+    own = means.index.str.startswith("SVGe")
+    return means[own].max(), means[~own].max()
+
+
+def _compared(verdicts: Mapping[str, str]) -> str:
+    names = {word: [WORDS.get(of, of) for of, verdict in verdicts.items() if verdict == word] for word in AGAINST}
+    return "; ".join(f"{AGAINST[word]} {', '.join(of)}" for word, of in names.items() if of)
 
 
 NOTEBOOK = "06_extrapolation"
