@@ -322,15 +322,10 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
                 linewidths=0.3, zorder=3, label=label,
             )  # fmt: skip
         ax.plot(*front.T, color=INK, linewidth=1, drawstyle="steps-post", zorder=2, label="front of what is handed in")
-        ax.plot(
-            whole.mflops,
-            whole.evaluated,
-            color=GREY,
-            linewidth=1,
-            linestyle="--",
-            drawstyle="steps-post",
-            label=whole.method.max(),
-        )
+        for name, line in whole.groupby("method"):
+            ax.plot(
+                line.mflops, line.evaluated, color=GREY, linewidth=1, linestyle="--", drawstyle="steps-post", label=name
+            )  # fmt: skip
         ax.scatter(drawn.mflops, drawn.evaluated, s=2, color="#C8C8C8", linewidths=0, rasterized=True, label=DRAWN)
         ax.set_xlabel("cost (MFLOPs)")
     axes[1].scatter(ringed.mflops, ringed.evaluated, s=60, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
