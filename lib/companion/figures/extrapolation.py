@@ -1,6 +1,7 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
+from latentnas.models.family import slug
 from latentnas.plots.style import (
     BLUE,
     GREY,
@@ -27,7 +29,7 @@ from latentnas.plots.style import (
 from latentnas.stats import mean_interval
 
 if TYPE_CHECKING:
-    from companion.claims import Claim
+    from companion.claims import Claim, Results
 
 WORDS = {  # for what code and tables call by a short name
     "params": "most parameters",
@@ -38,6 +40,7 @@ WORDS = {  # for what code and tables call by a short name
     "avg_pool_3x3": "average pooling",
 }
 TOLD = "SVGe, told what it is like"
+EXACT = ("params", "complexity")  # readers that learn nothing: the same in every training, which is then no sample
 AGAINST = {"behind": "behind", "undecided": "undecided against", "ahead": "ahead of"}  # verdicts, the worst first
 LOWEST_SHOWN, HIGHEST_SHOWN = 85, 94.5  # percent; the few cells that hardly learn lie below
 BINS = 60  # along either axis
@@ -222,6 +225,50 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
     letter(axes, [f"{layers} layers" for layers in depths])
     figure.set_gid("bundled")
     return figure
+
+
+def mean_of(results: "Results", id: str, part: pd.DataFrame, column: str, unit: str) -> None:
+    """The claim of one reader's mean over trainings; of one that learns nothing the number as it stands."""
+    if part["reader"].iloc[0] in EXACT:
+        results.claim(id, part[column].iloc[0], unit)
+    else:
+        results.estimate(id, part[column], unit, seeds=part["seed"])
+
+
+def gain_over_random(results: "Results", id: str, part: pd.DataFrame, points: pd.DataFrame) -> None:
+    """The claim of what those ranked first by one reader gain on one random sample; the interval counts the chance in
+    both. Columns of `part`: seed, gain; of `points`: group, measured."""
+    random, gain = points.loc[points["group"] == "drawn at random", "measured"], part["gain"].mean()
+    about = {"method": "t, both in squares", "over": "trainings, random networks"}
+    if len(part) > 1:
+        half = np.hypot(*[np.nan_to_num(np.ptp(mean_interval(values))) / 2 for values in (part["gain"], random)])
+        about |= {"low": gain - half, "high": gain + half}
+    results.claim(id, gain, "points", seeds=part["seed"], **about)
+
+
+def leads(
+    results: "Results", id: str, own: pd.Series, others: pd.DataFrame, unit: str, **goal: object
+) -> dict[str, str]:
+    """The claims of leads over others, columns with a row a seed, as one family (Holm); their verdicts in words."""
+
+    def claim(name: str, family: int) -> None:
+        gaps = own - others[name]
+        results.estimate(id + slug(name), gaps, unit, seeds=gaps.index, target=0.0, family=family, **goal)
+
+    results.holm({id + slug(name): partial(claim, name) for name in others})
+    verdicts = {name: results.claims[id + slug(name)].verdict for name in others}
+    return {name: {"met": "ahead", "short": "behind"}.get(verdict, verdict) for name, verdict in verdicts.items()}
+
+
+def leads_by_depth(results: "Results", depth: pd.DataFrame) -> dict[int, dict[str, str]]:
+    """The claims of SVGe's leads in deeper networks, a family for each number of layers. Columns: layers, reader, seed,
+    gain (points)."""
+    found = {}
+    for layers, part in depth.groupby("layers"):
+        gains = part.pivot(index="seed", columns="reader", values="gain")
+        own, id = gains.pop("SVGe, fine-tuned"), f"svgefinetuned.digits-enas{layers}.top_lead@"
+        found[layers] = leads(results, id, own, gains, "points")
+    return found
 
 
 def findings(
