@@ -1,6 +1,7 @@
 """The house: imports run downwards only, and both packages stay small."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -84,3 +85,18 @@ def test_the_library_is_small():
 @pytest.mark.xfail(strict=True, reason="not reached yet")
 def test_the_machinery_is_small():
     assert lines("companion", without="figures") <= 1_300
+
+
+OURS = ("branches", "family", "budget", "images", "training", "base", "domains", "history")  # no paper's method
+METHODS = [
+    path
+    for name, path in MODULES.items()
+    if name.split(".")[:2] in (["latentnas", part] for part in ("models", "search", "oneshot"))
+    and (path.stem not in (*OURS, "__init__") or name == "latentnas.models.base")
+]
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_a_method_opens_with_its_paper_and_link(path):
+    words = ast.get_docstring(ast.parse(path.read_text()))
+    assert "https://" in words and re.search(r"\b(19|20)\d\d\b", words)

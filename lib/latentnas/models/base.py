@@ -1,7 +1,12 @@
 """What the variational autoencoders share: checks of their input, noise, KL term, loss, decoding.
 
 The loss of all of them is the negative evidence lower bound of Kingma and Welling (2014,
-https://arxiv.org/abs/1312.6114) with a weight on the KL term. Letters: B graphs, N vertices, T node types, D latent.
+https://arxiv.org/abs/1312.6114) with a weight on the KL term:
+
+    loss = -log p(G | z) + beta KL(N(mu, exp(logvar)) || N(0, 1)),
+    z = mu + noise_scale * exp(logvar / 2) * normal noise
+
+Letters: B graphs, N vertices, T node types, D latent.
 """
 
 from dataclasses import dataclass, replace

@@ -1,9 +1,9 @@
 """Decoding by counting: what all decoders that write a graph vertex by vertex have in common.
 
-Many decodes of one latent point (100 in the reconstruction test, 500 in Bayesian optimisation) agree for most of
-their decisions. They share one *branch* here: a partial graph with the number of decodes that have come this way. A
-decision splits the number binomially. The distribution is that of decoding one by one; the cost is that of the
-distinct graphs. Letters: M branches, N vertices, T node types.
+Many decodes of one latent point (100 in the reconstruction test, 500 in Bayesian optimisation) agree for most of their
+decisions. They share one *branch* here: a partial graph with the number of decodes that have come this way. A decision
+of probability p splits the number m: Binomial(m, p) of them take it. The distribution is that of decoding one by one;
+the cost is that of the distinct graphs. Letters: M branches, N vertices, T node types.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Cells as the undirected graphs that CR-LSO passes messages on, and back from its decoder's logits.
 
-As in the authors' code (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950). Two layouts: `EdgeCells` for
+As in the authors' code (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950), whose decoder gives a graph by the
+largest logit of each decision: operation = argmax_o logit_o. Two layouts: `EdgeCells` for
 NAS-Bench-201, with operations on the edges, and `NodeCells` for NAS-Bench-101, with operations on the vertices. Both
 start from and end in a `DagBatch` of their space. Letters: B cells, V vertices of a cell.
 """

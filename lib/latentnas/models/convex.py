@@ -2,7 +2,8 @@
 
 CR-LSO (Rao, Zhao, Liu, 2022, https://arxiv.org/abs/2211.05950) predicts accuracy from a latent code z as 1 - g(z)
 with g convex, so gradient ascent of the prediction cannot end in a local maximum. Its squared error is a regulariser:
-the encoder has to find codes in which a concave function fits accuracy. Letters: B points, D latent, H hidden, K
+loss = reconstruction + beta KL + weight (1 - g(z) - y)^2, so the encoder has to find codes in which a concave function
+fits the accuracy y. Letters: B points, D latent, H hidden, K
 layers, E independent networks.
 """
 

@@ -4,7 +4,8 @@ D-VAE (Zhang et al., 2019, https://arxiv.org/abs/1904.11088) fits a sparse GP wi
 squared-exponential kernel to the latent means of the training graphs and reports the test error ("predictive power");
 Bayesian optimisation then searches with it. Here the GP is the variational one of Titsias (2009,
 https://proceedings.mlr.press/v5/titsias09a.html), whose bound has the best distribution of the inducing values worked
-in. Letters: n training points, M inducing points, D inputs, S points to predict.
+in: log N(y; 0, Q + s^2 I) - tr(K - Q) / (2 s^2), with Q = K_nM K_MM^-1 K_Mn and label noise s. Letters: n training
+points, M inducing points, D inputs, S points to predict.
 """
 
 import warnings

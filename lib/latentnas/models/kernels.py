@@ -1,4 +1,5 @@
-"""A gated recurrent unit and the logits of edge decisions, with backward passes written by hand.
+"""A gated recurrent unit (Cho et al., 2014, https://arxiv.org/abs/1406.1078) and the logits of edge decisions, with
+backward passes written by hand.
 
     r = sigmoid(x_r + W_r h + b_r),  u = sigmoid(x_u + W_u h + b_u),  n = tanh(x_n + r * (W_n h + b_n)),
     h' = (1 - u) * n + u * h

@@ -1,4 +1,8 @@
-"""E2NAS: one-shot search in a latent space of cells (Zhang et al., NeurIPS 2020), on NAS-Bench-201.
+"""E2NAS: one-shot search in a latent space of cells, on NAS-Bench-201.
+
+Zhang, Li, Pan, Chang, Ge, Su: Differentiable Neural Architecture Search in Equivalent Space with Exploration
+Enhancement, NeurIPS 2020,
+https://proceedings.neurips.cc/paper/2020/hash/9a96a2c73c0d477ff2a6da3bf538f4f4-Abstract.html.
 
 The architecture parameters are one point z of the latent space of an autoencoder that was trained on the
 structure of all cells, without labels. It decodes to one operation an edge. In turns, the shared weights

@@ -1,5 +1,8 @@
 """All networks made of NAS-Bench-201 cells as one, with weights that they share.
 
+The space and its skeleton: Dong and Yang, NAS-Bench-201, ICLR 2020, https://arxiv.org/abs/2001.00326. An edge computes
+sum_o f_o o(x) over its operations o, with factors f that are one-hot where a cell is given.
+
 The macro network is that of `measure/cells.py`, or larger ones up to the published skeleton. Every edge of
 every cell holds all operations once. Each pass says what is computed with them: one operation an edge, for one
 cell or for several side by side, or a weighted sum of operations, differentiable by its weights.

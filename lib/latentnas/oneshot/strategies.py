@@ -1,9 +1,14 @@
 """One-shot search of NAS-Bench-201 cells: the baselines of E2NAS, on the same shared weights and in one loop.
 
-* Random search with parameter sharing (Li and Talwalkar, UAI 2019) and SPOS (Guo et al., ECCV 2020) train
-  with cells drawn uniformly; then they search for the best shared accuracy, at random or by evolution.
-* DARTS (Liu et al., ICLR 2019), first order, and GDAS (Dong and Yang, CVPR 2019) learn logits of the
-  operations on each edge during the training; the cell found is the largest on each.
+* Random search with parameter sharing (Li and Talwalkar, UAI 2019, https://arxiv.org/abs/1902.07638) and SPOS (Guo et
+  al., ECCV 2020, https://arxiv.org/abs/1904.00420) train with cells drawn uniformly; then they search for the best
+  shared accuracy, at random or by evolution.
+* DARTS (Liu et al., ICLR 2019, https://arxiv.org/abs/1806.09055), first order, and GDAS (Dong and Yang, CVPR 2019,
+  https://arxiv.org/abs/1910.04465) learn logits a_o of the operations o on each edge during the training; the cell
+  found is the largest on each.
+
+An edge computes sum_o f_o o(x). DARTS has f = softmax(a). GDAS draws Gumbel noise g and has f = one-hot of the largest
+a_o + g_o, with the gradient of softmax((log softmax(a) + g) / t), where t falls from 10 to 0.1.
 
 What a cell found is worth is read from a benchmark afterwards. The defaults are for the digits.
 """

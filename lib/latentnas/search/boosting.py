@@ -1,7 +1,9 @@
 """Gradient boosting on the plain decisions: a search whose model needs no knowledge of graphs and no neural network.
 
 It always has its row beside searches that learn more. Candidates are those of `ensemble`; the highest predictions are
-asked for. Each fit is one of scikit-learn's `HistGradientBoostingRegressor` (after LightGBM: Ke et al., NeurIPS 2017).
+asked for. Each fit is one of scikit-learn's `HistGradientBoostingRegressor` (after LightGBM: Ke et al., NeurIPS 2017,
+https://papers.nips.cc/paper/6907-lightgbm-a-highly-efficient-gradient-boosting-decision-tree), a sum of trees:
+f(x) = sum_k rate * t_k(x), where t_k is fitted to the errors of the k - 1 before it.
 """
 
 from collections.abc import Callable

@@ -2,10 +2,10 @@
 
 The idea of BANANAS (White et al., AAAI 2021, https://arxiv.org/abs/1910.11858): after every batch of labels, train a
 handful of networks on the path encoding, take the spread of their predictions for uncertainty, and choose by
-independent Thompson sampling among mutations of the best: one normal draw for each candidate, the largest are asked
-for. Unlike there, the networks are two small layers each and trained all at once, they see the plain decisions beside
-the paths, and some architectures from anywhere are candidates too. Letters: n labels, F features, E members, H hidden,
-C candidates.
+independent Thompson sampling among mutations of the best: one normal draw for each candidate, from N(mean, spread^2 +
+shared_error^2) of the members, and the largest are asked for. Unlike there, the networks are two small layers each and
+trained all at once, they see the plain decisions beside the paths, and some architectures from anywhere are candidates
+too. Letters: n labels, F features, E members, H hidden, C candidates.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,8 @@
 
 The model is BoTorch's standard one (Hvarfner et al., ICML 2024, https://arxiv.org/abs/2402.02229: a
 squared-exponential kernel with a lengthscale for each input, whose prior grows with their number) on the one-hot
-choices, or on other inputs, such as codes in a latent space. The acquisition is log E[max(f - best, 0)] (Ament et al.,
+choices, or on other inputs, such as codes in a latent space:
+k(x, x') = exp(-sum_i (x_i - x'_i)^2 / (2 l_i^2)). The acquisition is log E[max(f - best, 0)] (Ament et al.,
 NeurIPS 2023, https://arxiv.org/abs/2310.20708) of every candidate. Letters: n labels, F inputs, C candidates.
 """
 

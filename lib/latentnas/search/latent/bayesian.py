@@ -4,10 +4,10 @@ Zhang, Jiang, Cui, Garnett, Chen: D-VAE, NeurIPS 2019, https://arxiv.org/abs/190
 E[max(f - best, 0)] by its logarithm (Ament et al., NeurIPS 2023, https://arxiv.org/abs/2310.20708).
 
 Each round fits a sparse Gaussian process to all points so far and picks a batch greedily: the best of many candidates,
-uniform in the box around the training means, refined by L-BFGS, each chosen as if the GP's mean at those before it had
-been observed ("kriging believer"). Of many decodes of a point, the most common valid graph is evaluated. (The authors'
-code takes the first valid one on Python 3, by mistake.) Letters: n labelled points, D latent dimensions, C candidates,
-P points picked so far.
+uniform in the box around the training means, refined by L-BFGS: argmax_z E[max(f(z) - best, 0)], each chosen as if the
+GP's mean at those before it had been observed ("kriging believer"). Of many decodes of a point, the most common valid
+graph is evaluated. (The authors' code takes the first valid one on Python 3, by mistake.) Letters: n labelled points, D
+latent dimensions, C candidates, P points picked so far.
 """
 
 import warnings

@@ -2,8 +2,8 @@
 https://arxiv.org/abs/2211.05950).
 
 A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to all
-labelled cells, the best of them step along its gradient, and what they decode to is asked for next. Letters: D latent
-size, S starts, M lengths of a step, E convex networks.
+labelled cells, the best of them step along its gradient, z <- z + step * grad(1 - g(z)), and what they decode to is
+asked for next. Letters: D latent size, S starts, M lengths of a step, E convex networks.
 
 `CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` is what the authors' code does: it steps *down*
 the predicted accuracy (and starts from the first 300 cells of its table). `ENSEMBLE` is our variant.
