@@ -265,6 +265,7 @@ def test_codes_have_unit_deviation_and_the_network_reads_them():
     assert NASBENCH201.index(space.graphs(space.codes[:50])).tolist() == decoded.tolist()
 
 
+@pytest.mark.slow
 def test_rows_of_nasbench101_cells_are_found_after_pruning():
     """The first graph is a cell with a vertex too many, the second has no path, the third is too large."""
     types = torch.tensor([[0, 2, 3, 1, -1, -1, -1], [0, 2, 1, -1, -1, -1, -1], [0, 2, 2, 2, 2, 2, 1]])

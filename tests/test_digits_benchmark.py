@@ -151,6 +151,7 @@ def test_disconnected_cells_only_guess(shipped):
     assert shipped.table[TEST][connected].min() > 15
 
 
+@pytest.mark.slow
 def test_a_group_of_rows_comes_out_again(shipped):
     """On the same kind of machine to the last bit; elsewhere no farther than seeds are from each other."""
     _, rows = cell_groups()[0]

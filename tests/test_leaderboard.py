@@ -420,6 +420,7 @@ def test_random_search_is_the_exact_one(board):
     assert shares[0] < 0.5 <= shares[1]
 
 
+@pytest.mark.slow
 def test_the_table_goes_on_whatever_comes_and_sorts(board, tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "digits", lambda: board)
     (tmp_path / "in").mkdir()
@@ -479,6 +480,7 @@ def test_folders_nested_without_end_are_no_trouble_of_others(board, tmp_path, mo
     assert not [file for file in tmp_path.iterdir() if not file.name.startswith("pymp-")]
 
 
+@pytest.mark.slow
 def test_who_stops_it_keeps_the_lines_so_far(tmp_path):
     (tmp_path / "a.py").write_text(written("return []"))
     (tmp_path / "b.py").write_text(written("import time; time.sleep(100)"))
@@ -520,6 +522,7 @@ def test_files_with_the_mark_of_windows_editors_are_read(board, tmp_path, monkey
     assert given == [SECRET]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_csv_without_the_secret_and_refuses_a_short_one(tmp_path):
     (tmp_path / "mine.py").write_text(written("return self.next(n)"))
     (tmp_path / "hidden.txt").write_text("12345678901\n98765432109\n")

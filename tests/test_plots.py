@@ -504,6 +504,7 @@ def keep(monkeypatch):
     return only
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_anew_from_stored_tables():
     store()
     names = redraw("quick")

@@ -220,6 +220,7 @@ def test_training_leaves_the_global_generator_as_it_was(data, tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_and_ends_the_same(data, tmp_path):
     """kill -9 at a random moment, as often as it takes."""
     program = (

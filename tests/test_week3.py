@@ -174,6 +174,7 @@ def test_a_searcher_that_does_not_learn_is_not_fast(ask, words, tmp_path, capsys
     assert words in said(capsys, check, "3b", tmp_path / "mine.py")
 
 
+@pytest.mark.slow
 def test_the_command_of_the_notebook_works_where_the_students_file_is(tmp_path):
     [text] = [text for cell in STUDENTS["cells"] if "--jobs" in (text := "".join(cell["source"]))]
     [command] = re.findall(r"`!(.* --jobs 2)`", text)
