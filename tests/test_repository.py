@@ -59,6 +59,8 @@ def test_a_notebook_source_is_stripped_and_declares_documented_parameters(source
         if cell["cell_type"] == "code":
             assert not cell["outputs"] and cell["execution_count"] is None
             assert "".join(cell["source"]).count("\n") < 25, "long cells belong in the library"
+            hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)  # the tag hides on the site alone
+            assert hidden == ("hide-input" in cell["metadata"].get("tags", ())), "hidden on the site, or in Jupyter"
     for parameter in notebooks.parameters_of(source.stem).values():
         assert parameter.help, f"no comment: {parameter.line}"
         number = re.search(r"\b(int|float)\b", parameter.line.partition("=")[0])
