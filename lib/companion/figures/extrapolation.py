@@ -293,14 +293,10 @@ def findings(
     operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
     levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
     layers = {f"{layers} layers": rows for layers, rows in depth.groupby("layers")}
-    said = []
+    tau, said = "Kendall's tau of the best, with SVGe and without, is ", []
     for words, parts, quantity in (
-        (
-            "Cells with an operation that nobody saw: Kendall's tau of the best, with SVGe and without, is ",
-            operations,
-            "kendall",
-        ),
-        ("Cells better than every label, the same: ", levels, "kendall"),
+        (f"Cells with an operation that nobody saw: {tau}", operations, "kendall"),
+        (f"Cells better than every label: {tau}", levels, "kendall"),
         ("Deeper networks: those ranked first gain on random ones, with SVGe and at most without, ", layers, "gain"),
     ):
         found = {name: _best_two(rows, quantity) for name, rows in parts.items()}
