@@ -496,6 +496,9 @@ def test_figures_of_a_report_have_the_words_that_their_notebook_shows(tmp_path):
     names = ("one", "two", "three", "four")
     assert report.alt_texts(file, names) == {"one": "A", "two": "B", "three": "A"}
     assert report.alt_texts(tmp_path / "03_gone.ipynb", names) == {}
+    for damaged in ("", "{}", '{"cells": ['):
+        file.write_text(damaged)
+        assert report.alt_texts(file, names) == {}
 
 
 def test_a_new_notebook_has_its_row_without_any_change_in_the_library(monkeypatch, tmp_path):

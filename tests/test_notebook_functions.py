@@ -17,8 +17,8 @@ import scipy.stats
 import torch
 
 import companion.figures
-from companion import paths
-from companion.claims import Claim
+from companion import paths, profiles
+from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
     e2nas,
@@ -963,6 +963,29 @@ def test_what_extrapolates_no_better_is_said_first():
     ]
     larger.verdict = "met"
     assert extrapolated(0.5, 0.6, larger, a="ahead")[-1].startswith("Larger cells")
+
+
+def test_leads_are_corrected_and_a_gain_counts_its_random_sample():
+    values = profiles.profile_parameters("smoke", "06_extrapolation") | {"profile": "smoke"}
+    results = Results("06_extrapolation", values)
+    points = pd.DataFrame({"group": ["drawn at random"] * 4 + ["top"], "measured": [1.0, 3.0, 1.0, 3.0, 99.0]})
+    part = pd.DataFrame({"reader": "x", "seed": range(3), "gain": [4.0, 5.0, 6.0], "kendall": [0.1, 0.2, 0.3]})
+    extrapolation.gain_over_random(results, "x.y.gain", part, points)
+    extrapolation.gain_over_random(results, "x.y.once", part[:1], points)
+    claim, *samples = results.claims["x.y.gain"], part["gain"], points["measured"][:4]
+    half = np.hypot(*(np.ptp(stats.mean_interval(sample)) / 2 for sample in samples))
+    assert claim.ours == 5 and claim.high - 5 == pytest.approx(half) == 5 - claim.low
+    assert results.claims["x.y.once"].low is None
+
+    extrapolation.mean_of(results, "x.y.tau", part, "kendall", "tau")
+    extrapolation.mean_of(results, "params.y.tau", part.assign(reader="params"), "kendall", "tau")
+    assert results.claims["x.y.tau"].high > 0.3 and results.claims["params.y.tau"].low is None
+
+    others = pd.DataFrame({"one-hot": [1.0, 1.9, 3.1], "params": [3.9, 4.8, 6.2]})
+    found = extrapolation.leads(results, "x.y.lead@", part["gain"], others, "points")
+    assert found == {"one-hot": "ahead", "params": "undecided"}
+    first, second = (results.claims[f"x.y.lead@{name}"].method for name in ("onehot", "params"))
+    assert "over 2" in first and "over" not in second
 
 
 def test_graph_networks_reach_their_target_or_not():

@@ -1,5 +1,6 @@
 """The README's findings and results table and figures/<profile>/REPORT.md: every number in them is a stored one."""
 
+import contextlib
 import html
 import json
 import math
@@ -279,8 +280,10 @@ def report_text(label: str) -> str:
 def alt_texts(executed: Path, figures: Collection[str]) -> dict[str, str]:
     """What an executed notebook says of its figures to readers who do not see them, by figure. A cell shows those that
     its source names, in this order."""
-    said = {}
-    for cell in json.loads(executed.read_bytes())["cells"] if executed.exists() else ():
+    said, cells = {}, []
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # not there, or damaged
+        cells = json.loads(executed.read_bytes())["cells"]
+    for cell in cells:
         shown = [output["metadata"] for output in cell.get("outputs", ()) if "image/png" in output.get("data", ())]
         named = dict.fromkeys(re.findall(r'(?:"|\}_)(\w+)"', "".join(cell["source"])))
         pairs = zip([name for name in named if name in figures], shown)
