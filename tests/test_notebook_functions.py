@@ -904,10 +904,11 @@ def test_findings_of_stored_tables_are_plain_and_short(profile):
     within, against, back, overview = stored_tables(
         profile, "16_nas_bench_graph", "within", "against_paths", "reconstruction", "overview"
     )
-    share = within.pivot(index="table", columns="method", values="share").assign(**{"random search": 42.0})
+    share = within.pivot(index="table", columns="method", values="share")
+    share = share.assign(**{"random search": 42.0, "most parameters": 0.0})
     carried = pd.Series({"from paths": 0.3, "from SVGe": 0.2, "from NGAE": 0.4})
     back = back.groupby("model")["most likely decode"].mean()
-    target = pd.Series("undecided", share.index)
+    target = pd.DataFrame("undecided", share.index, share.columns)
     plain_and_short(nas_bench_graph.findings(target, share, against, back, carried, overview.parameters))
 
 
@@ -990,30 +991,40 @@ def test_leads_are_corrected_and_a_gain_counts_its_random_sample():
 
 def test_graph_networks_reach_their_target_or_not():
     share = pd.DataFrame(
-        {"path-feature ensemble": [90, 50, 70], "random search": 60, "regularised evolution": 70}, list("ABC")
-    )
-    against = pd.DataFrame({"method": ["ensemble on SVGe", nas_bench_graph.CONTROL], "verdict": ["later", "level"]})
+        {nas_bench_graph.BASE: [90, 50, 70], "random search": 60, "most parameters": [0, 0, 80], "regularised evolution": 70},
+        list("ABC"),
+    )  # fmt: skip
+    rows = [("ensemble on SVGe", "level"), ("ensemble on NGAE", "later"), ("ensemble on GCN", "later")]
+    rows = [(nas_bench_graph.ALL, *row) for row in rows]
+    rows += [("A", "ensemble on SVGe", "later"), ("A", nas_bench_graph.CONTROL, "level")]
+    against = pd.DataFrame(rows, columns=["table", "method", "verdict"])
     carried = pd.Series({"from paths": 0.3, "from SVGe": 0.2})
     rest = against, pd.Series([3.0, 30.0]), carried, pd.Series([0.1, 0.2])
 
-    def said(*verdicts):
-        found = nas_bench_graph.findings(pd.Series(verdicts, list("ABC")), share, *rest)
+    def said(*verdicts, other="short"):
+        target = pd.DataFrame({nas_bench_graph.BASE: verdicts, "boosting": other}, list("ABC"))
+        found = nas_bench_graph.findings(target, share, *rest)
         plain_and_short(found)
         return found
 
     first, second, third, *_ = said("met", "short", "undecided")
     assert first == (
-        "The path-feature ensemble reaches its target on 1 of 3 data sets, misses it on B; on 1 it is undecided."
+        "The path-feature ensemble reaches its target on 1 of 3 data sets, misses it on B; on 1 it is undecided. "
+        "Any method at all: on 1."
     )
     assert second == (
-        "Of these it met the goal more often than random search on 2 (less often on 1), "
-        "than evolution on 1 (less often on 1)."
+        "It met the goal more often than random search on 2 (less often on 1), "
+        "than most parameters on 2 (less often on 1), than evolution on 1 (less often on 1)."
     )
-    assert third.startswith("Codes in place of paths: of 1 comparisons 1 show more queries, 0 fewer.")
-    assert said("seen once", "seen once", "seen once")[0].endswith(
-        "on none of 3 data sets; on 3 its runs are too few to tell."
+    assert third == (
+        "Codes in place of paths, mean over the data sets: SVGe level; NGAE and GCN later. On single ones of 1 "
+        "comparisons 1 show more queries, 0 fewer; the plain choices alone: none of 1 comparisons shows more queries "
+        "or fewer, 0 are undecided."
     )
-    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets.")
+    assert "on none of 3 data sets; on 3 its runs are too few to tell." in said(*["seen once"] * 3)[0]
+    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. Any method at all: on 3.")
+    assert said("short", "short", "short", other="met")[0].endswith("Any method at all: on 3.")
+    assert said("short", "short", "short")[0].endswith("Any method at all: on none.")
 
 
 def test_the_model_by_hand_says_how_many_graphs_it_decodes_as_the_library_does():
