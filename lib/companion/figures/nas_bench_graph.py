@@ -110,8 +110,8 @@ def findings(
     }
     more = ", ".join(f"than {name} on {higher(share[BASE] - share[rival])}" for rival, name in rivals.items())
     return [
-        f"The {BASE} reaches its target on {reached or 'none'} of {len(own)} data sets{missed}{rest}. Any method at all: "
-        f"on {some or 'none'}.",
+        f"The {BASE} reaches its target on {reached or 'none'} of {len(own)} data sets{missed}{rest}. "
+        f"Any method at all: on {some or 'none'}.",
         f"It met the goal more often {more}.",
         f"Codes in place of paths, mean over the data sets: {alike(overall)}. On single ones "
         f"{counted(single.verdict[~alone])}; the plain choices alone: {counted(single.verdict[alone])}.",
