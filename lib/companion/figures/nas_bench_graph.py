@@ -97,18 +97,13 @@ def findings(
     short = own.index[own == "short"]
     missed = f", misses it on {in_words(short)}" if len(short) else ""
     open_ = (~own.isin(["met", "short"])).sum()
-    rest = f"; on {open_} {'its runs are too few to tell' if 'seen once' in {*own} else 'it is undecided'}" * bool(
-        open_
-    )
+    why = "its runs are too few to tell" if "seen once" in {*own} else "it is undecided"
+    rest = f"; on {open_} {why}" * bool(open_)
     paths, reached, on_codes = carried["from paths"], (own == "met").sum(), against[against.method != CONTROL]
     overall, single = on_codes[on_codes.table == ALL], against[against.table != ALL]
     alone = single.method == CONTROL
-    rivals = {
-        "random search": "random search",
-        "most parameters": "most parameters",
-        "regularised evolution": "evolution",
-    }
-    more = ", ".join(f"than {name} on {higher(share[BASE] - share[rival])}" for rival, name in rivals.items())
+    rivals = ("random search", "most parameters", "regularised evolution")
+    more = ", ".join(f"than {rival} on {higher(share[BASE] - share[rival])}" for rival in rivals)
     return [
         f"The {BASE} reaches its target on {reached or 'none'} of {len(own)} data sets{missed}{rest}. "
         f"Any method at all: on {some or 'none'}.",
