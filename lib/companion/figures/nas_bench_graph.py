@@ -103,11 +103,11 @@ def findings(
     overall, single = on_codes[on_codes.table == ALL], against[against.table != ALL]
     alone = single.method == CONTROL
     rivals = ("random search", "most parameters", "regularised evolution")
-    more = ", ".join(f"than {rival} on {higher(share[BASE] - share[rival])}" for rival in rivals)
+    more = ", ".join(f"{rival} on {higher(share[BASE] - share[rival])}" for rival in rivals)
     return [
         f"The {BASE} reaches its target on {reached or 'none'} of {len(own)} data sets{missed}{rest}. "
         f"Any method at all: on {some or 'none'}.",
-        f"It met the goal more often {more}.",
+        f"It met the goal more often than {more}.",
         f"Codes in place of paths, mean over the data sets: {alike(overall)}. On single ones "
         f"{counted(single.verdict[~alone])}; the plain choices alone: {counted(single.verdict[alone])}.",
         f"Of unseen networks the models give back {span(back)} %. Predictions carried over to another data set have a "
