@@ -922,7 +922,7 @@ def test_searches_over_a_table_are_told_by_the_data_set_where_they_need_most():
         for by in ("class", "string")
     ]
     said = benchmark.findings(pd.DataFrame(rows), {"A": 0.05, "B": 0.15}, ["short", "met", "short"])
-    assert said[0] == "Of 3 published marks the ensemble misses 2; 1 are reached."
+    assert said[0] == "Of 3 published marks these searches miss 2; 1 are reached."
     assert said[1].startswith("To the best cell the path-feature ensemble needs 20 queries, evolution 20.")
     assert said[2].endswith("The Gaussian process needs 2, random search more than 300.")
     assert said[4].endswith("is 0.20 points; the best cell of the table has 0.15.")
@@ -945,15 +945,16 @@ def test_what_extrapolates_no_better_is_said_first():
     said = extrapolated(0.5, 0.6)
     plain_and_short(said)
     assert said == [
-        "Cells with an operation that nobody saw: Kendall's tau of the best, with SVGe and without, is 0.50 and 0.60 "
-        "(no edge), 0.50 and 0.60 (average pooling).",
-        "Cells better than every label: Kendall's tau of the best, with SVGe and without, is 0.50 and 0.60 "
-        "(above the 90 % quantile).",
-        "Deeper networks: those ranked first gain on random ones, with SVGe and at most without, 0.50 and 0.60 "
-        "(8 layers), 0.50 and 0.60 (12 layers). SVGe's lead, 8 layers: undecided against complexity, path features; "
+        "Cells with an operation nobody saw or was told of: highest Kendall's tau with SVGe and without 0.50 and 0.60 "
+        "(no edge; most parameters), 0.50 and 0.60 (average pooling; most parameters).",
+        "Cells better than every label: highest Kendall's tau with SVGe and without 0.50 and 0.60 "
+        "(above the 90 % quantile; most parameters).",
+        "Deeper networks: points by which those ranked first beat random ones, with SVGe and without, 0.50 and 0.60 "
+        "(8 layers; most parameters), 0.50 and 0.60 (12 layers; most parameters). "
+        "SVGe's lead, 8 layers: undecided against complexity, path features; "
         "12 layers: undecided against complexity, path features.",
     ]
-    assert extrapolated(0.5, 0.6, deeper="seen once")[2].endswith("0.50 and 0.60 (12 layers).")
+    assert extrapolated(0.5, 0.6, deeper="seen once")[2].endswith("0.50 and 0.60 (12 layers; most parameters).")
     larger = SimpleNamespace(ours=93.81, target=93.8, verdict="short")
     said = extrapolated(0.7, 0.6, larger, "ahead", a="behind", b="undecided", c="behind", params="ahead")
     plain_and_short(said)

@@ -106,7 +106,7 @@ def findings(effort: pd.DataFrame, best_regret: Mapping[str, float], marks: Sequ
     if marks:
         short, undecided, met = (marks.count(verdict) for verdict in ("short", "undecided", "met"))
         rest = f"{undecided} are undecided and {met} reached" if undecided else f"{met} are reached"
-        said.insert(0, f"Of {len(marks)} published marks the ensemble misses {short}; {rest}.")
+        said.insert(0, f"Of {len(marks)} published marks these searches miss {short}; {rest}.")
     return said
 
 

@@ -293,15 +293,19 @@ def findings(
     operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
     levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
     layers = {f"{layers} layers": rows for layers, rows in depth.groupby("layers")}
-    tau, said = "Kendall's tau of the best, with SVGe and without, is ", []
+    tau, said = "highest Kendall's tau with SVGe and without ", []
     for words, parts, quantity in (
-        (f"Cells with an operation that nobody saw: {tau}", operations, "kendall"),
+        (f"Cells with an operation nobody saw or was told of: {tau}", operations, "kendall"),
         (f"Cells better than every label: {tau}", levels, "kendall"),
-        ("Deeper networks: those ranked first gain on random ones, with SVGe and at most without, ", layers, "gain"),
+        (
+            "Deeper networks: points by which those ranked first beat random ones, with SVGe and without, ",
+            layers,
+            "gain",
+        ),
     ):
         found = {name: _best_two(rows, quantity) for name, rows in parts.items()}
-        pairs = ", ".join(f"{own:.2f} and {rest:.2f} ({name})" for name, (own, rest) in found.items())
-        said.append((all(own > rest for own, rest in found.values()), f"{words}{pairs}."))
+        pairs = ", ".join(f"{own:.2f} and {rest:.2f} ({name}; {rival})" for name, (own, rest, rival) in found.items())
+        said.append((all(own > rest for own, rest, _ in found.values()), f"{words}{pairs}."))
     verdicts = {verdict for of in deeper_leads.values() for verdict in of.values()}
     if verdicts - {"seen once"}:
         ahead, words = said.pop()
@@ -318,11 +322,12 @@ def findings(
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 
 
-def _best_two(rows: pd.DataFrame, quantity: str) -> tuple[float, float]:
-    """The highest mean of a reader of SVGe's, and of another reader."""
+def _best_two(rows: pd.DataFrame, quantity: str) -> tuple[float, float, str]:
+    """The highest mean of a reader of SVGe's, and that of another reader with its name."""
     means = rows.groupby("reader")[quantity].mean()
     own = means.index.str.startswith("SVGe")
-    return means[own].max(), means[~own].max()
+    rival = means[~own].idxmax()
+    return means[own].max(), means[rival], WORDS.get(rival, rival)
 
 
 def _compared(verdicts: Mapping[str, str]) -> str:
