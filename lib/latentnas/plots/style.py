@@ -38,7 +38,7 @@ METHOD_COLOURS = {  # one colour for a method in all figures; methods with the s
         SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing", "path features", "best known"),
         YELLOW: ("GCN", "unbalanced"),
         INK: ("boosting", "plain features, boosting", "one-hot", "NASWOT", "NGAE, published"),
-        INDIGO: ("arch2vec", "no exploration", "best trade-offs", "all flags, cheapest"),
+        INDIGO: ("arch2vec", "ensemble on NGAE, numbered", "no exploration", "best trade-offs", "all flags, cheapest"),
         MAROON: ("graph features", "gradient norm"),
         VIOLET: ("GraphRNN", "ensemble on NGAE", "neither", "D-VAE + GP ascent"),
         PLUM: ("S-VAE", "ensemble on NGAE, convex", "as released"),
