@@ -365,6 +365,16 @@ def test_nobody_has_run_it_means_empty_cells(monkeypatch, tmp_path):
     assert len(report.findings().splitlines()) == 2  # the head alone
 
 
+def test_trainings_of_an_earlier_notebook_count_in_its_row_alone():
+    run = {"device": "cpu: x", "wall_seconds": 60.0, "loaded_seconds": 150.0}
+    before = {"quick": [{"notebook": "02_ngae_latent_space", "manifest": run | {"loaded_seconds": 90.0}}]}
+    own = {"quick": {"manifest": run}}
+    assert report.times(own, "cpu", before) == "after 02: quick 2 min"
+    assert report.times(own, "cpu") == "quick 4 min" and report.times(own, "cuda", before) == ""
+    few = {"quick": {"manifest": run | {"loaded_seconds": 30.0}}}
+    assert report.times(few, "cpu", before) == "after 02: quick 60 s"
+
+
 def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     found = {

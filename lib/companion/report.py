@@ -104,6 +104,7 @@ def readme_table() -> str:
     results = {profile: load_results(profile) for profile in PUBLISHED}
     rows = []
     for name in notebooks.names():
+        before = {p: [found[of] for of in content.depends.get(name, []) if of in found] for p, found in results.items()}
         entry = content.readme.get(name, profiles.Readme())
         headlines = {profile: headline(entry.claims, found) for profile, found in results.items() if name in found}
         seeds = {profile: [len(line[0]["seeds"]) for line in lines] for profile, lines in headlines.items()}
@@ -119,7 +120,7 @@ def readme_table() -> str:
             elif settings := changed_settings(shown, runs[shown]):
                 lines.insert(0, f"*This run had {settings}:*")
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, *current, *PUBLISHED)})"
-        took = [times(runs, device) for device in ("cpu", "cuda")]
+        took = [times(runs, device, before) for device in ("cpu", "cuda")]
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)
 
@@ -140,12 +141,17 @@ def headline(entries: Iterable[Sequence[str]], results: Mapping[str, dict]) -> l
     return [line for line in lines if len(line) > 1 or line[0]["verdict"] != "no published value"]
 
 
-def times(runs: dict[str, dict], device: str) -> str:
-    """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included."""
+def times(runs: dict[str, dict], device: str, before: Mapping[str, Sequence[dict]] = MappingProxyType({})) -> str:
+    """'quick 2 min, paper 1 h 5 min': what the runs on this kind of device took, training included, but not the
+    trainings of notebooks that each goes on from, `before` by profile: 'after 02: quick 1 min'."""
     manifests = {profile: runs[profile]["manifest"] for profile in reversed(runs)}
     there = {profile: run for profile, run in manifests.items() if run["device"].startswith(device)}
     on = f"on {next(iter(there.values()))['device']}: " if there and device != "cpu" else ""
-    return on + ", ".join(f"{profile} {in_words(seconds_of(run))}" for profile, run in there.items())
+    earlier = sorted({notebooks.number_of(run["notebook"]) for of in before.values() for run in of})
+    on += f"after {', '.join(earlier)}: " if there and earlier else ""
+    shared = {profile: sum(run["manifest"]["loaded_seconds"] for run in of) for profile, of in before.items()}
+    own = {name: seconds_of(run) - min(shared.get(name, 0), run["loaded_seconds"]) for name, run in there.items()}
+    return on + ", ".join(f"{profile} {in_words(seconds)}" for profile, seconds in own.items())
 
 
 def in_short(claim: dict, *others: dict, words: Mapping[str, str] = MappingProxyType({})) -> str:
