@@ -16,7 +16,7 @@ from PIL import Image
 
 from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
 from companion import paths
-from companion.figures import embedded
+from companion.figures.pages import embedded
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch, equal
 from latentnas.models.crlso import CRLSO, CRLSOConfig

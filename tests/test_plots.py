@@ -16,13 +16,14 @@ from companion.figures import crlso, latent_search, save, show
 from companion.figures import redraw as drawing
 from companion.figures.best_cell import one_shot_again
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
+from companion.figures.nasbench import EDGE_HEIGHTS, draw_edge_labelled
 from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
 from companion.figures.tuning import validation_loss_by_rate
 from companion.figures.winners_curse import published_differences
 from latentnas import plots
-from latentnas.plots.cells import EDGE_HEIGHTS, arc_sides, operation_look
+from latentnas.plots.cells import arc_sides, operation_look
 from latentnas.plots.search import arrivals, incumbent_curves, optimum_found
 from latentnas.plots.style import GREY, PALE, OlderTable, colours_of
 from latentnas.spaces.enas import ENAS
@@ -675,7 +676,7 @@ def test_an_operation_looks_alike_in_every_space():
 def test_a_cell_with_operations_on_edges_shows_all_six_and_hides_none_behind_a_box():
     _, ax = plt.subplots()
     cell = NASBENCH201.edge_labelled(NASBENCH201.to_batch([FOUR_NODES]))[0]
-    plots.draw_edge_labelled(ax, cell, NASBENCH201.operation_names)
+    draw_edge_labelled(ax, cell, NASBENCH201.operation_names)
     boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     named = sorted(FOUR_NODES.replace("+", "").strip("|").split("|"))
     assert sorted(box.get_gid().removeprefix("vertex ") for box in boxes) == sorted(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from browser import CHROMIUM, NO_CHROMIUM, opened_from_disk, until
-from latentnas.plots import race as races
+from companion.figures import race as races
 from latentnas.plots.explorer import held, unpacked
 from latentnas.spaces.nasbench201 import NASBENCH201
 

@@ -5,16 +5,12 @@ A figure function takes DataFrames and returns a matplotlib figure; `save` write
 and `FIGURES` is found by `companion.figures.redraw`, which draws everything anew from stored tables.
 """
 
-import base64
-import io
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, display
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from companion import paths
@@ -76,23 +72,6 @@ def show(results: "Results", figures: Mapping[str, StoredFigure], name: str, *ta
         _stamp(figure, f"stored run: profile recommended · {figure.get_gid() or 'public'}")
         plt.close(figure)
     display(figure, metadata={"image/png": {"alt": alt}})
-
-
-def embedded(page: Path, alt: str) -> HTML:
-    """A page under figures/ inside of a notebook, and a small picture of it that leads there. GitHub, and JupyterLab
-    until one trusts a notebook, show the picture without the frame; VS Code leaves the frame empty."""
-    from latentnas.plots import explorer, race  # PyTorch takes seconds, which the command `figures` need not wait
-
-    by_hand = "LATENTNAS_NOTEBOOK" not in os.environ
-    address = os.path.relpath(page, Path.cwd() if by_hand else paths.EXECUTED / page.parent.name)
-    frame = f'<iframe src="{address}" title="{alt}" width="100%" height="880" style="border: 0"></iframe>'
-    draw, file = {"explorer": explorer.picture, "race": race.picture}[page.stem.rpartition("_")[2]], io.BytesIO()
-    figure = draw(explorer.held(page))
-    figure.savefig(file, dpi=100, metadata={"Software": None})
-    plt.close(figure)
-    content = base64.b64encode(file.getvalue()).decode()
-    picture = f'<img src="data:image/png;base64,{content}" alt="{alt}: {figure.get_label()}" width="345">'
-    return HTML(f'{frame}<p><a href="{address}">{picture}<br>{alt}: open it as a page of its own</a></p>')
 
 
 def stored(notebook: str, frame: str) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from companion import paths
-from companion.figures import StoredFigure, embedded
+from companion.figures import StoredFigure
+from companion.figures.pages import embedded
 from companion.figures.words import listed
 from latentnas.benchmarks.base import Table
 from latentnas.graphs import DagBatch

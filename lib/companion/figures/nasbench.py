@@ -10,11 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyArrowPatch, PathPatch
+from matplotlib.path import Path as Curve
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from numpy.typing import ArrayLike
 
 from companion.figures import StoredFigure
 from companion.figures.shared import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by, space_cells
-from latentnas.plots.cells import draw_cell, draw_edge_labelled
+from latentnas.plots.cells import ARROW, BOX_WIDTH, draw_box, draw_cell, draw_letters
 from latentnas.plots.style import (
     BLUE,
     DOUBLE,
@@ -22,6 +25,7 @@ from latentnas.plots.style import (
     GREY,
     INK,
     ORANGE,
+    PALE,
     VERMILLION,
     letter,
     new_figure,
@@ -34,6 +38,10 @@ from latentnas.spaces.nasbench201 import NASBENCH201
 DATASET_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE)  # in order of appearance
 SHARES = (100, 50, 20, 10, 5, 2, 1)  # per cent, the ticks of "only the best …"
 MILLIONS = (0.3, 1, 3, 10, 30)  # of parameters, the ticks of NAS-Bench-101
+
+NODE_STEP, NODE_RADIUS = 1.75, 0.26  # of draw_edge_labelled, in the same unit
+# How far the box of an edge stands above the row of nodes, by the length of the edge and its first node.
+EDGE_HEIGHTS = {(1, 0): 0.0, (1, 1): 0.0, (1, 2): 0.0, (2, 0): 0.9, (2, 1): -0.9, (3, 0): 1.8}
 
 
 def plain_log_axis(axis: Axis, ticks: Sequence[float]) -> None:
@@ -76,6 +84,37 @@ def nb201_cells(cells: pd.DataFrame) -> Figure:
 
 def edge_labelled(text: str) -> tuple[np.ndarray, Sequence[str]]:
     return NASBENCH201.edge_labelled(NASBENCH201.to_batch([text]))[0], NASBENCH201.operation_names
+
+
+@styled
+def draw_edge_labelled(ax: Axes, cell: ArrayLike, operation_names: Sequence[str]) -> None:
+    """Draw a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge u -> v the box of its operation
+    `cell[u, v]`, int `[4, 4]` with -1 for no edge; edges of `none` are dashed."""
+    for u, v in np.argwhere(np.asarray(cell) >= 0).tolist():
+        name = operation_names[cell[u, v]]
+        colour, style = (PALE, (0, (2, 2))) if name == "none" else (INK, "solid")
+        height, middle = EDGE_HEIGHTS[v - u, u], NODE_STEP * (u + v) / 2
+        into_box, out_of_box = edge_curves(NODE_STEP * u, NODE_STEP * v, middle, height)
+        ax.add_patch(PathPatch(into_box, facecolor="none", edgecolor=colour, linestyle=style, linewidth=0.8))
+        ax.add_patch(FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **ARROW))
+        draw_box(ax, middle, name, height)
+    for node, text in enumerate(("in", "1", "2", "out")):
+        ax.add_patch(Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9))
+        draw_letters(ax, NODE_STEP * node, 0, text, 1.5 * NODE_RADIUS)
+    ylim = EDGE_HEIGHTS[2, 1] - 0.5, EDGE_HEIGHTS[3, 0] + 0.5
+    ax.set(xlim=(-0.5, 3 * NODE_STEP + 0.5), ylim=ylim, aspect="equal")
+    ax.axis("off")
+
+
+def edge_curves(start: float, end: float, middle: float, height: float) -> tuple[Curve, Curve]:
+    """From the node at `start` to the box at (`middle`, `height`), and from there to the node at `end`."""
+    left, right = middle - BOX_WIDTH / 2, middle + BOX_WIDTH / 2
+    if height == 0:
+        return Curve([(start + NODE_RADIUS, 0), (left, 0)]), Curve([(right, 0), (end - NODE_RADIUS, 0)])
+    rim = NODE_RADIUS if height > 0 else -NODE_RADIUS
+    codes = [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]
+    into_box, out_of_box = [(start, rim), (start, height), (left, height)], [(right, height), (end, height), (end, rim)]
+    return Curve(into_box, codes), Curve(out_of_box, codes)
 
 
 @styled

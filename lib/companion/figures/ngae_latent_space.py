@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from companion import paths
-from companion.figures import StoredFigure, embedded
+from companion.figures import StoredFigure
+from companion.figures.pages import embedded
 from companion.figures.shared import band, colour_bar
 from latentnas import stats
 from latentnas.evaluate import encode_all

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
@@ -42,10 +42,6 @@ OPERATIONS = {  # name without separators: colour of the box, its two lines of t
 BOX_WIDTH, BOX_HEIGHT = 0.76, 0.72  # in the unit of draw_cell: the distance between two vertices
 SMALLEST_CELL = 6  # cells of fewer vertices are drawn with boxes as small as if they had so many
 ARC_BASE, ARC_RISE = 0.24, 0.18  # how far an arc rises above the boxes: at all, and for each vertex it passes
-
-NODE_STEP, NODE_RADIUS = 1.75, 0.26  # of draw_edge_labelled, in the same unit
-# How far the box of an edge stands above the row of nodes, by the length of the edge and its first node.
-EDGE_HEIGHTS = {(1, 0): 0.0, (1, 1): 0.0, (1, 2): 0.0, (2, 0): 0.9, (2, 1): -0.9, (3, 0): 1.8}
 
 ARROW = dict(arrowstyle="-|>,head_length=2.2,head_width=1.2", shrinkA=0, shrinkB=0, mutation_scale=1, linewidth=0.8)
 
@@ -136,34 +132,3 @@ def draw_letters(ax: Axes, x: float, y: float, text: str, width: float) -> None:
     scale = min(1.0, width / extent.width)
     placed = Affine2D().scale(scale).translate(x - scale * (extent.x0 + extent.width / 2), y - 0.1)
     ax.add_patch(PathPatch(outline.transformed(placed), facecolor=INK, linewidth=0))
-
-
-@styled
-def draw_edge_labelled(ax: Axes, cell: ArrayLike, operation_names: Sequence[str]) -> None:
-    """Draw a NAS-Bench-201 cell as it is defined: four nodes in a row, on each edge u -> v the box of its operation
-    `cell[u, v]`, int `[4, 4]` with -1 for no edge; edges of `none` are dashed."""
-    for u, v in np.argwhere(np.asarray(cell) >= 0).tolist():
-        name = operation_names[cell[u, v]]
-        colour, style = (PALE, (0, (2, 2))) if name == "none" else (INK, "solid")
-        height, middle = EDGE_HEIGHTS[v - u, u], NODE_STEP * (u + v) / 2
-        into_box, out_of_box = edge_curves(NODE_STEP * u, NODE_STEP * v, middle, height)
-        ax.add_patch(PathPatch(into_box, facecolor="none", edgecolor=colour, linestyle=style, linewidth=0.8))
-        ax.add_patch(FancyArrowPatch(path=out_of_box, gid=f"edge {u} {v}", color=colour, linestyle=style, **ARROW))
-        draw_box(ax, middle, name, height)
-    for node, text in enumerate(("in", "1", "2", "out")):
-        ax.add_patch(Circle((NODE_STEP * node, 0), NODE_RADIUS, facecolor="white", edgecolor=GREY, linewidth=0.9))
-        draw_letters(ax, NODE_STEP * node, 0, text, 1.5 * NODE_RADIUS)
-    ylim = EDGE_HEIGHTS[2, 1] - 0.5, EDGE_HEIGHTS[3, 0] + 0.5
-    ax.set(xlim=(-0.5, 3 * NODE_STEP + 0.5), ylim=ylim, aspect="equal")
-    ax.axis("off")
-
-
-def edge_curves(start: float, end: float, middle: float, height: float) -> tuple[Curve, Curve]:
-    """From the node at `start` to the box at (`middle`, `height`), and from there to the node at `end`."""
-    left, right = middle - BOX_WIDTH / 2, middle + BOX_WIDTH / 2
-    if height == 0:
-        return Curve([(start + NODE_RADIUS, 0), (left, 0)]), Curve([(right, 0), (end - NODE_RADIUS, 0)])
-    rim = NODE_RADIUS if height > 0 else -NODE_RADIUS
-    codes = [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]
-    into_box, out_of_box = [(start, rim), (start, height), (left, height)], [(right, height), (end, height), (end, rim)]
-    return Curve(into_box, codes), Curve(out_of_box, codes)
