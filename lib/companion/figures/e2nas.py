@@ -49,7 +49,7 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(lines) - 0.5, -0.5)
     ax.set_xlabel("points of test accuracy below the best that can be expected\n(less is better; logarithmic beyond 1)")
-    marks = {"a run": ("o", 3), "mean": ("D", 4.5), "95 % interval, from several runs": ("-", 1)}
+    marks = {"a run": ("o", 3), "mean": ("D", 4.5), "95 % interval of several runs, cut by the frame": ("-", 1)}
     for label, (mark, size) in marks.items():
         ax.plot([], [], mark, color=GREY, markersize=size, linewidth=1, label=label)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3)

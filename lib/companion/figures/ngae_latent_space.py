@@ -60,7 +60,7 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
     for ax in axes[0]:  # below: inside, there is no place that curves of every run leave free
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, columnspacing=1)
     if (trainings := history.seed.nunique()) > 1:
-        divergence.get_legend().set_title(f"median and range\nof {trainings} trainings")
+        divergence.get_legend().set_title(f"all panels: median and\nrange of {trainings} trainings")
     return figure
 
 
