@@ -1,13 +1,12 @@
 """The figure of notebook 01c: the tables that come with the project."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
 from companion.figures.nasbench import only_the_best
-from companion.figures.shared import heat
+from companion.figures.shared import distribution, heat
 from latentnas.plots.style import BLUE, GREY, INK, ORANGE, letter, new_figure, rows_of, styled
 
 
@@ -41,8 +40,8 @@ def bundled_tables(
     counts, deviation, correlation, costs, table, trust = axes.flat
 
     for (signal, bins), colour in zip(histogram.groupby("signal", sort=False), (ORANGE, BLUE)):
-        edges = np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
-        counts.stairs(bins["count"], edges, color=colour, label=signal, fill=signal == "validation", alpha=0.7)
+        look = {"filled": signal == "validation", "color": colour, "label": signal, "alpha": 0.7}
+        distribution(counts, bins.accuracy, bins["count"], **look)
     counts.set_xlim(left=histogram.accuracy[histogram["count"] > 0].min())
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("classes per 2 points")

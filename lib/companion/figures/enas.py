@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from companion.figures import StoredFigure
-from companion.figures.shared import colour_bar, counts_on_grid, heat, range_by, space_cells
+from companion.figures.shared import colour_bar, counts_on_grid, distribution, heat, range_by, space_cells
 from latentnas.plots.style import BLUE, letter, new_figure, rows_of, signed, styled
 
 
@@ -24,8 +24,7 @@ def space_accuracy(histogram: pd.DataFrame, skips: pd.DataFrame, effects: pd.Dat
     figure, axes = new_figure(2.3, columns=3)
     counts, numbers, single = axes[0]
 
-    width = histogram.accuracy.diff().min()
-    counts.bar(histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    distribution(counts, histogram.accuracy, histogram["count"], color=BLUE, linewidth=0, alpha=1)
     counts.set_xlabel("accuracy (%)")
     counts.set_ylabel("architectures")
 

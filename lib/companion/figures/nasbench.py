@@ -16,7 +16,16 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodF
 from numpy.typing import ArrayLike
 
 from companion.figures import StoredFigure
-from companion.figures.shared import cells_in_rows, colour_bar, cost_words, counts_on_grid, heat, range_by, space_cells
+from companion.figures.shared import (
+    cells_in_rows,
+    colour_bar,
+    cost_words,
+    counts_on_grid,
+    distribution,
+    heat,
+    range_by,
+    space_cells,
+)
 from latentnas.plots.cells import ARROW, BOX_WIDTH, draw_box, draw_cell, draw_letters
 from latentnas.plots.style import (
     BLUE,
@@ -130,9 +139,8 @@ def nb201_accuracy(histogram: pd.DataFrame, optima: pd.DataFrame) -> Figure:
     for ax, optimum in zip(axes[0], optima.itertuples()):
         panel = histogram[histogram.dataset == optimum.dataset]
         for (signal, bins), colour in zip(panel.groupby("signal", sort=False), (ORANGE, BLUE)):
-            edges = np.append(bins.accuracy, 2 * bins.accuracy.iloc[-1] - bins.accuracy.iloc[-2])
-            filled = signal == "validation"
-            ax.stairs(bins["count"], edges, color=colour, linewidth=1, label=signal, fill=filled, alpha=0.7)
+            look = {"filled": signal == "validation", "color": colour, "linewidth": 1, "label": signal, "alpha": 0.7}
+            distribution(ax, bins.accuracy, bins["count"], **look)
         ax.axvline(optimum.best, color=GREY, linewidth=0.8, linestyle=":")
         ax.annotate(
             f"best test {optimum.best:.2f}", (optimum.best, 1), xycoords=("data", "axes fraction"),
@@ -340,8 +348,7 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     vertices = rows_of(vertices, "vertices", "count", "low", "median", "high", "best")
     figure, axes = new_figure(2.4, columns=3, width_ratios=[1, 1.25, 1])
     counts, costs, sizes = axes[0]
-    width = histogram.accuracy.diff().min()
-    counts.bar(histogram.accuracy, histogram["count"], width, align="edge", color=BLUE, linewidth=0)
+    distribution(counts, histogram.accuracy, histogram["count"], color=BLUE, linewidth=0, alpha=1)
     counts.set_yscale("log")
     counts.set_xlabel("test accuracy (%)")
     counts.set_ylabel("cells per point of accuracy (log)")

@@ -51,6 +51,15 @@ def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figur
     return figure
 
 
+def distribution(ax: Axes, ends: "pd.Series[float]", counts: "pd.Series[int]", filled: bool = True, **look) -> None:
+    """A histogram of values that are counted already: lower ends of bins of equal widths, and how many lie in each."""
+    edges = np.append(ends, 2 * ends.iloc[-1] - ends.iloc[-2])
+    sns.histplot(
+        x=ends + np.diff(edges) / 2, weights=counts, bins=edges.tolist(), element="step", fill=filled, ax=ax, **look
+    )
+    ax.set(xlabel="", ylabel="")
+
+
 def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words: Callable[[float], str]) -> QuadMesh:
     """A table of numbers as coloured cells with the numbers in them; NaN stays empty."""
     sns.heatmap(
