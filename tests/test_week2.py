@@ -88,6 +88,23 @@ def of_baseline(model_class):
     return Baseline
 
 
+class Idle(MyModel):
+    def loss(self, batch, generator=None):
+        return {"total": 0 * sum(weights.sum() for weights in self.parameters())}
+
+
+def test_dropout_is_off_while_numbers_are_compared(capsys):
+    def forgetful(base):
+        class Forgetful(base):
+            def forward(self, *given):
+                return nn.functional.dropout(super().forward(*given), 0.5, self.training)
+
+        return Forgetful
+
+    for exercise, answer in (("1", Levels), ("2", ReadOut)):
+        assert check(exercise, forgetful(answer)) == 1, capsys.readouterr().out
+
+
 def test_made_up_twins_are_isomorphic_graphs_of_other_numbers():
     for space in (ENAS, NASBENCH201):
         graphs = some_graphs(sizes(space, 4, 4), 20, 3)
@@ -309,6 +326,8 @@ WRONG = {
         "encoder.read.score.bias": model(lambda self, graph, batch: both(self, graph), with_bias),
         "encoder.more.weight": model(lambda self, graph, batch: both(self, graph), unused),
         "encoder.levels": model(detached),
+        "is NaN or infinite. Is there a root": model(lambda self, graph, batch: both(self, graph + (0 * graph).sqrt())),
+        "no gradient reaches": Idle,
     },
     "3d": {
         "plain list": model(lambda self, graph, batch: both(self, self.more[0](graph)), in_a_list),

@@ -106,7 +106,8 @@ def result_of(
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """Interrupt what runs too long; not on Windows or in a thread, which have no alarm."""
+    """Interrupt what runs too long, every second anew: a loop with a bare `except` catches most interrupts, but not one
+    between two turns. Not on Windows or in a thread, which have no alarm."""
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -115,7 +116,7 @@ def ended_after(seconds: float) -> Iterator[None]:
         raise KeyboardInterrupt  # which a loop that catches errors does not catch
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:

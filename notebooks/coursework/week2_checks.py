@@ -129,7 +129,7 @@ def alike(first: Tensor, second: Tensor) -> bool:
 @torch.no_grad()
 def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -> None:
     config = sizes(space, hidden, 4)
-    levels, graphs = made(answer, nn.Module, config), some_graphs(config, 6, seed)
+    levels, graphs = made(answer, nn.Module, config).eval(), some_graphs(config, 6, seed)
 
     def states(batch: DagBatch) -> Tensor:
         shape = (len(batch), batch.max_vertices, hidden)
@@ -179,7 +179,7 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
 
 @torch.no_grad()
 def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -> None:
-    read = made(answer, nn.Module, sizes(space, hidden, 4))
+    read = made(answer, nn.Module, sizes(space, hidden, 4)).eval()
     draw = torch.Generator().manual_seed(seed)
     states, present = (
         torch.randn(5, 8, hidden, generator=draw),
@@ -279,8 +279,13 @@ def check_3c(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5
     for draw in range(3):
         total_loss(answer, model, space.sample(24, seed + draw)).backward()
     grads = {name: weights.grad for name, weights in model.named_parameters()}
-    largest = max(float(grad.abs().max()) for grad in grads.values() if grad is not None)
-    idle = [name for name, grad in grads.items() if grad is None or grad.abs().max() < 1e-7 * largest]
+    strange = [name for name, grad in grads.items() if grad is not None and not grad.isfinite().all()]
+    if strange:
+        raise Wrong(
+            f"the gradient of {strange[0]} is NaN or infinite. Is there a root or a logarithm of 0, or a 0 / 0?"
+        )
+    largest = max((float(grad.abs().max()) for grad in grads.values() if grad is not None), default=0.0)
+    idle = [name for name, grad in grads.items() if grad is None or not grad.abs().max() > 1e-7 * largest]
     if idle:
         reason = "Is each of them used? A softmax, for one, does not change when the same number is added to all"
         raise Wrong(f"no gradient reaches {len(idle)} parameters, such as {', '.join(idle[:3])}. {reason}.")
