@@ -14,7 +14,7 @@ from latentnas import parallel
 from latentnas.progress import Progress
 from latentnas.search import base
 from latentnas.search.base import run, run_many
-from latentnas.search.discrete import RandomSearch, RegularisedEvolution
+from latentnas.search.discrete import LocalSearch, RandomSearch, RegularisedEvolution
 from latentnas.search.domains import TableDomain, table_domain
 from latentnas.search.history import attach, curve, expected_random_search, queries_to_optimum
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -128,6 +128,12 @@ def test_runs_end_cleanly():
     assert history.row.tolist() == [0] and set(history.stopped) == {"nothing new proposed"}
     assert set(run(Scripted([[3]]), lookup, 10).stopped) == {"nothing new proposed"}
     assert run(Scripted([]), lookup, 10).empty
+
+
+def test_no_initial_design_is_an_empty_one():
+    domain, lookup = toy_domain(), lambda rows: np.asarray(rows, dtype=float)
+    for make in (LocalSearch, RandomSearch):
+        assert run(make(domain, 0), lookup, 9, initial=[]).equals(run(make(domain, 0), lookup, 9))
 
 
 def test_a_batch_shrinks_to_the_budget_that_is_left():

@@ -86,7 +86,7 @@ def run(
     if budget < 1 or batch < 1:
         raise ValueError(f"A search needs a budget and a batch of at least 1, but got {budget} and {batch}.")
     labels = _Labels(searcher.domain, objective, budget)
-    if initial is not None:
+    if initial is not None and len(initial):
         rows = _checked_rows(searcher.domain, initial, "The initial design")
         searcher.tell(rows, labels.query(rows))
     progress = Progress(f"search, seed {searcher.seed}", len(labels.known) + labels.left, len(labels.known))
