@@ -439,6 +439,15 @@ def test_a_parameter_that_the_notebook_changes_is_no_result(project):
         run_job(plan("quick", ["00"])[0])
 
 
+def test_a_backend_of_the_user_hides_no_figure(project, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")  # as is usual on clusters
+    drawn = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, drawn, FINISH.format(name="00_first")])
+    run_job(job := plan("quick", ["00"])[0])
+    cells = json.loads(job.executed.read_text())["cells"]
+    assert [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+
+
 def test_a_kernel_that_does_not_start_is_started_once_more(project, tmp_path, monkeypatch):
     launcher = tmp_path / "elsewhere/ipykernel_launcher.py"
     paths.write_text(launcher, STARTS_THE_SECOND_TIME)

@@ -92,6 +92,7 @@ def kernel_variables(job: Job, scratch: str) -> dict[str, str]:
     """Environment variables of the kernel."""
     own = {"PYTHONPATH": library_path(), "PYTHONSAFEPATH": "1"}  # a random.py where it runs is nobody's module
     own |= {"PYTHONSTARTUP": ""}  # what a user runs before a session by hand is no part of an experiment
+    own |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # of a user's, such as agg, no copy has figures
     own |= {"LATENTNAS_NOTEBOOK": job.notebook, "IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
     # glibc keeps freed memory: giving the activations of every batch back costs a tenth of training
     own |= {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
