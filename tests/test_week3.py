@@ -147,6 +147,8 @@ def test_a_searcher_that_breaks_its_contract_is_told_so(tmp_path, capsys):
         assert re.search(words, said(capsys, check, "3a", str(file))), words
     assert "Run the cell that writes it first" in said(capsys, check, "3a", str(tmp_path / "none.py"))
     assert "the name of your file" in said(capsys, check, "3a", len)
+    for folder in ("", tmp_path):
+        assert "names a folder" in said(capsys, check, "3a", folder)
 
 
 SLOW = """

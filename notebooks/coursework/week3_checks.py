@@ -98,6 +98,8 @@ def source_of(file: str | Path) -> tuple[str, str]:
     """The name and the text of a submission; raises Wrong where there is none."""
     if not isinstance(file, str | Path):
         raise Wrong(f"hand over the name of your file, a text; what came is {kind(file)}.")
+    if Path(file).is_dir():  # so is "", the folder where this runs
+        raise Wrong(f"{str(file)!r} names a folder. Hand over the name of your file, such as week3_searcher.py.")
     [(name, (text, wrong))] = leaderboard.submissions([file]).items()
     if wrong:
         raise Wrong(f"the file {file} {wrong}. Run the cell that writes it first.")
