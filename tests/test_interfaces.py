@@ -160,6 +160,14 @@ ONCE = Chains()
         (broken(neighbors=lambda self, b: [b[[i]] for i in range(len(b))]), "neighbors gives the graph itself"),
         (broken(index=lambda self, b: ONCE.index(b)[::-1]), "index does not find a sampled architecture"),
         (broken(index=lambda self, b: ONCE.index(b).clip(min=0)), "index gives a row for a graph that is not"),
+        (broken(sample=lambda self, n, seed: ONCE.sample(n, 0)), "sample gives one architecture, or the same for each"),
+        (broken(sample=lambda self, n, seed: ONCE.to_batch(["ab"] * n)), "sample gives one architecture, or the same"),
+        (broken(flops=lambda self, b: torch.randint(0, 10**9, (len(b),))), "flops gives other numbers in a second"),
+        (broken(flops=lambda self, b: ONCE.flops(b) + b.max_vertices), "flops depends on padding"),
+        (broken(params=lambda self, b: (b.types < 3).sum(1)), "params depends on padding"),
+        (broken(is_valid=lambda self, b: ONCE.is_valid(b) & (b.max_vertices < 6)), "is_valid depends on padding"),
+        (broken(index=lambda self, b: ONCE.index(b) - (b.max_vertices > 5)), "index depends on padding"),
+        (broken(enumerate=lambda self: ONCE.to_batch(list(ONCE.texts * 2)), size=28), "List each architecture once"),
     ],
 )  # fmt: skip
 def test_a_space_that_breaks_the_contract_is_told_where(space, message):
@@ -250,6 +258,11 @@ def test_a_live_measurement_needs_no_rows():
         (chain_table(optimum=staticmethod(lambda s: 3)), r"optimum\('valid'\) is row 3, which is not the best"),
         (chain_table(batch=WHOLE.batch[1:]), "but batch has 13 graphs"),
         (chain_table(batch=WHOLE.batch[torch.arange(13, -1, -1)]), r"query and labels\('valid'\) differ"),
+        (chain_table(query=staticmethod(lambda b: WHOLE.query(b).assign(test=lambda f: f.test - b.max_vertices))),
+         "query depends on padding"),
+        (chain_table(labels=staticmethod(lambda s: np.append(WHOLE.labels(s)[:-1], -1))), r"has \[-1.\]. Give percent"),
+        (chain_table(labels=staticmethod(lambda s: np.append(np.inf, WHOLE.labels(s)[1:]))), r"has \[inf\]"),
+        (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s) - (np.arange(14) == 9))), "for the same rows"),
     ],
 )  # fmt: skip
 def test_a_benchmark_that_breaks_the_contract_is_told_where(table, message):
@@ -371,12 +384,61 @@ def one_by_one(self, z, trials, generator):
         (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z, 7, g))(), "do not sum to `trials`"),
         (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, torch.zeros(14, 3), n, g))(), "`trials`"),
         (worse(sample_decodes=one_by_one)(), "gives a graph of a point twice.*Count equal ones"),
+        (worse(encode=lambda self, b: (Bag.encode(self, b)[0], Bag.encode(self, b)[1] / 0))(), "encode gives a NaN or"),
+        (worse(loss=lambda self, b, generator: Bag.loss(self, b, generator) | {"x": 1})(), "no scalar .* as 'x'"),
+        (worse(loss=lambda self, b, generator: {"total": 0 * Bag.loss(self, b, generator)["total"]})(), "is 0 every"),
+        (worse(loss=lambda self, b, generator: {"total": (0 * Bag.loss(self, b, generator)["total"]).sqrt()})(),
+         "gradient of total is NaN"),
+        (worse(loss=lambda self, b, generator: Bag.loss(self, b))(), "loss depends on more than its generator"),
+        (worse(decode=lambda self, z: Bag.decode(self, z + 9 * torch.randn_like(z)))(), "decode differs between two"),
+        (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z + 9 * torch.randn_like(z), n, g))(),
+         "sample_decodes gives other decodes for one seed"),
     ],
 )  # fmt: skip
 def test_a_model_that_breaks_the_contract_is_told_where(model, message):
     with pytest.raises(InterfaceError, match=f"^Mine does not keep its contract: .*{message}") as error:
         check_model(model, ONCE.enumerate())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [*FAMILY, "CR-LSO"])
+def test_points_that_are_none_and_no_decodes_are_refused(name):
+    model = CRLSO(CRLSOConfig(space="nasbench201", hidden=8, latent=4, convex_hidden=4))
+    if name != "CR-LSO":
+        model_class, config = configure(name, NASBENCH201, hidden=8, svge_hidden=8, latent=4)
+        model = model_class(config)
+    z = model.encode(NASBENCH201.sample(3, 0))[0].detach()
+    draw = torch.Generator().manual_seed(0)
+    for spoiled in (z / 0, z * torch.nan):
+        for decode in (model.decode, lambda z: model.sample_decodes(z, 2, draw)):
+            with pytest.raises(ValueError, match="NaN"):
+                decode(spoiled)
+    for trials in (0, -1):
+        with pytest.raises(ValueError, match=f"at least once, not {trials} times"):
+            model.sample_decodes(z, trials, draw)
+
+
+def test_weights_of_nan_are_told_by_a_decoder_and_do_not_draw_for_ever():
+    model_class, config = configure("D-VAE", NASBENCH201, hidden=8, svge_hidden=8, latent=4)
+    model = model_class(config).requires_grad_(False)
+    model.decoder.edge_head[2].bias.fill_(torch.nan)
+    for decode in (model.decode, lambda z: model.sample_decodes(z, 2, torch.Generator())):
+        with pytest.raises(ValueError, match="the weights have NaN"):
+            decode(torch.zeros(2, 4))
+
+
+def test_labels_that_no_model_could_take_are_named():
+    batch = ENAS.sample(12, seed=0)
+    for labels, words in (
+        (PERCENT.long(), "int64 of shape .12."),
+        (PERCENT[:, None], "shape .12, 1."),
+        ([1.0], "list"),
+    ):
+        with pytest.raises(
+            InterfaceError, match=f"The labels 'performance' are .*{words}.* a float tensor .12."
+        ) as error:
+            check_model(Bag(), batch, performance=labels)
+        assert "Bag" not in str(error.value)
 
 
 # searchers

@@ -199,6 +199,10 @@ def check_space(space: Space, seed: int = 0) -> None:
     require(names == space.num_types, f"num_types is {space.num_types}, but type_names has {names} names. Name each")
     batch, again = space.graphs("sample(30, seed)", space.sample(30, seed), 30, space), space.sample(30, seed)
     require(equal(again, batch).all(), "sample gives other architectures for one seed. Draw from default_rng(seed)")
+    other = canonical_hash(space.graphs("sample(30, seed + 1)", space.sample(30, seed + 1), 30, space))
+    drawn = len({*canonical_hash(batch).tolist()}) > 1 and not torch.equal(other, canonical_hash(batch))
+    one = getattr(space, "size", 2) == 1
+    require(drawn or one, "sample gives one architecture, or the same for each seed. Draw from default_rng(seed)")
     first, last = batch.types[:, 0].unique().tolist(), batch.types.gather(1, batch.num_vertices[:, None] - 1).unique()
     found = f"its graphs begin with types {first} and end with {last.tolist()}"
     right = (first, last.tolist()) == ([space.input_type], [space.output_type])
@@ -209,12 +213,17 @@ def check_space(space: Space, seed: int = 0) -> None:
     nowhere, wider = _nowhere(space), batch.pad_to(batch.max_vertices + 1)
     outside = not space.one_each("contains", torch.bool, nowhere).any()
     require(outside, "contains accepts a graph of one vertex, which has no output. Let it check the rules")
-    require(space.one_each("contains", torch.bool, wider).all(), "contains depends on padding. Read batch.num_vertices")
     hashes, back = (canonical_hash(graphs) for graphs in (batch, space.to_batch(space.to_strings(batch))))
     require(torch.equal(hashes, back), "to_batch does not read back what to_strings writes. Let one invert the other")
     for method in ("flops", "params"):
         values = space.one_each(method, torch.int64, batch)
         require((values >= 0).all(), f"{method} gives a number below 0. Count from 0")
+        again = torch.equal(space.one_each(method, torch.int64, batch), values)
+        require(again, f"{method} gives other numbers in a second call. Draw nothing at random there")
+    dtypes = {"contains": torch.bool, "is_valid": torch.bool, "flops": torch.int64, "params": torch.int64}
+    for method, dtype in (dtypes | ({"index": torch.int64} if hasattr(space, "enumerate") else {})).items():
+        alike = torch.equal(space.one_each(method, dtype, wider), space.one_each(method, dtype, batch))
+        require(alike, f"{method} depends on padding. Read batch.num_vertices")
     choices = np.asarray(space.choices(batch))
     numbered = choices.ndim == 2 and len(choices) == 30 and choices.dtype == np.int64 and (choices >= 0).all()
     require(numbered, f"choices gives {_shape(choices)}. Return int64 [B, P], from 0")
@@ -231,6 +240,9 @@ def check_space(space: Space, seed: int = 0) -> None:
         rows = space.one_each("index", torch.int64, batch)
         found = ((rows >= 0) & (rows < len(every))).all() and equal(every[rows], batch).all()
         require(found, "index does not find a sampled architecture in enumerate(). Let index follow its order")
+        some = np.unique(np.linspace(0, len(every) - 1, 30).astype(int))
+        found = space.one_each("index", torch.int64, every[some]).tolist() == some.tolist()
+        require(found, "index gives another row for a row of enumerate(). List each architecture once")
         outside = np.asarray(space.index(nowhere)).tolist() == [-1]
         require(outside, "index gives a row for a graph that is not in the space. Return -1 there")
 
@@ -256,18 +268,26 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
     for signal, column in zip(signals, values[known].T, strict=True):
         largest = max(column, default=100)
         require(largest > 1, f"the accuracies of '{signal}' are at most {largest:.3g}. Give percent, not fractions")
-    again = benchmark.query(batch[range(len(batch) - 1, -1, -1)])[[*signals]].to_numpy(dtype=np.float64)[::-1]
-    alike = np.array_equal(again, values, equal_nan=True)
+
+    def asked(graphs: DagBatch) -> np.ndarray:
+        return benchmark.query(graphs)[[*signals]].to_numpy(dtype=np.float64)
+
+    alike = np.array_equal(asked(batch[range(len(batch) - 1, -1, -1)])[::-1], values, equal_nan=True)
     require(alike, "query gives other values for the same graphs in another order. Answer in the order asked")
+    alike = np.array_equal(asked(batch.pad_to(batch.max_vertices + 1)), values, equal_nan=True)
+    require(alike, "query depends on padding. Read batch.num_vertices")
     for signal in signals if hasattr(benchmark, "labels") else ():
         labels, graphs = np.asarray(benchmark.labels(signal)), benchmark.batch
         found = f"has shape {list(labels.shape)}, but batch has {len(graphs)} graphs"
         require(labels.shape == (len(graphs),), f"labels('{signal}') {found}. Give one label for each row")
+        percent = np.isnan(labels) | ((labels >= 0) & (labels <= 100))
+        require(percent.all(), f"labels('{signal}') has {labels[~percent][:1]}. Give percent, NaN where not known")
         best = benchmark.optimum(signal)
         found = f"optimum('{signal}') is row {best}, which is not the best"
         require(labels[best] == np.nanmax(labels), f"{found}. Return the row of the maximum")
-        alike = np.array_equal(benchmark.query(graphs[:5])[signal].to_numpy(), labels[:5], equal_nan=True)
-        require(alike, f"query and labels('{signal}') differ for the first rows. Read both from one table")
+        some = np.unique(np.linspace(0, len(graphs) - 1, 30).astype(int))
+        alike = np.array_equal(benchmark.query(graphs[some])[signal].to_numpy(), labels[some], equal_nan=True)
+        require(alike, f"query and labels('{signal}') differ for the same rows. Read both from one table")
 
 
 @_check(GraphVAE)
@@ -282,17 +302,29 @@ def check_model(model: GraphVAE, batch: DagBatch, **labels: Tensor) -> None:
     for method in ("encode", "decode", "sample_decodes", "loss"):
         written = getattr(type(model.thing), method) is not getattr(GraphVAE, method)
         require(written, f"it lacks {method}. Write it: «{getattr(GraphVAE, method).__doc__}»")
+    for name, values in labels.items():  # not the model's fault
+        if not (isinstance(values, Tensor) and values.shape == (len(batch),) and values.is_floating_point()):
+            found = _shape(values) if isinstance(values, Tensor) else type(values).__name__
+            raise InterfaceError(f"The labels '{name}' are {found}. Give check_model a float tensor [{len(batch)}].")
     model.calibrate(**labels)
     expected = [len(batch), config.latent]
     model.eval()
     with torch.no_grad():
-        shapes = [list(part.shape) for part in model.encode(batch)]
+        code = model.encode(batch)
+    shapes = [list(part.shape) for part in code]
     require(shapes == [expected] * 2, f"encode gives shapes {shapes[:2]}. Return mu and logvar {expected}")
+    require(all(part.isfinite().all() for part in code), "encode gives a NaN or infinite number. Divide by no 0")
     model.train()
     terms = model.loss(batch, generator=torch.Generator().manual_seed(0), **labels)
     total = terms.get("total") if isinstance(terms, dict) else None
     finite = isinstance(total, Tensor) and total.shape == () and total.requires_grad and math.isfinite(total.item())
     require(finite, 'loss gives no finite scalar `total` that can be differentiated. Return {"total": ..., ...}')
+    wrong = [name for name, term in terms.items() if not isinstance(term, Tensor) or term.shape != ()]
+    require(not wrong, f"loss gives no scalar tensor as '{''.join(wrong[:1])}'. Return one for each term")
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    grads = [grad for grad in torch.autograd.grad(total, weights, allow_unused=True) if grad is not None]
+    require(all(grad.isfinite().all() for grad in grads), "the gradient of total is NaN or infinite. Divide by no 0")
+    require(any(grad.any() for grad in grads), "the gradient of total is 0 everywhere. Compute it from the weights")
     model.eval()
     _check_evaluation(model, batch, labels)
 
@@ -309,6 +341,10 @@ def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) ->
     wide, twice = batch.pad_to(batch.max_vertices + 1), losses(DagBatch.cat([batch, batch]), 2).mean()
     alike = torch.equal(model.encode(batch)[0], z)
     require(alike, "encode differs between two calls in evaluation mode. Draw nothing at random there")
+    torch.rand(1)  # moves PyTorch's own generator, on which no answer may depend
+    require(torch.equal(losses(batch), total), "loss depends on more than its generator. Draw noise from that alone")
+    alike = equal(model.decode(z), model.decode(z)).all()
+    require(alike, "decode differs between two calls. Take the likeliest decision each time")
     padded = {"encode": torch.allclose(model.encode(wide)[0], z, atol=1e-5)}
     padded["loss"] = torch.allclose(losses(wide), total, rtol=1e-4)
     for method, alike in padded.items():
@@ -325,6 +361,10 @@ def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) ->
         distinct = len({*zip(source.tolist(), graphs.keys(), strict=True)}) == len(source)
         right = distinct and (source.diff() >= 0).all()
         require(right, "sample_decodes gives a graph of a point twice, or not in the order of z. Count equal ones")
+        torch.rand(1)
+        again = model.sample_decodes(points, trials, torch.Generator().manual_seed(0))
+        alike = len(again[0]) == len(graphs) and equal(again[0], graphs).all() and torch.equal(again[2], count)
+        require(alike, "sample_decodes gives other decodes for one seed of its generator. Draw from that alone")
 
 
 @_check(Searcher)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import full_precision, require, require_nonempty, sample_posterior, validated
+from latentnas.models.base import full_precision, require, require_nonempty, require_points, sample_posterior, validated
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Arch2Vec(GraphVAE):
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
         """The most likely type of every vertex up to the first output, or of all N; edges above 0.5."""
+        require_points(z)
         types, edges = self._logits(z)
         types = types.argmax(dim=2)
         position = torch.arange(self.config.num_vertices, device=z.device)
@@ -96,6 +97,7 @@ class Arch2Vec(GraphVAE):
 
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         """All decodes of a z are the same, as this decoder draws nothing."""
+        require_points(z, trials)
         rows = torch.arange(len(z), device=z.device)
         return self.decode(z), rows, torch.full_like(rows, trials)
 

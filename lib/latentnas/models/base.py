@@ -148,15 +148,27 @@ class BaseVAE(GraphVAE):
         raise NotImplementedError
 
 
+def require_points(z: Tensor, trials: int = 1) -> None:
+    """Refuse what cannot be decoded. ValueError names what is wrong."""
+    if not z.isfinite().all():
+        raise ValueError(
+            "A point to decode has NaN or infinite numbers. Look at what made it: an ascent, or the codes?"
+        )
+    if trials < 1:
+        raise ValueError(f"A point is decoded at least once, not {trials} times.")
+
+
 class AutoregressiveVAE(BaseVAE):
     """An autoencoder that writes a graph decision by decision; `_sample` of a subclass says how."""
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
+        require_points(z)
         return self._sample(z, 1, None)[0]
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        require_points(z, trials)
         return self._sample(z, trials, generator)
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:

@@ -20,7 +20,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import BaseVAE, require
+from latentnas.models.base import BaseVAE, require, require_points
 from latentnas.models.branches import decode_in_chunks
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
@@ -126,10 +126,12 @@ class CRLSO(BaseVAE):
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
+        require_points(z)
         return self.layout.decode(self.decoder(z))
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        require_points(z, trials)
         together = max(1, DECODES_AT_ONCE // trials)
         return decode_in_chunks(lambda rows: self.layout.sample(self.decoder(rows), trials, generator), z, together)
 
