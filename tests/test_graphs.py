@@ -96,6 +96,20 @@ def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
         assert networkx.is_isomorphic(graph, to_networkx(back, index), node_match=same_type)
 
 
+def test_an_edge_of_weight_0_is_one_and_a_vertex_needs_a_type():
+    graph = networkx.DiGraph([(0, 1, {"weight": 0})])
+    networkx.set_node_attributes(graph, {0: 0, 1: 1}, "type")
+    assert from_networkx([graph], 3).adjacency.sum() == 1
+    graph.add_edge(1, "last")
+    with pytest.raises(ValueError, match="Graph 1 cannot be batched: its vertex last has no attribute `type`"):
+        from_networkx([networkx.DiGraph(), graph.copy()], 3)
+
+
+def test_no_batch_at_all_cannot_be_joined():
+    with pytest.raises(ValueError, match="no batch to join"):
+        DagBatch.cat([])
+
+
 def test_edit_distance_counts_changes_and_is_no_less_than_that_of_networkx():
     first, second = graphs_of_any_size(30, vertices=4, seed=1), graphs_of_any_size(30, vertices=4, seed=2)
     distance = edit_distance(first, second)

@@ -168,6 +168,10 @@ ONCE = Chains()
         (broken(is_valid=lambda self, b: ONCE.is_valid(b) & (b.max_vertices < 6)), "is_valid depends on padding"),
         (broken(index=lambda self, b: ONCE.index(b) - (b.max_vertices > 5)), "index depends on padding"),
         (broken(enumerate=lambda self: ONCE.to_batch(list(ONCE.texts * 2)), size=28), "List each architecture once"),
+        (broken(to_strings=lambda self, b: [text + "b" * (b.max_vertices > 5) for text in ONCE.to_strings(b)]),
+         "to_strings depends on padding"),
+        (broken(choices=lambda self, b: np.zeros((len(b), 3), dtype=np.int64)), "the same for two architectures"),
+        (broken(choices=lambda self, b: ONCE.choices(b) + np.random.randint(9)), "choices gives others in a second"),
     ],
 )  # fmt: skip
 def test_a_space_that_breaks_the_contract_is_told_where(space, message):
@@ -263,6 +267,8 @@ def test_a_live_measurement_needs_no_rows():
         (chain_table(labels=staticmethod(lambda s: np.append(WHOLE.labels(s)[:-1], -1))), r"has \[-1.\]. Give percent"),
         (chain_table(labels=staticmethod(lambda s: np.append(np.inf, WHOLE.labels(s)[1:]))), r"has \[inf\]"),
         (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s) - (np.arange(14) == 9))), "for the same rows"),
+        (chain_table(labels=staticmethod(lambda s: WHOLE.labels(s) * np.nan)), "has no number at all"),
+        (chain_table(optimum=staticmethod(lambda s: -1)), "is row -1 of 14. Count rows from 0"),
     ],
 )  # fmt: skip
 def test_a_benchmark_that_breaks_the_contract_is_told_where(table, message):
@@ -390,6 +396,7 @@ def one_by_one(self, z, trials, generator):
         (worse(loss=lambda self, b, generator: {"total": (0 * Bag.loss(self, b, generator)["total"]).sqrt()})(),
          "gradient of total is NaN"),
         (worse(loss=lambda self, b, generator: Bag.loss(self, b))(), "loss depends on more than its generator"),
+        (worse(project=lambda self: self.nothing)(), "project fails .*AttributeError"),
         (worse(decode=lambda self, z: Bag.decode(self, z + 9 * torch.randn_like(z)))(), "decode differs between two"),
         (worse(sample_decodes=lambda self, z, n, g: Bag.sample_decodes(self, z + 9 * torch.randn_like(z), n, g))(),
          "sample_decodes gives other decodes for one seed"),
@@ -512,5 +519,7 @@ def test_a_searcher_of_ones_own_is_checked_and_runs(domain):
         check_searcher(lambda domain, seed: Drawn, domain)
     with pytest.raises(InterfaceError, match="Unseeded .*same seed ask for other rows.*default_rng"):
         check_searcher(Unseeded, domain)
+    with pytest.raises(InterfaceError, match="Drawn .*its seed is 1, not the 0 it was given"):
+        check_searcher(lambda domain, seed: Drawn(domain, seed + 1), domain)
     with pytest.raises(InterfaceError, match="Deaf .*lacks tell.*tell is «Values"):
         check_searcher(Deaf, domain)

@@ -173,7 +173,7 @@ def test_bad_searchers_and_objectives_are_refused():
         run(Scripted([[20, 21]]), lambda rows: np.zeros(1), 5, batch=2)
     with pytest.raises(ValueError, match="no finite number"):
         base.ModelBasedSearch(domain, 0, 2).tell(np.array([3]), np.array([np.inf]))
-    for budget, batch in ((0, 1), (1, 0)):
+    for budget, batch in ((0, 1), (1, 0), (2.5, 1), (np.nan, 1)):
         with pytest.raises(ValueError, match="at least 1"):
             run(Scripted([]), lookup, budget, batch)
     with pytest.raises(ValueError, match="64 values"):

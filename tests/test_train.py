@@ -472,6 +472,28 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
     assert not (tmp_path / "state.safetensors").exists()
 
 
+def test_weights_that_the_last_step_made_nan_are_not_kept(data, tmp_path):
+    class Rooted(NGAE):
+        def loss(self, *given, **labels):
+            terms, weights = super().loss(*given, **labels), next(self.parameters())
+            root = (weights - weights.detach()).square().sum().sqrt()  # 0, with a gradient of NaN
+            return terms | {"total": terms["total"] + root}
+
+    batch, targets = data
+    once = replace(TRAINING, epochs=1, batch_size=len(batch), keep=())
+    with pytest.raises(FloatingPointError, match="weights became NaN or infinite in epoch 1 .*a logarithm of 0"):
+        fit(Rooted(new_model(data).config), batch, targets, once, tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("labels", [{}, {"accuracy": 1}, {"performance": 1}])
+def test_labels_of_other_names_than_the_model_learns_from_are_named(data, labels):
+    given = dict.fromkeys(labels, data[1]["performance"])
+    found = f"learns from the labels performance, complexity, but was given {', '.join(labels) or 'none'}"
+    with pytest.raises(ValueError, match=found):
+        new_model(data).calibrate(**given)
+
+
 @pytest.mark.parametrize(
     "field, value",
     [
@@ -497,6 +519,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
         ("weight_decay", -0.1),
         ("gradient_clip", 0.0),
         ("seed", -1),
+        ("seed", 2**31),
         ("keep", (101,)),
         ("keep", (0,)),
     ],

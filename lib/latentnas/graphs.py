@@ -88,6 +88,8 @@ class DagBatch:
     def cat(batches: Iterable[DagBatch]) -> DagBatch:
         """All graphs of the batches in one, as wide as the widest of them."""
         batches = list(batches)
+        if not batches:
+            raise ValueError("There is no batch to join. Give at least one, which may be empty.")
         batches = [batch.pad_to(max(batch.max_vertices for batch in batches)) for batch in batches]
         parts = ((batch.types, batch.adjacency, batch.num_vertices) for batch in batches)
         return DagBatch(*map(torch.cat, zip(*parts, strict=True)))
@@ -157,7 +159,7 @@ def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
 
 def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
     """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number); ValueError for
-    one with a cycle or more than `max_vertices` vertices."""
+    one with a cycle, a vertex without a type, or more than `max_vertices` vertices."""
     import networkx
 
     types = torch.full((len(graphs), max_vertices), NO_VERTEX)
@@ -168,8 +170,12 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
             asked = f"it needs to be acyclic with at most {max_vertices} vertices"
             raise ValueError(f"Graph {index} cannot be batched: {asked}, but {found}.")
         order, size = list(networkx.lexicographical_topological_sort(graph)), len(graph)
+        nameless = [vertex for vertex in order if "type" not in graph.nodes[vertex]]
+        if nameless:
+            raise ValueError(f"Graph {index} cannot be batched: its vertex {nameless[0]} has no attribute `type`.")
         types[index, :size] = torch.tensor([graph.nodes[vertex]["type"] for vertex in order])
-        adjacency[index, :size, :size] = torch.from_numpy(networkx.to_numpy_array(graph, order, dtype=bool))
+        edges = networkx.to_numpy_array(graph, order, dtype=bool, weight=None)  # an edge of weight 0 is one, too
+        adjacency[index, :size, :size] = torch.from_numpy(edges)
     return DagBatch(types, adjacency, torch.tensor([len(graph) for graph in graphs], dtype=torch.int64))
 
 

@@ -215,6 +215,7 @@ def check_space(space: Space, seed: int = 0) -> None:
     require(outside, "contains accepts a graph of one vertex, which has no output. Let it check the rules")
     hashes, back = (canonical_hash(graphs) for graphs in (batch, space.to_batch(space.to_strings(batch))))
     require(torch.equal(hashes, back), "to_batch does not read back what to_strings writes. Let one invert the other")
+    require(space.to_strings(wider) == space.to_strings(batch), "to_strings depends on padding. Read num_vertices")
     for method in ("flops", "params"):
         values = space.one_each(method, torch.int64, batch)
         require((values >= 0).all(), f"{method} gives a number below 0. Count from 0")
@@ -227,6 +228,8 @@ def check_space(space: Space, seed: int = 0) -> None:
     choices = np.asarray(space.choices(batch))
     numbered = choices.ndim == 2 and len(choices) == 30 and choices.dtype == np.int64 and (choices >= 0).all()
     require(numbered, f"choices gives {_shape(choices)}. Return int64 [B, P], from 0")
+    same = np.array_equal(space.choices(batch), choices) and len(np.unique(choices, axis=0)) >= len({*hashes.tolist()})
+    require(same, "choices gives others in a second call, or the same for two architectures. Let them make the graph")
     around = space.neighbors(batch[:5])
     require(len(around) == 5, f"neighbors gives {len(around)} answers for 5 graphs. Return a list of one for each")
     for graph, others in zip(canonical_hash(batch[:5]).tolist(), around, strict=True):
@@ -282,7 +285,9 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
         require(labels.shape == (len(graphs),), f"labels('{signal}') {found}. Give one label for each row")
         percent = np.isnan(labels) | ((labels >= 0) & (labels <= 100))
         require(percent.all(), f"labels('{signal}') has {labels[~percent][:1]}. Give percent, NaN where not known")
+        require(not np.isnan(labels).all(), f"labels('{signal}') has no number at all. Leave the signal out")
         best = benchmark.optimum(signal)
+        require(0 <= best < len(labels), f"optimum('{signal}') is row {best} of {len(labels)}. Count rows from 0")
         found = f"optimum('{signal}') is row {best}, which is not the best"
         require(labels[best] == np.nanmax(labels), f"{found}. Return the row of the maximum")
         some = np.unique(np.linspace(0, len(graphs) - 1, 30).astype(int))
@@ -325,6 +330,7 @@ def check_model(model: GraphVAE, batch: DagBatch, **labels: Tensor) -> None:
     grads = [grad for grad in torch.autograd.grad(total, weights, allow_unused=True) if grad is not None]
     require(all(grad.isfinite().all() for grad in grads), "the gradient of total is NaN or infinite. Divide by no 0")
     require(any(grad.any() for grad in grads), "the gradient of total is 0 everywhere. Compute it from the weights")
+    model.project()
     model.eval()
     _check_evaluation(model, batch, labels)
 
@@ -371,7 +377,7 @@ def _check_evaluation(model: Any, batch: DagBatch, labels: dict[str, Tensor]) ->
 def check_searcher(make_searcher: Callable[..., Searcher], domain: Any, queries: int = 30, seed: int = 0) -> None:
     """Check a search method, a callable of a domain and a seed, on `queries` values. Raises InterfaceError."""
     require = make_searcher.require
-    first, second = (_rows_asked(make_searcher.thing(domain, seed), domain, queries) for _ in range(2))
+    first, second = (_rows_asked(make_searcher.thing(domain, seed), domain, queries, seed) for _ in range(2))
     require(first, "ask proposes nothing. Return at least one row while there are unknown ones")
     remedy = "Draw from np.random.default_rng(seed), and give models that draw a fixed seed, such as `random_state`"
     require(first == second, f"two runs with the same seed ask for other rows. {remedy}")
@@ -381,8 +387,9 @@ def check_searcher(make_searcher: Callable[..., Searcher], domain: Any, queries:
 
 
 @_check(Searcher)
-def _rows_asked(searcher: Searcher, domain: Any, queries: int) -> list[int]:
+def _rows_asked(searcher: Searcher, domain: Any, queries: int, seed: int) -> list[int]:
     searcher.require_members()
+    searcher.require(searcher.seed == seed, f"its seed is {searcher.seed}, not the {seed} it was given. Keep that")
     asked: list[int] = []
     for number in range(queries):
         wanted = 1 + number % 3

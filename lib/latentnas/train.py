@@ -68,7 +68,7 @@ class TrainConfig:
             ("learning_rate", float, lambda value: 0 < value < math.inf, "a number above 0"),
             ("weight_decay", float, lambda value: 0 <= value < math.inf, "a number, 0 or more"),
             ("gradient_clip", float, lambda value: value > 0, "a number above 0"),
-            ("seed", int, lambda value: value >= 0, "a whole number, 0 or more"),
+            ("seed", int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2**31 - 1"),
             ("keep", tuple, lambda value: {*value} <= {*range(1, self.epochs + 1)}, "a tuple of epochs"),
         ):
             value, kinds = getattr(self, name), {float: float | int}.get(kind, kind)
@@ -240,11 +240,11 @@ def fit(
                 progress.update(epoch + step / steps, f"step {step}/{steps}  {words}")
                 if step < steps and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                     part = {"step": step, "seconds": time.monotonic() - started, "device": device.type}
-                    part["sums"] = _finite(sums, epoch, directory, config)
+                    part["sums"] = _finite(sums, model, epoch, directory, config)
                     part["generators"] = [generator.get_state().tolist() for generator in generators]
                     checkpoint.save(*state, [*history, part])
                     saved = time.monotonic()
-        means = {name: value / len(batch) for name, value in _finite(sums, epoch, directory, config).items()}
+        means = {name: value / len(batch) for name, value in _finite(sums, model, epoch, directory, config).items()}
         rate = float(optimizers["adamw"].param_groups[0]["lr"])
         history.append({"epoch": epoch + 1} | means | {"learning_rate": rate, "seconds": time.monotonic() - started})
         part, last = {}, epoch + 1 == config.epochs
@@ -327,12 +327,20 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _finite(sums: dict[str, Tensor], epoch: int, directory: Path, config: TrainConfig) -> dict[str, float]:
-    """The sums as numbers. Raises FloatingPointError where the loss is none."""
-    if not math.isfinite(sums["total"]):
-        found = f"The loss became {float(sums['total'])} in epoch {epoch + 1} of {directory.name}"
-        asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
-        raise FloatingPointError(f"{found}. The last good checkpoint is in {directory}; {asked}.")
+def _finite(
+    sums: dict[str, Tensor], model: nn.Module, epoch: int, directory: Path, config: TrainConfig
+) -> dict[str, float]:
+    """The sums as numbers. Raises FloatingPointError where the loss is none, or a weight: by a gradient of the last
+    step, which no loss has seen yet."""
+    asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
+    bad = "" if math.isfinite(sums["total"]) else f"loss became {float(sums['total'])}"
+    if not bad and not all(weights.isfinite().all() for weights in model.parameters()):
+        bad, asked = "weights became NaN or infinite", f"{asked}; is there a root or a logarithm of 0 in the loss?"
+    if bad:
+        found = f"The {bad} in epoch {epoch + 1} of {directory.name}"
+        raise FloatingPointError(
+            f"{found}. The last good checkpoint is in {directory}; {asked.rstrip('.')}.".replace("?.", "?")
+        )
     return {name: float(value) for name, value in sums.items()}
 
 

@@ -114,6 +114,10 @@ class BaseVAE(GraphVAE):
         return {name: member for name, member in self.named_children() if isinstance(member, Head)}
 
     def calibrate(self, **labels: Tensor) -> None:
+        """Raises ValueError for labels of other names than the heads'."""
+        if labels.keys() != self.heads().keys():
+            known, given = (", ".join(names) or "none" for names in (self.heads(), labels))
+            raise ValueError(f"This model learns from the labels {known}, but was given {given}. Name them alike.")
         for name, head in self.heads().items():
             head.calibrate(labels[name])
 

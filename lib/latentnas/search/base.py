@@ -12,6 +12,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,10 @@ def run(
         `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed": no answer, or 1,000 in a
         row that were all known).
     """
-    if budget < 1 or batch < 1:
-        raise ValueError(f"A search needs a budget and a batch of at least 1, but got {budget} and {batch}.")
+    if not all(isinstance(number, Integral) and number >= 1 for number in (budget, batch)):
+        raise ValueError(
+            f"A search needs a budget and a batch, whole numbers of at least 1, but got {budget} and {batch}."
+        )
     labels = _Labels(searcher.domain, objective, budget)
     if initial is not None and len(initial):
         rows = _checked_rows(searcher.domain, initial, "The initial design")
