@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -389,14 +390,24 @@ def deaf(*arguments):
             pass
 
 
+def stubborn(*arguments):
+    for _ in range(3):
+        try:  # noqa: SIM105
+            time.sleep(5)
+        except:  # noqa: E722
+            pass
+
+
 def interrupted(*arguments):
     raise KeyboardInterrupt
 
 
 def test_a_loop_without_end_is_stopped(capsys, monkeypatch):
     monkeypatch.setattr(lab_checks, "SECONDS", 0.2)
-    for answer in (endless, deaf, interrupted):
+    for answer in (endless, interrupted):
         assert "never ends" in said(capsys, "6", answer)
+    assert lab_checks.check("6", deaf) == 0 and "never ends" in capsys.readouterr().out
+    assert lab_checks.check("6", stubborn) == 0 and "bare `except:` catches this too" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and not any(signal.getitimer(signal.ITIMER_REAL))
     with ThreadPoolExecutor(1) as pool:  # a thread has no alarm
         assert pool.submit(lab_checks.check, "6", best_in_place).result() == 1

@@ -283,6 +283,11 @@ def test_values_that_only_rounding_tells_apart_say_nothing():
 
 
 def test_a_statistic_or_margin_that_is_none_is_refused():
+    for values, options in (([], {}), ([1, 2], {"clusters": [1]}), ([1, 2], {"family": 0})):
+        with pytest.raises(ValueError, match="An estimate needs a value, a cluster for each or none, and a family"):
+            stats.estimate(values, **options)
+    with pytest.raises(ValueError, match="A share is of values that are true or false"):
+        stats.estimate([0.5, 0.4, 0.3], "share")
     with pytest.raises(ValueError, match="'mode' is no statistic"):
         stats.estimate([1.0, 2.0, 3.0], "mode")
     for margin in (0.0, -1.0, float("nan")):

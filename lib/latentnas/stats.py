@@ -31,6 +31,13 @@ def estimate(
     """
     if statistic not in ("mean", "share", "median", "correlation"):
         raise ValueError(f"{statistic!r} is no statistic: choose mean, share, median or correlation.")
+    if not np.size(values) or family < 1 or (clusters is not None and np.size(clusters) != np.size(values)):
+        found = f"{np.size(values)} values, the clusters {clusters} and a family of {family}"
+        raise ValueError(
+            f"An estimate needs a value, a cluster for each or none, and a family, at least 1, not {found}."
+        )
+    if statistic == "share" and not np.isin(values, (0, 1)).all():
+        raise ValueError("A share is of values that are true or false, or 1 or 0. For percentages choose the mean.")
     confidence, corrected = 1 - 0.05 / family, f", Bonferroni over {family}" if family > 1 else ""
     values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
     if statistic == "correlation":

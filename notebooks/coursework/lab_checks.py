@@ -7,6 +7,7 @@ never says the answer. Where a result is that of a well-known mistake, it names 
 import ast
 import copy
 import inspect
+import itertools
 import math
 import signal
 import textwrap
@@ -112,7 +113,11 @@ def ended_after(seconds: float) -> Iterator[None]:
         yield
         return
 
+    rings = itertools.count()
+
     def stop(*_: object) -> None:
+        if next(rings) == 1:
+            print("Your function does not stop: a bare `except:` catches this too. Interrupt or restart the kernel.")
         raise KeyboardInterrupt  # which a loop that catches errors does not catch
 
     before = signal.signal(signal.SIGALRM, stop)

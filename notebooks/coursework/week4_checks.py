@@ -29,7 +29,7 @@ LOOKED_AT = {
     *range(100, 130),
     *range(300, 310),
 }  # seeds that notebooks and the choice of settings have used
-LEAST = 6  # seeds of a plan
+LEAST, ENOUGH = 6, 1000  # seeds of a plan
 MOST = {"accuracy": 5, "MFLOPs": 100, "valid": 10}  # a margin above lets nearly everything pass
 STEPS, STEP_SIZE, STARTS = 50, 0.1, 16  # of an ascent
 ARMS = ("method", "comparator")
@@ -196,10 +196,15 @@ def check_1(answer: Callable) -> None:
         raise Wrong("`seeds` should be a list. One seed has no interval, so it refutes nothing.")
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
         raise Wrong("`seeds` should be a list of whole numbers.")
-    if min(seeds, default=0) < 0:
-        raise Wrong(f"the seed {min(seeds)} is below 0. NumPy takes none of these, so nobody could repeat that run.")
+    strange = [seed for seed in seeds if not 0 <= seed < 2**31]
+    if strange:
+        raise Wrong(
+            f"the seed {strange[0]} is not from 0 to 2**31 - 1. No run takes another, so none could be repeated."
+        )
     if len({*seeds}) < len(seeds):
         raise Wrong("a seed occurs twice. The same run counted twice makes an interval narrower, and nothing else.")
+    if len(seeds) > ENOUGH:
+        raise Wrong(f"{len(seeds)} seeds are more than {ENOUGH}: nobody waits for so many runs.")
     if len(seeds) < LEAST:
         raise Wrong(f"{len(seeds)} seeds are too few: with fewer than {LEAST} the interval says next to nothing.")
     used = sorted({*seeds} & LOOKED_AT)
