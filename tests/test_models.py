@@ -188,3 +188,9 @@ def test_kl_divergence_is_torchs():
     posterior, prior = (torch.distributions.Normal(mu, (logvar / 2).exp()), torch.distributions.Normal(0.0, 1.0))
     expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1)
     torch.testing.assert_close(kl_divergence(mu, logvar), expected)
+
+
+@pytest.mark.parametrize("field, value", [("hidden", 12.5), ("latent", 0), ("hidden", "8")])
+def test_a_size_is_a_whole_number(field, value):
+    with pytest.raises(ValueError, match=f"{field}={value!r} must be a whole number, at least 1"):
+        NGAEConfig(**{field: value})

@@ -10,6 +10,7 @@ Letters: B graphs, N vertices, T node types, D latent.
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -22,13 +23,13 @@ from latentnas.products import fast_fp32
 
 
 def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
-    """Raises ValueError for a field that is below 1, or none of its choices."""
+    """Raises ValueError for a field that is no whole number from 1 on, or none of its choices."""
     for name, allowed in (choices or {}).items():
         if getattr(config, name) not in allowed:
             raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(allowed)}.")
     for name in positive:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}={getattr(config, name)} must be at least 1.")
+        if not isinstance(getattr(config, name), Integral) or getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)!r} must be a whole number, at least 1.")
 
 
 @dataclass(frozen=True)
