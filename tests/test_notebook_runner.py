@@ -227,6 +227,8 @@ def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(pro
         ("x: int = 1", {"x": 2**31 - 1}, {"x": 2**31}),
         ("x: list[int] = [1]  # 1 or more", {"x": [2**31 - 1]}, {"x": [1, 10**23]}),
         ("x: int = 1", {"seed": 2**31 - 1}, {"seed": 10**23}),
+        ('x: list[str] = ["a"]', {"x": ["a", "b"]}, {"x": ["a", "b", "a"]}),
+        ("x: list[int] = [1]", {"x": [1, 1]}, {"x": [1, 10**23]}),
         ("x: int = 1", {"data_source": "public"}, {"data_source": "bundled"}),
         (ARCHIVE, {"x_archive": "pyproject.toml", "x_checksum": f"md5:{'0a' * 16}"}, {"x_archive": "pyproject.toml"}),
         (ARCHIVE, {"x_archive": "https://a/b", "x_checksum": f"sha256:{'0A' * 32}"}, {"x_archive": "~nobody/it"}),

@@ -187,8 +187,11 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
 def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, object]) -> str:
     """What a parameter has to be by its type or name, beside what its own line says, and is not; else nothing."""
     value, default = values[name], declared[name].default
-    if any(isinstance(entry, int) and entry > MOST for entry in (value if isinstance(value, list) else [value])):
+    entries = value if isinstance(value, list) else [value]
+    if any(isinstance(entry, int) and entry > MOST for entry in entries):
         return f"at most {MOST}"
+    if all(isinstance(entry, str) for entry in entries) and len({*entries}) < len(entries):  # numbers may be alike
+        return "a list in which nothing comes twice"
     if name == "data_source" and not notebooks.ALLOWED.search(declared[name].help) and value != default:
         return f"{default!r}, the only source here"
     if name.endswith("_archive") and value and not value.startswith(("http://", "https://")):
