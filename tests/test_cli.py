@@ -94,6 +94,15 @@ def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, 
     assert not (untouched / "data").exists() and not (untouched / ".snakemake").exists()
 
 
+@pytest.mark.parametrize("text", [b"x = 1\ndef f(:\n", b"x = 1\ny = '\xe9'\n"])
+def test_a_module_that_is_no_python_is_named_with_the_line(tmp_path, text):
+    module = make_project(tmp_path) / "lib/companion/figures/first.py"
+    module.write_bytes(text)
+    run = run_all(tmp_path, "--dry-run")
+    assert run.returncode == 2 and run.stderr.startswith(f"{module} cannot be read as Python: ")
+    assert " in line 2. Correct it" in run.stderr and "Traceback" not in run.stderr
+
+
 def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTNAS_DATA_MIRROR", str(tmp_path / "nowhere"))
     monkeypatch.setattr("latentnas.paths.CACHE", tmp_path / "cache")
