@@ -324,8 +324,13 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
         lambda text: text.replace(b'"wall_seconds"', b'"seconds"'),
         lambda text: text.replace(b'"unit"', b'"units"'),
         lambda text: re.sub(rb'"ours": [0-9.]+', b'"ours": "1"', text),
+        lambda text: re.sub(rb'"git": ({[^}]*}|null)', b'"git": {"a": "b"}', text),
+        lambda text: re.sub(rb'"git": ({[^}]*}|null)', b'"git": {"commit": true, "changed": "x"}', text),
+        lambda text: re.sub(rb'"wall_seconds": [0-9.]+', b'"wall_seconds": Infinity', text),
+        lambda text: re.sub(rb'"loaded_seconds": [0-9.]+', b'"loaded_seconds": NaN', text),
     ],
-    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit", "text for a number"],
+    ids="empty,cut off,not UTF-8,another file,no claims,no time,no unit,text for a number,no commit,no text for a commit,"
+    "an endless time,no number for a time".split(","),
 )
 def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, capsys):
     path = make().write()

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
 from companion import notebooks, paths
@@ -143,16 +143,21 @@ def without_tolerance(claim: object) -> object:
 StoredClaim = Annotated[Claim, BeforeValidator(without_tolerance)]
 
 
+class Commit(BaseModel):
+    commit: str
+    changed: bool
+
+
 class Manifest(BaseModel):
     """What the reports read of a manifest."""
 
     device: str
     cpu_cores: int
-    wall_seconds: float
-    loaded_seconds: float
+    wall_seconds: FiniteFloat
+    loaded_seconds: FiniteFloat
     peak_memory_mb: dict[str, int]
     versions: dict[str, str]
-    git: dict[str, str | bool] | None
+    git: Commit | None
     times: list[StoredClaim] = []
 
 
