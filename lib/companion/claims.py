@@ -85,6 +85,11 @@ class Claim:
     verdict: str = ""  # always computed; but an `ours` of infinity, which JSON does not have, is "not reached"
 
     def __post_init__(self) -> None:
+        for name, goal in (("paper", self.paper or 0.0), ("target", self.target or 0.0), ("margin", self.margin)):
+            if goal is None or math.isinf(goal):
+                raise ValueError(f"Claim {self.id} has a {name} that is infinite or NaN. Give a number or nothing.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"Claim {self.id} names one of the seeds {list(self.seeds)} twice. Name each once.")
         if self.paper is not None and not self.printed_in:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
         if self.margin and self.better != "equal":
