@@ -334,7 +334,20 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
         lambda text: re.sub(rb'"wall_seconds": [0-9.]+', b'"wall_seconds": Infinity', text),
         lambda text: re.sub(rb'"loaded_seconds": [0-9.]+', b'"loaded_seconds": NaN', text),
     ],
-    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit", "text for a number", "no commit", "true for a commit", "endless time", "NaN for a time"],
+    ids=[
+        "empty",
+        "cut off",
+        "not UTF-8",
+        "another file",
+        "no claims",
+        "no time",
+        "no unit",
+        "text for a number",
+        "no commit",
+        "true for a commit",
+        "endless time",
+        "NaN for a time",
+    ],
 )
 def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, capsys):
     path = make().write()

@@ -12,7 +12,6 @@ seed on the same machine, but for the block `manifest` (commit, memory, times an
 """
 
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -35,7 +34,7 @@ from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationE
 from pydantic.dataclasses import dataclass
 
 from companion import notebooks, paths
-from latentnas.paths import CHECKPOINTS
+from latentnas.paths import CHECKPOINTS, put_aside
 
 if TYPE_CHECKING:  # half a second, which the command line need not wait
     import pandas as pd
@@ -334,11 +333,8 @@ def read_results(path: Path, set_aside: bool = False) -> dict | None:
         return None
     except (ValidationError, TypeError, IsADirectoryError) as error:
         if set_aside:
-            names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
-            aside = path.rename(next(name for name in names if not name.exists())).name
-            remedy = (
-                f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
-            )
+            now = f"It is now {put_aside(path)} beside it."
+            remedy = f"{now} Its notebook will run again; or restore the file from the repository."
             print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)
         return None
 

@@ -9,6 +9,7 @@ is the current folder by default.
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import re
 import tempfile
@@ -70,6 +71,12 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> str:
+    """Rename what is damaged to the first free name beside it, which is returned."""
+    names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+    return path.rename(next(path.with_name(name) for name in names if not path.with_name(name).exists())).name
 
 
 def _sync(path: Path) -> None:
