@@ -191,7 +191,7 @@ def test_the_command_line_does_not_import_torch():
 def finished(tmp_path_factory):
     """A toy project after its first complete run, and that run; tests copy it rather than change it."""
     folder = make_project(tmp_path_factory.mktemp("finished"))
-    run = run_all(folder)
+    run = run_all(folder, PYTHONWARNINGS="always::ResourceWarning")
     assert run.returncode == 0, run.stderr
     return folder, run
 
