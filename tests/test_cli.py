@@ -431,6 +431,10 @@ def test_a_number_has_the_digits_that_its_interval_bears(ours, low, high, text):
     assert f"{report.short(claim)} ({report.short_interval(claim)})" == text
 
 
+def test_a_zero_has_no_sign():
+    assert (report.number(-0.0), report.number(-0.5), report.number(None)) == ("0", "-0.5", "")
+
+
 def test_the_headline_has_only_what_compares():
     def claim(id, ours=1.0, **details):
         return asdict(Claim(id, ours, "%", **details))

@@ -284,6 +284,7 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
         ("[quick.07_unknown]\nseed = 3", "07_unknown"),
         ("[quick.common\nseed = 3", "valid TOML"),
         ("[paper]", "no profile 'quick'"),
+        ("", "no profile 'quick'.* has: none at all. Restore it from the repository"),
         ("quick = 3", "quick"),
         ("[quick]\ncommon = 3", "quick.common"),
         ("[quick]\n'00_first' = 3", "quick.00_first"),
