@@ -70,10 +70,18 @@ def test_a_damaged_file_is_named(path):
         load(path.with_name("nowhere.safetensors"), DESCRIPTION, {"model": Two()})
 
 
+def test_what_was_set_aside_before_stays(path, capsys):
+    path.with_name(f"{path.name}.damaged").mkdir()
+    path.write_bytes(b"no tensors at all")
+    assert resume(path, DESCRIPTION, {"model": Two()}) == [] and not path.exists()
+    assert path.with_name(f"{path.name}.damaged1").read_bytes() == b"no tensors at all"
+    assert "set aside as state.safetensors.damaged1; training anew" in capsys.readouterr().err
+
+
 def test_what_may_be_whole_or_is_of_another_training_is_not_set_aside(path):
     with pytest.raises(CheckpointError, match="another training"):
         resume(path, DESCRIPTION | {"model": "Three"}, {"model": Two()})
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read .it is a folder: move it away"):
         resume(path.parent, DESCRIPTION, {"model": Two()})  # a folder, as what one has no right to read
     assert path.exists() and len(list(path.parent.iterdir())) == 1
 

@@ -82,6 +82,11 @@ def test_a_time_measured_once_is_no_fact_of_a_table():
         ({"id": "a.b.c", "ours": 1.0, "unit": "%", "better": "bigger"}, "better"),
         ({"id": "a.b.c", "ours": 1.0, "unit": "%", "margin": 1.0}, "margin"),
         ({"id": "a.b.c", "ours": 1.0, "unit": "%", "sedes": 1}, "sedes"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "seeds": (1, 1, 1)}, r"one of the seeds \[1, 1, 1\] twice"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "target": -np.inf}, r"a\.b\.c has a target that is infinite"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "paper": np.inf, "printed_in": "x"}, r"a\.b\.c has a paper"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "better": "equal", "margin": np.inf}, r"a\.b\.c has a margin"),
+        ({"id": "a.b.c", "ours": 1.0, "unit": "%", "better": "equal", "margin": np.nan}, r"a\.b\.c has a margin"),
     ],
 )
 def test_a_claim_that_cannot_be_read_is_refused(arguments, word):
@@ -324,8 +329,25 @@ def test_a_failing_write_leaves_the_old_file(results_folder, monkeypatch):
         lambda text: text.replace(b'"wall_seconds"', b'"seconds"'),
         lambda text: text.replace(b'"unit"', b'"units"'),
         lambda text: re.sub(rb'"ours": [0-9.]+', b'"ours": "1"', text),
+        lambda text: re.sub(rb'"git": ({[^}]*}|null)', b'"git": {"a": "b"}', text),
+        lambda text: re.sub(rb'"git": ({[^}]*}|null)', b'"git": {"commit": true, "changed": "x"}', text),
+        lambda text: re.sub(rb'"wall_seconds": [0-9.]+', b'"wall_seconds": Infinity', text),
+        lambda text: re.sub(rb'"loaded_seconds": [0-9.]+', b'"loaded_seconds": NaN', text),
     ],
-    ids=["empty", "cut off", "not UTF-8", "another file", "no claims", "no time", "no unit", "text for a number"],
+    ids=[
+        "empty",
+        "cut off",
+        "not UTF-8",
+        "another file",
+        "no claims",
+        "no time",
+        "no unit",
+        "text for a number",
+        "no commit",
+        "true for a commit",
+        "endless time",
+        "NaN for a time",
+    ],
 )
 def test_a_damaged_results_file_is_named_and_set_aside(results_folder, damage, capsys):
     path = make().write()

@@ -94,6 +94,15 @@ def test_what_cannot_be_done_is_refused_before_any_work(untouched, monkeypatch, 
     assert not (untouched / "data").exists() and not (untouched / ".snakemake").exists()
 
 
+@pytest.mark.parametrize("text", [b"x = 1\ndef f(:\n", b"x = 1\ny = '\xe9'\n"])
+def test_a_module_that_is_no_python_is_named_with_the_line(tmp_path, text):
+    module = make_project(tmp_path) / "lib/companion/figures/first.py"
+    module.write_bytes(text)
+    run = run_all(tmp_path, "--dry-run")
+    assert run.returncode == 2 and run.stderr.startswith(f"{module} cannot be read as Python: ")
+    assert " in line 2. Correct it" in run.stderr and "Traceback" not in run.stderr
+
+
 def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTNAS_DATA_MIRROR", str(tmp_path / "nowhere"))
     monkeypatch.setattr("latentnas.paths.CACHE", tmp_path / "cache")
@@ -182,7 +191,7 @@ def test_the_command_line_does_not_import_torch():
 def finished(tmp_path_factory):
     """A toy project after its first complete run, and that run; tests copy it rather than change it."""
     folder = make_project(tmp_path_factory.mktemp("finished"))
-    run = run_all(folder)
+    run = run_all(folder, PYTHONWARNINGS="always::ResourceWarning")
     assert run.returncode == 0, run.stderr
     return folder, run
 
@@ -420,6 +429,10 @@ def test_the_table_shows_the_profile_with_the_most_seeds_and_every_time(monkeypa
 def test_a_number_has_the_digits_that_its_interval_bears(ours, low, high, text):
     claim = asdict(Claim("a.x.y", ours, "%", low=low, high=high, method="t"))
     assert f"{report.short(claim)} ({report.short_interval(claim)})" == text
+
+
+def test_a_zero_has_no_sign():
+    assert (report.number(-0.0), report.number(-0.5), report.number(None)) == ("0", "-0.5", "")
 
 
 def test_the_headline_has_only_what_compares():

@@ -286,6 +286,7 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
         ("[quick.07_unknown]\nseed = 3", "07_unknown"),
         ("[quick.common\nseed = 3", "valid TOML"),
         ("[paper]", "no profile 'quick'"),
+        ("", "no profile 'quick'.* has: none at all. Restore it from the repository"),
         ("quick = 3", "quick"),
         ("[quick]\ncommon = 3", "quick.common"),
         ("[quick]\n'00_first' = 3", "quick.00_first"),
@@ -425,6 +426,24 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
     assert "ZeroDivisionError" in (project / "data/failed/quick/00_first.ipynb").read_text()
     assert (job.results.read_bytes(), job.executed.read_bytes()) == (results, executed)
     assert not job.stamp.exists()  # so it is run again
+
+
+def test_a_copy_for_which_there_is_no_room_is_not_named(project, monkeypatch):
+    write_notebook(project / "notebooks/00_first.ipynb", ["1 / 0"])
+
+    def full(_, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(runner, "save_copy", full)
+    with pytest.raises(NotebookFailed, match="ZeroDivisionError") as failed:
+        execute(plan("quick", ["00"])[0])
+    assert "could not be saved" in str(failed.value) and "No space left on device. Make room" in str(failed.value)
+    assert "with the full error, is" not in str(failed.value)
+
+
+def test_an_error_of_the_disk_that_names_no_file_is_told_with_the_places_where_it_may_be():
+    told = runner.explained(OSError(27, "File too large"))
+    assert str(paths.OUTPUT) in told and tempfile.gettempdir() in told and "TMPDIR" in told
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):

@@ -29,6 +29,21 @@ def test_a_disk_that_is_full_is_an_error_with_the_name_of_the_file(tmp_path, wri
     assert os.listdir(tmp_path) == []
 
 
+def test_a_full_disk_is_told_though_the_writer_stumbles_over_it(tmp_path):
+    """As matplotlib does where it ends a PDF that had no room."""
+    with pytest.raises(OSError, match="No space left") as refused, atomic_write(tmp_path / "figure.pdf"):
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise AttributeError("pos")
+    assert refused.value.filename == str(tmp_path / "figure.pdf")
+    with pytest.raises(KeyError), atomic_write(tmp_path / "figure.pdf"):
+        try:
+            open(tmp_path / "nowhere")  # noqa: SIM115
+        except FileNotFoundError:
+            raise KeyError from None
+
+
 def test_a_file_is_on_the_disk_before_its_name_is_and_then_the_folders(tmp_path, monkeypatch):
     calls, sync, replace = [], os.fsync, os.replace
 

@@ -12,7 +12,6 @@ seed on the same machine, but for the block `manifest` (commit, memory, times an
 """
 
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -31,11 +30,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, FiniteFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
 from companion import notebooks, paths
-from latentnas.paths import CHECKPOINTS
+from latentnas.paths import CHECKPOINTS, put_aside
 
 if TYPE_CHECKING:  # half a second, which the command line need not wait
     import pandas as pd
@@ -85,6 +84,11 @@ class Claim:
     verdict: str = ""  # always computed; but an `ours` of infinity, which JSON does not have, is "not reached"
 
     def __post_init__(self) -> None:
+        for name, goal in (("paper", self.paper or 0.0), ("target", self.target or 0.0), ("margin", self.margin)):
+            if goal is None or math.isinf(goal):
+                raise ValueError(f"Claim {self.id} has a {name} that is infinite or NaN. Give a number or nothing.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"Claim {self.id} names one of the seeds {list(self.seeds)} twice. Name each once.")
         if self.paper is not None and not self.printed_in:
             raise ValueError(f"Claim {self.id} gives a paper's value but not where it is printed (printed_in).")
         if self.margin and self.better != "equal":
@@ -143,16 +147,21 @@ def without_tolerance(claim: object) -> object:
 StoredClaim = Annotated[Claim, BeforeValidator(without_tolerance)]
 
 
+class Commit(BaseModel):
+    commit: str
+    changed: bool
+
+
 class Manifest(BaseModel):
     """What the reports read of a manifest."""
 
     device: str
     cpu_cores: int
-    wall_seconds: float
-    loaded_seconds: float
+    wall_seconds: FiniteFloat
+    loaded_seconds: FiniteFloat
     peak_memory_mb: dict[str, int]
     versions: dict[str, str]
-    git: dict[str, str | bool] | None
+    git: Commit | None
     times: list[StoredClaim] = []
 
 
@@ -324,11 +333,8 @@ def read_results(path: Path, set_aside: bool = False) -> dict | None:
         return None
     except (ValidationError, TypeError, IsADirectoryError) as error:
         if set_aside:
-            names = (path.with_name(f"{path.name}.damaged{number or ''}") for number in itertools.count())
-            aside = path.rename(next(name for name in names if not name.exists())).name
-            remedy = (
-                f"It is now {aside} beside it. Its notebook will run again; or restore the file from the repository."
-            )
+            now = f"It is now {put_aside(path)} beside it."
+            remedy = f"{now} Its notebook will run again; or restore the file from the repository."
             print(f"{path} is damaged ({notebooks.reason(error)}). {remedy}", file=sys.stderr)
         return None
 

@@ -137,7 +137,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     running = subprocess.Popen(command, cwd=paths.OUTPUT, env=os.environ | variables, start_new_session=True, **streams)
-    with open(log, "w", encoding="utf-8") as file:
+    with open(log, "w", encoding="utf-8") as file, running.stdout:
         for line in running.stdout:
             file.write(line)
             if line.startswith(runner.MARK):

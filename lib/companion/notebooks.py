@@ -118,14 +118,18 @@ def code_cells_hash(path: Path) -> str:
 
 def code_fingerprint(path: Path, without: tuple[str, ...] = ()) -> str:
     """A hash of the library code that a notebook imports, directly or not, but for packages that are left out; blind to
-    docstrings and comments."""
+    docstrings and comments. UsageError where a module cannot be read."""
     imported = set()
     for cell in cells_of(path):
         python = re.sub("^[%!].*", "pass", cell.source, flags=re.M)  # lines of IPython: `%time`, `!ls`
         with contextlib.suppress(SyntaxError):  # the run will say so
             imported |= code.imported_modules(ast.parse(python))
-    modules = code.module_closure(*imported)
-    return code.fingerprint(name for name in modules if not f"{name}.".startswith(without))
+    try:
+        modules = code.module_closure(*imported)
+        return code.fingerprint(name for name in modules if not f"{name}.".startswith(without))
+    except SyntaxError as error:
+        what = f"{error.filename} cannot be read as Python: {error.msg} in line {error.lineno}"
+        raise UsageError(f"{what}. Correct it; then the same command runs.") from error
 
 
 def deciding(parameters: Mapping[str, object]) -> dict[str, object]:

@@ -168,7 +168,8 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
     """Defaults of a notebook, under [profile.common], [profile.training] if declared, and [profile.<notebook>]."""
     known, declared = read_profiles().model_extra, parameters_of(notebook)
     if profile not in known:
-        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {', '.join(known)}.")
+        has = ", ".join(known) or "none at all. Restore it from the repository"
+        raise UsageError(f"There is no profile '{profile}'. notebooks/profiles.toml has: {has}.")
     values = {name: parameter.default for name, parameter in declared.items()}
     for table in ("common", "training", notebook):
         for name, value in known[profile].get(table, {}).items():

@@ -195,7 +195,7 @@ def verdict_of(claim: dict) -> str:
 def number(value: float | None, digits: int = 5) -> str:
     """So many significant digits at most, no exponent where it can be avoided; '' for None."""
     whole = value is not None and abs(value) >= min(1e4, 10**digits)
-    return "" if value is None else f"{value:,.0f}" if whole else f"{value:.{digits}g}"
+    return "" if value is None else f"{value:,.0f}" if whole else f"{value + 0.0:.{digits}g}"
 
 
 def spread(claim: dict, between: str) -> str:

@@ -73,10 +73,12 @@ def execute(job: Job) -> None:
                 say(f"{log.prefix}its Python process did not start ({error}); once more")
                 run()  # it never started: another kernel had taken the port that was free a moment ago
         except papermill.PapermillExecutionError as error:
-            with contextlib.suppress(OSError):  # a full disk must not hide what the cell raised
-                save_copy(run_copy, failed_copy)
-            cell = error.exec_count - 1  # without the one that papermill injects
             where = f"The notebook as far as it came, with the full error, is {failed_copy}."
+            try:
+                save_copy(run_copy, failed_copy)
+            except OSError as refused:  # a full disk must not hide what the cell raised
+                where = f"The notebook as far as it came could not be saved. {explained(refused)}"
+            cell = error.exec_count - 1  # without the one that papermill injects
             raise NotebookFailed(job, f"stopped in cell {cell} with {error.ename}: {error.evalue}\n{where}") from error
         except RuntimeError as error:
             if not str(error).startswith(("Kernel died", *NEVER_STARTED)):
@@ -309,11 +311,12 @@ def report_progress(job: Job, words: str) -> None:
 
 
 def explained(error: Exception) -> str:
-    """An error for people; of the disk with its file and the remedy."""
+    """An error for people; of the disk with its file, or where that is not known all places, and the remedy."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    remedy = "Make room or allow writing there, or name another place with LATENTNAS_OUTPUT. Nothing stored is lost."
-    return (f"{error.filename}: " if error.filename else "") + f"{error.strerror}. {remedy}"
+    place = error.filename or f"{paths.OUTPUT} or {tempfile.gettempdir()}"
+    remedy = "Make room or allow writing there, or name another place: LATENTNAS_OUTPUT, for temporary files TMPDIR."
+    return f"{place}: {error.strerror}. {remedy} Nothing stored is lost."
 
 
 def main(job: str, *share: str) -> int:

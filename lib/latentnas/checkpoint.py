@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from latentnas.paths import atomic_write
+from latentnas.paths import atomic_write, put_aside
 
 Description, Parts = Mapping[str, Any], Mapping[str, nn.Module | Optimizer]
 
@@ -96,10 +95,8 @@ def resume(
             _read(file, described)
         return load(path, description, parts)
     except DamagedError as error:
-        aside = error.path.with_name(f"{error.path.name}.damaged")
-        if error.path.exists():
-            os.replace(error.path, aside)
-        print(f"{error.path} is damaged ({error.reason}): set aside as {aside.name}; training anew", file=sys.stderr)
+        aside = f"set aside as {put_aside(error.path)}; " if error.path.exists() else ""
+        print(f"{error.path} is damaged ({error.reason}): {aside}training anew", file=sys.stderr)
         return []
 
 
@@ -126,7 +123,8 @@ def _read(path: Path, description: Description) -> tuple[dict[str, Tensor], list
     except (FileNotFoundError, SafetensorError, KeyError, ValueError) as error:
         raise DamagedError(path, f"{type(error).__name__}: {error}") from None
     except OSError as error:  # such as a lack of permission: the content may be whole
-        raise CheckpointError(f"The checkpoint {path} cannot be read ({error}).") from None
+        why = "it is a folder: move it away" if path.is_dir() else error
+        raise CheckpointError(f"The checkpoint {path} cannot be read ({why}).") from None
     both = pd.json_normalize([found]), pd.json_normalize([json.loads(json.dumps(description))])
     found, expected = (flat.to_dict("records")[0] for flat in both)  # with keys such as `config.hidden`
     differ = [key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)]

@@ -92,7 +92,7 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _parsed(name: str) -> ast.Module:
-    return ast.parse(_file(name).read_text(encoding="utf-8"))
+    return ast.parse(_file(name).read_bytes(), filename=_file(name))
 
 
 @cache

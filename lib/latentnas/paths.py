@@ -9,6 +9,7 @@ is the current folder by default.
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import re
 import tempfile
@@ -28,6 +29,7 @@ CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
 BUNDLED = DATA / "bundled" if PROJECT else Path(__file__).resolve().with_name("bundled")
 
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit
 
 
 @contextlib.contextmanager
@@ -61,12 +63,20 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
                 _sync(folder)
     except Exception as error:
         told = re.search(r"os error (\d+)|requested and \d+ written", str(error))  # by safetensors and NumPy
-        code = int(told[1] or errno.ENOSPC) if told else getattr(error, "errno", None)
+        cause, code = error, int(told[1] or errno.ENOSPC) if told else getattr(error, "errno", None)
+        while code is None and (cause := cause.__cause__ or cause.__context__):  # what a writer raised as it cleaned up
+            code = cause.errno if getattr(cause, "errno", None) in FULL else None
         if code is None or getattr(error, "filename", None):
             raise
         raise OSError(code, os.strerror(code), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_aside(path: Path) -> str:
+    """Rename what is damaged to the first free name beside it, which is returned."""
+    names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+    return path.rename(next(path.with_name(name) for name in names if not path.with_name(name).exists())).name
 
 
 def _sync(path: Path) -> None:
