@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import torch
 
-from latentnas.paths import atomic_write
+from latentnas.paths import atomic_write, put_aside
 from latentnas.progress import Progress
 
 
@@ -86,8 +86,7 @@ def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any,
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; done anew", file=sys.stderr)
-            file.rename(f"{file}.damaged")
+            print(f"{file} is damaged ({error}): set aside as {put_aside(file)}; done anew", file=sys.stderr)
     answer = function(*arguments)
     if file:
         text = json.dumps(answer)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from latentnas.interfaces import Searcher
 from latentnas.parallel import in_processes
-from latentnas.paths import atomic_write
+from latentnas.paths import atomic_write, put_aside
 from latentnas.progress import Progress
 from latentnas.search.domains import Domain, Objective
 
@@ -183,8 +183,7 @@ def _stored_run(
         try:
             return pd.DataFrame(json.loads(gzip.decompress(file.read_bytes())))
         except (OSError, EOFError, ValueError, zlib.error) as error:
-            print(f"{file} is damaged ({error}): set aside as {file.name}.damaged; searching anew", file=sys.stderr)
-            file.rename(f"{file}.damaged")
+            print(f"{file} is damaged ({error}): set aside as {put_aside(file)}; searching anew", file=sys.stderr)
     history = run(make_searcher(seed), *arguments)
     if file:
         with atomic_write(file) as temporary:
