@@ -1010,7 +1010,7 @@ def test_graph_networks_reach_their_target_or_not():
     first, second, third, *_ = said("met", "short", "undecided")
     assert first == (
         "The path-feature ensemble reaches its target on 1 of 3 data sets, misses it on B; on 1 it is undecided. "
-        "Any method at all: on 1."
+        "Any search by labels: on 1."
     )
     assert second == (
         "It met the goal more often than random search on 2 (less often on 1), "
@@ -1022,9 +1022,9 @@ def test_graph_networks_reach_their_target_or_not():
         "or fewer, 0 are undecided."
     )
     assert "on none of 3 data sets; on 3 its runs are too few to tell." in said(*["seen once"] * 3)[0]
-    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. Any method at all: on 3.")
-    assert said("short", "short", "short", other="met")[0].endswith("Any method at all: on 3.")
-    assert said("short", "short", "short")[0].endswith("Any method at all: on none.")
+    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. Any search by labels: on 3.")
+    assert said("short", "short", "short", other="met")[0].endswith("Any search by labels: on 3.")
+    assert said("short", "short", "short")[0].endswith("Any search by labels: on none.")
 
 
 def test_the_model_by_hand_says_how_many_graphs_it_decodes_as_the_library_does():

@@ -106,7 +106,7 @@ def findings(
     more = ", ".join(f"{rival} on {higher(share[BASE] - share[rival])}" for rival in rivals)
     return [
         f"The {BASE} reaches its target on {reached or 'none'} of {len(own)} data sets{missed}{rest}. "
-        f"Any method at all: on {some or 'none'}.",
+        f"Any search by labels: on {some or 'none'}.",
         f"It met the goal more often than {more}.",
         f"Codes in place of paths, mean over the data sets: {alike(overall)}. On single ones "
         f"{counted(single.verdict[~alone])}; the plain choices alone: {counted(single.verdict[alone])}.",
