@@ -332,15 +332,13 @@ def _finite(
 ) -> dict[str, float]:
     """The sums as numbers. Raises FloatingPointError where the loss is none, or a weight: by a gradient of the last
     step, which no loss has seen yet."""
-    asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
     bad = "" if math.isfinite(sums["total"]) else f"loss became {float(sums['total'])}"
     if not bad and not all(weights.isfinite().all() for weights in model.parameters()):
-        bad, asked = "weights became NaN or infinite", f"{asked}; is there a root or a logarithm of 0 in the loss?"
+        bad = "weights became NaN or infinite, as by a root or a logarithm of 0 in the loss,"
     if bad:
+        asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
         found = f"The {bad} in epoch {epoch + 1} of {directory.name}"
-        raise FloatingPointError(
-            f"{found}. The last good checkpoint is in {directory}; {asked.rstrip('.')}.".replace("?.", "?")
-        )
+        raise FloatingPointError(f"{found}. The last good checkpoint is in {directory}; {asked}.")
     return {name: float(value) for name, value in sums.items()}
 
 

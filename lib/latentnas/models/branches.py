@@ -129,13 +129,17 @@ def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, together: in
 
 
 def binomial_split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
-    """How many of each count `[M]` say yes; without a generator all or none. ValueError for a probability of NaN, which
-    PyTorch would draw for without end."""
-    if not probability.isfinite().all():
-        raise ValueError("A decision has the probability NaN: the points or the weights have NaN or infinite numbers.")
+    """How many of each count `[M]` say yes; without a generator all or none. ValueError for a probability of NaN."""
+    _require_numbers(probability)
     if generator is None:
         return count * (probability > 0.5)
     return torch.binomial(count, probability.to(count.dtype).clamp(0, 1), generator=generator)
+
+
+def _require_numbers(probability: Tensor) -> None:
+    """Refuse NaN, for which torch.binomial would draw without end."""
+    if not probability.isfinite().all():
+        raise ValueError("A decision has the probability NaN: the points or the weights have NaN or infinite numbers.")
 
 
 def split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +154,7 @@ def split(count: Tensor, probability: Tensor, generator: torch.Generator | None)
 def split_over_types(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
     """Multinomial counts `[M, T]` of `count [M]` over `probability [M, T]`; without a generator all to the largest."""
     if generator is None:
-        binomial_split(count, probability.amax(dim=1), None)  # refuses NaN
+        _require_numbers(probability)
         return F.one_hot(probability.argmax(dim=1), probability.shape[1]) * count[:, None]
     counts = torch.zeros_like(probability, dtype=count.dtype)
     left, mass = count.clone(), torch.ones_like(count)
