@@ -29,6 +29,7 @@ from companion.figures import (
     nas_bench_graph,
     ngae_latent_space,
     svge,
+    verdicts,
     winners_curse,
 )
 from companion.figures import crlso as crlso_words
@@ -373,7 +374,7 @@ LEAD = {"difference": 0.024, "low": 0.004, "high": 0.05, "verdict": "ahead", "ru
         ({"runs": 3}, INF, "+0.024 (ahead)"),
         ({"low": np.nan, "high": np.nan}, INF, "+0.024 (in every run, ahead)"),
         ({"low": np.nan, "high": np.nan, "verdict": "undecided"}, INF, "+0.024 (undecided)"),
-        ({"low": np.nan, "high": np.nan, "verdict": crlso_words.SAME}, INF, crlso_words.SAME),
+        ({"low": np.nan, "high": np.nan, "verdict": verdicts.SAME}, INF, verdicts.SAME),
         ({"low": np.nan, "high": np.nan, "verdict": "seen once", "runs": 1}, INF, "+0.024 (seen once)"),
     ],
 )
@@ -384,7 +385,7 @@ def test_a_difference_is_said_with_its_verdict_and_no_impossible_interval(change
 @pytest.mark.parametrize(
     "ours, runs, options, verdict",
     [
-        (0.0, 50, {}, crlso_words.SAME),
+        (0.0, 50, {}, verdicts.SAME),
         (0.3, 50, {}, "ahead"),
         (-0.3, 50, {}, "behind"),
         (0.3, 3, {}, "undecided"),  # a sign test of three runs decides nothing
@@ -397,7 +398,7 @@ def test_a_difference_is_said_with_its_verdict_and_no_impossible_interval(change
 )
 def test_a_difference_that_is_alike_in_all_runs_is_decided_by_its_sign(ours, runs, options, verdict):
     claim = Claim("crlso.a.lead_over_b@9", ours, "points", target=0.0, seeds=tuple(range(runs)), **options)
-    assert crlso_words.verdict_of(claim, family=21) == verdict
+    assert verdicts.verdict_of(claim, family=21) == verdict
 
 
 def contests(first, second, verdicts):
@@ -411,7 +412,7 @@ def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_diff
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead")
     assert words == "behind b (set 0); ahead of evolution; 0.1 points below the rest (undecided)"
-    assert crlso_words.against("bcd", ["undecided", "ahead", crlso_words.SAME], "xxx", [0.583, 0.2, 0]) == (
+    assert crlso_words.against("bcd", ["undecided", "ahead", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
         "exactly level with d; 0.58 points above b (undecided); ahead of c"
     )
 
@@ -867,10 +868,10 @@ NEITHER = "not told apart from *most parameters* (0.50 points behind)"
     ],
 )
 def test_one_shot_search_is_ahead_only_of_whom_it_is(runs, leads, said):
-    found = e2nas.findings(pd.Series([0.6, 0.7][:runs]), one_shot_leads(**leads), (0.3, 0.4))
+    found = e2nas.findings(pd.Series([0.6, 0.7][:runs]), one_shot_leads(**leads))
     assert f"Against others, E2NAS is {said}." in found
     assert any("0.65 points (" in line for line in found) == (runs > 1)
-    good = e2nas.findings(pd.Series([-0.1, -0.2, -0.1]), one_shot_leads(GDAS=(1.0, "undecided")), (0.5, 0.4))
+    good = e2nas.findings(pd.Series([-0.1, -0.2, -0.1]), one_shot_leads(GDAS=(1.0, "undecided")))
     assert (
         good[0] == "Against others, E2NAS is not told apart from *GDAS*."
         and "0.13 points (-0.28 to 0.01) above" in good[1]
@@ -879,12 +880,9 @@ def test_one_shot_search_is_ahead_only_of_whom_it_is(runs, leads, said):
 
 @pytest.mark.parametrize("profile", ["quick", "recommended"])
 def test_findings_of_stored_tables_are_plain_and_short(profile):
-    found, leads, weights = stored_tables(profile, "08_e2nas", "handed_in", "leads", "weights")
-    groups = found.drop_duplicates("method").set_index("method").group
-    leads = leads.set_index("method").assign(group=groups, noise=1.2)
-    leads = leads.rename(columns={"E2NAS leads by": "points", "E2NAS is": "verdict"})
-    tau = weights.set_index("method")["Kendall's tau at the end"]
-    plain_and_short(e2nas.findings(found.gap[found.method == "E2NAS"], leads, (tau["E2NAS"], tau["random sharing"])))
+    found, leads = stored_tables(profile, "08_e2nas", "handed_in", "leads")
+    leads = leads.set_index("method").assign(noise=1.2)
+    plain_and_short(e2nas.findings(found.gap[found.method == "E2NAS"], leads))
 
     effort, ceilings = stored_tables(profile, "09_benchmark", "queries_to_goals", "ceilings")
     effort = effort.fillna({benchmark.BEST: INF, benchmark.LIKELY: INF})

@@ -1,7 +1,6 @@
 """The figures of CR-LSO (notebook 07), the tables and the page that show nothing else, and its findings in words."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from companion import paths
 from companion.figures import StoredFigure
 from companion.figures.pages import embedded
+from companion.figures.verdicts import SAME, by_holm
 from companion.figures.words import listed
 from latentnas.benchmarks.base import Table
 from latentnas.graphs import DagBatch
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from companion.claims import Claim, Results
 
 NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
-SAME, ONCE = "the same in all runs", "seen once"
+ONCE = "seen once"
 AGAINST = {"behind": "behind", SAME: "exactly level with", "undecided": "", "ahead": "ahead of"}
 BANDED = ("CR-LSO", "CR-LSO, ensemble")  # more bands on each other cannot be told apart
 IN_COLOUR = (*BANDED, "most parameters", "path-feature ensemble")  # more lines hide what the figure says
@@ -230,37 +230,6 @@ def climbing_page(results: "Results", space: LatentSpace, benchmark: Table, titl
 def standing(runs: pd.DataFrame, query: int) -> pd.DataFrame:
     """Validation and test accuracy of each run's best cell after so many queries, by seed."""
     return runs[runs["query"] <= query].groupby("seed")[["incumbent", "test"]].last()
-
-
-def by_holm(results: "Results", gaps: Mapping[str, pd.Series], unit: str, **goal: object) -> pd.DataFrame:
-    """The claims of one family, by Holm's rule: {id: differences of runs, paired by seed}, which are to be above 0
-    unless `goal` says otherwise. One row for each: difference, low, high (the interval that decides), runs, verdict."""
-    goal = {"target": 0.0, "over": "searches"} | goal
-
-    def claim(id: str, family: int) -> object:
-        return results.estimate(id, gaps[id], unit, seeds=gaps[id].index, family=family, **goal)
-
-    results.holm({id: partial(claim, id) for id in gaps})
-    made = [results.claims[id] for id in gaps]
-    rows = [(claim.ours, claim.low, claim.high, len(claim.seeds), verdict_of(claim, len(gaps))) for claim in made]
-    table = pd.DataFrame(rows, columns=["difference", "low", "high", "runs", "verdict"])
-    return table.astype(dict.fromkeys(["difference", "low", "high"], float))
-
-
-def verdict_of(claim: "Claim", family: int) -> str:
-    """The verdict on a difference in words. One that is alike in all runs has no interval: it is the same in all where
-    it is 0, and else decided where a sign test, corrected for the family, would decide it."""
-    equal, words = claim.better == "equal", {"met": "ahead", "short": "behind"}
-    if equal:
-        words = {"met": "equivalent", "short": "better" if (claim.ours or 0) < 0 else "worse"}
-    if claim.verdict == "undecided" and claim.low is None and claim.high is None:
-        decided = family * 2.0 ** (1 - len(claim.seeds)) <= 0.05
-        if equal:
-            return words["met" if abs(claim.ours) <= claim.margin else "short"] if decided else claim.verdict
-        if abs(claim.ours) < 1e-9:
-            return SAME
-        return words["met" if claim.ours > 0 else "short"] if decided else claim.verdict
-    return words.get(claim.verdict, claim.verdict)
 
 
 def most_given_back(cells: DagBatch) -> float:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from companion.figures import StoredFigure
 from companion.figures.words import in_words, span
 from latentnas.plots.search import legend_above
-from latentnas.plots.style import DOUBLE, GREY, PALE, colours_of, letter, new_figure, rows_of, styled
+from latentnas.plots.style import DOUBLE, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled
 from latentnas.stats import mean_interval
 
 LEVEL = "level"  # within the noise of judging
@@ -20,7 +20,7 @@ TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
 @styled
 def cells_handed_in(found: pd.DataFrame) -> Figure:
     """How far the cells handed in lie below the best expected accuracy: a dot a run, a diamond and a line the mean and
-    its 95 % interval; rows without runs have the diamond alone. The row E2NAS is bold.
+    its 95 % interval; rows without runs have the diamond alone. E2NAS is bold and in its colour.
 
     Columns: group (above its rows), method, gap (points, a row a run), mean, low, high (of its method).
     """
@@ -28,7 +28,6 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     names = found.drop_duplicates("method")
     lines = [line for group, rows in names.groupby("group", sort=False) for line in (group, *rows.itertuples())]
     figure, [[ax]] = new_figure(0.7 + 0.22 * len(lines), width=0.85 * DOUBLE)
-    colours = colours_of(map(kind_of, names.method))
     labels = [line if isinstance(line, str) else line.method for line in lines]
     ax.set_yticks(range(len(lines)), labels)
     for place, (line, label) in enumerate(zip(lines, ax.get_yticklabels())):
@@ -36,7 +35,7 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
             label.set(color=GREY, style="italic")
             continue
         label.set_weight("bold" if line.method == "E2NAS" else "normal")
-        gaps, colour = found.gap[found.method == line.method], colours[kind_of(line.method)]
+        gaps, colour = found.gap[found.method == line.method], VERMILLION if line.method == "E2NAS" else INK
         ax.plot(gaps, np.full(len(gaps), place), "o", color=colour, alpha=0.35, markersize=3)
         ax.plot([line.low, line.high], [place] * 2, color=colour, linewidth=1)
         ax.plot(line.mean, place, "D", color=colour, markersize=4.5)
@@ -54,11 +53,6 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
         ax.plot([], [], mark, color=GREY, markersize=size, linewidth=1, label=label)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
-
-
-def kind_of(method: str) -> str:
-    """The method without the number of cells in its name, which each run chooses."""
-    return "random cells" if method.endswith("trained alone") else method
 
 
 @styled
@@ -94,7 +88,7 @@ def _band(ax: Axes, line: pd.DataFrame, colour: str, label: str) -> None:
     ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
 
 
-def findings(gaps: "pd.Series[float]", leads: pd.DataFrame, tau: tuple[float, float]) -> list[str]:
+def findings(gaps: "pd.Series[float]", leads: pd.DataFrame) -> list[str]:
     """What a run found, a point each, five at most, bad news for E2NAS first.
 
     Args:
@@ -102,7 +96,6 @@ def findings(gaps: "pd.Series[float]", leads: pd.DataFrame, tau: tuple[float, fl
         leads: A row for each other method: index its name; columns group (words for the group), points (E2NAS's lead)
             verdict (ahead, behind or undecided; used where there are several runs) and noise (a lead of one run below
             so many points may be the noise of judging the cells).
-        tau: Kendall's tau of E2NAS's shared weights and of uniformly trained ones.
     """
     mean, (low, high) = gaps.mean(), mean_interval(gaps)
     between = f" ({low:.2f} to {high:.2f})" if len(gaps) > 1 else ""
@@ -111,9 +104,8 @@ def findings(gaps: "pd.Series[float]", leads: pd.DataFrame, tau: tuple[float, fl
     said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below.")]
     for group, rows in leads.groupby("group", sort=False):
         word = rows.verdict if len(gaps) > 1 else within_noise(rows.points, rows.noise)
-        said.append(((word == "ahead").all(), f"Against {group}, E2NAS is {sides_in_words(rows.points, word)}."))
-    ranks = "E2NAS's shared weights rank cells with Kendall's tau {:.2f}, uniformly trained ones with {:.2f}."
-    said.append((tau[0] > tau[1], ranks.format(*tau)))
+        rivals = group.removeprefix("E2NAS and ")
+        said.append(((word == "ahead").all(), f"Against {rivals}, E2NAS is {sides_in_words(rows.points, word)}."))
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 
 

@@ -1,7 +1,6 @@
 """The figures of predictions beyond the space that was learned (notebook 06)."""
 
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from companion.figures import StoredFigure
+from companion.figures.verdicts import by_holm
 from latentnas.models.family import slug
 from latentnas.plots.style import (
     BLUE,
@@ -251,13 +251,8 @@ def leads(
 ) -> dict[str, str]:
     """The claims of leads over others, columns with a row a seed, as one family (Holm); their verdicts in words."""
 
-    def claim(name: str, family: int) -> None:
-        gaps = own - others[name]
-        results.estimate(id + slug(name), gaps, unit, seeds=gaps.index, target=0.0, family=family, **goal)
-
-    results.holm({id + slug(name): partial(claim, name) for name in others})
-    verdicts = {name: results.claims[id + slug(name)].verdict for name in others}
-    return {name: {"met": "ahead", "short": "behind"}.get(verdict, verdict) for name, verdict in verdicts.items()}
+    gaps = {id + slug(name): own - others[name] for name in others}
+    return dict(zip(others, by_holm(results, gaps, unit, over="trainings", **goal)["verdict"]))
 
 
 def leads_by_depth(results: "Results", depth: pd.DataFrame) -> dict[int, dict[str, str]]:
