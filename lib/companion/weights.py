@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
@@ -110,7 +110,9 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
     names, unfinished, resume = [], [], checkpoint.resume
     PACKED.mkdir(parents=True, exist_ok=True)
 
-    def load(path: Path, description: Mapping, parts: Mapping, others=lambda history: {}) -> list[dict]:
+    def load(
+        path: Path, description: Mapping, parts: Mapping, others: Callable[[list[dict]], Mapping] = lambda history: {}
+    ) -> list[dict]:
         """In place of `checkpoint.resume`, with which all trainings begin: packs one that is done, stops any other."""
         name, history = str(path.relative_to(CHECKPOINTS)), resume(path, description, parts, others)
         if not is_finished(description, history):

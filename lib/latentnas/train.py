@@ -14,7 +14,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,14 @@ def fit(
     return pd.DataFrame(history)
 
 
-def _step(model, optimizers, batch: DagBatch, targets: Labels, config: TrainConfig, generator: torch.Generator) -> Step:
+def _step(
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    batch: DagBatch,
+    targets: Labels,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> Step:
     """One step of the optimisers for the graphs in some rows `[B]`; the terms of their loss."""
     device, weights = batch.types.device, list(model.parameters())
 
@@ -289,7 +296,7 @@ def _recordable(model_class: type) -> bool:
 
 def _epoch(
     step_on: Step,
-    optimizers,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     graphs: int,
     config: TrainConfig,
     generator: torch.Generator,

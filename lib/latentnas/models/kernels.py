@@ -9,6 +9,7 @@ from the sigmoid, four times as fast on a CPU. Letters: B graphs, N vertices, P 
 graph, C channels of the edge head's hidden layer, M sequences, H hidden.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -118,7 +119,7 @@ class EdgeLogits(torch.autograd.Function):
         return for_source.mul_(weight), for_table.mul_(weight), for_weight, None
 
 
-def _activations(from_source: Tensor, table: Tensor, row: Tensor):
+def _activations(from_source: Tensor, table: Tensor, row: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """Of each target v, some graphs at a time: these graphs, its v decisions, their activations `[graphs, v, C]`."""
     start, rows = 0, AT_ONCE if row.device.type == "cpu" else row.numel()
     for v in range(1, from_source.shape[1] + 1):

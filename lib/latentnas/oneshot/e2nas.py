@@ -43,7 +43,7 @@ from scipy.special import gammaln
 from torch import Generator, Tensor
 
 from latentnas.models.crlso import CRLSO, CRLSOConfig
-from latentnas.oneshot.shared_cells import cross_entropy
+from latentnas.oneshot.shared_cells import SharedCells, cross_entropy
 from latentnas.oneshot.strategies import LearnedCells, LearningConfig, straight_through
 from latentnas.search.latent.crlso import LatentSpace, embed
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
@@ -103,11 +103,11 @@ class E2nas(LearnedCells):
     def current(self) -> Tensor:
         return self.decode(self.variable.detach()).detach().argmax(dim=1)
 
-    def factors(self, done, generator) -> Tensor:
+    def factors(self, done: float, generator: Generator) -> Tensor:
         """One operation an edge; the gradient is that of the softmax, with respect to all operations."""
         return straight_through(self.decode(self.variable)) + TRACE
 
-    def learn(self, network, images, labels, done, generator) -> Tensor:
+    def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         loss = super().learn(network, images, labels, done, generator)
         self.variable.data *= (self.radius / self.variable.data.norm()).clamp(max=1)
         return loss
@@ -155,7 +155,7 @@ class E2nas(LearnedCells):
         [row] = NASBENCH201.index(NASBENCH201.from_choices(logits.detach().argmax(dim=1)[None]))
         return (logits.softmax(dim=1) - self.decode(self.space.codes[row]).softmax(dim=1)).norm()
 
-    def loss(self, network, images, labels, done, generator) -> Tensor:
+    def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         weight, cell, previous = self.config.complementation, self.current(), self.last[0]
         total = (1 - weight) * cross_entropy(network(images[:, None], cell[None]), labels)
         if weight and not self.config.released:

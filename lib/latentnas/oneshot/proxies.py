@@ -8,6 +8,9 @@
 The count of parameters and FLOPs needs no network: benchmarks have both.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +27,9 @@ class _Rectified(TorchFunctionMode):
         super().__init__()
         self.on: list[Tensor] = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         if function is F.relu:
             self.on.append(args[0].detach().flatten(1) > 0)
         return function(*args, **(kwargs or {}))

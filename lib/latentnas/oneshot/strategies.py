@@ -47,7 +47,7 @@ class Found:
 class UniformCells(Strategy):
     """Cells drawn uniformly. Its current cell is that of the last step."""
 
-    def loss(self, network, images, labels, done, generator) -> Tensor:
+    def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         self.last = torch.randint(NUM_OPERATIONS, self.last.shape, generator=generator)
         return cross_entropy(network(images[:, None], self.last), labels)
 
@@ -84,12 +84,12 @@ class LearnedCells(Strategy):
         """What the optimizer follows, given the validation loss."""
         return torch.autograd.grad(loss, [self.variable], materialize_grads=True)[0]
 
-    def loss(self, network, images, labels, done, generator) -> Tensor:
+    def loss(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         factors = self.factors(done, generator).detach()
         self.last = factors.argmax(dim=1)[None]
         return cross_entropy(network(images[:, None], factors[None]), labels)
 
-    def learn(self, network, images, labels, done, generator) -> Tensor:
+    def learn(self, network: SharedCells, images: Tensor, labels: Tensor, done: float, generator: Generator) -> Tensor:
         loss = cross_entropy(network(images[:, None], self.factors(done, generator)[None]), labels)
         self.variable.grad = self.gradient(loss, done)  # a wait: what is computed next depends on it
         self.optimizer.step()
@@ -103,7 +103,7 @@ class Darts(LearnedCells):
         generator = Generator().manual_seed(seed)
         super().__init__(1e-3 * torch.randn(len(CELL_EDGES), NUM_OPERATIONS, generator=generator), config)
 
-    def factors(self, done, generator) -> Tensor:
+    def factors(self, done: float, generator: Generator) -> Tensor:
         return self.variable.softmax(dim=1)
 
     def current(self) -> Tensor:
@@ -114,7 +114,7 @@ class Gdas(Darts):
     """Every edge computes one operation, drawn with Gumbel noise. The gradient is that of the softmax at the
     operation that was drawn. The temperature falls linearly from 10 to 0.1, as in NAS-Bench-201."""
 
-    def factors(self, done, generator) -> Tensor:
+    def factors(self, done: float, generator: Generator) -> Tensor:
         gumbel = -torch.empty_like(self.variable).exponential_(generator=generator).log()
         return straight_through((self.variable.log_softmax(dim=1) + gumbel) / ((1 - done) * 10.0 + done * 0.1))
 

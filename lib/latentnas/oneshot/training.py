@@ -156,7 +156,15 @@ def shared_accuracy(network: SharedCells, cells: Tensor, part: Images) -> Tensor
     return 100 * (sum_over_images(network, cells, part, is_right) / len(part))
 
 
-def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSchedule, seed: int, epoch: int) -> float:
+def _epoch(
+    network: SharedCells,
+    strategy: Strategy,
+    optimizer: torch.optim.Optimizer,
+    data: ImageSets,
+    schedule: SupernetSchedule,
+    seed: int,
+    epoch: int,
+) -> float:
     """One pass over the training images; the mean loss. Each epoch has a generator of its own, so that it
     does not depend on where a training was cut off. Losses are read at the end: no step waits for them."""
     generator, device = Generator().manual_seed(seed * 1_000_003 + epoch), network.bias.device
@@ -189,7 +197,9 @@ def _epoch(network, strategy, optimizer, data: ImageSets, schedule: SupernetSche
     return float(np.mean([row[0] for row in values]))
 
 
-def _description(network, strategy, data: ImageSets, schedule: SupernetSchedule, seed: int) -> dict:
+def _description(
+    network: SharedCells, strategy: Strategy, data: ImageSets, schedule: SupernetSchedule, seed: int
+) -> dict:
     """What a checkpoint belongs to."""
     return {
         "skeleton": dataclasses.asdict(network.config),

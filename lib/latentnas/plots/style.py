@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import chain, cycle
 from string import ascii_lowercase
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +72,7 @@ def styled(function: Callable) -> Callable:
     """Run a figure function under the one style, whatever the caller's matplotlib settings are."""
 
     @wraps(function)
-    def drawn(*arguments, **options):
+    def drawn(*arguments: Any, **options: Any) -> Any:
         with plt.rc_context({**plt.rcParamsDefault, **STYLE, "backend": plt.rcParams["backend"]}):
             return function(*arguments, **options)
 
@@ -79,7 +80,7 @@ def styled(function: Callable) -> Callable:
 
 
 def new_figure(
-    height: float, columns: int = 1, rows: int = 1, width: float = DOUBLE, **options
+    height: float, columns: int = 1, rows: int = 1, width: float = DOUBLE, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes `[rows, columns]` of `width` x `height` inches."""
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
