@@ -10,6 +10,7 @@ from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.interfaces import check_searcher
 from latentnas.models.convex import RefitConfig
+from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.gaussian_process import SparseGPConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.search.base import run, run_many
@@ -42,28 +43,31 @@ def count_skips(graphs):
     return 100 * ENAS.skips(graphs).sum(dim=1) / 15
 
 
-@pytest.fixture(scope="module")
-def makers():
-    """All searchers of ENAS, by name: domain, seed -> searcher."""
-    torch.manual_seed(0)
-    model = NGAE(NGAEConfig(**ENAS_SHAPE, latent=4, hidden=8, predictors="paper")).eval()
-    labels = count_skips(TRAIN)
-    model.calibrate(performance=labels.float(), complexity=ENAS.complexity(TRAIN).float())
+def latent_searches(model, graphs, labels, listed):
+    """Those that look at codes: domain, seed -> searcher. `listed` graphs are all of a table, in the order of rows."""
     with torch.no_grad():  # an untrained decoder writes the same graph everywhere
         for weights in model.parameters():
             weights.mul_(4)
-    mu = encode_all(model, TRAIN)
-    space = embed(model, TRAIN, listed=False)
+    mu, space = encode_all(model, graphs[:30]), embed(model, graphs, listed)
     small = BayesianConfig(rounds=20, batch=4, candidates=40, refinement=2, trials=40, gp=SparseGPConfig(10, 3))
     crlso = CRLSOSearchConfig(
         **{name: getattr(ENSEMBLE, name) for name in ("spread", "layers", "step", "max_steps")},
         **{"initial": 4, "proposals": 3, "starts": 2, "members": 2, "refit": RefitConfig(epochs=3)},
     )
-    return TABLE_SEARCHES | {
-        "bayesian": partial(BayesianSearch, model=model, train_mu=mu, labels=labels, config=small),
-        "box": partial(RandomInBox, model=model, train_mu=mu, labels=labels, config=small),
+    return {
+        "bayesian": partial(BayesianSearch, model=model, train_mu=mu, labels=labels[:30], config=small),
+        "box": partial(RandomInBox, model=model, train_mu=mu, labels=labels[:30], config=small),
         "crlso": partial(CRLSOSearch, learn=lambda rows, values: [space], config=crlso),
     }
+
+
+@pytest.fixture(scope="module")
+def makers():
+    """All searchers of ENAS, by name: domain, seed -> searcher."""
+    torch.manual_seed(0)
+    model, labels = NGAE(NGAEConfig(**ENAS_SHAPE, latent=4, hidden=8, predictors="paper")).eval(), count_skips(TRAIN)
+    model.calibrate(performance=labels.float(), complexity=ENAS.complexity(TRAIN).float())
+    return TABLE_SEARCHES | latent_searches(model, TRAIN, labels, listed=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,6 +102,14 @@ def test_histories_do_not_depend_on_jobs():
 @pytest.mark.parametrize("name", NAMES[6:])
 def test_latent_searchers_keep_the_contract(makers, name):
     check_searcher(makers[name], SampledDomain(ENAS, typical=20), queries=12)
+
+
+@pytest.mark.parametrize("name", NAMES[6:])
+def test_latent_searchers_keep_the_contract_over_a_table(name):
+    torch.manual_seed(0)
+    model, cells = CRLSO(CRLSOConfig(latent=4, hidden=8)).eval(), NASBENCH201.enumerate()
+    searches = latent_searches(model, cells, NASBENCH201.flops(cells).double(), listed=True)
+    check_searcher(searches[name], table_domain(NASBENCH201), queries=12)
 
 
 @pytest.mark.slow
