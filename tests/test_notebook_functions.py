@@ -214,14 +214,14 @@ def svge_run(seeds=3, left_out=(), short=("D-VAE on nasbench201",), **words):
 def test_svge_worse_by_all_is_said_first_and_so():
     assert svge_run() == [
         "D-VAE's decoder, drawing its decisions, can write at most 15 % of the test graphs of NAS-Bench-201; 7 % come "
-        "back. One greedy decode returns at least 99 % of the test graphs for 8 of 9 models, counted on each space; "
+        "back. One greedy decode returns at least 99 % of the test graphs for 8 of 9 cases (a model on a space); "
         "not for D-VAE on NAS-Bench-201.",
         "No: by both measures together, SVGe's space against S-VAE's is less smooth on ENAS, NAS-Bench-201 and "
         "NAS-Bench-101.",
         "On straight lines SVGe makes fewer changes than S-VAE in no training. Its codes keep the order of the graphs' "
         "distances better than S-VAE's in no training.",
         "No: on NAS-Bench-201 with few labels accuracy is harder to read from SVGe's codes than from the graph itself "
-        "(*graph and paths*); Kendall's tau is 0.14 lower. Of 9 models, counted on each space, the codes of all are "
+        "(*graph and paths*); Kendall's tau is 0.14 lower. Of 9 cases (a model on a space) the codes of all are "
         "worse in every training, those of none better.",
         "Fine-tuned on many labels, SVGe compared with *graph and paths* is behind on ENAS, NAS-Bench-201 and "
         "NAS-Bench-101. Compared with a Gaussian process on its own codes it is behind on ENAS, NAS-Bench-201 and "
@@ -240,7 +240,7 @@ def test_fewer_than_three_trainings_of_svge_decide_nothing_but_show_sign_and_siz
         "1.89). Its codes keep the order of distances better (0.73 against 0.65)."
     )
     assert "SVGe's codes is 0.14 below that from the graph itself" in codes
-    assert codes.endswith("Of 9 models, counted on each space, the codes of 6 are worse than that.")
+    assert codes.endswith("Of 9 cases (a model on a space) 6 have codes worse than that.")
     assert (
         tuned == "Fine-tuned on many labels, SVGe's tau is 0.14 below *graph and paths* and 0.14 below its own codes."
     )
@@ -250,7 +250,7 @@ def test_fewer_than_three_trainings_of_svge_decide_nothing_but_show_sign_and_siz
 def test_codes_that_are_behind_an_untrained_encoder_are_named_above_the_table():
     taus = {"SVGe, untrained": 0.5, "S-VAE": 0.6, "D-VAE": 0.2, "D-VAE, numbered": 0.4, "boosting, SVGe codes": 0.1}
     rows = pd.DataFrame({"model": [*taus], "labels": 156, "kendall": [*taus.values()]})
-    words = "; behind SVGe untrained with 156 labels: D-VAE; D-VAE, numbered"
+    words = "; below SVGe untrained with 156 labels: D-VAE; D-VAE, numbered"
     assert svge.behind_untrained(rows) == words
     assert svge.behind_untrained(rows[1:]) == svge.behind_untrained(rows[:2]) == ""
 
@@ -258,7 +258,7 @@ def test_codes_that_are_behind_an_untrained_encoder_are_named_above_the_table():
 def test_what_svge_does_better_comes_after_what_it_does_worse():
     told = svge_run(short=(), SVGe="ahead", way="ahead", rank_correlation="ahead", SVAE="undecided", DVAE="behind")
     back, smooth, lines, codes, _ = told
-    assert back.endswith("for 9 of 9 models, counted on each space.")
+    assert back.endswith("for 9 of 9 cases (a model on a space).")
     assert smooth.startswith("Yes:") and "smoother on ENAS, NAS-Bench-201 and NAS-Bench-101." in smooth
     assert lines.count("in every training") == 2
     assert codes.startswith("Yes: on NAS-Bench-201") and "0.14 higher" in codes
