@@ -1,6 +1,7 @@
 """Graphs to networkx and PyG and back."""
 
 import networkx
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +72,14 @@ def test_tensors_of_another_kind_are_refused(kind):
     tensors = {name: getattr(batch, name) for name in ("types", "adjacency", "num_vertices")}
     with pytest.raises(ValueError, match="types in int64, adjacency in bool and num_vertices in int64.*Convert them"):
         DagBatch(**tensors | {kind: tensors[kind].int()})
+    with pytest.raises(TypeError, match=r"holds tensors, not ndarray\. Convert"):
+        DagBatch(**tensors | {kind: tensors[kind].numpy()})
+
+
+@pytest.mark.parametrize("one", [0, np.int64(0), torch.tensor(0)], ids=lambda one: type(one).__name__)
+def test_one_number_is_no_index_of_a_batch(one):
+    with pytest.raises(TypeError, match=r"for one graph use batch\[i : i \+ 1\]"):
+        graphs_of_any_size(3)[one]
 
 
 def test_too_little_room_is_refused():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,9 +39,13 @@ class DagBatch:
     checked_for: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        parts = self.types, self.adjacency, self.num_vertices
+        for part in parts:
+            if not isinstance(part, Tensor):
+                raise TypeError(f"A DagBatch holds tensors, not {type(part).__name__}. Convert with torch.as_tensor.")
         b, n = self.types.shape
         wanted = ((b, n), torch.int64), ((b, n, n), torch.bool), ((b,), torch.int64)
-        for tensor, expected in zip((self.types, self.adjacency, self.num_vertices), wanted, strict=True):
+        for tensor, expected in zip(parts, wanted, strict=True):
             if (tuple(tensor.shape), tensor.dtype) != expected:  # hashes and comparisons would go wrong silently
                 asked = "A DagBatch has types in int64, adjacency in bool and num_vertices in int64, of the shapes"
                 found = f"one is {tensor.dtype} of shape {tuple(tensor.shape)}. Convert them with .long() and .bool()"
@@ -51,7 +56,7 @@ class DagBatch:
 
     def __getitem__(self, index: slice | Tensor | Sequence[int]) -> DagBatch:
         """The graphs chosen by a slice, a boolean mask or a list of positions, as a batch."""
-        if isinstance(index, int):
+        if isinstance(index, Integral) or getattr(index, "ndim", 1) == 0:
             raise TypeError("A DagBatch is indexed by a slice, a mask or a list; for one graph use batch[i : i + 1].")
         return DagBatch(self.types[index], self.adjacency[index], self.num_vertices[index], self.checked_for)
 
