@@ -39,7 +39,7 @@ def test_a_summary_counts_what_is_better_than_the_largest():
     rows = pilot.sample(4)
     runs = pd.DataFrame({"row": np.tile(rows, 2), "seed": np.repeat([0, 1], 4), "seconds": 0.5})
     found = pilot.summary(runs.assign(test=[90, 80, 95, 85, 92, 84, 82, 83]))  # means 91, 82, 88.5, 84
-    assert found["better than the largest"] == 2 and found["its share (%)"] == 75
+    assert found["better than the largest (%)"] == 50 and found[pilot.HELD] == 2
     assert found["spearman of seeds"] == pytest.approx(-0.4)  # ranks 3 1 4 2 and 4 3 1 2
     assert found["spearman of params"] == pytest.approx(-0.4)  # sizes 1 2 3 4, ranks 4 1 3 2
     assert found["hours of the table"] == pytest.approx(0.5 * 6466 * 3 / 3600)
@@ -49,11 +49,26 @@ def test_a_pilot_trains_the_network_of_its_setting_and_reads_what_was_trained(tm
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     setting = Setting(channels=2, cells=2, schedule=Schedule(epochs=1))
     monkeypatch.setitem(pilot.SETTINGS, "tiny", setting)
-    found = pilot.pilot(["tiny"], 3, 1, 1, tmp_path / "cells.csv")
-    runs = pd.read_csv(tmp_path / "cells.csv")
+    runs, found = pilot.pilot(["tiny"], 3, jobs=1, seeds=1)
     expected = score_cells(NASBENCH201.enumerate()[pilot.sample(3)], 0, setting)
     assert runs[["valid", "test"]].to_numpy() == pytest.approx(expected[["valid", "test"]].to_numpy())
-    assert runs[["channels", "cells", "epochs", "noise"]].to_numpy().tolist() == [[2, 2, 1, 0.5]] * 3
-    assert np.isnan(found.loc["tiny", "spearman of seeds"])
+    assert found[["setting", "channels", "cells", "epochs", "noise"]].to_numpy().tolist() == [["tiny", 2, 2, 1, 0.5]]
+    assert np.isnan(found["spearman of seeds"].item())
     monkeypatch.setattr(tables, "_do", lambda task: pytest.fail("trained again"))
-    assert pilot.pilot(["tiny"], 3, 1, 1, tmp_path / "again.csv").equals(found)
+    assert pilot.pilot(["tiny"], 3, jobs=1, seeds=1)[1].equals(found)
+
+
+def test_the_setting_with_most_properties_comes_first(monkeypatch):
+    rows = pilot.sample(5)
+    monkeypatch.setattr(pilot, "sample", lambda count: rows)
+    by_setting = {"table": [1, 2, 3, 4, 5], "short": [5, 1, 2, 4, 3], "deep": [1, 2, 3, 5, 4]}  # larger to the right
+
+    def measured(name, rows, seeds, jobs):
+        runs = [
+            pd.DataFrame({"row": rows, "seed": seed, "test": by_setting[name], "seconds": 1.0}) for seed in range(2)
+        ]
+        return pd.concat(runs).assign(setting=name)
+
+    monkeypatch.setattr(pilot, "measure", measured)
+    _, found = pilot.pilot([*by_setting], 5, jobs=1)
+    assert found["setting"].tolist() == ["short", "deep", "table"] and found[pilot.HELD].tolist() == [3, 2, 1]

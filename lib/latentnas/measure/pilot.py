@@ -1,32 +1,27 @@
 """Which networks make a table of cells that size does not decide? A sample of cells, measured in several settings.
 
-    python -m latentnas.measure.pilot --jobs 2                             all settings; goes on where it was cut off
-    python -m latentnas.measure.pilot --only deep deep-short --cells 24    some of them, on fewer cells
-
 The sample is stratified: the connected classes in the order of their parameters, cut into equal parts, a random class
-of each, and of the last part the largest cell. So a share of the sample is one of all connected classes. Printed, and
-stored with every single run: how many cells are better than the largest, Spearman's correlation of parameters with test
-accuracy (means of the seeds), the least one between two seeds, and what the whole table would cost.
+of each, and of the last part the largest cell. So a share of the sample is one of all connected classes. Notebook 01c
+shows how many cells are better than the largest, Spearman's correlation of parameters with test accuracy (means of the
+seeds), the least one between two seeds, and what the whole table would cost.
 """
 
-import argparse
-import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from latentnas import paths, stats
+from latentnas import stats
 from latentnas.benchmarks.digits import SEEDS
 from latentnas.measure import tables
 from latentnas.measure.tables import NETWORKS_AT_ONCE, Setting
 from latentnas.measure.train import Schedule
 from latentnas.spaces.nasbench201 import CONV1X1, CONV3X3, NASBENCH201
 
-FILE = paths.OUTPUT / "data" / "results" / "pilot" / "cells.csv"
+HELD = "properties held"
 SETTINGS = {
     "table": Setting(),  # that of digits-nb201
     "short": Setting(schedule=Schedule(epochs=5)),
@@ -74,50 +69,34 @@ def measure(name: str, rows: np.ndarray, seeds: int, jobs: int) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame) -> dict[str, float]:
-    """What decides for or against a setting, from its single runs."""
+    """What decides for or against a setting, from its single runs; how many of three properties hold, which were fixed
+    before any setting was tried: more than 2 % of the cells are better than the largest, parameters correlate with
+    accuracy by at most 0.75, and any two seeds by at least 0.9."""
     by_seed = runs.pivot(index="row", columns="seed", values="test")
     test, weights = by_seed.mean(axis=1), weights_of(by_seed.index)
-    better = int((test > test.iloc[weights.argmax()]).sum())
-    pairs = [stats.spearman(by_seed[a], by_seed[b]) for a, b in combinations(by_seed, 2)]
+    better, by_size = 100 * (test > test.iloc[weights.argmax()]).mean(), stats.spearman(weights, test)
+    of_seeds = min((stats.spearman(by_seed[a], by_seed[b]) for a, b in combinations(by_seed, 2)), default=np.nan)
     seconds = runs["seconds"].mean()
     return {
         "cells": len(test),
-        "seeds": by_seed.shape[1],
-        "better than the largest": better,
-        "its share (%)": 100 * (better + 1) / len(test),
-        "spearman of params": stats.spearman(weights, test),
-        "spearman of seeds": min(pairs, default=np.nan),
+        "better than the largest (%)": better,
+        "spearman of params": by_size,
+        "spearman of seeds": of_seeds,
+        HELD: sum(map(int, (better > 2, by_size <= 0.75, of_seeds >= 0.9))),
         "best (%)": test.max(),
-        "seconds a training": seconds,
         "hours of the table": seconds * len(NASBENCH201.representatives()) * len(SEEDS) / 3600,
     }
 
 
-def pilot(names: list[str], cells: int, seeds: int, jobs: int, file: Path = FILE) -> pd.DataFrame:
-    """Measure the settings, store every run and return their summaries, a line a setting."""
+def pilot(names: Sequence[str], cells: int, jobs: int, seeds: int = len(SEEDS)) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure the settings. All runs, a line each; and what decides, a line a setting: first that with most properties,
+    of equals that with the least correlation with parameters. What was trained before is read."""
     rows = sample(cells)
-    runs = pd.concat([measure(name, rows, seeds, jobs) for name in names])
-    settings = [asdict(SETTINGS[name]) for name in names]
-    flat = pd.json_normalize(settings).set_index(pd.Index(names, name="setting"))
-    flat = flat.rename(columns=lambda column: column.removeprefix("schedule."))[
-        ["channels", "cells", "epochs", "noise"]
-    ]
-    with paths.atomic_write(file) as temporary:
-        runs.merge(flat, left_on="setting", right_index=True).to_csv(temporary, index=False)
-    found = {name: summary(part) for name, part in runs.groupby("setting", sort=False)}
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis("setting")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=[*SETTINGS], help="settings (default: all)")
-    parser.add_argument("--cells", type=int, default=60, help="cells of the sample (default: 60)")
-    parser.add_argument("--seeds", type=int, choices=(1, 2, 3), default=3, help="trainings of each (default: 3)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
-    options = parser.parse_args()
-    print(pilot(options.only, options.cells, options.seeds, options.jobs).round(3).T.to_string())
-    print(f"every run: {FILE}")
-
-
-if __name__ == "__main__":
-    main()
+    runs = pd.concat([measure(name, rows, seeds, jobs) for name in names], ignore_index=True)
+    settings = pd.json_normalize([asdict(SETTINGS[name]) for name in names]).assign(setting=names)
+    settings = settings.rename(columns=lambda column: column.removeprefix("schedule."))
+    found = pd.DataFrame([summary(part) | {"setting": name} for name, part in runs.groupby("setting", sort=False)])
+    found = settings[["setting", "channels", "cells", "epochs", "noise"]].merge(
+        found.rename(columns={"cells": "sample"})
+    )
+    return runs, found.sort_values([HELD, "spearman of params"], ascending=[False, True], ignore_index=True)
