@@ -38,8 +38,7 @@ class InputConvexNetwork(nn.Module):
 
     `constraint` is how W_k and w are kept from being negative. "projection": by `project` after every step of the
     optimiser (CR-LSO); "construction": they are `softplus` of free parameters; "none": not at all, for comparison.
-    `smoothing` above 0 puts a softplus of this width in place of the leaky ReLU, convex and increasing too: the Hessian
-    of a network with leaky ReLUs is zero wherever there is one. The initial weights are made on the generator's device.
+    The initial weights are made on the generator's device.
 
     Shapes: `[B, D]`, or `[E, B, D]` for points of each member's own, `-> [E, B]`.
     """
@@ -55,7 +54,7 @@ class InputConvexNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.hidden, self.layers, self.members = latent, hidden, layers, members
-        self.constraint, self.smoothing = constraint, 0.0
+        self.constraint = constraint
         require(self, ("latent", "hidden", "layers", "members"), {"constraint": CONSTRAINTS})
 
         def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -76,9 +75,9 @@ class InputConvexNetwork(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         read = torch.matmul(z, self.from_input).split([self.hidden] * (self.layers + 1) + [1], dim=-1)
         *weights, last = self.hidden_weights()
-        hidden = self._activation(read[0] + self.bias)
+        hidden = F.leaky_relu(read[0] + self.bias, SLOPE)
         for weight, passed in zip(weights, read[1:-1]):
-            hidden = self._activation(torch.bmm(hidden, weight)) + self._activation(passed)
+            hidden = F.leaky_relu(torch.bmm(hidden, weight), SLOPE) + F.leaky_relu(passed, SLOPE)
         return (torch.bmm(hidden, last) + read[-1]).squeeze(-1)
 
     def hidden_weights(self) -> list[Tensor]:
@@ -89,8 +88,8 @@ class InputConvexNetwork(nn.Module):
 
     @torch.no_grad()
     def gradient(self, z: Tensor, targets: Tensor) -> list[Tensor]:
-        """The gradient, in the order of the parameters, of the squared error of g, without smoothing, at `z [E, B, D]`
-        from `targets [E, B]`: the mean over points, the sum over members, so each one's is as if it were alone."""
+        """The gradient, in the order of the parameters, of the squared error of g at `z [E, B, D]` from `targets
+        [E, B]`: the mean over points, the sum over members, so each one's is as if it were alone."""
         *weights, last = self.hidden_weights()
         read = z @ self.from_input
         read[..., : self.hidden] += self.bias
@@ -119,11 +118,6 @@ class InputConvexNetwork(nn.Module):
     def project(self) -> None:
         if self.constraint == "projection":
             torch._foreach_clamp_min_(list(self.from_hidden), 0)
-
-    def _activation(self, x: Tensor) -> Tensor:
-        if self.smoothing:
-            return SLOPE * x + (1 - SLOPE) * F.softplus(x, beta=1 / self.smoothing)
-        return F.leaky_relu(x, SLOPE)
 
 
 class ConvexPredictor(Head):
@@ -188,13 +182,6 @@ def jensen_gap(function: Function, first: Tensor, second: Tensor, weight: Tensor
         between = w[:, None] * a + (1 - w[:, None]) * b
         gaps.append(w * function(a) + (1 - w) * function(b) - function(between))
     return torch.cat(gaps)
-
-
-def smallest_hessian_eigenvalue(function: Function, points: Tensor) -> Tensor:
-    """The smallest eigenvalue of the Hessian at each of the points `[n, D]`, `[n]`; none is negative for a convex
-    function. It says nothing about a network with leaky ReLUs: give the network a smoothing."""
-    hessians = torch.func.vmap(torch.func.hessian(lambda z: function(z[None])[0]))(points)
-    return torch.linalg.eigvalsh(hessians)[:, 0].detach()
 
 
 def ascend(function: Function, starts: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
