@@ -114,6 +114,13 @@ def test_a_search_is_level_only_where_runs_succeeded(low, high, met, judged, wor
     assert verdict(SimpleNamespace(low=low, high=high, verdict=judged, seeds=range(2)), met) != "level"
 
 
+def test_levels_are_the_steps_that_hold_all_values():
+    count_levels = function_of("coursework/solutions/07_solutions", "count_levels")
+    assert count_levels(torch.tensor([1.0, 3.0, 1.05, 2.98, 5.0]), 0.1) == 3
+    assert count_levels(torch.tensor([1.0]), 0.1) == 1
+    assert count_levels(torch.linspace(0, 1, 101), 0.095) == 11  # ten values a step: no gaps, and yet not level
+
+
 def test_searches_are_compared_by_training_in_the_mean_over_tables():
     rows = [("a", 0, 10), ("a", 1, 20), ("a", 2, 30), ("a", 3, INF), *(("b", seed, 10) for seed in range(4))]
     columns = {"one-hot": [10] * 8, "S-VAE": [queries for *_, queries in rows]}

@@ -198,12 +198,3 @@ def ascend(function: Function, starts: Tensor, low: Tensor, high: Tensor) -> tup
             z.copy_(z.clamp(low, high))
     with torch.no_grad():
         return z.detach(), function(z)
-
-
-def count_levels(values: Tensor, width: float) -> int:
-    """How many heights `values [n]` have: the least number of steps of this width that hold all of them."""
-    steps, lowest = 0, -math.inf
-    for value in values.sort().values.tolist():
-        if value > lowest + width:
-            steps, lowest = steps + 1, value
-    return steps
