@@ -36,7 +36,7 @@ class SVGeConfig(VAEConfig):
 
     hidden: int = 250  # H of a vertex; the encoder's two directions have half of it each
     summary: int = 56  # G, the generator's view of a partial graph
-    rounds: int | tuple[int, int] = 2  # of message passing: of both, or (encoder, each step of the generator)
+    rounds: int = 2  # of message passing, in the encoder and in each step of the generator
     two_sided: bool = True  # False: forward only, as DGMG
     reverse_messages: bool = False  # True: the generator's messages also run against the edges, as DGMG's
     predictor: bool = False  # True: SVGe_acc, accuracy predicted from mu and trained together with the rest
@@ -44,13 +44,9 @@ class SVGeConfig(VAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("summary",))
-        if min(self.rounds_of_both) < 1 or self.hidden % 2:
-            raise ValueError(f"rounds={self.rounds} must be at least 1 and hidden={self.hidden} an even number.")
-
-    @property
-    def rounds_of_both(self) -> tuple[int, int]:
-        return self.rounds if isinstance(self.rounds, tuple) else (self.rounds, self.rounds)
+        require(self, ("summary", "rounds"))
+        if self.hidden % 2:
+            raise ValueError(f"hidden={self.hidden} must be an even number.")
 
 
 class MessageRound(nn.Module):
@@ -108,7 +104,7 @@ class SVGeEncoder(nn.Module):
     def __init__(self, config: SVGeConfig) -> None:
         super().__init__()
         self.types = nn.Embedding(config.num_types, config.hidden)
-        half, rounds = config.hidden // 2, range(config.rounds_of_both[0])
+        half, rounds = config.hidden // 2, range(config.rounds)
         self.forward_rounds = nn.ModuleList(MessageRound(half) for _ in rounds)
         self.backward_rounds = nn.ModuleList(MessageRound(half) for _ in rounds)
         self.mu = ReadOut(config.hidden, config.latent)
@@ -136,8 +132,7 @@ class GraphGenerator(nn.Module):
         super().__init__()
         hidden, condition = config.hidden, config.summary + config.latent
         self.types = nn.Embedding(config.num_types, hidden)
-        rounds = range(config.rounds_of_both[1])
-        self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in rounds)
+        self.rounds = nn.ModuleList(MessageRound(hidden, config.reverse_messages) for _ in range(config.rounds))
         self.both_ways = config.reverse_messages
         self.summary = ReadOut(hidden, config.summary)
         self.summary_for_vertex = ReadOut(hidden, config.summary)
