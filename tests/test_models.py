@@ -160,10 +160,13 @@ def test_the_family_is_configured_by_name():
 
 
 def test_settings_are_those_chosen_for_the_space_or_the_models_own(monkeypatch):
-    monkeypatch.setitem(TUNED, "enas", {"SVGe": ("adamw", 0.003)})
-    assert tuned("SVGe", ENAS) == {"optimizer": "adamw", "learning_rate": 0.003}
-    for name, space in (("SVGe", NASBENCH101), ("NGAE", ENAS)):
-        assert tuned(name, space)["optimizer"] == "muon" and train.TrainConfig(**tuned(name, space))
+    monkeypatch.setitem(TUNED, "SVGe", (0.003, 0.004, 0.005))
+    elsewhere = SimpleNamespace(name="elsewhere")
+    of_svge, of_ngae = FAMILY["SVGe"].learning_rate, WITH_LABELS["NGAE"].learning_rate
+    cases = [("SVGe", ENAS, 0.003), ("SVGe", NASBENCH201, 0.004), ("SVGe", NASBENCH101, 0.005)]
+    for name, space, rate in [*cases, ("SVGe", elsewhere, of_svge), ("NGAE", ENAS, of_ngae)]:
+        assert tuned(name, space) == {"optimizer": "muon", "learning_rate": rate}
+        assert train.TrainConfig(**tuned(name, space))
     with pytest.raises(ValueError, match="no model 'DVAE'"):
         tuned("DVAE", ENAS)
 

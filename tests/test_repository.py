@@ -255,5 +255,5 @@ def test_models_are_trained_with_the_settings_that_were_chosen():
         pytest.skip("notebook 12 has not run in recommended")
     chosen = pd.read_csv(file).set_index(["space", "model"])[["optimizer", "rate"]]
     stored = {(space, name): (row.optimizer, row.rate) for (space, name), row in chosen.iterrows()}
-    own = {(space, name): setting for space, models in family.TUNED.items() for name, setting in models.items()}
-    assert own == stored
+    rates = {name: zip(family.TUNED_ON, rates, strict=True) for name, rates in family.TUNED.items()}
+    assert {(space, name): ("muon", rate) for name, chosen in rates.items() for space, rate in chosen} == stored
