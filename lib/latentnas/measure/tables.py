@@ -12,12 +12,12 @@ the same kind of machine; that is what `--row` trains.
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks
 from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.train import Schedule, accuracy, shared_accuracy, train_shared, train_side_by_side
-from latentnas.progress import Progress
+from latentnas.parallel import in_processes
 from latentnas.spaces.enas import ENAS, NUM_LAYERS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -181,16 +181,12 @@ def parts_folder(name: str, *settings: Schedule | Setting | int) -> Path:
 def measure_parts(work: Callable[..., pd.DataFrame], tasks: list[tuple], jobs: int) -> pd.DataFrame:
     """Do the tasks (file, arguments of `work`) whose file is not there yet; the tables in all files, together."""
     missing = [(work, *task) for task in tasks if not task[0].exists()]
-    progress = Progress("parts measured", len(tasks), len(tasks) - len(missing))
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for count, _ in enumerate(pool.imap_unordered(_do, missing), start=progress.first + 1):
-            progress.update(count)
+    for _ in in_processes(_do, missing, jobs, "parts measured"):
+        pass
     return pd.concat([pd.read_csv(task[0]) for task in tasks], ignore_index=True)
 
 
-def _do(task: tuple) -> None:
-    work, path, *arguments = task
-    torch.set_num_threads(1)
+def _do(work: Callable[..., pd.DataFrame], path: Path, *arguments: Any) -> None:
     with paths.atomic_write(path) as temporary:
         work(*arguments).to_csv(temporary, index=False)
 
