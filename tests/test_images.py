@@ -81,8 +81,10 @@ def test_an_archive_that_is_not_there(tmp_path, monkeypatch):
 
 def test_a_wrong_checksum(make):
     path, checksum = make()
-    with pytest.raises(DataError, match="should be sha256:12ab but is " + checksum):
+    with pytest.raises(DataError, match="its sha256 should be 12ab but is " + checksum.removeprefix("sha256:")):
         cifar10_images(path, "sha256:12ab")
+    with pytest.raises(DataError, match="its md5 should be 12ab but is " + hashlib.md5(path.read_bytes()).hexdigest()):
+        cifar10_images(path, "md5:12AB")
     with pytest.raises(ValueError, match="sha256:... or md5:"):
         cifar10_images(path, checksum.removeprefix("sha256:"))
     assert len(cifar10_images(path, "md5:" + hashlib.md5(path.read_bytes()).hexdigest()).test) == 4

@@ -130,14 +130,14 @@ def bundled(name: str) -> Path:
     return path
 
 
-def check(path: Path, expected: Collection[str], remedy: str) -> str:
-    """The SHA-256 of a file, which is one of those expected; else raises DataError, which ends with the remedy."""
+def check(path: Path, expected: Collection[str], remedy: str, algorithm: str = "sha256") -> str:
+    """The checksum of a file, which is one of those expected; else raises DataError, which ends with the remedy."""
     try:
-        found = pooch.file_hash(str(path))
+        found = pooch.file_hash(str(path), algorithm)
     except OSError as error:
         raise DataError(f"The data file {path} cannot be read: {error.strerror}. {remedy}") from error
     if found not in expected:
-        differs = f"its SHA-256 should be {' or '.join(expected)} but is {found} ({path.stat().st_size:,} bytes)"
+        differs = f"its {algorithm} should be {' or '.join(expected)} but is {found} ({path.stat().st_size:,} bytes)"
         raise DataError(f"The data file {path} is damaged or not the right one: {differs}. {remedy}")
     return found
 

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from latentnas import paths
-from latentnas.benchmarks.download import TIMEOUT, DataError, DataUnreachable
+from latentnas.benchmarks.download import TIMEOUT, DataError, DataUnreachable, check
 from latentnas.measure.digits import Images, ImageSets, shift
 from latentnas.measure.layers import NUM_CLASSES
 
@@ -75,9 +75,7 @@ def _located(archive: str, checksum: str) -> Path:
     path = Path(archive).expanduser()
     if not path.is_file():
         raise DataUnreachable(f"The image archive {path} does not exist. Give the path of the file, or its URL.")
-    if (found := pooch.file_hash(str(path), algorithm)) != expected.lower():
-        differs = f"its checksum should be {checksum} but is {algorithm}:{found}"
-        raise DataError(f"The image archive {path} is damaged or not the right one: {differs}. Replace it.")
+    check(path, [expected.lower()], "Replace it.", algorithm)
     return path
 
 
