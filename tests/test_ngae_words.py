@@ -86,7 +86,7 @@ def test_a_claim_in_words_has_no_minus_zero_and_no_interval_of_one_run():
     assert predictor.claim_in_words(claim("", None, None, None)) == "not known"
 
 
-@pytest.mark.parametrize("least, words", [(99.2, "fair to compare: every"), (84.9, "**not fair to compare**")])
+@pytest.mark.parametrize("least, words", [(99.2, "fair to compare: both"), (84.9, "**not fair to compare**")])
 def test_models_are_compared_only_where_both_give_enough_back(least, words):
     back = pd.DataFrame({"model": ["NGAE", "NGAE", "D-VAE"], "reconstruction": [100, least, 99.9]})
     said = predictor.matched_in_words(back)

@@ -237,7 +237,7 @@ def check_0(answer: Callable) -> None:
 
 def check_1a(answer: Callable) -> None:
     parts = "A DagBatch takes tensors: types [1, N], adjacency [1, N, N], num_vertices [1]; the 1 is that of one graph."
-    hints = dict.fromkeys(["attribute 'shape'", "to unpack"], parts)
+    hints = dict.fromkeys(["holds tensors", "to unpack"], parts)
     graph, right = one_graph(result_of(answer, hints=hints), "what you return"), ENAS.to_batch([TEXT])
     if graph.max_vertices != ENAS.num_vertices or graph.num_vertices[0] != ENAS.num_vertices:
         raise Wrong("count the vertices again. The input and the output are vertices, too.")

@@ -77,7 +77,7 @@ def lead_in_words(own: "Claim", more: str, less: str) -> str:
     """A difference, which must be known, with the word for its direction, its interval, and whether it is undecided."""
     size = f"{abs(own.ours):.2f} {own.unit} {less if own.ours < 0 else more}"
     around = [] if own.low is None else [f"{own.low:.2f} to {own.high:.2f}"]
-    around += [own.verdict] * (own.verdict not in ("met", "short"))
+    around += ["undecided"] * (own.verdict not in ("met", "short"))
     return size + f" ({', '.join(around)})" * bool(around)
 
 
