@@ -47,6 +47,7 @@ class NotebookFailed(Exception):
 
 def execute(job: Job) -> None:
     """Run a notebook and put its cleaned copy in place; of one that fails into data/failed, as far as it came."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema does without; its import takes longer than all others
     import papermill  # here, because the rest of this module must import quickly
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
