@@ -459,6 +459,9 @@ def test_the_headline_has_only_what_compares():
     assert report.in_short(own, *others) == "a, x, never: ours **not reached** % (7 to never, 6 seeds); a, known 1"
     equal = claim("a.x.y", low=0.9, seeds=range(3), target=2, better="equal", margin=0.5, selected_on="seeds 0 to 2")
     verdict = "*no verdict; selected on seeds 0 to 2*"
+    above = claim("b.x.aimed", 3.0, target=2)  # a rival's verdict is said where it is another than ours
+    assert report.in_short(*lines[1], above).endswith("ours **1** %, *short*; b 3, *met*")
+    assert report.in_short(*lines[1], lines[1][0] | {"id": "b.x.aimed"}).endswith("ours **1** %, *short*; b 1")
     ours = f"ours **1** % (0.9 to never as stored, 3 seeds), {verdict}"
     assert report.in_short(equal) == f"a, x, y: target = 2 (equal within 0.5); {ours}"
 

@@ -953,12 +953,12 @@ def test_what_extrapolates_no_better_is_said_first():
     said = extrapolated(0.5, 0.6)
     plain_and_short(said)
     assert said == [
-        "Cells with an operation nobody saw or was told of: highest Kendall's tau with SVGe and without 0.50 and 0.60 "
-        "(no edge; most parameters), 0.50 and 0.60 (average pooling; most parameters).",
-        "Cells better than every label: highest Kendall's tau with SVGe and without 0.50 and 0.60 "
+        "Cells with an operation nobody saw or was told of: highest Kendall's tau with SVGe and without, untested, "
+        "0.50 and 0.60 (no edge; most parameters), 0.50 and 0.60 (average pooling; most parameters).",
+        "Cells better than every label: highest Kendall's tau with SVGe and without, untested, 0.50 and 0.60 "
         "(above the 90 % quantile; most parameters).",
-        "Deeper networks: points by which those ranked first beat random ones, with SVGe and without, 0.50 and 0.60 "
-        "(8 layers; most parameters), 0.50 and 0.60 (12 layers; most parameters). "
+        "Deeper networks, no method tuned: points by which the first beat random ones, with SVGe and without, "
+        "0.50 and 0.60 (8 layers; most parameters), 0.50 and 0.60 (12 layers; most parameters). "
         "SVGe's lead, 8 layers: undecided against complexity, path features; "
         "12 layers: undecided against complexity, path features.",
     ]
@@ -1021,13 +1021,13 @@ def test_graph_networks_reach_their_target_or_not():
         "Any search by labels: on 1."
     )
     assert second == (
-        "It met the goal more often than random search on 2 (less often on 1), "
+        "Untested: it met the goal more often than random search on 2 (less often on 1), "
         "most parameters on 2 (less often on 1), regularised evolution on 1 (less often on 1)."
     )
     assert third == (
-        "Codes in place of paths, mean over the data sets: SVGe level; NGAE and GCN later. On single ones of 1 "
-        "comparisons 1 show more queries, 0 fewer; the plain choices alone: none of 1 comparisons shows more queries "
-        "or fewer, 0 are undecided."
+        "Codes in place of paths, mean over the data sets: SVGe level; NGAE and GCN later. On single ones 1 of 1 "
+        "show more queries, 0 fewer, uncorrected over data sets; the plain choices alone: none of 1 comparisons shows "
+        "more queries or fewer, 0 are undecided."
     )
     assert "on none of 3 data sets; on 3 its runs are too few to tell." in said(*["seen once"] * 3)[0]
     assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. Any search by labels: on 3.")

@@ -160,8 +160,15 @@ def in_short(claim: dict, *others: dict, words: Mapping[str, str] = MappingProxy
     goals = [f"{name} {aim(claim, name)}" for name in ("paper", "target") if claim[name] is not None]
     judged = claim["ours"] is not None and claim["verdict"] != "no published value"
     ours = f"ours {measured(claim)}{f', *{verdict_of(claim)}*' * judged}"
-    beside = [f"{words.get(other['id']) or named(other, claim)} {value_of(other)}" for other in others]
+    beside = [f"{words.get(other['id']) or named(other, claim)} {judged_value(other, claim)}" for other in others]
     return f"{words.get(claim['id']) or named(claim)}: " + "; ".join([*goals, ours, *beside])
+
+
+def judged_value(other: dict, claim: dict) -> str:
+    """The number beside a claim, with its verdict where that is another than the claim's."""
+    verdicts = {claim["verdict"], other["verdict"]}
+    apart = len(verdicts) == 2 and verdicts < {"met", "short", "undecided"}
+    return value_of(other) + f", *{other['verdict']}*" * apart
 
 
 def measured(claim: dict) -> str:

@@ -288,12 +288,12 @@ def findings(
     operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
     levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
     layers = {f"{layers} layers": rows for layers, rows in depth.groupby("layers")}
-    tau, said = "highest Kendall's tau with SVGe and without ", []
+    tau, said = "highest Kendall's tau with SVGe and without, untested, ", []
     for words, parts, quantity in (
         (f"Cells with an operation nobody saw or was told of: {tau}", operations, "kendall"),
         (f"Cells better than every label: {tau}", levels, "kendall"),
         (
-            "Deeper networks: points by which those ranked first beat random ones, with SVGe and without, ",
+            "Deeper networks, no method tuned: points by which the first beat random ones, with SVGe and without, ",
             layers,
             "gain",
         ),

@@ -153,7 +153,7 @@ def findings(
         f"A trial on {simulated} simulated tables {judged}.",
         f"The table puts its best cell too high by an estimated {luck} points. "
         f"The best by two runs falls by {fall} points in the third (figure `third_runs`).",
-        f"By these chances {span(sets['likely best'])} cells hold the truly best one with 95 %; the trial tests it.",
+        f"By these chances {span(sets['likely best'])} cells are to hold the best one with 95 %; the trial judges.",
     ]
     if len(pairs):
         apart = span(pairs["differ by more, corrected (%)"])
