@@ -85,6 +85,22 @@ def test_everything_ends_with_the_run(project, number, to_group):
     assert run_all(project).returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_everything_ends_with_the_tests(project, number):
+    (project / "tests").mkdir()
+    body = WORKERS.partition("joblib.Par")[0].replace("paths.OUTPUT", f"pathlib.Path({str(project)!r})")
+    lines = ["import pathlib", *body.splitlines(), "time.sleep(600)"]
+    (project / "tests/test_long.py").write_text("def test_long():\n    " + "\n    ".join(lines))
+    running = subprocess.Popen(
+        [project / "run_all.sh", "test"], env=project_environment(project), start_new_session=True
+    )
+    until((project / "at work").exists)
+    assert len(processes_of(project)) >= 4  # pytest, its workers, what a test has started
+    os.kill(running.pid, number)
+    until(lambda: not processes_of(project))
+    running.wait()
+
+
 def test_a_signal_before_anything_has_started(project):
     (project / "lib/companion/cli.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)\n")
     run = run_all(project)

@@ -123,8 +123,9 @@ def test_validation_accuracy_is_absent_and_the_error_says_so(nasbench101):
 
 def test_what_is_no_batch_of_graphs_is_refused(nasbench101):
     for asked, kind in ((np.zeros((2, 7), int), "ndarray"), ([3, 4], "list"), ("a text", "str")):
-        with pytest.raises(TypeError, match=f"asked for graphs in a DagBatch, not for {kind}. Make one .*to_batch"):
-            nasbench101.query(asked)
+        for question in (nasbench101.query, nasbench101.index):
+            with pytest.raises(TypeError, match=f"asked for graphs in a DagBatch, not for {kind}. Make one .*to_batch"):
+                question(asked)
 
 
 # damaged and foreign tables

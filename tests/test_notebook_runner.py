@@ -389,9 +389,11 @@ def test_links_of_an_executed_copy_lead_to_what_is_beside_the_sources(monkeypatc
 
 def test_cleaning_leaves_images_alone():
     folder = tempfile.gettempdir()
-    data = {"image/png": f"iVBO{folder}AAAA", "text/plain": [f"{folder}/file"]}
+    picture = f'<img src="data:image/png;base64,iVBO{folder}+AA=="> {folder}'
+    data = {"image/png": f"iVBO{folder}AAAA", "text/plain": [f"{folder}/file"], "text/html": picture}
     cell = {"cell_type": "code", "metadata": {}, "outputs": [{"output_type": "display_data", "data": data}]}
     runner.clean({"metadata": {}, "cells": [cell]})
+    assert data.pop("text/html") == picture.removesuffix(folder) + "<temporary>"
     assert data == {"image/png": f"iVBO{folder}AAAA", "text/plain": ["<temporary>/file"]}
 
 
@@ -444,6 +446,17 @@ def test_a_copy_for_which_there_is_no_room_is_not_named(project, monkeypatch):
 def test_an_error_of_the_disk_that_names_no_file_is_told_with_the_places_where_it_may_be():
     told = runner.explained(OSError(27, "File too large"))
     assert str(paths.OUTPUT) in told and tempfile.gettempdir() in told and "TMPDIR" in told
+
+
+def test_an_error_without_words_is_told_by_its_name():
+    assert runner.explained(AssertionError()) == "AssertionError"
+
+
+def test_a_notebook_that_names_no_language_runs(project):
+    file = project / "notebooks/00_first.ipynb"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"metadata": {}}))
+    execute(plan("quick", ["00"])[0])
+    assert json.loads((project / "data/results/quick/00_first.json").read_text())["claims"]
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):

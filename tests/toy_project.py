@@ -97,6 +97,7 @@ def project_environment(folder):
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("LATENTNAS_", "PYTHONPATH", "PYTHONSAFEPATH", "SNAKEMAKE"))
+        or name == "LATENTNAS_COMMAND"  # what a test starts ends with the tests
     }
     return environment | {"LATENTNAS_PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import joblib
 import psutil
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] == ["test"]:
             environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONSAFEPATH": "1"}  # -P of its workers too
-            return subprocess.run([*TEST, *arguments[1:]], cwd=paths.ROOT, env=environment).returncode
+            return ended_with_us([*TEST, *arguments[1:]], environment, paths.ROOT)
         if arguments[:1] == ["lab"]:
             return lab(arguments[1:])
         if arguments[:1] == ["compare"]:
@@ -59,6 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     except (UsageError, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def ended_with_us(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> int:
+    """The exit status of a command, run in a folder; what it started, such as kernels, ends with this process."""
+    with ending_together("LATENTNAS_COMMAND"):
+        marks = {name: os.environ[name] for name in ("LATENTNAS_COMMAND", "TMPDIR")}
+        return subprocess.run(command, cwd=folder, env={**environment, **marks}).returncode
 
 
 def run(options: argparse.Namespace) -> int:
@@ -198,7 +206,7 @@ def lab(arguments: Sequence[str]) -> int:
     url = f"/lab/tree/notebooks/mine/{first.relative_to(paths.NOTEBOOKS).as_posix()}"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
-    return subprocess.run([sys.executable, "-P", "-m", "jupyterlab", *options, *arguments], env=environment).returncode
+    return ended_with_us([sys.executable, "-P", "-m", "jupyterlab", *options, *arguments], environment)
 
 
 def site(options: argparse.Namespace) -> int:

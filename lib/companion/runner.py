@@ -34,6 +34,7 @@ from latentnas.progress import in_words
 
 MARK = "\x1e"  # begins each line that the command line shows; all others go to its log only
 NEVER_STARTED = "Kernel died before replying", "Kernel didn't respond"  # how such errors of Jupyter begin
+PICTURES = "image/", "application/pdf"  # how types of data begin that are base64
 MOST_THREADS = 8  # of a model whose speed is measured
 _held = []  # lock files of GPUs, open as long as this process lives
 
@@ -56,6 +57,7 @@ def execute(job: Job) -> None:
     spec = KernelSpec(argv=command, language="python")  # whatever kernels are installed as "python3"
     this_python = type("ThisPython", (AsyncKernelManager,), {"kernel_spec": spec})
     kernel = {"kernel_name": "python3", "kernel_manager_class": this_python, "cwd": paths.ROOT, "progress_bar": False}
+    kernel["language"] = "python"  # of a notebook that does not name it
     kernel["extra_arguments"] = ["--log-level=CRITICAL", "--InteractiveShellApp.ignore_cwd=True"]
     log = LineWriter(job.notebook, job.stamp.with_suffix(".log"))
     kernel |= {"start_timeout": 300, "stderr_file": log}  # seconds, for busy machines
@@ -144,14 +146,20 @@ def clean(notebook: dict) -> None:
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
     folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
     words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}"]  # the last is pandas' id of a styled table
-    moment = re.compile(f"(?:{'|'.join(words)})(?![0-9A-Za-z])")
+    picture = "base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
+    moment = re.compile(f"{picture}|(?:{'|'.join(words)})(?![0-9A-Za-z])")
+
+    def named(found: re.Match[str]) -> str:
+        text = found.group()
+        is_picture = text.startswith("base64,")
+        return text if is_picture else names.setdefault(text, f"T_{len(names) - len(folders)}")
 
     def constant(text: object) -> object:
         if isinstance(text, list):
             return [constant(line) for line in text]
         if not isinstance(text, str):
             return text
-        return moment.sub(lambda found: names.setdefault(found.group(), f"T_{len(names) - len(folders)}"), text)
+        return moment.sub(named, text)
 
     # The copy lies two folders below what is beside its source, such as notebooks that no run of all has a copy of.
     alone = "|".join(map(re.escape, profiles.read_profiles().alone))
@@ -165,8 +173,7 @@ def clean(notebook: dict) -> None:
         outputs = cell.get("outputs", [])
         outputs[:] = [output for output in outputs if output.get("name") != "stderr"]
         for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
-            # base64 may spell the name of a folder by chance
-            part |= {key: constant(value) for key, value in part.items() if not key.startswith("image/")}
+            part |= {key: constant(value) for key, value in part.items() if not key.startswith(PICTURES)}
 
 
 def check_unchanged(job: Job) -> None:
@@ -314,7 +321,7 @@ def report_progress(job: Job, words: str) -> None:
 def explained(error: Exception) -> str:
     """An error for people; of the disk with its file, or where that is not known all places, and the remedy."""
     if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
+        return str(error) or type(error).__name__
     place = error.filename or f"{paths.OUTPUT} or {tempfile.gettempdir()}"
     remedy = "Make room or allow writing there, or name another place: LATENTNAS_OUTPUT, for temporary files TMPDIR."
     return f"{place}: {error.strerror}. {remedy} Nothing stored is lost."

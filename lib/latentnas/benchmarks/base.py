@@ -88,16 +88,17 @@ class Table:
         return self.table[self.signals[0]].notna().to_numpy()
 
     def index(self, batch: DagBatch) -> np.ndarray:
-        """The row of each graph, int64 `[B]`; -1 for one that is not in the space or was not measured."""
+        """The row of each graph, int64 `[B]`; -1 for one that is not in the space or was not measured; TypeError for
+        anything but a `DagBatch`."""
+        if not isinstance(batch, DagBatch):
+            asked = "Make one by `table.space.to_batch(texts)` or `table.batch[rows]`"
+            raise TypeError(f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. {asked}.")
         rows = self.space.index(batch)
         return np.where((rows >= 0) & self.known[rows], rows, -1)
 
     def query(self, batch: DagBatch) -> pd.DataFrame:
         """What is known about graphs, one line each in the order asked: `row` (-1 where not known), `known`, and all
-        columns of the table, NaN where not known."""
-        if not isinstance(batch, DagBatch):
-            asked = "Make one by `table.space.to_batch(texts)` or `table.batch[rows]`"
-            raise TypeError(f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. {asked}.")
+        columns of the table, NaN where not known; errors are those of `index`."""
         rows = self.index(batch)
         frame = self.table.reindex(rows).reset_index(drop=True)
         frame.insert(0, "row", rows)
