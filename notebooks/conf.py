@@ -16,7 +16,7 @@ SHOWN = {Path(file).stem: file for file in re.findall(r"^\| \[[^]]+\]\((notebook
 REPORTS = sorted(set(re.findall(r"\((figures/\S+/REPORT\.md)\)", README)))
 PAGES = [page.relative_to(ROOT) for report in REPORTS for page in sorted((ROOT / report).parent.glob("*.html"))]
 COURSE = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("notebooks/coursework/[!.]*"))
-COURSE = [file for file in COURSE if file.endswith((".md", ".ipynb")) and "solutions" not in file]
+COURSE = [file for file in COURSE if file.endswith((".md", ".ipynb")) and not re.search("solutions|TEACHERS", file)]
 CONTENTS = {"Notebooks": [*SHOWN.values()], "Coursework": COURSE, "Reference": ["notebooks/glossary.md", *REPORTS]}
 
 project = html_title = "latentnas"

@@ -285,6 +285,7 @@ def test_training_goes_to_the_notebooks_that_declare_it(project):
         ("[quick.common]\nseed = true", "valid integer"),
         ("[quick.07_unknown]\nseed = 3", "07_unknown"),
         ("[quick.common\nseed = 3", "valid TOML"),
+        (f"[quick.common]\nseed = {5000 * '['}{5000 * ']'}", "valid TOML"),
         ("[paper]", "no profile 'quick'"),
         ("", "no profile 'quick'.* has: none at all. Restore it from the repository"),
         ("quick = 3", "quick"),

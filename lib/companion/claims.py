@@ -186,7 +186,8 @@ class Results:
         device: Where models are trained.
 
     Raises:
-        UsageError: There is no such notebook, another one is running, or a declared parameter has no value.
+        UsageError: There is no such notebook, another one is running, a declared parameter has no value, or a run by
+            hand would write over what a profile stores.
     """
 
     def __init__(
@@ -201,6 +202,11 @@ class Results:
             why = f"The parameter {missing[0]} of notebook {notebook} has no value."
             raise notebooks.UsageError(f"{why} Run its parameters cell first, and pass globals() to Results.")
         self.notebook, self.profile, self.data_source = notebook, values["profile"], values["data_source"]
+        by_hand = "LATENTNAS_NOTEBOOK" not in os.environ and values.get("__name__") == "__main__"
+        own = re.fullmatch(r"\w[\w+-]*", self.profile) and self.profile.partition("+")[0] not in notebooks.PROFILES
+        if by_hand and not own and self.path.is_relative_to(paths.ROOT / "data/results"):
+            why = "By hand profile must be a word, not one under which ./run_all.sh stores what it ran; it is"
+            raise notebooks.UsageError(f'{why} "{self.profile}". Set profile = "scratch" and go on in this cell.')
         self.parameters = {name: values[name] for name in names if name not in ("profile", "data_source")}
         self.code = {"cells": notebooks.code_cells_hash(source), "library": notebooks.code_fingerprint(source)}
         self.data_files, self.device = list(data_files), str(device)

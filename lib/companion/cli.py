@@ -223,7 +223,7 @@ def site(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix=".site.partial-", dir=paths.OUTPUT) as folder:
         sphinx = [sys.executable, "-P", "-m", "sphinx", "-EqW", "--keep-going", "--jobs", "auto"]
         sphinx += ["-c", str(paths.NOTEBOOKS), "-d", f"{folder}/read", str(paths.ROOT), f"{folder}/site"]
-        if subprocess.run(sphinx).returncode:
+        if ended_with_us(sphinx, os.environ):
             print("The site was not built: Sphinx says above what is wrong, and where.", file=sys.stderr)
             return 1
         shutil.rmtree(target, ignore_errors=True)

@@ -25,6 +25,7 @@ from latentnas import code
 PARAMETERS, INJECTED, TRAININGS = "parameters", "injected-parameters", "trainings"  # tags; papermill adds the second
 STANDARD_PARAMETERS = ("profile", "data_source", "seed")  # every notebook declares these
 NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many processes work on it
+PROFILES = ("smoke", "quick", "recommended", "paper")  # that ./run_all.sh runs
 NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")

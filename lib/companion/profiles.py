@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from companion import claims, notebooks, paths
 from companion.notebooks import Parameter, UsageError, deciding, hash_of, parameters_of
 
-KNOWN = ("smoke", "quick", "recommended", "paper")  # profiles
 MOST = 2**31 - 1  # of whole numbers: torch and NumPy take it as a seed, and some more
 CHECKSUM = re.compile("(?i)md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
@@ -133,12 +132,12 @@ def only_run() -> TextIO:
 def read_profiles() -> Profiles:
     """The checked content of profiles.toml; its notebooks exist, their parameters are looked at later."""
     try:
-        content = Profiles(**tomllib.loads(paths.PROFILES.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        content = Profiles(**tomllib.loads(paths.PROFILES.read_text(encoding="utf-8-sig")))  # Notepad's mark or none
+    except (OSError, ValueError, RecursionError) as error:
         problem = notebooks.reason(error)
         raise UsageError(f"notebooks/profiles.toml is missing or not valid TOML of profiles: {problem}.") from error
     for name in content.model_extra:
-        like = get_close_matches(name, [*KNOWN, *Profiles.model_fields], 1, 0.75)
+        like = get_close_matches(name, [*notebooks.PROFILES, *Profiles.model_fields], 1, 0.75)
         if like and not name.startswith(like[0]):
             own = "A profile of your own needs a name that is less like it, or that begins with it"
             raise UsageError(f"notebooks/profiles.toml: [{name}] looks like a misspelt [{like[0]}]. Correct it. {own}.")

@@ -115,7 +115,8 @@ class LineWriter(io.TextIOBase):
     def __init__(self, notebook: str, log: Path) -> None:
         self.prefix, self.rest, self.terminal = f"    {notebooks.number_of(notebook)} | ", "", sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with this process
+        self.log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with this process
+        self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # below what earlier runs said
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")
