@@ -62,7 +62,10 @@ def test_a_damaged_file_is_set_aside_and_made_again(tmp_path, capsys):
     expected = side_by_side(power, tasks, folder=tmp_path)
     (file,) = tmp_path.iterdir()
     assert file.name == "power-a b-1.json"
-    for damaged in (b"", b"[1, 2", b"\xff"):
+    whole = file.read_bytes()
+    other_answer = whole.replace(b'"answer": 1', b'"answer": 7')
+    assert other_answer != whole
+    for damaged in (b"", b"[1, 2", b"\xff", b"3", b"[3]", b"{}", other_answer):
         file.write_bytes(damaged)
         assert side_by_side(power, tasks, folder=tmp_path) == expected
         assert "is damaged" in capsys.readouterr().err and file.with_name(f"{file.name}.damaged").exists()

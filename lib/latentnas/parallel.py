@@ -1,6 +1,7 @@
 """Tasks side by side, one thread each, with a line of progress; what is done is kept in files and not done again."""
 
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -84,13 +85,19 @@ def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any,
     """The answer in the file; where there is none, the answer of the function, which goes into it."""
     if file and file.exists():
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if stored["sha256"] != _checksum(stored["answer"]):
+                raise ValueError("its checksum is that of another answer")
+            return stored["answer"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
             print(f"{file} is damaged ({error}): set aside as {put_aside(file)}; done anew", file=sys.stderr)
     answer = function(*arguments)
     if file:
-        text = json.dumps(answer)
+        answer = json.loads(json.dumps(answer))
         with atomic_write(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        answer = json.loads(text)
+            temporary.write_text(json.dumps({"sha256": _checksum(answer), "answer": answer}), encoding="utf-8")
     return answer
+
+
+def _checksum(answer: Any) -> str:
+    return hashlib.sha256(json.dumps(answer).encode()).hexdigest()
