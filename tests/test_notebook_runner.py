@@ -93,6 +93,8 @@ def test_declarations_are_read_with_type_default_and_help(project):
         ("flag: bool = 1", "1 does not fit"),
         ("sizes: dict = {}", "'dict' is not defined"),
         ("epochs: int = = 3", "invalid syntax"),
+        ("epochs: (lambda: 1)() = 3", "reads differently"),
+        ("epochs: ().__class__ = ()", "reads differently"),
         ("epochs: int = 0  # help; 1 or more", "0 does not fit"),
         ("seed: int = 1", "second time"),
     ],

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 
 from companion import paths
 from latentnas import code
@@ -28,7 +28,7 @@ NOT_DECIDING = ("jobs",)  # parameters that change no result, but how many proce
 PROFILES = ("smoke", "quick", "recommended", "paper")  # that ./run_all.sh runs
 NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
-DECLARATION = re.compile(r"(\w+): ([^=]+) = (.+?)(?:\s*# (.*))?")
+DECLARATION = re.compile(r"(\w+): ([\w\[\]| ]+) = (.+?)(?:\s*# (.*))?")
 RELATIONS = {  # of a parameter's entries to another parameter
     "below": lambda entries, other: all(entry < other for entry in entries),
     "at most": lambda entries, other: all(entry <= other for entry in entries),
@@ -60,7 +60,7 @@ class Notebook(BaseModel):
     cells: list[Cell]
     metadata: dict
     nbformat: Literal[4]
-    nbformat_minor: int
+    nbformat_minor: StrictInt
 
 
 def names() -> list[str]:
