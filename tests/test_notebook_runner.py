@@ -117,6 +117,7 @@ EMPTY = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
         (EMPTY, "0 cells tagged"),
         ("[" * 100_000, "can be read"),
         (EMPTY.replace('"metadata": {}', '"metadata": null'), "can be read"),
+        (EMPTY.replace('_minor": 5', '_minor": "5"'), "can be read"),
         (EMPTY.replace("[]", '[{"cell_type": "code", "metadata": {"tags": null}, "source": "1"}]'), "can be read"),
         (EMPTY.replace("[]", '[{"cell_type": "code", "metadata": {}}]'), "can be read"),
         (EMPTY.replace('"nbformat": 4', '"nbformat": 99'), "can be read"),
