@@ -116,7 +116,7 @@ def page_to_touch(
         }
     others = "looked up or predicted by skip connections" if benchmark.skips_decide else "measured with shared weights"
     page = explorer(
-        paths.FIGURES / results.profile / f"02_{name.replace('-', '').lower()}_explorer.html",
+        paths.FIGURES / results.profile / f"02_{name.lower().replace('-', '').replace(' ', '_')}_explorer.html",
         model, ENAS, codes, predict, judge, climbs, size=results.parameters["map_size"],
         title=f"The latent space of {name}",
         note=f"Notebook 02, profile {results.profile}, {results.data_source} table, seed {seed}. Predicted: {how}. "
