@@ -23,8 +23,9 @@ case "$1 $2 $3" in
     "-c "*) exec {sys.executable} "$@" ;;
     "--version "*) echo "Python 3.11.0" ;;
     "-m venv "*)
-        echo venv >> "$NOTES"; rm -rf "$4"; mkdir -p "$4/bin" "$4/lib/python3.11/site-packages"
-        cp "$0" "$4/bin/python"; sleep 0.3 ;;
+        made="${{@: -1}}"; echo venv >> "$NOTES"; rm -rf "$made"
+        mkdir -p "$made/bin" "$made/lib/python3.11/site-packages"
+        cp "$0" "$made/bin/python"; sleep 0.3 ;;
     "-m pip "*) echo pip >> "$NOTES"; if [ -e "$NOTES.broken" ]; then echo "no network" >&2; exit 1; fi
         if [ -e "$NOTES.slow" ]; then (touch "$NOTES.asked"; sleep 600); fi ;;
     "-P -m companion")
@@ -69,6 +70,14 @@ def seen(stdout):
 
 
 # ---------------------------------------------------------------- the environment
+
+
+def test_below_a_path_with_braces_what_has_no_wheel_is_built_elsewhere(bare):
+    start, notes, folder = bare
+    moved = folder.rename(folder.with_name("a {checkout} in braces"))
+    status, stdout, _ = end(start("--dry-run", command=(moved / "run_all.sh",)))
+    assert status == 0 and "started with: --dry-run" in stdout
+    assert notes.read_text().split() == ["venv", "venv", "pip", "pip", "pip"]  # the second to build a wheel in
 
 
 def test_it_is_made_once_and_again_when_the_lock_changes(bare):
