@@ -10,10 +10,12 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.neighbors import KNeighborsRegressor
 from week1_checks import CHECKS, METHODS, check, made_up
 
 from coursework import (
+    FOLDER,
     answers,
     cells,
     executed,
@@ -58,6 +60,58 @@ def test_every_solution_passes_its_check_and_other_cases(capsys):
         assert check(exercise, answer) == 1, capsys.readouterr().out
         assert check(exercise, answer, **CASES[exercise]) == 1, capsys.readouterr().out
     assert lab_checks.solved >= {*RIGHT}
+
+
+ORDERS = [np.sort, np.flip, lambda rows: np.random.default_rng(9).permutation(rows), lambda rows: rows.tolist()]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_splits_of_scikit_learn_and_rows_in_any_order_pass(order, capsys):
+    def by_group(classes, share, seed):
+        split = GroupShuffleSplit(1, test_size=share, random_state=seed)
+        return next(split.split(classes, groups=classes))
+
+    def at_random(rows, share, seed):
+        return next(ShuffleSplit(1, test_size=share, random_state=seed).split(np.arange(rows)))
+
+    for exercise, answer in (("1a", at_random), ("1b", by_group), ("1a", RIGHT["1a"]), ("1b", RIGHT["1b"])):
+        ordered = lambda *given, answer=answer: tuple(map(order, answer(*given)))  # noqa: E731
+        assert check(exercise, ordered) == 1, capsys.readouterr().out
+        assert check(exercise, ordered, **CASES[exercise]) == 1, capsys.readouterr().out
+
+
+def designs_of(order, classes):
+    """The given designs, over splits whose rows come in some order."""
+    names = answers(SOLUTIONS) | {"classes": classes, "sizes": np.bincount(classes)}
+    for name in ("split_at_random", "split_by_class"):
+        names[name] = lambda *given, right=names[name]: tuple(map(order, right(*given)))
+    for cell in SOLUTIONS["cells"]:
+        if re.search("def (two_splits|one_of_each)", source := "".join(cell["source"])):
+            exec(source, names)
+    return names["splits"]
+
+
+def test_no_number_of_the_report_depends_on_the_order_in_which_a_split_has_its_rows():
+    classes = np.unique(made_up(600, 3).classes, return_inverse=True)[1]
+    expected = {name: design(4) for name, design in designs_of(np.sort, classes).items()}
+    assert list(expected) == ["at random", "by class", "twins seen", "twins new"]
+    for order in ORDERS[1:]:
+        for name, design in designs_of(order, classes).items():
+            assert all(map(np.array_equal, design(4), expected[name])), name
+    for train, test in expected.values():  # sorted rows are no fair order: neighbours that tie are the first
+        assert not len(np.intersect1d(train, test)) and np.any(np.diff(train) < 0)
+
+
+def test_twins_that_are_seen_or_new_are_all_that_the_last_two_designs_differ_in():
+    classes = np.unique(made_up(600, 3).classes, return_inverse=True)[1]
+    splits, sizes = designs_of(np.sort, classes), np.bincount(classes)
+    (seen, tested), (new, same), (by_class, _) = (splits[name](2) for name in ("twins seen", "twins new", "by class"))
+    assert (
+        np.array_equal(tested, same) and len({*classes[tested]}) == len(tested) and (sizes[classes[tested]] > 1).all()
+    )
+    assert np.array_equal(new, by_class) and RIGHT["2"](new, tested, classes) == 0
+    assert RIGHT["2"](seen, tested, classes) == 100
+    assert {*seen} == {*new} | {*np.flatnonzero(np.isin(classes, classes[tested]))} - {*tested}
 
 
 def cut(count, share, order):
@@ -304,6 +358,7 @@ WRONG = {
         "with many seeds": around(lambda values: 1.96 * values.std(ddof=1) / len(values) ** 0.5),
         "divide by n - 1": around(lambda values: t_width(values, 0)),
         "distances from the mean": ends(lambda values: -t_width(values), t_width),
+        "are exchanged": around(lambda values: -t_width(values)),
         "smallest to the largest": ends(np.min, np.max),
         "should be means over the seeds": ends(np.min, np.max, centre=np.median),
         "the ends are not": around(lambda values: 3 * t_width(values)),
@@ -420,6 +475,15 @@ def test_the_stored_solutions_are_executed_and_the_findings_say_what_they_show()
     numbers = re.findall(r"\d+\.\d+|\d,\d{3}", "".join(findings["source"]))
     assert len(numbers) > 12 and not [number for number in numbers if number not in shown]
     assert 200 < len("".join(findings["source"]).split()) < 400
+
+
+def test_teachers_are_told_the_numbers_that_are_stored():
+    text = (
+        (FOLDER / "TEACHERS.md").read_text(encoding="utf-8").partition("## Week 1 ")[2].partition("**Handing in.**")[0]
+    )
+    stored = json.dumps([output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())])
+    numbers = re.findall(r"\d+\.\d\d", text)
+    assert len(numbers) > 12 and not [number for number in numbers if number not in stored]
 
 
 @pytest.mark.slow

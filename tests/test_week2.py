@@ -93,6 +93,19 @@ class Idle(MyModel):
         return {"total": 0 * sum(weights.sum() for weights in self.parameters())}
 
 
+def test_read_outs_that_are_no_sum_pass(capsys):
+    others = {
+        "mean": lambda self, states, present: (states * present).sum(dim=1) / present.sum(dim=1),
+        "maximum": lambda self, states, present: states.masked_fill(present == 0, -torch.inf).amax(dim=1),
+        "gated sum": lambda self, states, present: (self.mix(states).sigmoid() * states * present).sum(dim=1),
+        "sum of what is bent": lambda self, states, present: (self.mix(states).relu() * present).sum(dim=1),
+        "sum and maximum": lambda self, states, present:
+            (states * present).sum(dim=1) + states.masked_fill(present == 0, -torch.inf).amax(dim=1),
+    }  # fmt: skip
+    for name, function in others.items():
+        assert check("2", read(function)) == check("2", read(function), **CASES["2"]) == 1, (name, capsys.readouterr())
+
+
 def test_dropout_is_off_while_numbers_are_compared(capsys):
     def forgetful(base):
         class Forgetful(base):
@@ -167,6 +180,23 @@ class Typeless(Levels):
         return super().forward(type(batch)(types, batch.adjacency, batch.num_vertices))
 
 
+class OfNumbers(Levels):
+    def __init__(self, config):
+        super().__init__(config)
+        self.kind = nn.Embedding(config.num_types, config.hidden)
+
+    def forward(self, batch):
+        return self.kind(batch.types)
+
+
+class WithoutOwn(Levels):
+    def forward(self, batch):
+        states, edges = batch.one_hot(self.num_types).float(), batch.adjacency.float()
+        for before, after in zip(self.before, self.after):
+            states = (edges.mT @ before(states) + edges @ after(states)).relu()
+        return states
+
+
 class WrongWidth(Levels):
     def forward(self, batch):
         return super().forward(batch)[:, 0]
@@ -182,6 +212,7 @@ def read(function):
         def __init__(self, config):
             super().__init__()
             self.place = nn.Linear(config.hidden * 8, config.hidden)
+            self.mix = nn.Linear(config.hidden, config.hidden)
 
         def forward(self, states, present):
             return function(self, states, present[..., None].float())
@@ -268,6 +299,11 @@ def row_of(reconstruction="clean", quality="clean", scale=1, swap=False, back="t
     return row
 
 
+def novelty(model, train, test, points, seed):
+    quality = evaluate.prior_quality(model, ENAS, train, points, seed)
+    return row_of()(model, train, test, points, seed) | {"uniqueness": quality["novelty_clean"]}
+
+
 def error(own, base):
     return np.sqrt(np.var(own, ddof=1) / len(own) + np.var(base, ddof=1) / len(base))
 
@@ -293,13 +329,18 @@ WRONG = {
         "type of a vertex": Typeless,
         "every edge is turned round": mixed(lambda own, before, after, edges: own + before + after),
         "two steps away": mixed(lambda own, before, after, edges: own + before - after),
+        "does not mix its own state": WithoutOwn,
         "in line": Misspelt,
+        "An empty position has the type -1.": OfNumbers,
     },
     "2": {
         "at empty positions": read(lambda self, states, present: states.mean(dim=1)),
         "order of the vertices": read(lambda self, states, present: self.place((states * present).flatten(1))),
         "has already": read(lambda self, states, present: (states * present).sum(dim=1)),
         "that is the sum": read(lambda self, states, present: 2 * (states * present).sum(dim=1)),
+        "of the states, or": read(lambda self, states, present: (states * present).sum(dim=1) / 8),
+        "made of it alone": read(lambda self, states, present: self.mix((states * present).sum(dim=1))),
+        "Try another": read(lambda self, states, present: self.mix(self.mix((states * present).sum(dim=1)).relu())),
         "numbers in a state change nothing": read(
             lambda self, states, present: (states * present)[..., :1].amax(dim=1).expand(-1, states.shape[2])
         ),
@@ -341,6 +382,9 @@ WRONG = {
         "protocol, random decodes": row_of(quality="published"),
         "the training graphs. Which": row_of(back="train"),
         "codes of the test graphs": row_of(swap=True),
+        "uniqueness is novelty": novelty,
+        "the seed those that are given": lambda model, train, test, points, seed:
+            row_of()(model, train, test, points, 0),
         "return a dictionary": lambda *given: list(row_of()(*given).values()),
     },
     "5": {

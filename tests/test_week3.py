@@ -151,6 +151,14 @@ def test_a_searcher_that_breaks_its_contract_is_told_so(tmp_path, capsys):
         assert "names a folder" in said(capsys, check, "3a", folder)
 
 
+def test_a_searcher_of_the_library_is_not_ones_own(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text("from latentnas.search.ensemble import EnsembleSearch\nclass Mine(EnsembleSearch):\n    pass\n")
+    assert "of the library does, which is not yours" in said(capsys, check, "3a", str(file))
+    file.write_text("import latentnas.search.ensemble as ensemble\nSEARCHER = ensemble.EnsembleSearch\n")
+    assert "of the library does, which is not yours" in said(capsys, check, "3a", str(file))
+
+
 SLOW = """
 from latentnas.search.discrete import RandomSearch
 

@@ -345,6 +345,7 @@ def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
             1.96 * spread / n**0.5,
         "the standard deviation divides by n. With few seeds divide by n - 1 (ddof=1).":
             half_width * ((n - 1) / n) ** 0.5,
+        "low and high are exchanged.": -half_width,
         "the ends are distances from the mean. Give the ends themselves.": None,
         "the interval goes from the smallest to the largest seed. Take the 95 % interval of the mean.": None,
     }  # fmt: skip

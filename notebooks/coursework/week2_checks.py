@@ -82,7 +82,8 @@ def called(answer: Any, function: Callable, *arguments: Any) -> Any:
     """What a part of the student's class returns for these arguments, errors told with the line of their cell."""
     files = own_files(answer)
     # under the name of a function of the library no line of these checks is taken for the student's
-    return result_of(partial(function), *arguments, files=files)
+    hints = {"index out of range": "An empty position has the type -1."}
+    return result_of(partial(function), *arguments, hints=hints, files=files)
 
 
 def made(answer: Any, base: type, config: NGAEConfig, seed: int = 0) -> nn.Module:
@@ -175,6 +176,11 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
                 "a vertex learns nothing of an edge two steps away. What does one level of messages hand on, and what"
                 " does the next make of it?"
             )
+    kinds = full.types.clone()
+    kinds[:, 2] = 2 + (kinds[:, 2] - 1) % (config.num_types - 2)
+    one, two = (states(DagBatch(types, chain, full.num_vertices)) for types in (full.types, kinds))
+    if (one - two).abs().amax(dim=(0, 2))[2:4].min() <= 1e-7:  # in a chain, messages alone reach every second vertex
+        raise Wrong("a vertex does not mix its own state with those that it receives. It should do so in each level.")
 
 
 @torch.no_grad()
@@ -208,9 +214,9 @@ def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
         idle += [feature] * alike(code(other, present), found)
     if idle:
         raise Wrong(f"{len(idle)} of the {hidden} numbers in a state change nothing in the result. Use them all.")
-    total = (states * present[..., None]).sum(dim=1).double()
-    if alike(found, total * ((found * total).sum(dim=0) / total.square().sum(dim=0))):
-        raise Wrong("that is the sum of the states, which the baseline has already. Try another read-out.")
+    halves = (states * present[..., None]).sum(dim=1, keepdim=True).repeat(1, 2, 1) / 2  # two vertices, the same sum
+    if alike(code(halves, present[:, :2]), found):
+        raise Wrong("that is the sum of the states, or made of it alone, which the baseline has already. Try another.")
 
 
 def model_of(answer: Any, space: Space, hidden: int, latent: int, seed: int) -> GraphVAE:
@@ -339,14 +345,19 @@ def check_3d(answer: Any, space: Space = ENAS, hidden: int = 12, latent: int = 5
 
 
 @cache
-def example() -> tuple[GraphVAE, DagBatch, DagBatch]:
+def example(name: str) -> tuple[GraphVAE, DagBatch, DagBatch]:
     table = benchmarks.load("enas", "bundled")
     learned, tested = table.split(0)
-    return load_small("beta-0.01"), table.batch[learned[:300]], table.batch[tested[:200]]
+    return load_small(name), table.batch[learned[:300]], table.batch[tested[:200]]
 
 
 def check_4(answer: Callable, seed: int = 0, points: int = 40) -> None:
-    model, learned, tested = example()
+    require_row(answer, "beta-0.01", points, seed)  # validity is another one by each protocol
+    require_row(answer, "beta-0.5", points, seed + 1)  # uniqueness and novelty differ
+
+
+def require_row(answer: Callable, name_of_model: str, points: int, seed: int) -> None:
+    model, learned, tested = example(name_of_model)
     found = result_of(answer, model, learned, tested, points, seed)
     if not isinstance(found, dict) or {*found} != {*ROW}:
         raise Wrong(f"return a dictionary with {', '.join(ROW)}; what came is {kind(found)}.")
@@ -359,6 +370,8 @@ def check_4(answer: Callable, seed: int = 0, points: int = 40) -> None:
         value = number(found[name], name)
         mistakes = {
             f"{name} is a share between 0 and 1. Give percent.": right[name] / 100,
+            "uniqueness is novelty: how many graphs the model had not learned from. How many differ from each other?":
+                quality["novelty_clean"] if name == "uniqueness" else -1,
             f"{name} is that of the published protocol, random decodes. Take the clean one.": published[name],
             "reconstruction is that of the training graphs. Which graphs has the model not seen?":
                 back["train"]["clean"] if name == "reconstruction" else -1,

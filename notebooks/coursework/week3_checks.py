@@ -112,6 +112,10 @@ def check_3a(file: str | Path) -> None:
     if run.wrong or run.ended:
         raise Wrong(f"your searcher {run.wrong or run.ended}.")
     make = leaderboard._searcher_class(*source)
+    if getattr(getattr(make, "ask", None), "__module__", "").startswith("latentnas."):
+        raise Wrong(
+            "your class asks as a searcher of the library does, which is not yours. Write an `ask` of your own."
+        )
     try:
         with ended_after(leaderboard.SECONDS):
             interfaces.check_searcher(make, leaderboard.domain_of(board().parts), queries=60)
