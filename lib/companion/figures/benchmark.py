@@ -12,8 +12,8 @@ from latentnas.plots.style import styled
 
 PUBLISHED = (  # method, printed in, queries, test accuracy on CIFAR-10, CIFAR-100 and ImageNet16-120
     ("CoLLM-NAS", "CoLLM-NAS", "at most 100", 94.37, 73.44, 46.79),
-    ("evolution", "CoLLM-NAS", "10 × 20", 94.23, 72.82, 46.49),
-    ("EA-Net", "EEEA-Net", "10 × 100", 94.22, 73.17, 46.48),
+    ("evolution", "CoLLM-NAS", "200", 94.23, 72.82, 46.49),
+    ("EA-Net", "EEEA-Net", "1,000", 94.22, 73.17, 46.48),
     ("CR-LSO", "CR-LSO", "500", 94.35, 73.47, 46.98),
     ("RMI-NAS", "RMI-NAS", "not stated", 94.28, 73.36, 46.34),
     ("random search", "CoLLM-NAS", "not stated", 93.83, 71.52, 45.37),

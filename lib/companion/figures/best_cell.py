@@ -31,7 +31,7 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     ends = np.array([cells.in_table.min(), cells.in_table.max()])
     ax.plot(ends, ends, ":", color=GREY, linewidth=0.8, label="as in the table")
     ax.set_xlabel("test accuracy in the table (%)")
-    ax.set_ylabel("test accuracy when trained again (%)")
+    ax.set_ylabel("accuracy, trained again (%); bars: 95 %")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 

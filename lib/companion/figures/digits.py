@@ -86,7 +86,7 @@ def bundled_tables(
     trust.set_xlabel("shared weights (%)")
     trust.set_ylabel("from scratch (%)")
     letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", "What FLOPs buy", "What operations do",
-                  "digits-enas, retrained"])  # fmt: skip
+                  "digits-enas, trained"])  # fmt: skip
     return figure
 
 

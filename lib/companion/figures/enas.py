@@ -58,9 +58,8 @@ def space_costs(density: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     for ax, measure in zip(axes[0], correlations.itertuples()):
         image = counts_on_grid(ax, density[density.measure == measure.measure], density["count"].max())
         ax.set_xlabel(measure.label)
-        ax.text(0.98, 0.03, f"Spearman {signed(measure.spearman)}", transform=ax.transAxes, ha="right", fontsize=7)
     axes[0, 0].set_ylabel("accuracy (%)")
-    letter(axes, correlations.measure)
+    letter(axes, [f"{row.measure}: Spearman {signed(row.spearman)}" for row in correlations.itertuples()])
     colour_bar(figure, image, axes, "architectures", pad=0.01, aspect=25)
     return figure
 

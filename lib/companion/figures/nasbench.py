@@ -360,7 +360,8 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
     range_by(sizes, vertices, "vertices", BLUE)
     sizes.plot(vertices.vertices, vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best")
-    sizes.legend(loc="lower right")
+    sizes.set_ylim(bottom=sizes.get_ylim()[0] - 6)  # room for the legend
+    sizes.legend(loc="lower right", ncols=2)
     sizes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sizes.set_xlabel("number of vertices")
     sizes.set_ylabel("test accuracy (%)")

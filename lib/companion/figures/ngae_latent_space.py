@@ -182,7 +182,7 @@ def uniqueness_gap_in_words(ngae: pd.Series, dvae: pd.Series, share: float) -> s
 
 def uniqueness_in_words(published: float, clean: float) -> str:
     """What uniqueness as published is, and what becomes of different points."""
-    of_points = f"Of different points, each decoded once, {clean:.3g} % give different architectures."
+    of_points = f"Of different points, each decoded once, {clean:.4g} % give different architectures."
     return f"Uniqueness as published is {published:.3g} % for NGAE: it counts how the decoder wavers. {of_points}"
 
 

@@ -54,7 +54,7 @@ def matched_in_words(back: pd.DataFrame) -> str:
     """Whether both models give enough back for a comparison. The columns of `given_back`."""
     least = back.groupby("model", sort=False)["reconstruction"].min()
     if least.min() >= MATCHED:
-        return f"fair to compare: every training gives at least {MATCHED} % of held-out architectures back"
+        return f"fair to compare: both models give at least {MATCHED} % of held-out architectures back"
     shares = ", ".join(f"{name} {share:.3g} %" for name, share in least.items())
     return f"**not fair to compare**: held-out architectures that come back, {shares}"
 
@@ -187,7 +187,7 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
     curve = rows_of(curve, "epoch", "rmse", "model", "seed", "mean_line")
     figure, axes = new_figure(3.5, width=COLUMN)
     ax, mean_line, published = axes[0, 0], curve.mean_line.iloc[0], curve[curve.model == PUBLISHED]
-    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1, label=f"guessing the mean: {mean_line:.3f}")
+    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1, label=f"mean, all graphs: {mean_line:.3f}")
     for model, runs in curve.drop(published.index).groupby("model", sort=False):
         words, colour, marker = CURVES[model]
         band(ax, runs, "epoch", "rmse", colour)
@@ -233,7 +233,7 @@ def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     for variant, walks in trajectories.groupby("variant", sort=False):
         for ax, quantity in zip(axes[0], ("performance", "complexity", "evaluated")):
             band(ax, walks, "step", quantity, colours[variant], variant, low=0.25, high=0.75)
-    letter(axes, ["What is promised", "What it is to cost", "What is found"])
+    letter(axes, ["What is promised", "Predicted cost", "What is found"])
     for ax, quantity in zip(
         axes[0], ("predicted accuracy (st. dev.)", "predicted complexity (st. dev.)", "evaluated accuracy (%)")
     ):

@@ -51,7 +51,9 @@ def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figur
     return figure
 
 
-def distribution(ax: Axes, ends: "pd.Series[float]", counts: "pd.Series[int]", filled: bool = True, **look) -> None:
+def distribution(
+    ax: Axes, ends: "pd.Series[float]", counts: "pd.Series[int]", filled: bool = True, **look: object
+) -> None:
     """A histogram of values that are counted already: lower ends of bins of equal widths, and how many lie in each."""
     edges = np.append(ends, 2 * ends.iloc[-1] - ends.iloc[-2])
     sns.histplot(
@@ -73,7 +75,7 @@ def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words
     return ax.collections[0]
 
 
-def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options) -> None:
+def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options: object) -> None:
     bar = figure.colorbar(image, ax=axes, **options)
     bar.set_label(label)
     bar.outline.set_visible(False)

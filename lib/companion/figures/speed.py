@@ -2,7 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import LogLocator
 
 from companion.figures import StoredFigure
 from latentnas.plots.style import (
@@ -82,7 +82,8 @@ def growth_lines(growth: pd.DataFrame) -> Figure:
             ax.plot(line["size"], line["seconds"], marker=marker, color=colour, markersize=4, label=label)
         ax.set(xscale="log", yscale="log", xlabel=f"{by} (log)", ylabel="seconds (log)" if ax is axes[0, 0] else None)
         ticks = sorted(rows["size"].unique())
-        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.minorticks_off()
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend

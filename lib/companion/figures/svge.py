@@ -401,7 +401,7 @@ def behind_untrained(rows: pd.DataFrame) -> str:
         of_models = of_count.droplevel("labels")
         names = [name for name in of_models.index if name not in (*WITHOUT_MODEL, *WITH_CODES)]
         behind = [name for name in names if of_models[name] < of_models.get("SVGe, untrained", -np.inf)]
-        words += f"; behind SVGe untrained with {count:,} labels: {'; '.join(behind)}" if behind else ""
+        words += f"; below SVGe untrained with {count:,} labels: {'; '.join(behind)}" if behind else ""
     return words
 
 
@@ -534,8 +534,8 @@ def seen_in_words(
         worse = {0: "none", len(codes): "all"}.get((codes < 0).sum(), (codes < 0).sum())
         found.append(
             f"With few labels on {SPACE_NAMES[place]}, Kendall's tau from {model}'s codes is {abs(gap):.2g} "
-            f"{'below' if gap < 0 else 'above'} that from the graph itself (*{over}*). Of {len(codes)} models, counted "
-            f"on each space, the codes of {worse} are worse than that."
+            f"{'below' if gap < 0 else 'above'} that from the graph itself (*{over}*). Of {len(codes)} cases (a model "
+            f"on a space) {worse} have codes worse than that."
         )
     tuned = [gaps.get((f"labels_{labels[1]}", place, TUNED[0], other)) for other in (over, "SVGe")]
     if None not in tuned:
@@ -557,7 +557,7 @@ def back_in_words(quality: pd.DataFrame, bounds: pd.DataFrame) -> tuple[int, str
     short = means_of.index[means_of["reconstruction_clean"] < ENOUGH]
     words = (
         f"One greedy decode returns at least {ENOUGH} % of the test graphs for "
-        f"{len(means_of) - len(short) or 'none'} of {len(means_of)} models, counted on each space"
+        f"{len(means_of) - len(short) or 'none'} of {len(means_of)} cases (a model on a space)"
     )
     if 0 < len(short) <= 6:
         shown = short.get_level_values("model").str.replace("^(.*), (.*)$", r"\1 (\2)", regex=True)
@@ -631,7 +631,7 @@ def codes_in_words(comparisons: pd.DataFrame, primary: tuple[str, str, str]) -> 
         worse, better = ((comparisons[side] == comparisons["trainings"]).sum() for side in ("worse_in", "better_in"))
         worse, better = ({0: "none", len(comparisons): "all"}.get(number, number) for number in (worse, better))
         found += (
-            f". Of {len(comparisons)} models, counted on each space, the codes of {worse} are worse in every training, "
+            f". Of {len(comparisons)} cases (a model on a space) the codes of {worse} are worse in every training, "
             f"those of {better} better"
         )
     return rank, f"{found}."

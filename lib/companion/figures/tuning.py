@@ -31,7 +31,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
 
     Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
     """
-    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.6)
+    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.45)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
@@ -39,9 +39,10 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
                 share = length / own["epochs"].max()
                 style = {"color": colour, "marker": marker, "markersize": 3, "alpha": 0.35 + 0.65 * share}
                 ax.plot(line["rate"], line["loss"], label=label if share == 1 else None, **style)
-            ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", color=colour, markersize=9, fillstyle="none")
+            ring = {"color": colour, "markersize": 9, "fillstyle": "none", "clip_on": False}
+            ax.plot(own["rate"].iloc[-1:], own["loss"].iloc[-1:], "o", **ring)
         known = table["loss"][table["loss"] < float("inf")]  # what diverged is left out
-        ax.set(xscale="log", xlabel="learning rate × 1,000 (log)")
+        ax.set_xscale("log")
         if len(known):
             ax.set(yscale="log", ylim=(0.6 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ax.get_ylim()[1] < 30 * ax.get_ylim()[0] else (1,)))
@@ -49,8 +50,9 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{1000 * rate:g}" for rate in rates])
         ax.xaxis.set_minor_formatter(NullFormatter())
-    panels[0][0].set_ylabel("loss (nats, log), cut above")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.supxlabel("learning rate × 1,000 (log)", fontsize=8)
+    figure.supylabel("loss on held-out graphs (nats, log; what is higher lies outside)", fontsize=8)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 
@@ -60,16 +62,17 @@ def reconstruction_by_step(curves: pd.DataFrame) -> Figure:
 
     Columns, one row an epoch: space, model, optimizer, steps, reconstruction (percent).
     """
-    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.5)
+    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.35)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
             ax.plot(own["steps"], own["reconstruction"], marker=marker, color=colour, markersize=3, label=label)
         ax.axhline(99, color="#B0B0B0", linewidth=0.6, linestyle=":")
-        ax.set(xlabel="steps", ylim=(-4, 104))
-    panels[0][0].set_ylabel("reconstruction (%)")
+        ax.set_ylim(-4, 104)
+    figure.supxlabel("steps", fontsize=8)
+    figure.supylabel("reconstruction (%)", fontsize=8)
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure
 
 
