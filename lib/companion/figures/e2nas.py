@@ -121,7 +121,7 @@ def sides_in_words(points: "pd.Series[float]", verdict: "pd.Series[str]") -> str
     for word in filter({*verdict}.__contains__, LINKS):
         part = points[verdict == word]
         lags = (part < 0) & (word == "undecided")
-        names = [f"*{name}*" + f" ({-lead:.2f} points behind)" * lag for (name, lead), lag in zip(part.items(), lags)]
+        names = [f"*{name}*" + f" ({-lead:.2f} behind)" * lag for (name, lead), lag in zip(part.items(), lags)]
         every = "any of them" if word in ("undecided", LEVEL) else "all of them"
         whole = 1 < len(names) == len(points) and not lags.any()
         amount = f" by {span(-part, 2)} points" * (word == "behind")
