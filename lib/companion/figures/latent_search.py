@@ -82,11 +82,11 @@ def queries_against_one_hot(
 
 
 @styled
-def still_searching(curves: pd.DataFrame, bold: str = "one-hot") -> Figure:
-    """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with.
-    Columns: table, method, query, share."""
+def still_searching(curves: pd.DataFrame, bold: str = "one-hot", named: Collection[str] = ()) -> Figure:
+    """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with,
+    those that are not `named` are grey, if any is. Columns: table, method, query, share."""
     curves = rows_of(curves, "table", "method", "query", "share")
-    figure = _lines(curves, "share", "still searching\n(% of runs)", bold, drawstyle="steps-post")
+    figure = _lines(curves, "share", "still searching\n(% of runs)", bold, named, drawstyle="steps-post")
     for ax in figure.axes:
         ax.set_ylim(-3, 103)
     last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]

@@ -32,9 +32,10 @@ def space_cells(cells: pd.DataFrame, space: Space = ENAS) -> Figure:
 
 
 def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figure:
-    """Graphs in two columns (a single one in one), with boxes of one size."""
-    columns = min(2, len(batch))
-    figure, axes = new_figure(1, columns=columns, rows=-(-len(batch) // 2), width=DOUBLE / 2 * columns)
+    """Graphs in two columns, in three where they are short, with boxes of one size."""
+    most = 2 if space.num_vertices > 6 else 3
+    columns = min(most, len(batch))
+    figure, axes = new_figure(1, columns=columns, rows=-(-len(batch) // most), width=DOUBLE / most * columns)
     for ax, types, adjacency, title in zip(axes.flat, batch.types, batch.adjacency, titles):
         draw_cell(ax, types, adjacency, space.type_names)
         ax.set_title(title, loc="center", fontsize=7)
@@ -47,11 +48,13 @@ def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figur
             ax.set_ylim(-reach, reach)
             ax.set_xlim(*np.mean(ax.get_xlim()) + np.array([-0.5, 0.5]) * space.num_vertices)
     axes[0, 0].get_gridspec().set_height_ratios([2 * reach + 0.8 for reach in reaches])
-    figure.set_figheight(DOUBLE / 2 / space.num_vertices * sum(2 * reach + 0.8 for reach in reaches) + 0.17)
+    figure.set_figheight(DOUBLE / most / space.num_vertices * sum(2 * reach + 0.8 for reach in reaches) + 0.17)
     return figure
 
 
-def distribution(ax: Axes, ends: "pd.Series[float]", counts: "pd.Series[int]", filled: bool = True, **look) -> None:
+def distribution(
+    ax: Axes, ends: "pd.Series[float]", counts: "pd.Series[int]", filled: bool = True, **look: object
+) -> None:
     """A histogram of values that are counted already: lower ends of bins of equal widths, and how many lie in each."""
     edges = np.append(ends, 2 * ends.iloc[-1] - ends.iloc[-2])
     sns.histplot(
@@ -73,7 +76,7 @@ def heat(ax: Axes, grid: pd.DataFrame, low: float, high: float, cmap: str, words
     return ax.collections[0]
 
 
-def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options) -> None:
+def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | np.ndarray, label: str, **options: object) -> None:
     bar = figure.colorbar(image, ax=axes, **options)
     bar.set_label(label)
     bar.outline.set_visible(False)
