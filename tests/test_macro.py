@@ -1,6 +1,7 @@
 """Shared weights of the ENAS space against a plain network written from the definition."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -99,6 +100,27 @@ def test_one_set_of_images_serves_all_architectures():
     images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
     batch = ENAS.to_batch(ARCHITECTURES)
     torch.testing.assert_close(network(images, batch), network(images.expand(-1, 3, -1, -1, -1), batch))
+
+
+def test_architectures_that_begin_alike_are_computed_once_as_far_as_they_do(monkeypatch):
+    network = MacroNetwork(0, channels=CHANNELS).double()
+    images = torch.randn(5, 1, 1, 8, 8, dtype=torch.float64)
+    choices = ENAS.choices(ENAS.sample(60, 0))
+    choices[:, :3] = choices[0, :3]  # operation, operation and flag: two layers
+    batch, computed = ENAS.from_choices(choices), Counter()
+    merge = MacroNetwork._merge
+
+    def counting(self, vertices, columns, reads):
+        computed[len(vertices)] += len(reads)
+        return merge(self, vertices, columns, reads)
+
+    monkeypatch.setattr(MacroNetwork, "_merge", counting)
+    logits = network(images, batch)
+    texts = ENAS.to_strings(batch)
+    distinct = [len({str(json.loads(text)[:layer]) for text in texts}) for layer in range(1, 7)]
+    assert [*computed.values()] == distinct and distinct[1] == 1 < distinct[2] < 60
+    expected = [plain(network, text, images[:, 0]) for text in texts]
+    torch.testing.assert_close(logits, torch.stack(expected))
 
 
 def small_digits(images=256):

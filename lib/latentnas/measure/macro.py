@@ -63,6 +63,15 @@ class Operation(nn.Module):
         return flat.unflatten(0, mapped.shape[:2])
 
 
+def beginnings(architectures: DagBatch, layers: int) -> tuple[Tensor, Tensor]:
+    """Which of A architectures stand for all that agree in their first layers `[U]`, and which of them stands for each
+    `[A]`. In the order of operations and edges, layer after layer."""
+    types, edges = architectures.types.long(), architectures.adjacency.long()
+    written = [torch.cat([types[:, layer, None], edges[:, :layer, layer]], dim=1) for layer in range(1, layers + 1)]
+    found, which = torch.cat(written, dim=1).unique(dim=0, return_inverse=True)
+    return which.new_zeros(len(found)).scatter_(0, which, torch.arange(len(which), device=which.device)), which
+
+
 class MacroNetwork(nn.Module):
     """All weights of all architectures of so many layers, six in the space, initialised from `seed`."""
 
@@ -84,7 +93,8 @@ class MacroNetwork(nn.Module):
             self.classifier.bias.zero_()
 
     def forward(self, images: Tensor, architectures: DagBatch) -> Tensor:
-        """Logits `[A, B, classes]` of A architectures.
+        """Logits `[A, B, classes]` of A architectures. With images for all, those that begin alike are computed once
+        up to the layer at which they part.
 
         Args:
             images: `[B, A, 1, H, W]`, each architecture's own; A may be 1 for all the same.
@@ -96,23 +106,31 @@ class MacroNetwork(nn.Module):
             found = f"not of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers"
             wanted = f"{self.layers} layers, so it takes graphs of {self.layers + 2} vertices"
             raise ValueError(f"This network has {wanted}, {found}.")
-        vertices = [self.stem(images).expand(-1, len(architectures), -1, -1, -1)]
+        shared, each = images.shape[1] < len(architectures), torch.arange(len(architectures), device=images.device)
+        vertices, columns = [self.stem(images)], [torch.zeros_like(each) if shared else each]
         for layer, operations in enumerate(self.operations, start=1):
-            hidden = self._merge(vertices, architectures.adjacency[:, :layer, layer])
-            chosen = members(architectures.types[:, layer] - FIRST_OPERATION, NUM_OPERATIONS)
+            rows, column = beginnings(architectures, layer) if shared else (each, each)
+            hidden = self._merge(vertices, [of[rows] for of in columns], architectures.adjacency[rows, :layer, layer])
+            chosen = members(architectures.types[rows, layer] - FIRST_OPERATION, NUM_OPERATIONS)
             vertices.append(by_group(chosen, hidden, operations))
+            columns.append(column)
             if layer == REDUCE_AFTER:
                 vertices = [halve(vertex) for vertex in vertices]
         pooled = F.relu(vertices[-1]).mean(dim=(3, 4))  # [B, A, C]
-        return self.classifier(pooled).transpose(0, 1)
+        logits = self.classifier(pooled).transpose(0, 1)
+        return logits[columns[-1]] if shared else logits
 
-    def _merge(self, vertices: list[Tensor], reads: Tensor) -> Tensor:
-        """What a layer gets: its only input as it is, or a 1x1 convolution of all that `reads [A, V]` names."""
+    def _merge(self, vertices: list[Tensor], columns: list[Tensor], reads: Tensor) -> Tensor:
+        """What a layer gets in each of A architectures: its only input as it is, or a 1x1 convolution of all that
+        `reads [A, V]` names. An architecture has a vertex in that vertex's column `[A]`."""
         groups = members((reads.sum(dim=1) > 1).long(), 2)
 
         def merged(_: Tensor) -> Tensor:
             gates = reads[groups[1]].float()[None, :, :, None, None, None]
-            stacked = torch.stack([vertex.index_select(1, groups[1]) for vertex in vertices], dim=2)
-            return self.merges[len(vertices) - 2]((stacked * gates).flatten(2, 3))
+            taken = [vertex.index_select(1, column[groups[1]]) for vertex, column in zip(vertices, columns)]
+            return self.merges[len(vertices) - 2]((torch.stack(taken, dim=2) * gates).flatten(2, 3))
 
-        return by_group(groups, vertices[-1], [nn.Identity(), merged])
+        last = vertices[-1]
+        if last.shape[1] != len(reads):  # else the columns are those of the layer, in the same order
+            last = last.index_select(1, columns[-1])
+        return by_group(groups, last, [nn.Identity(), merged])
