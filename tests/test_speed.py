@@ -4,6 +4,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentnas import speed
+from latentnas.evaluate import encode_all
+from latentnas.measure.small import load_small
 from latentnas.models.family import configure
 from latentnas.spaces.enas import ENAS
 from latentnas.train import TrainConfig
@@ -59,3 +61,12 @@ def test_the_first_calls_are_not_counted():
     calls = []
     assert speed.seconds(lambda: calls.append(1), times=3, warm_up=2) >= 0
     assert len(calls) == 5
+
+
+def test_decoding_is_timed_in_both_precisions_and_compared():
+    model = load_small("ngae")
+    codes = encode_all(model, ENAS.sample(200, seed=0))
+    taken = speed.coding_seconds(model, ENAS.sample(3, seed=0), times=1)
+    assert [*taken] == ["encode", "greedy", "random", "greedy, bf16", "random, bf16"] and min(taken.values()) > 0
+    assert speed.same_in_bf16(model, codes) >= 99.5
+    assert speed.same_in_bf16(model, 3 * codes) < 100  # far from all codes decisions are close, and rounding tips some

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentnas.graphs import DagBatch
+from latentnas.evaluate import encode_all
+from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.interfaces import GraphVAE
 from latentnas.products import fast_fp32
 from latentnas.train import Labels, TrainConfig, fit
@@ -48,6 +50,23 @@ def step_seconds(model: GraphVAE, batch: DagBatch, targets: Labels, config: Trai
     with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         history = fit(model, batch[rows], labels, config, Path(folder))
     return float(history["seconds"][-max(1, config.epochs - 1) :].median()) / steps
+
+
+def coding_seconds(model: GraphVAE, batch: DagBatch, times: int = 5, seed: int = 0) -> dict[str, float]:
+    """Median seconds a graph to encode, to decode greedily and to draw once, the last two also inside bf16 autocast."""
+    z = encode_all(model, batch)
+    fewer = torch.autocast(z.device.type, torch.bfloat16)
+    draw = lambda: model.sample_decodes(z, 1, torch.Generator(z.device).manual_seed(seed))  # noqa: E731
+    actions = {"encode": lambda: encode_all(model, batch), "greedy": lambda: model.decode(z), "random": draw}
+    actions |= {f"{name}, bf16": fewer(actions[name]) for name in ("greedy", "random")}
+    return {name: seconds(action, times) / len(batch) for name, action in actions.items()}
+
+
+def same_in_bf16(model: GraphVAE, z: Tensor) -> float:
+    """Percent of the points `[B, D]` whose greedy graph inside bf16 autocast is isomorphic to that in fp32."""
+    with torch.autocast(z.device.type, torch.bfloat16):
+        rounded = model.decode(z)
+    return 100 * (canonical_hash(rounded) == canonical_hash(model.decode(z))).double().mean().item()
 
 
 class _Products(TorchDispatchMode):
