@@ -64,12 +64,12 @@ class Operation(nn.Module):
 
 
 def beginnings(architectures: DagBatch, layers: int) -> tuple[Tensor, Tensor]:
-    """Which of A architectures stand for all that agree in their first layers `[U]`, and which of them stands for each
-    `[A]`. In the order of operations and edges, layer after layer."""
+    """The first of A architectures for each way to begin, up to a layer `[U]`, and the way of each `[A]`. Ways are in
+    the order of operations and edges, layer after layer."""
     types, edges = architectures.types.long(), architectures.adjacency.long()
     written = [torch.cat([types[:, layer, None], edges[:, :layer, layer]], dim=1) for layer in range(1, layers + 1)]
-    found, which = torch.cat(written, dim=1).unique(dim=0, return_inverse=True)
-    return which.new_zeros(len(found)).scatter_(0, which, torch.arange(len(which), device=which.device)), which
+    _, ways, counts = torch.cat(written, dim=1).unique(dim=0, return_inverse=True, return_counts=True)
+    return ways.argsort(stable=True)[counts.cumsum(0) - counts], ways
 
 
 class MacroNetwork(nn.Module):
