@@ -140,7 +140,7 @@ def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
     domain = toy_domain(classes=False)
     space = ToySpace(domain.choices(), Slope([3.0, 4.0, 0.0]))
     still = RefitConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0)
-    steps = {"direction": direction, "start_noise": 0.0, "step": 0.35, "max_steps": 9}
+    steps = {"direction": direction, "start_noise": 0.0, "step": 0.35 / 3**0.5, "max_steps": 9}
     config = CRLSOSearchConfig(initial=20, best=6, proposals=4, refit=still, **steps)
     search = make(domain, 0, config, space)
     rows = np.random.default_rng(3).permutation(64)[:20]
@@ -160,6 +160,33 @@ def test_proposals_are_the_first_unknown_cells_on_the_way(direction, sign):
     height = domain.choices() @ [0.6, 0.8, 0.0]  # predicted accuracy
     assert len(expected) > 4 and set(asked) <= set(expected)
     assert height[asked].tolist() == sorted(height[expected], reverse=True)[:4]
+
+
+@pytest.mark.parametrize("size", [3, 48])
+def test_a_step_moves_the_coordinates_as_far_in_any_latent_space(size):
+    """Else noise, which grows with the number of coordinates, would drown it in large ones."""
+    domain = toy_domain(classes=False)
+    space = ToySpace(np.tile(domain.choices(), size // 3))
+    space.graphs = lambda codes: space.decoded.append(codes) or ToySpace.graphs(space, codes[:, :3])
+    network = InputConvexNetwork(size, generator=torch.Generator().manual_seed(1))
+    search = make(domain, 0, replace(SMALL, step=0.1, max_steps=5), space)
+    search._spaces = [space]
+    start = np.arange(0, 64, 7)
+    search._ways(network, 0, start, torch.zeros(len(start), size))
+    moved = space.decoded[0].reshape(len(start), 5, size) - space.codes[start, None]
+    lengths = moved.square().mean(dim=2).sqrt()
+    torch.testing.assert_close(lengths, 0.1 * torch.arange(1, 6).expand(len(start), 5))
+
+
+def test_runs_can_share_their_design_and_differ_in_noise():
+    domain = toy_domain(classes=False)
+    histories = []
+    for seed, design in ((3, None), (4, 3), (4, None)):
+        space = ToySpace(domain.choices())
+        search = CRLSOSearch(domain, seed, lambda *known, space=space: [space], SMALL, design)
+        histories.append(run(search, domain.lookup(values_near(domain)), 30, 4).row.tolist())
+    assert histories[1][:8] == histories[0][:8] == random_design(domain, 3, 8).tolist() != histories[2][:8]
+    assert histories[1] != histories[0]
 
 
 def test_new_networks_are_as_constrained_as_asked_for():
@@ -202,7 +229,7 @@ def test_each_member_climbs_in_its_own_space():
         for parameter in network.parameters():
             parameter.zero_()
         network.from_input[:, :, -1] = -torch.tensor([[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]])
-    steps = {"start_noise": 0.0, "step": 0.35, "max_steps": 9, "starts": 2, "best": 3, "members": 2}
+    steps = {"start_noise": 0.0, "step": 0.35 / 3**0.5, "max_steps": 9, "starts": 2, "best": 3, "members": 2}
     search = CRLSOSearch(domain, 0, lambda *known: [forwards, backwards], replace(TOY_ENSEMBLE, **steps))
     search._spaces = search._learned(np.arange(2), np.arange(2.0))
     start, known = np.array([5, 22, 40]), {5: 0.0, 22: 0.0, 40: 0.0}

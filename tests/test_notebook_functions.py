@@ -447,7 +447,7 @@ def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
     )
     table = contests("CR-LSO", "most parameters", ["behind", "behind"])
     alike = accuracies(73.49, 73.4, paper=73.44)  # in all runs: no interval, and no doubt
-    assert words(alike, table).endswith(" is missed on set 1; reached on set 0.")
+    assert words(alike, table).startswith("The paper's validation accuracy is missed on set 1; reached on set 0. In")
     assert words(accuracies(1, 2), table) == "In validation accuracy, CR-LSO is behind the largest cells first."
     once = words(accuracies(92.31), contests("CR-LSO", "most parameters", ["seen once"]))
     assert "92.31 %, the largest cells first at 92.41 %. Fewer than three runs do not decide" in once
@@ -459,11 +459,22 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "CR-LSO's ensemble meets the best cell in 1 of 3 runs, the largest cells first in all runs; CR-LSO, with more "
-        "strings, in 1 of 3. In strings needed for it, the ensemble is 25 strings sooner than the largest cells first "
-        "and x (undecided)."
+        "Within 80 strings, CR-LSO's ensemble meets the best cell in 1 of 3 runs, the largest cells first in all runs; "
+        "CR-LSO in the end in 1 of 3. In strings needed for it, the ensemble is 25 strings sooner than the largest "
+        "cells first and x (undecided)."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
+
+
+def test_runs_stand_beside_what_needs_no_model():
+    values, size = np.array([1.0, 5.0, 3.0, 4.0, 2.0]), np.array([9, 1, 9, 2, 3])
+    runs = pd.DataFrame({"seed": [7, 7, 8, 8], "query": [1, 2, 1, 2], "incumbent": [3.0, 4.0, 1.0, 5.0]})
+    one, two, three = (crlso_words.stands({"x": runs}, values, size, count) for count in (1, 2, 3))
+    assert one["x"].tolist() == [3, 1] and two["x"].tolist() == three["x"].tolist() == [4, 5]
+    assert two["largest"].tolist() == three["largest"].tolist() == [3, 3] and set(one["largest"]) <= {1, 3}
+    assert one["random"].tolist() == [3, 3] and two["random"].iloc[0] == pytest.approx(
+        4
+    )  # (5 4 + 4 3 + 3 2 + 2 1) / 10
 
 
 @pytest.mark.parametrize(
@@ -478,10 +489,12 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
 )
 def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, answer):
     study = pd.DataFrame({"variant": ["not regularised", "ordinary network"], "difference": [0.02, -0.01]})
-    study = study.assign(verdict=verdicts, runs=runs)
+    study = study.assign(verdict=verdicts, runs=runs, low=[-0.01, -0.04], high=[0.05, 0.02])
     words = crlso_words.study_in_words(study, study)
     assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
-    assert runs < 3 or f"is 0.020 higher without the regulariser (*{verdicts[0]}*) and 0.010 lower" in words
+    assert (
+        runs < 3 or f"is 0.020 higher without the regulariser (-0.01 to 0.05, *{verdicts[0]}*) and 0.010 lower" in words
+    )
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,20 @@ def test_runs_end_cleanly():
     assert run(Scripted([]), lookup, 10).empty
 
 
+def test_a_goal_ends_a_search_with_the_question_that_reached_it(tmp_path):
+    domain, values = toy_domain(), toy_values()
+    lookup, goal = domain.lookup(values), values.max()
+    for jobs, folder in ((1, None), (2, tmp_path), (1, tmp_path)):
+        ended = run_many(partial(RandomSearch, domain), lookup, 49, range(4), jobs, batch=3, folder=folder, goal=goal)
+        whole = run_many(partial(RandomSearch, domain), lookup, 49, range(4), batch=3)
+        for seed, history in ended.groupby("seed"):
+            asked = whole[whole.seed == seed]
+            first = asked["query"][asked.value == goal].min()
+            assert len(history) == min(-(-first // 3) * 3, 49) and set(history.stopped) == {"goal reached"}
+            assert history.row.tolist() == asked.row.tolist()[: len(history)] and history.incumbent.iloc[-1] == goal
+    assert set(run(RandomSearch(domain, 0), lookup, 9, initial=[int(values.argmax())], goal=goal)["query"]) == {1}
+
+
 def test_no_initial_design_is_an_empty_one():
     domain, lookup = toy_domain(), lambda rows: np.asarray(rows, dtype=float)
     for make in (LocalSearch, RandomSearch):

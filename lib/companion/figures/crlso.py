@@ -38,6 +38,7 @@ from latentnas.plots.style import (
     rows_of,
     styled,
 )
+from latentnas.search.history import expected_random_search
 from latentnas.search.latent.crlso import LatentSpace
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ RIVALS = {
     "regularised evolution": "evolution",
     "CR-LSO as released": "the released version",
     "largest": "the largest cells first",
+    "paths": "the path-feature ensemble",
+    "boosting": "boosting on plain features",
     "random": "random search",
 }
 VERDICTS = {"equivalent": (BLUE, "s"), "better": (GREEN, "o"), "worse": (VERMILLION, "D"), "undecided": (GREY, "o")}
@@ -232,6 +235,16 @@ def standing(runs: pd.DataFrame, query: int) -> pd.DataFrame:
     return runs[runs["query"] <= query].groupby("seed")[["incumbent", "test"]].last()
 
 
+def stands(found: Mapping[str, pd.DataFrame], values: np.ndarray, size: np.ndarray, count: int) -> pd.DataFrame:
+    """The best value that each run of each search has met after so many queries, by seed; and what needs no model: the
+    largest rows first, equal ones in random order, and, in the mean, random search."""
+    ends = {name: runs[runs["query"] <= count].groupby("seed")["incumbent"].last() for name, runs in found.items()}
+    table = pd.DataFrame(ends)
+    ties = [np.random.default_rng(seed).random(len(size)) for seed in table.index]
+    largest = [values[np.lexsort([tie, -size])[:count]].max() for tie in ties]
+    return table.assign(largest=largest, random=expected_random_search(values, values, [count])["mean"][0])
+
+
 def most_given_back(cells: DagBatch) -> float:
     """How many percent of the cells can come back from codes of undirected graphs whose vertices have no place: as many
     as have different codes. Three rounds of colour refinement, which no message passing of three rounds can better;
@@ -286,8 +299,7 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
     """The findings under a line that names sizes, figures and what the verdicts mean. `study`: its queries and margin,
     where it was run."""
     of, figures = results.parameters, ["_against_baselines", "_optimum_met", "_convexity"]
-    sizes = f"{of['seeds']} runs of each search, of {of['queries']} strings, the ensemble compared after "
-    sizes += f"{of['few_queries']}"
+    sizes = f"{of['seeds']} runs of each search, of at most {of['queries']} strings"
     verdicts = "*Ahead* or *behind*: the whole 95 % interval lies on one side of 0."
     if of["seeds"] < FEW:
         verdicts += " So few runs hardly ever decide anything."
@@ -354,10 +366,11 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
 
     def told(table: pd.DataFrame, up: str, down: str) -> str:
         found = table.set_index("variant").loc[[*places]].join(pd.Series(places, name="place"))
-        sides = [up if difference >= 0 else down for difference in found["difference"]]
-        numbers = [f"{abs(difference):.3f}" for difference in found["difference"]]
-        told = zip(numbers, sides, found["place"], found["verdict"])
-        return listed(f"{number} {side} {place} (*{verdict}*)" for number, side, place, verdict in told)
+        return listed(
+            f"{abs(row.difference):.3f} {up if row.difference >= 0 else down} {row.place} "
+            f"({row.low:.2f} to {row.high:.2f}, *{row.verdict}*)"
+            for row in found.itertuples()
+        )
 
     regret, tau = told(study, "higher", "lower"), told(order, "above that", "below that")
     head = (
@@ -381,7 +394,7 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
             reached["reached" if met else "missed" if alike or claim.verdict == "short" else "undecided"].append(title)
     printed = "; ".join(f"{word} on {listed(titles)}" for word, titles in reached.items() if titles)
     if printed:
-        return f"{lead} The paper's validation accuracy is {printed}."
+        return f"The paper's validation accuracy is {printed}. {lead}"
     if len(claims) > 1:
         return lead
     worst, ours = part.iloc[part["lead: difference"].argmin()], claims[0].ours
@@ -391,8 +404,8 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
-    """How often the ensemble, the best of its rivals and, with more strings, CR-LSO meet the best cell; and against
-    whom the ensemble does so sooner."""
+    """How often the ensemble and the best of its rivals meet the best cell within so many strings, and CR-LSO in all;
+    and against whom the ensemble does so sooner."""
     name = "CR-LSO, ensemble"
     part = compare[compare["first"] == name]
     if ONCE in set(part["sooner: verdict"]):
@@ -407,8 +420,8 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
     itself = sum(np.isfinite(own["strings"]).sum() for (_, method), own in needed.items() if method == "CR-LSO")
     place = contested(part, "sooner", ("strings", "later", "sooner", "than "))
     return (
-        f"CR-LSO's ensemble meets the best cell {said[met[name]]}, {listed(rivals)} {said[most]}; CR-LSO, with more "
-        f"strings, in {itself} of {runs}. In strings needed for it, the ensemble is {place}."
+        f"Within {queries} strings, CR-LSO's ensemble meets the best cell {said[met[name]]}, {listed(rivals)} "
+        f"{said[most]}; CR-LSO in the end in {itself} of {runs}. In strings needed for it, the ensemble is {place}."
     )
 
 

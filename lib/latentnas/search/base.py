@@ -69,7 +69,12 @@ class RoundSearch(ModelBasedSearch):
 
 
 def run(
-    searcher: Searcher, objective: Objective, budget: int, batch: int = 1, initial: Sequence[int] | None = None
+    searcher: Searcher,
+    objective: Objective,
+    budget: int,
+    batch: int = 1,
+    initial: Sequence[int] | None = None,
+    goal: float = math.inf,
 ) -> pd.DataFrame:
     """Search until `budget` architectures are known.
 
@@ -77,12 +82,13 @@ def run(
         objective: the only source of labels; called once for each new architecture.
         batch: rows asked for at a time.
         initial: rows whose labels are bought and told before the first question.
+        goal: a value that ends the search, such as the highest of a table, of which more queries would tell nothing.
 
     Returns:
         One row for each query: `seed`, `query` (from 1), `row` (the representative), `value`, `incumbent` (the best
         value so far), `incumbent_row` (where it was first found), and for the run as a whole `counted_by` (see
-        `Domain`) and `stopped` ("budget spent", "space exhausted" or "nothing new proposed": no answer, or 1,000 in a
-        row that were all known).
+        `Domain`) and `stopped` ("budget spent", "goal reached", "space exhausted" or "nothing new proposed": no answer,
+        or 1,000 in a row that were all known).
     """
     if not all(isinstance(number, Integral) and number >= 1 for number in (budget, batch)):
         raise ValueError(
@@ -94,7 +100,7 @@ def run(
         searcher.tell(rows, labels.query(rows))
     progress = Progress(f"search, seed {searcher.seed}", len(labels.known) + labels.left, len(labels.known))
     repeats = 0
-    while (left := labels.left) and repeats < REPEATS:
+    while (left := labels.left) and labels.best < goal and repeats < REPEATS:
         asked = min(batch, left)
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
@@ -105,7 +111,7 @@ def run(
         searcher.tell(rows, labels.query(rows))
         repeats = 0 if labels.left < left else repeats + 1
         progress.update(len(labels.known))
-    return labels.history(searcher.seed)
+    return labels.history(searcher.seed, goal)
 
 
 def run_many(
@@ -117,6 +123,7 @@ def run_many(
     batch: int = 1,
     initial: Sequence[int] | None = None,
     folder: Path | None = None,
+    goal: float = math.inf,
 ) -> pd.DataFrame:
     """The histories of `run` for many seeds, one below the other in the order of `seeds`.
 
@@ -128,7 +135,7 @@ def run_many(
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Many runs need at least one seed and each only once, but the seeds are {seeds}.")
-    calls = [(make_searcher, seed, folder, objective, budget, batch, initial) for seed in seeds]
+    calls = [(make_searcher, seed, folder, objective, budget, batch, initial, goal) for seed in seeds]
     return pd.concat(in_processes(_stored_run, calls, jobs, "search, seeds"), ignore_index=True)
 
 
@@ -142,6 +149,10 @@ class _Labels:
     @property
     def left(self) -> int:
         return min(self.budget, self.domain.count) - len(self.known)
+
+    @property
+    def best(self) -> float:
+        return max(self.known.values(), default=-math.inf)
 
     def query(self, rows: np.ndarray) -> np.ndarray:
         """Values `[n]` of rows `[n]`; the unknown ones are bought."""
@@ -161,11 +172,11 @@ class _Labels:
                 self.known[row] = value
         return np.array([self.known[row] for row in stands_for], dtype=np.float64)
 
-    def history(self, seed: int) -> pd.DataFrame:
+    def history(self, seed: int, goal: float) -> pd.DataFrame:
         rows = np.array(list(self.known), dtype=np.int64)
         values = np.array(list(self.known.values()), dtype=np.float64)
         incumbent = np.maximum.accumulate(values)
-        ended = "nothing new proposed" if self.left else "space exhausted"
+        ended = "goal reached" if self.best >= goal else "nothing new proposed" if self.left else "space exhausted"
         history = pd.DataFrame({"seed": seed, "query": np.arange(1, len(rows) + 1), "row": rows, "value": values})
         history["incumbent"] = incumbent
         history["incumbent_row"] = rows[np.searchsorted(incumbent, incumbent)]  # where it first was as high

@@ -98,10 +98,12 @@ def learn_latent_space(
 
 @dataclass(frozen=True)
 class CRLSOSearchConfig:
-    """How the search moves. Lengths are in standard deviations of the codes.
+    """How the search moves. Noise and steps are in standard deviations of a coordinate of the codes: a step of length s
+    moves all D of them by s in the root mean square, as noise of that size does.
 
     The defaults are the numbers of the authors' code but for the direction and the step (there 0.2 times the gradient,
-    in units of a latent space whose spread is not stated). Notebook 07 chooses the step on seeds of their own.
+    in units of a latent space whose spread is not stated, and raised without end). Notebook 07 chooses both on seeds of
+    their own.
     """
 
     initial: int = 300  # random cells, labelled before the latent space is made
@@ -110,8 +112,8 @@ class CRLSOSearchConfig:
     proposals: int = 10  # unknown cells asked for after each refit, at most
     start_noise: float = 0.5  # of each coordinate of a start
     starts: int = 1  # noisy copies of each labelled cell
-    step: float = 0.05  # along the gradient, raised by as much until the cell is unknown
-    max_steps: int = 100  # times that it is raised
+    step: float = 0.025  # along the gradient, raised by as much until the cell is unknown
+    max_steps: int = 100  # times that it is raised: as far as nearly all codes decode to another cell
     members: int = 1  # E; 1: the autoencoder's own convex network is fine-tuned; more: new ones are fitted
     layers: int = 4  # K, of new networks
     constraint: str = "projection"  # of new networks; "none", for comparison: they are not convex
@@ -133,7 +135,7 @@ AS_RELEASED = CRLSOSearchConfig(direction="descent")
 # starts and a spread of 1: 12 and 156; five that share one space, likewise: 10 and 216.
 FULL_BATCH = RefitConfig(epochs=80, batch_size=1000, learning_rate=0.01, latent_noise=0.1, label_noise=0.0)
 ENSEMBLE = CRLSOSearchConfig(
-    initial=10, proposals=5, starts=10, step=0.2, max_steps=25, members=10, layers=1, spread=0.5, refit=FULL_BATCH
+    initial=10, proposals=5, starts=10, step=0.05, max_steps=25, members=10, layers=1, spread=0.5, refit=FULL_BATCH
 )
 
 
@@ -145,7 +147,8 @@ def random_design(domain: Domain, seed: int, n: int, known: Collection[int] = ()
 
 class CRLSOSearch(RoundSearch):
     """The search of this module. `learn` makes the latent spaces, one for all members or one for each, from the rows
-    and values known after the initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`, once."""
+    and values known after the initial design, such as `lambda *known: [learn_latent_space(*known, ...)]`, once.
+    `design`: the seed of that design, if another than that of all else; so many runs can share a latent space."""
 
     def __init__(
         self,
@@ -153,14 +156,16 @@ class CRLSOSearch(RoundSearch):
         seed: int,
         learn: Callable[[np.ndarray, np.ndarray], list[LatentSpace]],
         config: CRLSOSearchConfig = CRLSOSearchConfig(),
+        design: int | None = None,
     ) -> None:
         super().__init__(domain, seed, config.initial)
+        self._design = seed if design is None else design
         self.config, self._learn = config, learn
         self._spaces: list[LatentSpace] = []  # E, of each member
         self._generator = torch.Generator().manual_seed(seed)
 
     def _first(self, n: int) -> np.ndarray:
-        return random_design(self.domain, self.seed, n, self._values)
+        return random_design(self.domain, self._design, n, self._values)
 
     def _round(self, rows: np.ndarray, values: np.ndarray) -> list[int]:
         if not self._spaces:
@@ -239,7 +244,7 @@ class CRLSOSearch(RoundSearch):
         with torch.enable_grad():
             [gradient] = torch.autograd.grad((1 - network(noisy)[member]).sum(), noisy)
         uphill = DIRECTIONS[self.config.direction] * F.normalize(gradient, dim=1)
-        lengths = self.config.step * torch.arange(1, self.config.max_steps + 1)[:, None]
+        lengths = self.config.step * gradient.shape[1] ** 0.5 * torch.arange(1, self.config.max_steps + 1)[:, None]
         moves = (noisy.detach() - origin)[:, None] + lengths * uphill[:, None]  # [S, M, D]
         rows = self.domain.rows_of(space.graphs((origin[:, None] + moves).flatten(0, 1)))
         rows[rows >= 0] = self.domain.representative(rows[rows >= 0])
