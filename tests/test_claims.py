@@ -116,15 +116,15 @@ def test_every_declared_parameter_is_recorded_and_nothing_else():
         Results("03_x", values())
 
 
-@pytest.mark.parametrize("profile", ["quick", "recommended+12ab34cd", "../../x", "..", ""])
+@pytest.mark.parametrize("profile", ["quick", "Quick", "course", "recommended+12ab34cd", "../../x", "..", "", 3])
 def test_a_run_by_hand_does_not_write_over_what_a_profile_stores(monkeypatch, profile):
-    monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "data/results")
+    (paths.NOTEBOOKS / "profiles.toml").write_text("[course.common]\nseed = 1\n")
     monkeypatch.delenv("LATENTNAS_NOTEBOOK", raising=False)
     by_hand = {"__name__": "__main__"}
     with pytest.raises(UsageError, match='By hand .*Set profile = "scratch"'):
         Results("02_x", values(profile=profile) | by_hand)
     for own in ("scratch", "my-own"):
-        assert Results("02_x", values(profile=own) | by_hand).path == paths.ROOT / f"data/results/{own}/02_x.json"
+        assert Results("02_x", values(profile=own) | by_hand).path == paths.RESULTS / own / "02_x.json"
     assert Results("02_x", values(profile=profile)).profile == profile  # the trainings of a notebook, listed by a run
     monkeypatch.setenv("LATENTNAS_NOTEBOOK", "02_x")
     assert Results("02_x", values(profile=profile) | by_hand).profile == profile

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from latentnas.graphs import DagBatch
 from latentnas.measure import digits
 from latentnas.measure.macro import REDUCE_AFTER, MacroNetwork
 from latentnas.measure.tables import DEEP_LAYERS, load_shared
@@ -121,6 +122,23 @@ def test_architectures_that_begin_alike_are_computed_once_as_far_as_they_do(monk
     assert [*computed.values()] == distinct and distinct[1] == 1 < distinct[2] < 60
     expected = [plain(network, text, images[:, 0]) for text in texts]
     torch.testing.assert_close(logits, torch.stack(expected))
+
+
+@pytest.mark.parametrize("sets", [2, 4])
+def test_images_are_one_set_for_all_or_one_each(sets):
+    images = torch.randn(5, sets, 1, 8, 8)
+    with pytest.raises(ValueError, match=f"{sets} sets of images for 3 architectures: give each its own, or one"):
+        MacroNetwork(0, channels=CHANNELS)(images, ENAS.to_batch(ARCHITECTURES))
+
+
+@pytest.mark.parametrize("layers", [0, 5, 7])
+def test_accuracies_of_another_number_of_layers_are_refused(layers):
+    vertices = torch.zeros(1, layers + 2, dtype=torch.long)
+    graph = DagBatch(
+        vertices, torch.eye(layers + 2, dtype=torch.bool).roll(1, 1).triu()[None], torch.tensor([layers + 2])
+    )
+    with pytest.raises(ValueError, match=f"takes graphs of 8 vertices, not of .{layers + 2}"):
+        shared_accuracy(MacroNetwork(0), graph, small_digits().valid)
 
 
 def small_digits(images=256):

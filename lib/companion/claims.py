@@ -203,8 +203,7 @@ class Results:
             raise notebooks.UsageError(f"{why} Run its parameters cell first, and pass globals() to Results.")
         self.notebook, self.profile, self.data_source = notebook, values["profile"], values["data_source"]
         by_hand = "LATENTNAS_NOTEBOOK" not in os.environ and values.get("__name__") == "__main__"
-        own = re.fullmatch(r"\w[\w+-]*", self.profile) and self.profile.partition("+")[0] not in notebooks.PROFILES
-        if by_hand and not own and self.path.is_relative_to(paths.ROOT / "data/results"):
+        if by_hand and not notebooks.is_own(self.profile):
             why = "By hand profile must be a word, not one under which ./run_all.sh stores what it ran; it is"
             raise notebooks.UsageError(f'{why} "{self.profile}". Set profile = "scratch" and go on in this cell.')
         self.parameters = {name: values[name] for name in names if name not in ("profile", "data_source")}

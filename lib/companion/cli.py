@@ -21,7 +21,7 @@ import psutil
 from companion import claims, notebooks, packages, paths, profiles, report, runner
 from companion.arguments import parser
 from companion.profiles import UsageError
-from companion.together import ending_together
+from companion.together import ending_together, marked
 
 # Three files at a time: on two cores a test that waits for its notebook or another process leaves one idle.
 TEST = (sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
@@ -62,11 +62,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
-def ended_with_us(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> int:
-    """The exit status of a command, run in a folder; what it started, such as kernels, ends with this process."""
-    with ending_together("LATENTNAS_COMMAND"):
-        marks = {name: os.environ[name] for name in ("LATENTNAS_COMMAND", "TMPDIR")}
-        return subprocess.run(command, cwd=folder, env={**environment, **marks}).returncode
+def ended_with_us(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, only: Sequence[str] = ()
+) -> int:
+    """The exit status of a command, run in a folder; what it started ends with this process, as `marked` says."""
+    with marked("LATENTNAS_COMMAND", only=only):
+        mark = {"LATENTNAS_COMMAND": os.environ["LATENTNAS_COMMAND"]}
+        return subprocess.run(command, cwd=folder, env={**environment, **mark}).returncode
 
 
 def run(options: argparse.Namespace) -> int:
@@ -206,7 +208,8 @@ def lab(arguments: Sequence[str]) -> int:
     url = f"/lab/tree/notebooks/mine/{first.relative_to(paths.NOTEBOOKS).as_posix()}"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
-    return ended_with_us([sys.executable, "-P", "-m", "jupyterlab", *options, *arguments], environment)
+    command = [sys.executable, "-P", "-m", "jupyterlab", *options, *arguments]
+    return ended_with_us(command, environment, only=("jupyterlab", "ipykernel"))
 
 
 def site(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,16 @@ class Notebook(BaseModel):
 def names() -> list[str]:
     """The notebooks, in order: the files that are named NN_name.ipynb or NNa_name.ipynb."""
     return sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if NAME.fullmatch(path.stem) and path.is_file())
+
+
+def is_own(profile: object) -> bool:
+    """Whether a run by hand may store results under this name: a word, and not one that ./run_all.sh stores under."""
+    taken = {*PROFILES}
+    with contextlib.suppress(OSError, ValueError):  # where one installed the package alone, or edits the file
+        taken |= tomllib.loads((paths.NOTEBOOKS / "profiles.toml").read_text(encoding="utf-8-sig")).keys()
+    name = str(profile).partition("+")[0].lower()  # some disks do not tell letter case apart
+    is_word = isinstance(profile, str) and re.fullmatch(r"\w[\w+-]*", profile)
+    return bool(is_word) and name not in {other.lower() for other in taken}
 
 
 def number_of(notebook: str) -> str:

@@ -115,7 +115,8 @@ class LineWriter(io.TextIOBase):
     def __init__(self, notebook: str, log: Path) -> None:
         self.prefix, self.rest, self.terminal = f"    {notebooks.number_of(notebook)} | ", "", sys.stderr
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = open(log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with this process
+        long = log.exists() and log.stat().st_size > 1e6
+        self.log = open(log, "w" if long else "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with us
         self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # below what earlier runs said
 
     def write(self, text: str) -> None:
@@ -147,13 +148,12 @@ def clean(notebook: dict) -> None:
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
     folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
     words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}"]  # the last is pandas' id of a styled table
-    picture = "base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
+    picture = r"\bdata:[\w/+.;=-]+;base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
     moment = re.compile(f"{picture}|(?:{'|'.join(words)})(?![0-9A-Za-z])")
 
     def named(found: re.Match[str]) -> str:
         text = found.group()
-        is_picture = text.startswith("base64,")
-        return text if is_picture else names.setdefault(text, f"T_{len(names) - len(folders)}")
+        return text if ";base64," in text else names.setdefault(text, f"T_{len(names) - len(folders)}")
 
     def constant(text: object) -> object:
         if isinstance(text, list):

@@ -86,10 +86,12 @@ def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any,
     if file and file.exists():
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(stored, dict) or stored.keys() != {"sha256", "answer"}:
+                raise ValueError("it has no checksum")
             if stored["sha256"] != _checksum(stored["answer"]):
                 raise ValueError("its checksum is that of another answer")
             return stored["answer"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             print(f"{file} is damaged ({error}): set aside as {put_aside(file)}; done anew", file=sys.stderr)
     answer = function(*arguments)
     if file:

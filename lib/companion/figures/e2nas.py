@@ -101,7 +101,9 @@ def findings(gaps: "pd.Series[float]", leads: pd.DataFrame) -> list[str]:
     between = f" ({low:.2f} to {high:.2f})" if len(gaps) > 1 else ""
     side = "above" if mean < 0 else "below"
     goal = f"E2NAS ends {abs(mean):.2f} points{between} {side} the best test accuracy that can be expected"
-    said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below.")]
+    judged = "reached" if high <= 0.5 else "missed" if low > 0.5 else "undecided"
+    aim = f": {judged}" if len(gaps) > 1 else ""  # one run decides nothing
+    said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below{aim}.")]
     for group, rows in leads.groupby("group", sort=False):
         word = rows.verdict if len(gaps) > 1 else within_noise(rows.points, rows.noise)
         rivals = group.removeprefix("E2NAS and ")
@@ -120,7 +122,7 @@ def sides_in_words(points: "pd.Series[float]", verdict: "pd.Series[str]") -> str
     said = []
     for word in filter({*verdict}.__contains__, LINKS):
         part = points[verdict == word]
-        lags = (part < 0) & (word == "undecided")
+        lags = (part.round(2) < 0) & (word == "undecided")
         names = [f"*{name}*" + f" ({-lead:.2f} behind)" * lag for (name, lead), lag in zip(part.items(), lags)]
         every = "any of them" if word in ("undecided", LEVEL) else "all of them"
         whole = 1 < len(names) == len(points) and not lags.any()

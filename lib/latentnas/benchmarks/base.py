@@ -93,8 +93,11 @@ class Table:
         if not isinstance(batch, DagBatch):
             asked = "Make one by `table.space.to_batch(texts)` or `table.batch[rows]`"
             raise TypeError(f"A table is asked for graphs in a DagBatch, not for {type(batch).__name__}. {asked}.")
-        rows = self.space.index(batch)
+        rows = self._rows_of(batch)
         return np.where((rows >= 0) & self.known[rows], rows, -1)
+
+    def _rows_of(self, batch: DagBatch) -> np.ndarray:
+        return self.space.index(batch)
 
     def query(self, batch: DagBatch) -> pd.DataFrame:
         """What is known about graphs, one line each in the order asked: `row` (-1 where not known), `known`, and all

@@ -52,8 +52,8 @@ class EnasTable(Table):
         cut = int(len(order) * TRAIN_SHARE)
         return torch.tensor(order[:cut]), torch.tensor(order[cut:])
 
-    def index(self, batch: DagBatch) -> np.ndarray:
-        """The first row of each graph, however its vertices are numbered, int64 `[B]`; -1 where there is none."""
+    def _rows_of(self, batch: DagBatch) -> np.ndarray:
+        """The first row of each graph, however its vertices are numbered."""
         return self._row_by_hash.reindex(canonical_hash(batch).cpu().numpy(), fill_value=-1).to_numpy()
 
     def query_any(self, batch: DagBatch) -> pd.DataFrame:

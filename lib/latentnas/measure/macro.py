@@ -106,6 +106,9 @@ class MacroNetwork(nn.Module):
             found = f"not of {sorted(set(architectures.num_vertices.tolist()))}. Build one with so many layers"
             wanted = f"{self.layers} layers, so it takes graphs of {self.layers + 2} vertices"
             raise ValueError(f"This network has {wanted}, {found}.")
+        if images.shape[1] not in (1, len(architectures)):
+            found = f"{images.shape[1]} sets of images for {len(architectures)} architectures"
+            raise ValueError(f"{found}: give each its own, or one set for all.")
         shared, each = images.shape[1] < len(architectures), torch.arange(len(architectures), device=images.device)
         vertices, columns = [self.stem(images)], [torch.zeros_like(each) if shared else each]
         for layer, operations in enumerate(self.operations, start=1):

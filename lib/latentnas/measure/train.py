@@ -96,8 +96,10 @@ def accuracy(networks: CellNetworks, part: Images) -> Tensor:
 
 def shared_accuracy(network: MacroNetwork, architectures: DagBatch, part: Images) -> Tensor:
     """Percent of images that each of A architectures gets right with the weights of `network`, float64 `[A]`."""
-    _, place = beginnings(architectures, architectures.max_vertices - 2)
-    order = place.argsort(stable=True)  # those that begin alike stand together, and are computed once
+    architectures = architectures.to("cpu")
+    order = torch.arange(len(architectures))
+    if architectures.max_vertices > 2:  # those that begin alike stand together, and are computed once
+        order = beginnings(architectures, architectures.max_vertices - 2)[1].argsort(stable=True)
     right = sum_over_images(network, architectures[order], part, is_right, IMAGES_AT_ONCE, ARCHITECTURES_AT_ONCE)
     return 100 * right[order.argsort()] / len(part)
 

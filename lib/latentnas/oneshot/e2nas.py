@@ -21,7 +21,7 @@ The authors fit a small network to the decoder of a D-VAE, which cannot be diffe
 is that of CR-LSO without its regulariser, whose decoder is such a network: it gives the logits of all six edges
 at once. As in CR-LSO's search, coordinates are in standard deviations over all cells.
 
-Where the sources leave it open (notebook 08 measures it):
+Where the sources leave it open:
 
 * Logits are divided by their standard deviation over all cells: the softmax of so sure a decoder has no gradient.
 * All operations of an edge are computed when z learns. The factor of the one in use is mere amplitude, which
