@@ -111,6 +111,15 @@ def test_the_bundled_table_is_in_percent_too():
         bundled.noise("accuracy")
 
 
+@pytest.mark.parametrize("name", ["enas", "nasbench201"])
+def test_a_table_asked_for_what_is_no_batch_says_so(name):
+    table = benchmarks.load(name, "bundled")
+    for asked, kind in (([3, 4], "list"), ("a text", "str")):
+        for question in (table.query, table.index):
+            with pytest.raises(TypeError, match=f"asked for graphs in a DagBatch, not for {kind}. Make one .*to_batch"):
+                question(asked)
+
+
 def test_read_structures(tmp_path):
     path = tmp_path / "structures.txt"
     path.write_text(f"{GOOD}\n{GOOD.replace('0.7302', '.75')}\n")
