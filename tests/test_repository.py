@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -90,6 +91,22 @@ def test_what_was_published_and_what_we_found_have_one_form_each(source):
         quoted = re.findall(r"^> \*\*The papers?:\*\*", text, re.M)
         assert len(re.findall(r"\*The (?:papers?|literature|authors)\b", text)) == len(quoted), text
         assert not re.search(r"\*\*Here\b|(?<!\*)\*[Ww]e (?:found|note)\b|\*\*We (?:found|note)\b(?!:\*\*)", text), text
+
+
+TOP = {".ci", ".gitattributes", ".github", ".gitignore", "CITATION.cff", "LICENSE", "README.md", "Snakefile", "data"}
+TOP |= {"environment.yml", "figures", "lib", "notebooks", "profiles", "pyproject.toml", "requirements.lock"}
+TOP |= {"run_all.sh", "tests"}
+
+
+def test_what_is_tracked_lies_where_it_belongs():
+    """No file that a test or a run by hand left in the checkout."""
+    listed = subprocess.run(["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(name).parts for name in listed.splitlines()]
+    assert {parts[0] for parts in files} <= TOP
+    kept = [parts[2:] for parts in files if parts[:2] == ("data", "results")]
+    assert {profile for profile, *_ in kept} <= {*notebooks.PROFILES[1:]}  # all but smoke
+    assert {Path(name).stem for _, name, *_ in kept} <= {*notebooks.names()}
+    assert {parts[1] for parts in files if parts[0] == "data"} == {"bundled", "results"}
 
 
 @pytest.mark.parametrize("profile", profiles.read_profiles().model_extra)
