@@ -492,6 +492,7 @@ def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, ans
     study = study.assign(verdict=verdicts, runs=runs, low=[-0.01, -0.04], high=[0.05, 0.02])
     words = crlso_words.study_in_words(study, study)
     assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
+    assert "nan" not in crlso_words.study_in_words(study.assign(low=np.nan, high=np.nan), study)  # alike in all runs
     assert (
         runs < 3 or f"is 0.020 higher without the regulariser (-0.01 to 0.05, *{verdicts[0]}*) and 0.010 lower" in words
     )

@@ -142,6 +142,7 @@ def test_a_goal_ends_a_search_with_the_question_that_reached_it(tmp_path):
             assert len(history) == min(-(-first // 3) * 3, 49) and set(history.stopped) == {"goal reached"}
             assert history.row.tolist() == asked.row.tolist()[: len(history)] and history.incumbent.iloc[-1] == goal
     assert set(run(RandomSearch(domain, 0), lookup, 9, initial=[int(values.argmax())], goal=goal)["query"]) == {1}
+    assert len(run(RandomSearch(domain, 0), lookup, 9, goal=np.nan)) == 9  # of a table without a best value
 
 
 def test_no_initial_design_is_an_empty_one():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,10 +12,11 @@ from companion import runner, together
 
 WAIT = "import time; time.sleep(60)"
 INNER = f"""
-import subprocess, sys
-from companion.together import marked
-with marked("SOME_MARK"):
-    print(subprocess.Popen([sys.executable, "-c", "{WAIT}"], start_new_session=True).pid, flush=True)
+import os, subprocess, sys
+from companion.together import ending_together
+with ending_together("SOME_MARK"):
+    last = subprocess.Popen([sys.executable, "-c", "{WAIT}"], start_new_session=True)
+    print(last.pid, os.environ["TMPDIR"], flush=True)
     {WAIT}
 """
 OUTER = """
@@ -28,7 +30,8 @@ with marked("SOME_MARK"):
 def test_of_named_programs_no_other_ends():
     """Such as the reader's browser, that a JupyterLab has opened."""
     with together.marked("SOME_MARK", only=("a-kernel",)):
-        kernel, browser = (subprocess.Popen([sys.executable, "-c", WAIT, name]) for name in ("a-kernel", "a-browser"))
+        names = "a-kernel", "/home/me/a-kernel.html"
+        kernel, browser = (subprocess.Popen([sys.executable, "-c", WAIT, name]) for name in names)
     assert kernel.wait(timeout=10) < 0
     assert browser.poll() is None
     browser.kill()
@@ -40,12 +43,14 @@ def test_what_a_command_in_a_command_started_ends_too(monkeypatch, deep):
     monkeypatch.setenv("PYTHONPATH", runner.library_path())
     code = [OUTER, INNER] if deep else [INNER]
     command = subprocess.Popen([sys.executable, "-c", *code], stdout=subprocess.PIPE, text=True)
-    last = psutil.Process(int(command.stdout.readline()))
-    assert last.is_running()
+    number, folder = command.stdout.readline().split()
+    last = psutil.Process(int(number))
+    assert last.is_running() and Path(folder).is_dir()
     command.kill()
     command.wait()
     until = time.monotonic() + 30
-    while last.is_running() and last.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+    alive = lambda: last.is_running() and last.status() != psutil.STATUS_ZOMBIE  # noqa: E731
+    while (alive() or Path(folder).exists()) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not last.is_running() or last.status() == psutil.STATUS_ZOMBIE
+    assert not alive() and not Path(folder).exists()
     command.stdout.close()

@@ -209,7 +209,7 @@ def lab(arguments: Sequence[str]) -> int:
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
     command = [sys.executable, "-P", "-m", "jupyterlab", *options, *arguments]
-    return ended_with_us(command, environment, only=("jupyterlab", "ipykernel"))
+    return ended_with_us(command, environment, only=("jupyterlab", "ipykernel_launcher"))
 
 
 def site(options: argparse.Namespace) -> int:

@@ -2,7 +2,8 @@
 
 `python together.py NAME=VALUE FOLDER WORDS` waits until its standard input is closed, which the system does when the
 process at the other end is gone in any way; then it ends every process whose variable NAME has VALUE among its parts
-(between colons: a run inside a run has both marks) and, if there are WORDS, whose command has one of them.
+(between colons: a run inside a run has both marks) and, if there are WORDS, whose command has one of them as an
+argument. Others of its own kind it leaves alone: they end by themselves, after what they wait for, and tidy up.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ def ending_together(variable: str) -> Iterator[None]:
 @contextlib.contextmanager
 def marked(variable: str, folder: str = "", only: Sequence[str] = ()) -> Iterator[None]:
     """What is started in the block ends with it or this process; of a reader's programs, such as the browser that a
-    JupyterLab opens, `only` those with one of these words in their command. The folder is removed then, if any."""
+    JupyterLab opens, `only` those with one of these words among their arguments. The folder is removed then, if any."""
     mark = secrets.token_hex(8)
     command = [sys.executable, "-P", __file__, f"{variable}={mark}", folder, *only]
     marks = ":".join(filter(None, (os.environ.get(variable), mark)))
@@ -55,7 +56,8 @@ def wait_and_end(mark: str, folder: str, *only: str) -> None:
         for process in psutil.process_iter(["environ", "status", "cmdline"])  # None where one may not look
         if value in (process.info["environ"] or {}).get(name, "").split(":")
         and process.info["status"] != psutil.STATUS_ZOMBIE
-        and (not only or any(word in " ".join(process.info["cmdline"] or []) for word in only))
+        and __file__ not in (command := process.info["cmdline"] or [])
+        and (not only or {*only}.intersection(command))
     ]:
         for process in processes:
             with contextlib.suppress(psutil.Error):

@@ -368,7 +368,7 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
         found = table.set_index("variant").loc[[*places]].join(pd.Series(places, name="place"))
         return listed(
             f"{abs(row.difference):.3f} {up if row.difference >= 0 else down} {row.place} "
-            f"({row.low:.2f} to {row.high:.2f}, *{row.verdict}*)"
+            f"({'' if np.isnan(row.low) else f'{row.low:.2f} to {row.high:.2f}, '}*{row.verdict}*)"
             for row in found.itertuples()
         )
 

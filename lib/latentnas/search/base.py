@@ -100,7 +100,7 @@ def run(
         searcher.tell(rows, labels.query(rows))
     progress = Progress(f"search, seed {searcher.seed}", len(labels.known) + labels.left, len(labels.known))
     repeats = 0
-    while (left := labels.left) and labels.best < goal and repeats < REPEATS:
+    while (left := labels.left) and not labels.best >= goal and repeats < REPEATS:
         asked = min(batch, left)
         rows = _checked_rows(searcher.domain, searcher.ask(asked), type(searcher).__name__)
         if len(rows) > asked:
