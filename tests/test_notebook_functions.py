@@ -493,9 +493,7 @@ def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, ans
     words = crlso_words.study_in_words(study, study)
     assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
     assert "nan" not in crlso_words.study_in_words(study.assign(low=np.nan, high=np.nan), study)  # alike in all runs
-    assert (
-        runs < 3 or f"is 0.020 higher without the regulariser (-0.01 to 0.05, *{verdicts[0]}*) and 0.010 lower" in words
-    )
+    assert runs < 3 or f"by +0.020 (-0.010 to +0.050, *{verdicts[0]}*) without the regulariser and -0.010" in words
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,8 @@ TOP |= {"run_all.sh", "tests"}
 
 def test_what_is_tracked_lies_where_it_belongs():
     """No file that a test or a run by hand left in the checkout."""
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("no repository")
     listed = subprocess.run(["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
     files = [Path(name).parts for name in listed.splitlines()]
     assert {parts[0] for parts in files} <= TOP

@@ -23,12 +23,14 @@ from companion.arguments import parser
 from companion.profiles import UsageError
 from companion.together import ending_together, marked
 
+LAB = "LATENTNAS_LAB"  # marks what a JupyterLab started; a run from one of its terminals may outlive it
 # Three files at a time: on two cores a test that waits for its notebook or another process leaves one idle.
 TEST = (sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out one command; returns the exit status: 0 done, 1 something failed, 2 asked for something impossible."""
+    os.environ.pop(LAB, None)
     try:
         if arguments[:1] == ["test"]:
             environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONSAFEPATH": "1"}  # -P of its workers too
@@ -63,12 +65,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ended_with_us(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None, only: Sequence[str] = ()
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    variable: str = "LATENTNAS_COMMAND",
+    only: Sequence[str] = (),
 ) -> int:
     """The exit status of a command, run in a folder; what it started ends with this process, as `marked` says."""
-    with marked("LATENTNAS_COMMAND", only=only):
-        mark = {"LATENTNAS_COMMAND": os.environ["LATENTNAS_COMMAND"]}
-        return subprocess.run(command, cwd=folder, env={**environment, **mark}).returncode
+    with marked(variable, only=only):
+        return subprocess.run(command, cwd=folder, env={**environment, variable: os.environ[variable]}).returncode
 
 
 def run(options: argparse.Namespace) -> int:
@@ -209,7 +214,7 @@ def lab(arguments: Sequence[str]) -> int:
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
     command = [sys.executable, "-P", "-m", "jupyterlab", *options, *arguments]
-    return ended_with_us(command, environment, only=("jupyterlab", "ipykernel_launcher"))
+    return ended_with_us(command, environment, variable=LAB, only=("jupyterlab", "ipykernel_launcher"))
 
 
 def site(options: argparse.Namespace) -> int:

@@ -117,7 +117,7 @@ class LineWriter(io.TextIOBase):
         log.parent.mkdir(parents=True, exist_ok=True)
         long = log.exists() and log.stat().st_size > 1e6
         self.log = open(log, "w" if long else "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - ends with us
-        self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # below what earlier runs said
+        self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n")  # below what earlier runs said, where there is room
 
     def write(self, text: str) -> None:
         *lines, self.rest = (self.rest + text.replace("\r", "\n")).split("\n")

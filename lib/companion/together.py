@@ -3,7 +3,7 @@
 `python together.py NAME=VALUE FOLDER WORDS` waits until its standard input is closed, which the system does when the
 process at the other end is gone in any way; then it ends every process whose variable NAME has VALUE among its parts
 (between colons: a run inside a run has both marks) and, if there are WORDS, whose command has one of them as an
-argument. Others of its own kind it leaves alone: they end by themselves, after what they wait for, and tidy up.
+argument. It has no mark itself: inside another run it ends after those that it waits for, and tidies up.
 """
 
 import contextlib
@@ -34,13 +34,14 @@ def ending_together(variable: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def marked(variable: str, folder: str = "", only: Sequence[str] = ()) -> Iterator[None]:
-    """What is started in the block ends with it or this process; of a reader's programs, such as the browser that a
-    JupyterLab opens, `only` those with one of these words among their arguments. The folder is removed then, if any."""
+    """What is started in the block ends with it or this process, and the folder, if any, is removed. With `only`, just
+    the programs that have one of these words as an argument end: not the browser that a JupyterLab has opened."""
     mark = secrets.token_hex(8)
     command = [sys.executable, "-P", __file__, f"{variable}={mark}", folder, *only]
     marks = ":".join(filter(None, (os.environ.get(variable), mark)))
+    unmarked = {name: value for name, value in os.environ.items() if not name.startswith("LATENTNAS_")}
     with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True),
+        subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=unmarked),
         mock.patch.dict(os.environ, {variable: marks}),
     ):
         yield
@@ -56,8 +57,7 @@ def wait_and_end(mark: str, folder: str, *only: str) -> None:
         for process in psutil.process_iter(["environ", "status", "cmdline"])  # None where one may not look
         if value in (process.info["environ"] or {}).get(name, "").split(":")
         and process.info["status"] != psutil.STATUS_ZOMBIE
-        and __file__ not in (command := process.info["cmdline"] or [])
-        and (not only or {*only}.intersection(command))
+        and (not only or {*only}.intersection(process.info["cmdline"] or []))
     ]:
         for process in processes:
             with contextlib.suppress(psutil.Error):

@@ -364,19 +364,16 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
     answer = "In part" if "worse" in verdicts else "No"
     answer = "Undecided" if "undecided" in verdicts else "Yes" if verdicts == {"worse"} else answer
 
-    def told(table: pd.DataFrame, up: str, down: str) -> str:
+    def told(table: pd.DataFrame) -> str:
         found = table.set_index("variant").loc[[*places]].join(pd.Series(places, name="place"))
         return listed(
-            f"{abs(row.difference):.3f} {up if row.difference >= 0 else down} {row.place} "
-            f"({'' if np.isnan(row.low) else f'{row.low:.2f} to {row.high:.2f}, '}*{row.verdict}*)"
+            f"{row.difference:+.3f} ({'' if np.isnan(row.low) else f'{row.low:+.3f} to {row.high:+.3f}, '}"
+            f"*{row.verdict}*) {row.place}"
             for row in found.itertuples()
         )
 
-    regret, tau = told(study, "higher", "lower"), told(order, "above that", "below that")
-    head = (
-        f"**Does one summit lead to better cells? {answer}:** the regret, in points below the best cell, is {regret}."
-    )
-    return f"{head} Kendall's tau of full CR-LSO's prediction is {tau}."
+    head = f"**Does one summit lead to better cells? {answer}:** the regret, in points below the best cell, changes by"
+    return f"{head} {told(study)}. Kendall's tau of full CR-LSO's prediction, less the variant's, is {told(order)}."
 
 
 def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:

@@ -102,7 +102,7 @@ def findings(gaps: "pd.Series[float]", leads: pd.DataFrame) -> list[str]:
     side = "above" if mean < 0 else "below"
     goal = f"E2NAS ends {abs(mean):.2f} points{between} {side} the best test accuracy that can be expected"
     judged = "reached" if high <= 0.5 else "missed" if low > 0.5 else "undecided"
-    aim = f": {judged}" if len(gaps) > 1 else ""  # one run decides nothing
+    aim = f": {judged}" if len(gaps) > 2 else ""  # fewer runs decide nothing
     said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below{aim}.")]
     for group, rows in leads.groupby("group", sort=False):
         word = rows.verdict if len(gaps) > 1 else within_noise(rows.points, rows.noise)

@@ -131,6 +131,7 @@ def run_many(
         make_searcher: seed -> a fresh searcher, such as `partial(RandomSearch, domain)`.
         jobs: processes. Every run computes on one thread, so its history does not depend on them.
         folder: where each history is stored, and loaded from if it is there. Its name must say all that decides them.
+        batch, initial, goal: as of `run`.
     """
     seeds = list(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
@@ -145,14 +146,11 @@ class _Labels:
     def __init__(self, domain: Domain, objective: Objective, budget: int) -> None:
         self.domain, self.objective, self.budget = domain, objective, budget
         self.known: dict[int, float] = {}  # by representative
+        self.best = -math.inf
 
     @property
     def left(self) -> int:
         return min(self.budget, self.domain.count) - len(self.known)
-
-    @property
-    def best(self) -> float:
-        return max(self.known.values(), default=-math.inf)
 
     def query(self, rows: np.ndarray) -> np.ndarray:
         """Values `[n]` of rows `[n]`; the unknown ones are bought."""
@@ -170,6 +168,7 @@ class _Labels:
                     found = f"The objective gives {value} for row {row}; a search needs a finite label of every row"
                     raise ValueError(f"{found}. Leave architectures without a label out of the domain.")
                 self.known[row] = value
+                self.best = max(self.best, value)
         return np.array([self.known[row] for row in stands_for], dtype=np.float64)
 
     def history(self, seed: int, goal: float) -> pd.DataFrame:
