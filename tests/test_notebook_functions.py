@@ -427,7 +427,7 @@ def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_diff
 def test_what_is_undecided_is_told_with_sign_and_size():
     words = ("strings", "later", "sooner")
     assert crlso_words.sizes([7, -49, 20], *words) == "from 49 strings later to 20 strings sooner"
-    assert crlso_words.sizes([3.0], *words) == "3 strings sooner" and crlso_words.sizes([], *words) == ""
+    assert crlso_words.sizes([124.0], *words) == "124 strings sooner" and crlso_words.sizes([], *words) == ""
 
 
 def accuracies(*ours, paper=None, **interval):

@@ -316,7 +316,8 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
 def sizes(gaps: Iterable[float], unit: str, less: str, more: str) -> str:
     """ "from 0.15 points less to 0.58 points more": the signs and sizes of differences; "" of none."""
     ends = sorted(gaps)
-    words = [f"{abs(gap):.2g} {unit} {less if gap < 0 else more}" for gap in dict.fromkeys(ends[:1] + ends[-1:])]
+    size = lambda gap: f"{abs(gap):.0f}" if abs(gap) >= 10 else f"{abs(gap):.2g}"  # noqa: E731
+    words = [f"{size(gap)} {unit} {less if gap < 0 else more}" for gap in dict.fromkeys(ends[:1] + ends[-1:])]
     return f"{'from ' * (len(words) > 1)}{' to '.join(words)}"
 
 
