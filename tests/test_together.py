@@ -31,7 +31,7 @@ with marked("LATENTNAS_TEST"):
 def test_of_named_programs_no_other_ends():
     """Such as the reader's browser, that a JupyterLab has opened."""
     with together.marked("LATENTNAS_TEST", only=("a-kernel",)):
-        names = "a-kernel", "/home/me/a-kernel.html"
+        names = "a-kernel", "folder/a-kernel.html"
         kernel, browser = (subprocess.Popen([sys.executable, "-c", WAIT, name]) for name in names)
     assert kernel.wait(timeout=10) < 0
     assert browser.poll() is None
