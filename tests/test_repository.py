@@ -207,6 +207,28 @@ def test_the_default_run_has_a_published_number_or_the_notebook_says_why_not(sou
     assert said or any(claim["paper"] is not None for claim in claims)
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_opens_with_question_goals_needs_and_minutes(source):
+    box = words_of(cells_of(source)[0])
+    heads = [box.find(f"\n**{head}**") for head in ("Question.", "You learn")]
+    assert 0 < heads[0] < heads[1] and re.search(r"^\*\*(Reproduces|Checks|Extends|Introduces)\*\*", box, re.M)
+    assert re.search(r"\*\*Takes\*\* .*\b\d+ (minutes )?to read\b", box)
+
+
+def test_the_reading_paths_take_as_long_as_the_notebooks_say():
+    minutes = {
+        notebooks.number_of(s.stem): int(re.search(r"(\d+) (?:minutes )?to read", words_of(cells_of(s)[0]))[1])
+        for s in SOURCES
+    }
+    readme = (paths.ROOT / "README.md").read_text()
+    short, half = (
+        re.findall(r"\b\d\d[a-z]?\b", re.search(rf"\*\*{path}:\*\* (.*?)\.", readme)[1])
+        for path in ("90 minutes", "Half a day")
+    )
+    assert sum(minutes[number] for number in short) == 90
+    assert 4 * 60 <= sum(minutes[number] for number in [*short, *half]) <= 5.5 * 60
+
+
 def test_published_results_come_from_clean_commits():
     changed = set()
     for label in report.PUBLISHED:
