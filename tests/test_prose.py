@@ -22,7 +22,7 @@ MOST = {
 def plain(text: str) -> str:
     """The prose of a Markdown cell: no tables, equations, code or pictures; of a link its words."""
     text = re.sub(r"```.*?```|\$\$.*?\$\$|<svg.*?</svg>|<!--.*?-->", " ", text, flags=re.S)
-    text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("|"))
+    text = "\n".join(line for line in text.splitlines() if not line.lstrip("> ").startswith("|"))
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", " ", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"\$[^$]*\$|`[^`]*`", "x", text)  # one word each

@@ -229,6 +229,17 @@ def test_the_reading_paths_take_as_long_as_the_notebooks_say():
     assert 4 * 60 <= sum(minutes[number] for number in [*short, *half]) <= 5.5 * 60
 
 
+def test_the_times_of_the_default_run_add_up():
+    """README says in one sentence what its column of `quick` adds up to, without notebooks that run only when asked."""
+    readme, alone = (paths.ROOT / "README.md").read_text(), profiles.read_profiles().alone
+    rows = [row for row in readme.splitlines() if row.startswith("| [")]
+    rows = [row for row in rows if not any(f"{name}.ipynb" in row for name in alone)]
+    took = [(int(n), unit) for row in rows for n, unit in re.findall(r"quick (\d+) (s|min)\b", row.split(" | ")[-1])]
+    assert len(took) == len(notebooks.names()) - len(alone)
+    said = int(re.search(r"Their times in the table add up to (\d+) minutes", readme)[1])
+    assert abs(sum(n if unit == "min" else n / 60 for n, unit in took) - said) < 1.5  # of rounded minutes
+
+
 def test_published_results_come_from_clean_commits():
     changed = set()
     for label in report.PUBLISHED:

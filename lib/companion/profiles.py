@@ -28,6 +28,7 @@ class Readme(BaseModel, extra="forbid"):
 
     question: str = ""
     claims: list[list[str]] = []  # the id of each, then of those that it is compared with
+    stored_minutes: int = 0  # what the stored run of `recommended` had found done before
 
 
 class Finding(BaseModel, extra="forbid"):

@@ -121,6 +121,8 @@ def readme_table() -> str:
                 lines.insert(0, f"*This run had {settings}:*")
         title = f"[{notebooks.number_of(name)} {notebooks.title_of(name)}]({read_at(name, *current, *PUBLISHED)})"
         took = [times(runs, device, before) for device in ("cpu", "cuda")]
+        if entry.stored_minutes and "recommended" in took[0]:
+            took[0] += f" (and {in_words(60 * entry.stored_minutes)} stored)"
         rows.append([title, entry.question, "<br>".join(lines), "<br>".join(filter(None, took))])
     return table(README_HEAD, rows)
 
