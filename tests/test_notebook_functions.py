@@ -417,17 +417,17 @@ def contests(first, second, verdicts):
 
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
-    words = crlso_words.contested(table, "lead")
-    assert words == "behind b (set 0); ahead of evolution; 0.1 points below the rest (undecided)"
-    assert crlso_words.against("bcd", ["undecided", "ahead", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
-        "exactly level with d; 0.58 points above b (undecided); ahead of c"
+    words = crlso_words.contested(table, "lead", "points")
+    assert words == "behind b (set 0); ahead of evolution; neither for the rest (lead -0.1 points)"
+    assert crlso_words.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
+        "not shown to be behind or ahead of any other compared (leads from +0 to +0.58 points)"
     )
+    assert crlso_words.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
 
 
 def test_what_is_undecided_is_told_with_sign_and_size():
-    words = ("strings", "later", "sooner")
-    assert crlso_words.sizes([7, -49, 20], *words) == "from 49 strings later to 20 strings sooner"
-    assert crlso_words.sizes([124.0], *words) == "124 strings sooner" and crlso_words.sizes([], *words) == ""
+    assert crlso_words.leads([7, -49, 20], "strings") == "leads from -49 to +20 strings"
+    assert crlso_words.leads([124.0], "strings") == "lead +124 strings"
 
 
 def accuracies(*ours, paper=None, **interval):
@@ -442,15 +442,16 @@ def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
     words = crlso_words.accuracy_in_words
     table = pd.concat([contests("CR-LSO", "most parameters", ["behind"]), contests("CR-LSO", "x", ["ahead"])])
     assert words(accuracies(92.31), table) == (
-        "CR-LSO ends at a validation accuracy of 92.31 %, the largest cells first at 92.41 %. "
-        "It is behind the largest cells first; ahead of x."
+        "In validation accuracy, CR-LSO is behind *most parameters*; ahead of x. "
+        "It ends at 92.31 %, *most parameters* at 92.41 %."
     )
     table = contests("CR-LSO", "most parameters", ["behind", "behind"])
     alike = accuracies(73.49, 73.4, paper=73.44)  # in all runs: no interval, and no doubt
-    assert words(alike, table).startswith("The paper's validation accuracy is missed on set 1; reached on set 0. In")
-    assert words(accuracies(1, 2), table) == "In validation accuracy, CR-LSO is behind the largest cells first."
+    printed = "Beside the paper's validation accuracy, CR-LSO is short on set 1; level or above on set 0. In"
+    assert words(alike, table).startswith(printed)
+    assert words(accuracies(1, 2), table) == "In validation accuracy, CR-LSO is behind *most parameters*."
     once = words(accuracies(92.31), contests("CR-LSO", "most parameters", ["seen once"]))
-    assert "92.31 %, the largest cells first at 92.41 %. Fewer than three runs do not decide" in once
+    assert once.startswith("Fewer than three runs do not decide") and "92.31 %, *most parameters* at 92.41 %" in once
 
 
 def test_meetings_are_counted_beside_those_of_the_best_rivals():
@@ -459,9 +460,8 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "Within 80 strings, CR-LSO's ensemble meets the best cell in 1 of 3 runs, the largest cells first in all runs; "
-        "CR-LSO in the end in 1 of 3. In strings needed for it, the ensemble is 25 strings sooner than the largest "
-        "cells first and x (undecided)."
+        "In strings to the best cell, CR-LSO's ensemble is not shown to be behind or ahead of any other compared "
+        "(lead +25 strings). Within 80, it meets that cell in 1 of 3 runs, *most parameters* in more."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
 
@@ -499,8 +499,8 @@ def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, ans
 @pytest.mark.parametrize(
     "convex, ordinary, words",
     [
-        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it. Of"),
-        ([0], [9.356], "fails: 9.4 % of the pairs refute it. Of its ascents 9.4 % are"),
+        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it, and 9.4"),
+        ([0], [9.356], "fails: 9.4 % of the pairs refute it, and 9.4 % of its ascents are"),
         ([0, 0], [0, 5], "fails in 1 of 2 trainings"),
         ([0, 0], [0, 0], "tell nothing apart"),
         ([0, 0.5], [9, 9], "is not convex: up to 0.5 %"),
@@ -939,10 +939,10 @@ def test_searches_over_a_table_are_told_by_the_data_set_where_they_need_most():
         for by in ("class", "string")
     ]
     said = benchmark.findings(pd.DataFrame(rows), {"A": 0.05, "B": 0.15}, ["short", "met", "short"])
-    assert said[0] == "Of 3 published marks these searches miss 2; 1 are reached."
+    assert said[0] == "These searches miss 2 of 3 published numbers. They reach 1."
     assert said[1].startswith("To the best cell the path-feature ensemble needs 20 queries, evolution 20.")
     assert said[2].endswith("The Gaussian process needs 2, random search more than 300.")
-    assert said[4].endswith("is 0.20 points; the best cell of the table has 0.15.")
+    assert said[4].endswith("is 0.20 points. That of the table's best cell is 0.15.")
     few = benchmark.findings(pd.DataFrame(rows).assign(budget=50), {"A": 0.05, "B": 0.15})
     assert len(few) == 4 and few[3].startswith("After 50 queries")
 
@@ -962,21 +962,21 @@ def test_what_extrapolates_no_better_is_said_first():
     said = extrapolated(0.5, 0.6)
     plain_and_short(said)
     assert said == [
-        "Cells with an operation nobody saw or was told of: highest Kendall's tau with SVGe and without, untested, "
-        "0.50 and 0.60 (no edge; most parameters), 0.50 and 0.60 (average pooling; most parameters).",
-        "Cells better than every label: highest Kendall's tau with SVGe and without, untested, 0.50 and 0.60 "
-        "(above the 90 % quantile; most parameters).",
-        "Deeper networks, no method tuned: points by which the first beat random ones, with SVGe and without, "
-        "0.50 and 0.60 (8 layers; most parameters), 0.50 and 0.60 (12 layers; most parameters). "
-        "SVGe's lead, 8 layers: undecided against complexity, path features; "
-        "12 layers: undecided against complexity, path features.",
+        "Cells with an operation nobody saw or was told of: SVGe has the highest Kendall's tau for none of 2 "
+        "operations (untested). It is 0.50 with SVGe, 0.60 with most parameters (no edge, worst for SVGe).",
+        "Cells better than every label: SVGe does not have the highest Kendall's tau (untested). "
+        "It is 0.50 with SVGe, 0.60 with most parameters (above the 90 % quantile).",
+        "Deeper networks, no method tuned: SVGe is undecided against complexity, path features (8 layers); "
+        "undecided against complexity, path features (12 layers). "
+        "Over random ones, SVGe's first gain 0.50 points, those of most parameters 0.60 (8 layers, worst for SVGe).",
     ]
-    assert extrapolated(0.5, 0.6, deeper="seen once")[2].endswith("0.50 and 0.60 (12 layers; most parameters).")
+    once = extrapolated(0.7, 0.6, deeper="seen once")[2]
+    assert once.startswith("Deeper networks, no method tuned: SVGe has the highest gain for 2 of 2 depths (untested).")
     larger = SimpleNamespace(ours=93.81, target=93.8, verdict="short")
     said = extrapolated(0.7, 0.6, larger, "ahead", a="behind", b="undecided", c="behind", params="ahead")
     plain_and_short(said)
     assert said[:2] == [
-        "Larger cells: SVGe's first five have 93.81 %; the target of 93.8 % is missed. "
+        "Larger cells: SVGe's first five miss the target of 93.8 %: they have 93.81 %. "
         "They are behind a, c; undecided against b; ahead of most parameters.",
         "In the order of all larger cells SVGe is behind graph features; ahead of most parameters.",
     ]
@@ -1026,22 +1026,24 @@ def test_graph_networks_reach_their_target_or_not():
 
     first, second, third, *_ = said("met", "short", "undecided")
     assert first == (
-        "The path-feature ensemble reaches its target on 1 of 3 data sets, misses it on B; on 1 it is undecided. "
-        "Any search by labels: on 1."
+        "The path-feature ensemble reaches its target on 1 of 3 data sets and misses it on B (undecided for the rest). "
+        "At least one search by labels reaches it on 1."
     )
     assert second == (
-        "Untested: it met the goal more often than random search on 2 (less often on 1), "
-        "most parameters on 2 (less often on 1), regularised evolution on 1 (less often on 1)."
+        "It met the goal more often than random search, regularised evolution and most parameters on 1 to 2 of 3 data "
+        "sets. No test stands behind these counts."
     )
     assert third == (
-        "Codes in place of paths, mean over the data sets: SVGe level; NGAE and GCN later. On single ones 1 of 1 "
-        "show more queries, 0 fewer, uncorrected over data sets; the plain choices alone: none of 1 comparisons shows "
-        "more queries or fewer, 0 are undecided."
+        "Beside paths, the ensemble on codes is level for SVGe; later for NGAE and GCN, in the mean over the data "
+        "sets. On single data sets codes need more queries in 1 of 1 comparisons, fewer in 0 (uncorrected)."
     )
-    assert "on none of 3 data sets; on 3 its runs are too few to tell." in said(*["seen once"] * 3)[0]
-    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. Any search by labels: on 3.")
-    assert said("short", "short", "short", other="met")[0].endswith("Any search by labels: on 3.")
-    assert said("short", "short", "short")[0].endswith("Any search by labels: on none.")
+    assert "on none of 3 data sets (too few runs)." in said(*["seen once"] * 3)[0]
+    assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. At least one search by labels reaches it on 3.")
+    assert said("short", "short", "short", other="met")[0].endswith("search by labels reaches it on 3.")
+    assert said("short", "short", "short")[0].endswith("No search by labels reaches it on any.")
+    leads = pd.DataFrame({"a": [1, 2], "most parameters": [0, 1]})
+    assert nas_bench_graph.higher(leads) == "a on all 2 data sets, than most parameters on 1"
+    assert nas_bench_graph.counted(pd.Series(["level"])) == "none of 1 comparisons of codes shows more queries or fewer"
 
 
 def test_the_model_by_hand_says_how_many_graphs_it_decodes_as_the_library_does():

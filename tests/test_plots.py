@@ -155,7 +155,7 @@ def tables():
 
 
 def crlso_tables():
-    spaces = ("with the regulariser", "without")
+    spaces = ("convex (paper)", "ordinary network")
     return {
         "convexity": [
             [{"network": name, "quantile": q, "gap": q - 0.5} for name in spaces for q in (0, 0.5, 1)],
@@ -200,7 +200,7 @@ def one_shot_tables():
     ]
     again = [
         {"group": g, "in_table": 93, "again": 92, "low": 91, "high": 92.5}
-        for g in ("highest", "E2NAS", "others", "largest")
+        for g in ("others", "highest", "most parameters")
     ]
     one_shot = {"cells_handed_in": [found], "trained_again": [again]}
     return one_shot | {"shared_weights": [lines, lines]}
@@ -315,7 +315,11 @@ def test_lines_in_colour_are_few_and_named_at_their_ends():
     ]
     curves = pd.DataFrame(rows, columns=["method", "query", "mean"]).assign(signal="validation", best=95)
     curves = pd.concat(curves.assign(dataset=name) for name in ("x", "y"))
-    left, right = crlso.incumbents(curves.assign(low=curves["mean"], high=curves["mean"], most=95)).axes
+    curves = curves.assign(low=curves["mean"], high=curves["mean"], most=95)
+    [legend] = crlso.incumbents(curves.assign(runs=3)).legends
+    assert legend.get_title().get_text() == "means over runs"  # three have no bands
+    assert [text.get_text() for text in legend.get_texts()] == ["random search", "the best cell"]
+    left, right = crlso.incumbents(curves).axes
     coloured = {line.get_label() for line in right.lines if line.get_color() not in (PALE, GREY)}
     ends = [text for text in right.texts if text.get_text() in crlso.IN_COLOUR]
     assert coloured == {text.get_text() for text in ends} == {*crlso.IN_COLOUR} and len(crlso.IN_COLOUR) == 4
@@ -768,7 +772,7 @@ def test_pareto_front():
 
 def test_cells_far_below_the_highest_are_left_out():
     cells = pd.DataFrame({"group": "found", "in_table": [93, 91, 88], "again": 90, "low": 89, "high": 91})
-    marks, _line = one_shot_again(cells).axes[0].lines
+    marks, *_ = one_shot_again(cells).axes[0].lines
     assert marks.get_xdata().tolist() == pytest.approx([93, 91])
 
 

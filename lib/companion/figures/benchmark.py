@@ -100,13 +100,14 @@ def findings(effort: pd.DataFrame, best_regret: Mapping[str, float], marks: Sequ
         f"To a likely best the ensemble needs {likely[ENSEMBLE]} queries, evolution {likely[evolution]}. "
         f"The {process} needs {likely[process]}, random search {likely['random search, exact']}.",
         f"Counted by string, the ensemble needs {needed(effort, BEST, ENSEMBLE, 'string')} queries to the best cell.",
-        f"After {queries} queries the ensemble's expected true regret is {regret[worst]:.2f} points; "
-        f"the best cell of the table has {best_regret[worst]:.2f}.",
+        f"After {queries} queries the ensemble's expected true regret is {regret[worst]:.2f} points. "
+        f"That of the table's best cell is {best_regret[worst]:.2f}.",
     ]
     if marks:
         short, undecided, met = (marks.count(verdict) for verdict in ("short", "undecided", "met"))
-        rest = f"{undecided} are undecided and {met} reached" if undecided else f"{met} are reached"
-        said.insert(0, f"Of {len(marks)} published marks these searches miss {short}; {rest}.")
+        rest = f"; {undecided} {'is' if undecided == 1 else 'are'} undecided" * bool(undecided)
+        missed = f"These searches miss {short or 'none'} of {len(marks)} published numbers"
+        said.insert(0, f"{missed}. They reach {met or 'none'}{rest}.")
     return said
 
 

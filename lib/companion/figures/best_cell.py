@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import BLUE, DOUBLE, GREY, INK, VERMILLION, rows_of, styled
+from latentnas.plots.style import DOUBLE, GREY, METHOD_COLOURS, VERMILLION, rows_of, styled
 
 
 @styled
@@ -16,22 +16,23 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     A mark a cell, and the 95 % interval of the mean over the new seeds; a cell on the dotted line has had neither
     good nor bad luck in the table. Cells more than three points below the highest are not drawn.
 
-    Columns: group (of up to four), in_table, again, low, high (test accuracy, percent).
+    Columns: group (the others, the highest, most parameters), in_table, again, low, high (test accuracy, percent).
     """
     cells = rows_of(cells, "group", "in_table", "again", "low", "high")
     cells = cells[cells.in_table > cells.in_table.max() - 3]
     figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
     ax = figure.subplots()
-    styles = zip(cells.group.unique(), (GREY, VERMILLION, BLUE, INK), "osD*")
+    styles = zip(cells.group.unique(), (GREY, VERMILLION, METHOD_COLOURS["most parameters"]), "osD")
     for group, colour, marker in styles:
         part = cells[cells.group == group][["in_table", "again", "low", "high"]]
-        size = {"*": 8, "o": 3}.get(marker, 5)
+        size = 3 if marker == "o" else 5
         ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.5, linewidth=0.7)
         ax.plot(part.in_table, part.again, marker, color=colour, markersize=size, label=group)
     ends = np.array([cells.in_table.min(), cells.in_table.max()])
     ax.plot(ends, ends, ":", color=GREY, linewidth=0.8, label="as in the table")
     ax.set_xlabel("test accuracy in the table (%)")
-    ax.set_ylabel("accuracy, trained again (%); bars: 95 %")
+    ax.set_ylabel("accuracy, trained again (%)")
+    ax.plot([], [], color=GREY, alpha=0.5, linewidth=0.7, label="bars: 95 % intervals")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 

@@ -28,10 +28,9 @@ from latentnas.plots.style import (
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     PALE,
-    PURPLE,
     VERMILLION,
+    OlderTable,
     colours_of,
     letter,
     new_figure,
@@ -44,20 +43,21 @@ from latentnas.search.latent.crlso import LatentSpace
 if TYPE_CHECKING:
     from companion.claims import Claim, Results
 
-NETWORK_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)  # in order of appearance
+NETWORK_COLOURS = {"convex (paper)": VERMILLION, "ordinary network": BLUE}
 ONCE = "seen once"
-AGAINST = {"behind": "behind", SAME: "exactly level with", "undecided": "", "ahead": "ahead of"}
+AGAINST = {"behind": "behind", "ahead": "ahead of"}
 BANDED = ("CR-LSO", "CR-LSO, ensemble")  # more bands on each other cannot be told apart
-IN_COLOUR = (*BANDED, "most parameters", "plain features, boosting")  # more lines hide what the figure says
+IN_COLOUR = (*BANDED, "most parameters", "plain features, boosting")  # more colours hide what the figure says
+DASHES = ("--", "-.", (0, (11, 1.5)), (0, (6, 1, 1, 1, 1, 1)), (0, (2, 4)))  # of the lines without a colour
 FEW = 5  # runs; of fewer an interval is wider than anything that can happen
 NOT_ASKED = "**Does one summit lead to better cells?** Not asked in this run: that needs `study_seeds` above 0."
 RIVALS = {
-    "most parameters": "the largest cells first",
+    "most parameters": "*most parameters*",
     "plain features, boosting": "boosting on plain features",
     "path-feature ensemble": "the path-feature ensemble",
     "regularised evolution": "evolution",
     "CR-LSO as released": "the released version",
-    "largest": "the largest cells first",
+    "largest": "*most parameters*",
     "paths": "the path-feature ensemble",
     "boosting": "boosting on plain features",
     "random": "random search",
@@ -86,11 +86,11 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     first), below (the highest end that was found, same unit).
     """
     gaps, ends = rows_of(gaps, "network", "quantile", "gap"), rows_of(ends, "network", "share", "below")
-    figure, axes = new_figure(2.6, columns=2)
+    if not set(gaps.network) <= set(NETWORK_COLOURS):
+        raise OlderTable(f"This figure is of {listed(NETWORK_COLOURS)}; the table has {listed(gaps.network.unique())}.")
+    figure, axes = new_figure(2.7, columns=2)
     inequality, heights = axes[0]
-    colours = dict(zip(dict.fromkeys([*gaps.network, *ends.network]), NETWORK_COLOURS))
-    for number, (network, colour) in enumerate(colours.items()):
-        width = 1 + 1.2 * (len(colours) - 1 - number)  # lines that lie on each other can all be seen
+    for (network, colour), width in zip(NETWORK_COLOURS.items(), (2.2, 1)):  # seen where they lie on each other
         of_network = gaps[gaps.network == network]
         inequality.plot(of_network["quantile"], of_network.gap, color=colour, linewidth=width, label=network)
         of_network = ends[ends.network == network]
@@ -98,13 +98,15 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     inequality.set_yscale("symlog", linthresh=1e-2)
     inequality.set_xlabel("pairs of points, from the smallest gap (share)")
-    inequality.set_ylabel("Jensen gap (st. dev. of the\npredictions; linear to 0.01, then log)")
+    inequality.set_ylabel("Jensen gap (st. dev.;\nlinear to 0.01, then log)")
     heights.set_xlabel("starts, from the highest end (share)")
-    heights.set_ylabel("end of the ascent, from the\nhighest (st. dev. of the predictions)")
+    heights.set_ylabel("end of the ascent, from\nthe highest (st. dev.)")
     for ax in axes[0]:
-        ax.xaxis.set_major_formatter(PercentFormatter(1))
+        ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     letter(axes, ["Convex where nothing is negative", "One maximum where the line is flat"])
-    figure.legend(*inequality.get_legend_handles_labels(), loc="outside upper left", ncols=len(colours))
+    legend = figure.legend(*inequality.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    legend.set_title("st. dev.: standard deviations of the predictions", {"size": 7})
+    legend.set_alignment("left")
     return figure
 
 
@@ -132,25 +134,27 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
 @styled
 def incumbents(curves: pd.DataFrame) -> Figure:
     """The figure `incumbent_curves` with four lines in colour, their names at the ends of those on the right, and bands
-    of two, which end at the highest accuracy that there is, in the column `most` (older tables have none)."""
+    of two, which end at the highest accuracy that there is, in the column `most`. There are no bands of few `runs`
+    (older tables have neither column). The other lines are told apart by their dashes."""
     curves = curves.assign(high=curves["high"].clip(upper=curves["most"])) if "most" in curves else curves.copy()
-    others = ~curves["method"].isin(BANDED)
-    curves.loc[others, "low"] = curves.loc[others, "high"] = curves.loc[others, "mean"]
+    banded = () if "runs" in curves and curves["runs"].max() < FEW else BANDED
+    bare = ~curves["method"].isin(banded)
+    curves.loc[bare, "low"] = curves.loc[bare, "high"] = curves.loc[bare, "mean"]
     figure = incumbent_curves(curves)
     for ax in filter(Axes.get_xlabel, figure.axes):
         ax.set_xlabel("strings (log)")
-    for line in [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == "-"]:
-        if line.get_label() not in IN_COLOUR:
-            line.set(color=PALE, linewidth=0.9, zorder=1)
+    dashes = dict(zip((name for name in curves["method"].unique() if name not in IN_COLOUR), DASHES))
+    for line in (line for ax in figure.axes for line in ax.lines if line.get_label() in dashes):
+        line.set(color=GREY, linewidth=0.9, linestyle=dashes[line.get_label()], zorder=1)
     for ax in figure.axes:
         if ax.get_subplotspec().is_last_col():
             _named_at_the_ends(ax)
-    others = [name for name in curves["method"].unique() if name not in IN_COLOUR]
-    handles = [Line2D([], [], color=PALE, linewidth=0.9), Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")]
+    rows = {name: Line2D([], [], color=GREY, linewidth=0.9, linestyle=dash) for name, dash in dashes.items()}
+    rows["the best cell"] = Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")
     figure.legends[0].remove()
-    legend = figure.legend(handles, [f"grey: {'; '.join(others)}", "the best cell"], loc="outside upper left", ncols=2)
-    words = "means over runs; bands, of CR-LSO and its ensemble only: 95 % intervals"
-    legend.set_title(words, {"size": 7})
+    legend = figure.legend(rows.values(), rows.keys(), loc="outside upper left", ncols=4, handlelength=3)
+    words = "; bands, of CR-LSO and its ensemble only: 95 % intervals" if banded else ""
+    legend.set_title(f"means over runs{words}", {"size": 7})
     legend.set_alignment("left")
     return figure
 
@@ -313,46 +317,36 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
     return "\n".join([f"{head} {verdicts}\n", *(f"* {line}" for line in said if line)])
 
 
-def sizes(gaps: Iterable[float], unit: str, less: str, more: str) -> str:
-    """ "from 0.15 points less to 0.58 points more": the signs and sizes of differences; "" of none."""
+def leads(gaps: Iterable[float], unit: str) -> str:
+    """ "leads from -0.15 to +0.58 points": the ends of differences."""
     ends = sorted(gaps)
-    size = lambda gap: f"{abs(gap):.0f}" if abs(gap) >= 10 else f"{abs(gap):.2g}"  # noqa: E731
-    words = [f"{size(gap)} {unit} {less if gap < 0 else more}" for gap in dict.fromkeys(ends[:1] + ends[-1:])]
-    return f"{'from ' * (len(words) > 1)}{' to '.join(words)}"
+    words = dict.fromkeys(f"{gap:+.0f}" if abs(gap) >= 10 else f"{gap:+.2g}" for gap in (ends[0], ends[-1]))
+    return f"{'leads from' if len(words) > 1 else 'lead'} {' to '.join(words)} {unit}"
 
 
 def against(
-    rivals: Iterable[str],
-    verdicts: Iterable[str],
-    sets: Iterable[str],
-    gaps: Iterable[float],
-    words: tuple[str, str, str, str] = ("points", "below", "above", ""),
+    rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
 ) -> str:
-    """ "behind a; ahead of b (x) and c; 0.1 points below the rest (undecided)": whom a search is behind and ahead of;
-    where nothing is decided, or on one data set, all of them. Data sets stand in brackets where a verdict is not that
-    on all. Of what is undecided come the ends of the differences `gaps` first: `words` are their unit, what they are
-    below and above 0, and what links them to a name."""
+    """ "behind a; ahead of b (x) and c; neither for the rest (lead -0.1 points)": whom a search is behind and ahead of.
+    Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the differences."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
-    *unit, link = words
-    open_ends = f"{sizes(rows['gap'][rows['verdict'] == 'undecided'], *unit)} {link}"
-    decided = rows["set"].nunique() > 1 and {"behind", "ahead"} & set(rows["verdict"])
-    rest = [verdict for verdict in ("undecided", SAME) if decided and verdict in set(rows["verdict"])]
     said = []
     for verdict, side in AGAINST.items():
         names = []
         for rival, part in rows[rows["verdict"] == verdict].groupby("rival", sort=False):
-            where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({', '.join(part['set'])})"
+            where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({listed(part['set'])})"
             names.append(RIVALS.get(rival, rival) + where)
-        if names and verdict not in rest:
-            said.append(f"{side} {listed(names)}" if side else f"{open_ends}{listed(names)} (undecided)")
-    if "undecided" in rest:
-        said.append(f"{open_ends}the rest ({' or '.join(rest)})")
-    return "; ".join([*said, *([f"the rest is {SAME}"] if rest == [SAME] else [])])
+        said += [f"{side} {listed(names)}"] * bool(names)
+    rest = rows[~rows["verdict"].isin(AGAINST)]
+    if len(rest):
+        neither = "neither for the rest" if said else "not shown to be behind or ahead of any other compared"
+        said.append(f"{neither} ({leads(rest['gap'], unit)})")
+    return "; ".join(said)
 
 
-def contested(part: pd.DataFrame, kind: str, *words: tuple[str, str, str, str]) -> str:
+def contested(part: pd.DataFrame, kind: str, unit: str) -> str:
     """`against` of one kind of difference in the table of comparisons."""
-    return against(part["second"], part[f"{kind}: verdict"], part["data set"], part[f"{kind}: difference"], *words)
+    return against(part["second"], part[f"{kind}: verdict"], part["data set"], part[f"{kind}: difference"], unit)
 
 
 def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
@@ -374,36 +368,36 @@ def study_in_words(study: pd.DataFrame, order: pd.DataFrame) -> str:
         )
 
     head = f"**Does one summit lead to better cells? {answer}:** the regret, in points below the best cell, changes by"
-    return f"{head} {told(study)}. Kendall's tau of full CR-LSO's prediction, less the variant's, is {told(order)}."
+    return f"{head} {told(study)}. Kendall's tau of full CR-LSO's prediction, minus the variant's, is {told(order)}."
 
 
 def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
-    """On one data set without print, where CR-LSO and the best of the others end; against whom it leads in accuracy;
-    and whether it reaches what the paper prints."""
+    """Whether CR-LSO reaches what the paper prints, and against whom it leads in accuracy; on one data set without
+    print, where it and the best of the others end."""
     part = compare[compare["first"] == "CR-LSO"]
     once = ONCE in set(part["lead: verdict"])
-    place = "Fewer than three runs do not decide which search finds better cells." if once else contested(part, "lead")
-    lead = place if once else f"In validation accuracy, CR-LSO is {place}."
-    reached: dict[str, list[str]] = {"missed": [], "undecided": [], "reached": []}
+    place = "Fewer than three runs do not decide which search finds better cells."
+    place = place if once else f"In validation accuracy, CR-LSO is {contested(part, 'lead', 'points')}."
+    reached: dict[str, list[str]] = {"short on": [], "undecided on": [], "level or above on": []}
+    short, undecided, level = reached.values()
     for claim, title in zip(claims, dict.fromkeys(part["data set"])):
         if claim.paper is not None:
             alike = claim.low is None and claim.high is None and claim.verdict == "undecided"
             met = round(claim.ours, 2) >= claim.paper if alike else claim.verdict == "met"
-            reached["reached" if met else "missed" if alike or claim.verdict == "short" else "undecided"].append(title)
-    printed = "; ".join(f"{word} on {listed(titles)}" for word, titles in reached.items() if titles)
+            (level if met else short if alike or claim.verdict == "short" else undecided).append(title)
+    printed = "; ".join(f"{side} {listed(titles)}" for side, titles in reached.items() if titles)
     if printed:
-        return f"The paper's validation accuracy is {printed}. {lead}"
+        return f"Beside the paper's validation accuracy, CR-LSO is {printed}. {place}"
     if len(claims) > 1:
-        return lead
+        return place
     worst, ours = part.iloc[part["lead: difference"].argmin()], claims[0].ours
     best = RIVALS.get(worst["second"], worst["second"])
-    ends = f"CR-LSO ends at a validation accuracy of {ours:.2f} %, {best} at {ours - worst['lead: difference']:.2f} %."
-    return f"{ends} {place if once else f'It is {place}.'}"
+    return f"{place} It ends at {ours:.2f} %, {best} at {ours - worst['lead: difference']:.2f} %."
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
-    """How often the ensemble and the best of its rivals meet the best cell within so many strings, and CR-LSO in all;
-    and against whom the ensemble does so sooner."""
+    """Against whom the ensemble meets the best cell sooner; and how often it does so within so many strings, and
+    whether the best of its rivals does so more often."""
     name = "CR-LSO, ensemble"
     part = compare[compare["first"] == name]
     if ONCE in set(part["sooner: verdict"]):
@@ -413,13 +407,12 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
         met[method] = met.get(method, 0) + (own["strings"] <= queries).sum()
         runs += len(own) * (method == name)
     most = max(met[other] for other in part["second"])
-    rivals = [RIVALS.get(other, other) for other in dict.fromkeys(part["second"]) if met[other] == most]
-    said = {count: f"in {count} of {runs} runs" for count in (most, met[name])} | {0: "in no run", runs: "in all runs"}
-    itself = sum(np.isfinite(own["strings"]).sum() for (_, method), own in needed.items() if method == "CR-LSO")
-    place = contested(part, "sooner", ("strings", "later", "sooner", "than "))
+    rivals = listed(RIVALS.get(other, other) for other in dict.fromkeys(part["second"]) if met[other] == most)
+    share = {runs: "all runs", 0: "no run"}.get(met[name], f"{met[name]} of {runs} runs")
+    beside = f"{rivals} in {'fewer' if most < met[name] else 'more' if most > met[name] else 'as many'}"
     return (
-        f"Within {queries} strings, CR-LSO's ensemble meets the best cell {said[met[name]]}, {listed(rivals)} "
-        f"{said[most]}; CR-LSO in the end in {itself} of {runs}. In strings needed for it, the ensemble is {place}."
+        f"In strings to the best cell, CR-LSO's ensemble is {contested(part, 'sooner', 'strings')}. "
+        f"Within {queries}, it meets that cell in {share}, {beside}."
     )
 
 
@@ -465,8 +458,8 @@ def certificates_in_words(certificates: pd.DataFrame) -> str:
     ends = [dict.fromkeys(f"{ordinary[kind].agg(end):.1f}" for end in ("min", "max")) for kind in ("pairs", "ascents")]
     pairs, ascents = map(" to ".join, ends)
     return (
-        f"{head[:-1]}; an ordinary network fails{'' if count == 1 else ' in each training'}: {pairs} % of the pairs "
-        f"refute it. Of its ascents {ascents} % are stranded."
+        f"{head} An ordinary network fails{'' if count == 1 else ' in each training'}: {pairs} % of the pairs "
+        f"refute it, and {ascents} % of its ascents are stranded."
     )
 
 

@@ -26,7 +26,7 @@ def bundled_tables(
     Of `noise`: rank (per cent, 100 the best), low, median, high (quartiles of the standard deviation between
     seeds). Of `agreement`: share (the best so many per cent), spearman of two seeds, low, high. Of `levels`:
     flops (multiply-adds), low, median, high (5, 50 and 95 % quantiles of test accuracy), best. Of `effects`: edge,
-    operation, places (mean rank in per cent of the cells that have it, less 50). Of `shared`: shared, from_scratch.
+    operation, places (mean rank in per cent of the cells that have it, minus 50). Of `shared`: shared, from_scratch.
     Accuracies are percent.
     """
     histogram, noise = (
@@ -80,13 +80,14 @@ def bundled_tables(
     limit = effects.places.abs().max()
     heat(table, grid, -limit, limit, "PuOr", lambda value: f"{round(value):+d}".replace("-", "−"))
     table.set_ylabel("edge")
-    table.set_xlabel("operation: mean rank (%), less 50")
+    table.set_xlabel("mean rank minus 50 (percent)")
 
     trust.plot(shared.shared, shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
     trust.set_xlabel("shared weights (%)")
     trust.set_ylabel("from scratch (%)")
-    letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", "What FLOPs buy", "What operations do",
-                  "digits-enas, trained"])  # fmt: skip
+    noise_title, agreement_title = "Noise of a class\nband: middle half", "Do two seeds agree?\nbars: 95 % intervals"
+    last_row = ("What FLOPs buy", "What operations do", "digits-enas, trained")
+    letter(axes, ["Accuracy", noise_title, agreement_title, *last_row])
     return figure
 
 

@@ -20,7 +20,7 @@ TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
 @styled
 def cells_handed_in(found: pd.DataFrame) -> Figure:
     """How far the cells handed in lie below the best expected accuracy: a dot a run, a diamond and a line the mean and
-    its 95 % interval; rows without runs have the diamond alone. E2NAS is bold and in its colour.
+    its 95 % interval; rows of one run, or without any, have the diamond alone. E2NAS is bold and in its colour.
 
     Columns: group (above its rows), method, gap (points, a row a run), mean, low, high (of its method).
     """
@@ -49,6 +49,7 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
     ax.set_ylim(len(lines) - 0.5, -0.5)
     ax.set_xlabel("points of test accuracy below the best that can be expected\n(less is better; logarithmic beyond 1)")
     marks = {"a run": ("o", 3), "mean": ("D", 4.5), "95 % interval of several runs, cut by the frame": ("-", 1)}
+    marks = marks if found.low.notna().any() else {"a run, or the exact mean of all draws": ("D", 4.5)}
     for label, (mark, size) in marks.items():
         ax.plot([], [], mark, color=GREY, markersize=size, linewidth=1, label=label)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=3)
@@ -72,13 +73,15 @@ def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
             _band(ax, line, colours[method], method)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     order.set_xlabel("processor time (epochs of E2NAS)")
-    order.set_ylabel("Kendall's tau, shared and true")
+    order.set_ylabel("Kendall's tau,\nshared and true")
     lost.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     lost.set_xlabel("time of the visit (epochs of E2NAS)")
-    lost.set_ylabel("change from the visit to the end\n(points of shared accuracy)")
+    lost.set_ylabel("change since the visit\n(points)")
     letter(axes, ["Ranking of random cells", "Change after the visit"])
     legend_above(figure, axes)
-    figure.legends[0].set(title="lines: means over runs; bands, from several runs: 95 % intervals", alignment="left")
+    words = "lines: means over runs; bands, from several runs: 95 % intervals"
+    words = words if ranking.low.notna().any() else "a line: one run"
+    figure.legends[0].set(title=words, alignment="left")
     return figure
 
 

@@ -49,7 +49,7 @@ def method_errors(errors: pd.DataFrame) -> Figure:
             look = {"color": colours.get(name, GREY), "zorder": 3}
             ax.hlines(place, row.low, row.high, linewidth=1.3, **look)
             ax.plot(row.rmse_std, place, KINDS[row.kind][1], markersize=3.4, mfc="w" if untrained else None, **look)
-        ax.set(xscale="log", xlabel="RMSE (train st. dev., log)" if len(panels) < 4 else "RMSE (log)")
+        ax.set(xscale="log", xlabel="RMSE (train st. dev., log)" if len(panels) < 4 else "RMSE (st. dev., log)")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 5, 7) if len(panels) == 1 else (1, 2, 5)))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())

@@ -158,7 +158,8 @@ def unseen_operation(table: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(readers)), readers)
     axes[0, 0].invert_yaxis()
     letter(axes, [f"{operation} held out" for operation in operations])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=2, title="a mark: one training", alignment="left")
     return figure
 
 
@@ -171,7 +172,7 @@ def better_cells(table: pd.DataFrame) -> Figure:
     """
     table = in_plain_words(rows_of(table, "quantile", "reader", "kendall", "first", "known", "average", "best"))
     quantiles, readers = sorted(table["quantile"].unique()), list(dict.fromkeys(table.reader))
-    figure, axes = new_figure(2.4, columns=2)
+    figure, axes = new_figure(2.7, columns=2)
     colours = colours_of(readers)
     for number, reader in enumerate(readers):
         rows = table[table.reader == reader]
@@ -194,7 +195,8 @@ def better_cells(table: pd.DataFrame) -> Figure:
     letter(axes, ["The order of the better cells", "The first five"])
     lines = [line for line in axes[0, 1].lines if line.get_label() in marks]
     axes[0, 1].legend(lines, marks, loc="lower right", fontsize=6.5)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=len(readers))
+    handles, title = axes[0, 0].get_legend_handles_labels(), "a dot: one training"
+    figure.legend(*handles, loc="outside upper left", ncols=len(readers), title=title, alignment="left")
     return figure
 
 
@@ -220,7 +222,7 @@ def deeper_architectures(points: pd.DataFrame) -> Figure:
             ax.scatter(np.full((~inside).sum(), left), heights[~inside], s=10, color=colour, marker="<", linewidths=0)
             ax.plot([values.mean()] * 2, [place - 0.38, place + 0.38], color=INK, linewidth=1.2)
         ax.set_yticks(range(len(groups)), groups)
-        ax.set_xlabel("measured accuracy (%)\nline: mean; left edge: this or less")
+        ax.set_xlabel("measured accuracy (%); a dot: one network\nline: mean; left edge: this or less")
     axes[0, 0].invert_yaxis()
     letter(axes, [f"{layers} layers" for layers in depths])
     figure.set_gid("bundled")
@@ -288,31 +290,36 @@ def findings(
     operations = {WORDS.get(name, name): rows for name, rows in with_it.groupby("operation", sort=False)}
     levels = {f"above the {100 * q:g} % quantile": rows for q, rows in better.groupby("quantile")}
     layers = {f"{layers} layers": rows for layers, rows in depth.groupby("layers")}
-    tau, said = "highest Kendall's tau with SVGe and without, untested, ", []
-    for words, parts, quantity in (
-        (f"Cells with an operation nobody saw or was told of: {tau}", operations, "kendall"),
-        (f"Cells better than every label: {tau}", levels, "kendall"),
-        (
-            "Deeper networks, no method tuned: points by which the first beat random ones, with SVGe and without, ",
-            layers,
-            "gain",
-        ),
-    ):
-        found = {name: _best_two(rows, quantity) for name, rows in parts.items()}
-        pairs = ", ".join(f"{own:.2f} and {rest:.2f} ({name}; {rival})" for name, (own, rest, rival) in found.items())
-        said.append((all(own > rest for own, rest, _ in found.values()), f"{words}{pairs}."))
+    tau = ("kendall", "Kendall's tau", "It is {0:.2f} with SVGe, {1:.2f} with {2} ({3}).")
+    gain = "Over random ones, SVGe's first gain {0:.2f} points, those of {2} {1:.2f} ({3})."
+    themes = (
+        ("Cells with an operation nobody saw or was told of", operations, "operations", *tau),
+        ("Cells better than every label", levels, "quantiles", *tau),
+        ("Deeper networks, no method tuned", layers, "depths", "gain", "gain", gain),
+    )
+    said = []
+    for theme, parts, kind, column, quantity, numbers in themes:
+        found = {name: _best_two(rows, column) for name, rows in parts.items()}
+        several, higher = len(found) > 1, sum(own > rest for own, rest, _ in found.values())
+        where = f" for {higher or 'none'} of {len(found)} {kind}" * several
+        has = "has" if higher or several else "does not have"
+        name, best = min(found.items(), key=lambda one: one[1][0] - one[1][1])
+        head = f"{theme}: SVGe {has} the highest {quantity}{where} (untested)."
+        said.append((higher == len(found), head, numbers.format(*best, f"{name}{', worst for SVGe' * several}")))
     verdicts = {verdict for of in deeper_leads.values() for verdict in of.values()}
     if verdicts - {"seen once"}:
-        ahead, words = said.pop()
-        compared = "; ".join(f"{layers} layers: {_compared(of)}" for layers, of in deeper_leads.items())
-        said.append((ahead and verdicts == {"ahead"}, f"{words} SVGe's lead, {compared}."))
+        ahead, _, numbers = said.pop()
+        compared = "; ".join(f"{_compared(of)} ({layers} layers)" for layers, of in deeper_leads.items())
+        said.append((ahead and verdicts == {"ahead"}, f"{themes[-1][0]}: SVGe is {compared}.", numbers))
+    said = [(ahead, f"{head} {numbers}") for ahead, head, numbers in said]
     if larger:
-        reached = {"met": "reached", "short": "missed"}.get(larger.verdict, larger.verdict)
+        reached = {"met": "reach", "short": "miss"}.get(larger.verdict, "do not decide on")
         five, order = larger_leads["top 5"], larger_leads["kendall"]
         words = (
-            f"Larger cells: SVGe's first five have {larger.ours:.2f} %; the target of {larger.target:g} % is {reached}."
+            f"{reached} the target of {larger.target:g} %: they have {larger.ours:.2f} %. They are {_compared(five)}."
         )
-        said.append((larger.verdict == "met" and {*five.values()} == {"ahead"}, f"{words} They are {_compared(five)}."))
+        ahead = larger.verdict == "met" and {*five.values()} == {"ahead"}
+        said.append((ahead, f"Larger cells: SVGe's first five {words}"))
         said.append(({*order.values()} == {"ahead"}, f"In the order of all larger cells SVGe is {_compared(order)}."))
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 

@@ -254,7 +254,7 @@ def nb201_effects(effects: pd.DataFrame) -> Figure:
     """What an operation on an edge does to the rank, one panel a data set.
 
     Columns: dataset, edge (text), operation, places (mean rank, in per cent, of the cells that have
-    it, less 50).
+    it, minus 50).
     """
     effects = rows_of(effects, "dataset", "edge", "operation", "places")
     datasets = effects.dataset.unique()
@@ -267,7 +267,7 @@ def nb201_effects(effects: pd.DataFrame) -> Figure:
         image = heat(ax, grid, -limit, limit, "PuOr", lambda value: f"{round(value):+d}".replace("-", "−"))
     axes[0, 0].set_ylabel("edge")
     letter(axes, datasets)
-    colour_bar(figure, image, axes, "places in a hundred", pad=0.01, aspect=25)
+    colour_bar(figure, image, axes, "mean rank minus 50 (percent)", pad=0.01, aspect=25)
     return figure
 
 

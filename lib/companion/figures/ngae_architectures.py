@@ -265,8 +265,8 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
 
 @styled
 def top_three(runs: pd.DataFrame) -> Figure:
-    """Mean accuracy of the three architectures that each method ranks first: one mark a run, and the mean of the runs
-    with its 95 % interval.
+    """Mean accuracy of the three architectures that each method ranks first: one mark a run, and of several runs
+    the mean with its 95 % interval.
 
     Columns: method, seed, top3, best_label (the best accuracy in the table, constant), in percent.
     """
@@ -285,8 +285,10 @@ def top_three(runs: pd.DataFrame) -> Figure:
     ax.axvline(runs.best_label.iloc[0], color=GREY, linestyle=":", linewidth=1, label="best label of the table")
     ax.set_yticks(range(len(methods)), methods)
     ax.invert_yaxis()
-    ax.plot([], [], "o-", color=GREY, markersize=4.5, linewidth=1.2, label="mean of the runs, 95 % interval")
-    ax.scatter([], [], s=9, color=GREY, alpha=0.5, linewidths=0, label="one run")
+    if several := runs.groupby("method")["top3"].count().max() > 1:
+        ax.scatter([], [], s=9, color=GREY, alpha=0.5, linewidths=0, label="one run")
+    words = "mean of the runs, 95 % interval" if several else "one run"
+    ax.plot([], [], "o-" if several else "o", color=GREY, markersize=4.5, linewidth=1.2, label=words)
     ax.set_xlabel("evaluated accuracy of the top three (%)")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
@@ -328,7 +330,16 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
             )  # fmt: skip
         ax.scatter(drawn.mflops, drawn.evaluated, s=2, color="#C8C8C8", linewidths=0, rasterized=True, label=DRAWN)
         ax.set_xlabel("cost (MFLOPs)")
-    axes[1].scatter(ringed.mflops, ringed.evaluated, s=60, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
+    axes[1].scatter(
+        ringed.mflops,
+        ringed.evaluated,
+        s=60,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=0.7,
+        zorder=4,
+        label="ring: on the front",
+    )
     (left, low), (right, high) = front.min(axis=0), front.max(axis=0)
     wide, tall = 0.1 * max(right - left, 0.1 * right), 0.15 * max(high - low, 0.02)
     axes[1].set(xlim=(left - wide, right + wide), ylim=(low - tall, high + tall))

@@ -45,7 +45,7 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
         band(reconstruction, runs, "epoch", "edges", colour, f"{model}, edges", "--")
         band(divergence, runs, "epoch", "kl", colour, model)
         if runs.performance.notna().any():
-            band(predictors, runs, "epoch", "performance", colour, f"{model}, performance")
+            band(predictors, runs, "epoch", "performance", colour, f"{model}, accuracy")
         if runs.complexity.notna().any():
             band(predictors, runs, "epoch", "complexity", colour, f"{model}, complexity", "--")
     letter(axes, ["Reconstruction", "KL divergence", "Predictors"])
@@ -183,7 +183,7 @@ def uniqueness_gap_in_words(ngae: pd.Series, dvae: pd.Series, share: float) -> s
 def uniqueness_in_words(published: float, clean: float) -> str:
     """What uniqueness as published is, and what becomes of different points."""
     of_points = f"Of different points, each decoded once, {clean:.4g} % give different architectures."
-    return f"Uniqueness as published is {published:.3g} % for NGAE: it counts how the decoder wavers. {of_points}"
+    return f"Uniqueness as published is {published:.3g} % for NGAE: it measures how unsure the decoder is. {of_points}"
 
 
 def plane_in_words(agreement: "Claim", validity: "Claim") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
 from companion.figures import StoredFigure
 from companion.figures.shared import band
@@ -179,7 +179,7 @@ CURVES = {  # label in the table: words, colour, marker
 
 @styled
 def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
-    """NGAE Fig. 4, right: error of the performance predictor by epoch, beside NGAE's own on its test set.
+    """NGAE Fig. 4, right: error of the accuracy predictor by epoch, beside NGAE's own on its test set.
 
     Columns: epoch, rmse (standardised), model (of `CURVES`, or `PUBLISHED` in the rows of the paper, if any), seed,
     mean_line (what predicting the train mean reaches, constant).
@@ -203,7 +203,8 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
             fontsize=7,
         )  # fmt: skip
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    epochs = curve.epoch.unique()
+    ax.xaxis.set_major_locator(FixedLocator(epochs) if epochs.max() <= 10 else LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("epoch (log)")
@@ -233,7 +234,7 @@ def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     for variant, walks in trajectories.groupby("variant", sort=False):
         for ax, quantity in zip(axes[0], ("performance", "complexity", "evaluated")):
             band(ax, walks, "step", quantity, colours[variant], variant, low=0.25, high=0.75)
-    letter(axes, ["What is promised", "Predicted cost", "What is found"])
+    letter(axes, ["Predicted accuracy", "Predicted cost", "Evaluated accuracy"])
     for ax, quantity in zip(
         axes[0], ("predicted accuracy (st. dev.)", "predicted complexity (st. dev.)", "evaluated accuracy (%)")
     ):

@@ -11,6 +11,7 @@ from latentnas.plots.style import (
     GREY,
     INK,
     MARKERS,
+    METHOD_COLOURS,
     ORANGE,
     PALE,
     SKY,
@@ -24,6 +25,14 @@ from latentnas.plots.style import (
 NOTEBOOK = "10_speed"
 PARTS = {"products": BLUE, "copies and casts": SKY, "element-wise": ORANGE, "optimiser": GREEN, "the rest": PALE}
 SETTINGS = {"authors": ("authors' code", GREY, "o"), "equal": ("ours, batch 32, fp32", SKY, "s")}
+TIMED = {  # what growth is measured of
+    "training step of D-VAE": METHOD_COLOURS["D-VAE"],
+    "encode": BLUE,
+    "encode, 64 states": BLUE,
+    "hash": VERMILLION,
+    "random search": METHOD_COLOURS["random search"],
+    "evolution": METHOD_COLOURS["regularised evolution"],
+}
 SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
 
 
@@ -75,11 +84,10 @@ def growth_lines(growth: pd.DataFrame) -> Figure:
     growth = rows_of(growth, "by", "quantity", "size", "seconds", "power")
     panels = list(growth.groupby("by", sort=False))
     figure, axes = new_figure(2.6, columns=len(panels))
-    colours = (VERMILLION, BLUE, GREEN, ORANGE)
     for ax, (by, rows) in zip(axes[0], panels):
-        for (quantity, line), colour, marker in zip(rows.groupby("quantity", sort=False), colours, MARKERS):
+        for (quantity, line), marker in zip(rows.groupby("quantity", sort=False), MARKERS):
             label = f"{quantity}: power {line['power'].iloc[0]:.1f}"
-            ax.plot(line["size"], line["seconds"], marker=marker, color=colour, markersize=4, label=label)
+            ax.plot(line["size"], line["seconds"], marker=marker, color=TIMED[quantity], markersize=4, label=label)
         ax.set(xscale="log", yscale="log", xlabel=f"{by} (log)", ylabel="seconds (log)" if ax is axes[0, 0] else None)
         ticks = sorted(rows["size"].unique())
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -2,14 +2,20 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import BLUE, VERMILLION, letter, new_figure, rows_of, styled
+from latentnas.plots.style import BLUE, GREY, VERMILLION, letter, new_figure, rows_of, styled
 
 NOTEBOOK = "12_tuning"
 OPTIMIZERS = {"adamw": ("AdamW", BLUE, "o"), "muon": ("Muon", VERMILLION, "D")}
-SPACES = {"enas": "ENAS", "enas, large": "ENAS, full size", "nasbench201": "NB-201", "nasbench101": "NB-101"}
+SPACES = {
+    "enas": "ENAS",
+    "enas, large": "ENAS, full size",
+    "nasbench201": "NAS-Bench-201",
+    "nasbench101": "NAS-Bench-101",
+}
 COLUMNS = 4  # panels side by side
 
 
@@ -20,7 +26,7 @@ def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
     figure, axes = new_figure(height * rows + 0.3, columns=min(COLUMNS, len(groups)), rows=rows)
     for ax in axes.flat[len(groups) :]:
         ax.axis("off")
-    letter(axes.flat[: len(groups)], [f"{model}, {SPACES.get(space, space)}" for (space, model), _ in groups])
+    letter(axes.flat[: len(groups)], [f"{model}\n{SPACES.get(space, space)}" for (space, model), _ in groups])
     return figure, [(ax, table) for ax, (_, table) in zip(axes.flat, groups)]
 
 
@@ -31,7 +37,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
 
     Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
     """
-    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.45)
+    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.75)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
@@ -52,7 +58,10 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
         ax.xaxis.set_minor_formatter(NullFormatter())
     figure.supxlabel("learning rate × 1,000 (log)", fontsize=8)
     figure.supylabel("loss on held-out graphs (nats, log; what is higher lies outside)", fontsize=8)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    handles.append(Line2D([], [], color=GREY, marker="o", markersize=9, fillstyle="none", linestyle="none"))
+    labels.append("ring: kept; stronger colour: more epochs")
+    figure.legend(handles, labels, loc="outside upper right", ncols=3)
     return figure
 
 
@@ -62,17 +71,16 @@ def reconstruction_by_step(curves: pd.DataFrame) -> Figure:
 
     Columns, one row an epoch: space, model, optimizer, steps, reconstruction (percent).
     """
-    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.35)
+    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.5)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
             ax.plot(own["steps"], own["reconstruction"], marker=marker, color=colour, markersize=3, label=label)
-        ax.axhline(99, color="#B0B0B0", linewidth=0.6, linestyle=":")
+        ax.axhline(99, color=GREY, linewidth=0.6, linestyle=":", label="99 %")
         ax.set_ylim(-4, 104)
     figure.supxlabel("steps", fontsize=8)
     figure.supylabel("reconstruction (%)", fontsize=8)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
     return figure
 
 

@@ -29,14 +29,14 @@ OPERATIONS = {  # name without separators: colour of the box, its two lines of t
     "skipconnect": (PALE, "skip"),
     "none": (PALE, "none"),
     "skip": (PALE, "skip"),
-    "gat": (ORANGE, "gat"),
-    "gcn": (BLUE, "gcn"),
-    "gin": (VERMILLION, "gin"),
-    "cheb": (SKY, "cheb"),
-    "sage": (GREEN, "sage"),
-    "arma": (PURPLE, "arma"),
-    "graph": (YELLOW, "graph"),
-    "fc": (GREY, "fc"),
+    "gat": (ORANGE, "GAT"),
+    "gcn": (BLUE, "GCN"),
+    "gin": (VERMILLION, "GIN"),
+    "cheb": (SKY, "Cheb"),
+    "sage": (GREEN, "SAGE"),
+    "arma": (PURPLE, "ARMA"),
+    "graph": (YELLOW, "k-GNN"),
+    "fc": (GREY, "dense"),
 }
 
 BOX_WIDTH, BOX_HEIGHT = 0.76, 0.72  # in the unit of draw_cell: the distance between two vertices
