@@ -189,6 +189,28 @@ def in_order(accuracy):
     return accuracy
 
 
+def complex_of(exercise):
+    """The right result, with a second part."""
+    return lambda *given: RIGHT[exercise](*given) + 1j
+
+
+def from_the_first(accuracy):
+    best, found = accuracy[0], []
+    for value in accuracy:
+        best = max(best, value)
+        found.append(best)
+    return found
+
+
+def if_larger(accuracy):
+    best, found = accuracy[0], []
+    for value in accuracy:
+        if value > best:
+            best = value
+        found.append(best)
+    return found
+
+
 WRONG = {
     "0": {
         "is no skip connection": lambda: 11,
@@ -230,6 +252,9 @@ WRONG = {
         "lack the mapper": lambda: lab_checks.on_paper(mapper=1.0).tolist(),
         "vertex 3 is the first": lambda: [0.4, 0.6, 0.3, 1.0],
         "is a list of 3": lambda: [0.4, 0.6, 0.3],
+        "holds texts": lambda: ["0.4", "0.6", "0.3", "0.45"],
+        "holds complex numbers": lambda: [0.4 + 1j, 0.6, 0.3, 0.45],
+        "no number": lambda: [[0.4], [0.6, 0.3], 0.3, 0.45],
     },
     "2b": {
         "lack the gate": walked(send=lambda h, G, M: M),
@@ -246,6 +271,7 @@ WRONG = {
         "its width is H + N": state_alone,
         "vertex 0 are the first": lambda cell, message, types, adjacency: torch.zeros(6, 8, 5),
         "in line": lambda cell, message, types, adjacency: message.gates,
+        "real numbers": complex_of("2b"),
     },
     "3a": {
         "where the standard deviation belongs": bent(z=lambda mu, logvar, noise: mu + logvar.exp() * noise),
@@ -264,6 +290,8 @@ WRONG = {
         "z should have the shape": bent(z=lambda mu, logvar, noise: mu[:, 0]),
         "two things": lambda mu, logvar, noise: mu,
         "are NaN or infinite": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) * torch.nan),
+        "z should hold real numbers": bent(z=lambda mu, logvar, noise: mu + (logvar / 2).exp() * noise + 1j),
+        "kl should hold real numbers": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) + 1j),
     },
     "3b": {
         "some dimensions": lambda: "A",
@@ -304,6 +332,7 @@ WRONG = {
         "in place after it was stored": one_tensor,
         "the start itself": lambda model, z, *how: ascent()(model, z + 1, *how),
         "should have the shape": lambda *arguments: ascent()(*arguments)[1:],
+        "real numbers": complex_of("5a"),
     },
     "5b": {
         "a place in the list": apart(place=True),
@@ -317,14 +346,18 @@ WRONG = {
     "6": {
         "what came is of type float64": np.nanmax,
         "some entries": in_order,
-        "has NaN": np.maximum.accumulate,
+        "your best never recovers": np.maximum.accumulate,
+        "has NaN": lambda accuracy: np.where(np.isnan(accuracy), np.nan, np.fmax.accumulate(accuracy)),
+        "no accuracy is known yet": lambda accuracy: np.fmax.accumulate(np.append(70.0, accuracy[1:])),
         "NaN is none": np.sort,
         "should never win": lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy, nan=100)),
         "you sorted": lambda accuracy: np.sort(np.nan_to_num(accuracy, nan=-np.inf)),
         "never falls": lambda accuracy: np.nan_to_num(accuracy, nan=-np.inf),
         "from the beginning": lambda accuracy: np.full(len(accuracy), np.nanmax(accuracy)),
         "cost an evaluation": lambda accuracy: np.maximum.accumulate(accuracy[~np.isnan(accuracy)]),
-        "array of numbers": lambda accuracy: ["best"] * len(accuracy),
+        "array of numbers": lambda accuracy: [None] * len(accuracy),
+        "holds texts": lambda accuracy: RIGHT["6"](accuracy).astype(str),
+        "complex": lambda accuracy: RIGHT["6"](accuracy) + 1j,
         "what is found later": lambda accuracy: np.maximum.accumulate(
             np.nan_to_num(accuracy, nan=np.nanmean(accuracy))
         ),
@@ -347,6 +380,8 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
         ("2a", lambda: [0.8, 0.9, 0.6, 0.75], "Which tanh"),  # only vertex 0 has its whole tanh
         ("4b", round_trip, "from the last point to the first"),
         ("5b", stays_apart, "they may meet again"),
+        ("6", from_the_first, "never recovers"),
+        ("6", if_larger, "never recovers"),
     ],
 )
 def test_another_answer_of_a_known_kind_is_refused(exercise, answer, words, capsys):
@@ -378,6 +413,8 @@ def told_apart(mu, logvar, noise):
     [
         ("2a", lambda: torch.tensor([0.4, 0.6, 0.3, 0.45], requires_grad=True)),
         ("2a", lambda: np.array([0.4, 0.6, 0.3, 0.45])),
+        ("2a", lambda: [torch.tensor(state, requires_grad=True) for state in (0.4, 0.6, 0.3, 0.45)]),
+        ("2a", lambda: np.array([0.4, 0.6, 0.3, 0.45], dtype=object)),
         ("3a", told_apart),
         ("3b", lambda: " b"),
         ("4a", lambda: np.int64(20)),
@@ -387,6 +424,7 @@ def told_apart(mu, logvar, noise):
         ("5a", climbed),
         ("5b", lambda steps, *table: None if (found := apart()(steps, *table)) is None else np.int64(found)),
         ("6", best_in_place),
+        ("6", lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy))),
         ("6", lambda accuracy: torch.from_numpy(np.fmax.accumulate(accuracy))),
         ("6", lambda accuracy: [np.nanmax(accuracy[: place + 1]) for place in range(len(accuracy))]),
     ],

@@ -72,6 +72,24 @@ def test_its_commands_and_files_are_there():
     assert "c.ExecutePreprocessor.timeout = 1800" in settings and "nbgrader formgrade" not in TEXT
     for name in re.findall(r"\$COURSEWORK/(\w+\.py)|notebooks/coursework/(\w+\.py)", TEXT):
         assert (FOLDER / "".join(name)).exists()
+    tool = "tests/explorer_speed.py"
+    assert f"python {tool} figures/quick/*_explorer.html" in TEXT and (paths.ROOT / tool).exists()
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_an_interval_is_written_in_one_way_in_code_tables_and_texts(week):
+    named = [json.dumps(notebook(f"week{week}{end}"), ensure_ascii=False) for end in ("", "_solutions")]
+    for text in (*named, TEXT):
+        assert not re.findall(r"(?<!\[)\[-?\d+\.\d+, -?\d+\.\d+\]|\[\{[^\]]*:\.\df\}, \{[^\]]*:\.\df\}\]", text)
+
+
+@pytest.mark.parametrize("week", [1, 2])
+def test_a_sentence_of_the_findings_has_two_numbers_at_most(week):
+    [cell] = [cell for cell in notebook(f"week{week}_solutions")["cells"] if "answer-findings" in str(cell["metadata"])]
+    lines = [line for line in cell["source"] if not line.startswith("|")]
+    sentences = re.split(r"(?<=[.?!:])\s+", re.sub(r"\*\*\d\.\*\*", "", "".join(lines)))
+    assert len(sentences) > 8
+    assert not [words for words in sentences if len(re.findall(r"\d[\d.,]*", words)) > 2]
 
 
 TRICKS = [

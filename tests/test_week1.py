@@ -123,6 +123,11 @@ def shuffled(count, share, seed):
     return cut(count, share, np.random.default_rng(seed).permutation(count))
 
 
+def in_pairs(rows, share, seed):
+    pairs = np.random.default_rng(seed).permutation(rows // 2)
+    return cut(rows, share, (2 * pairs[:, None] + [0, 1]).ravel())
+
+
 def by_class(change):
     """The right split by class, then something else done to it."""
     return lambda classes, share, seed: change(*RIGHT["1b"](classes, share, seed), classes)
@@ -285,8 +290,10 @@ WRONG = {
         "Where does the seed": lambda rows, share, seed: cut(rows, share, np.arange(rows)),
         "neighbours in the table": lambda rows, share, seed: cut(rows, share, np.roll(np.arange(rows), seed)),
         "at equal distances": lambda rows, share, seed: [
-            np.setdiff1d(np.arange(rows), test := np.arange(seed % 5, rows, 5)), test
+            np.setdiff1d(np.arange(rows), test := np.arange(seed.bit_count() % 5, rows, 5)), test
         ],
+        "rows are neighbours": in_pairs,
+        "seeds 3 and 2523 give the same": lambda rows, share, seed: shuffled(rows, share, seed % 2),
         "two parts swapped": lambda rows, share, seed: shuffled(rows, share, seed)[::-1],
         "with a share of 0.2 about 200 of 1000 rows": lambda rows, share, seed: shuffled(rows, 0.5, seed),
         "is a mask": lambda rows, share, seed: [np.arange(rows) > 3, np.arange(rows) <= 3],
@@ -314,6 +321,9 @@ WRONG = {
         "all rows": lambda train, test, classes: RIGHT["2"](train, test, classes) * len(test) / len(classes),
         "When has a test row": lambda train, test, classes: 100 * np.isin(test, train).mean() + 12,
         "one number": lambda train, test, classes: np.isin(classes[test], classes[train]),
+        "you round the share. Return": lambda *given: round(RIGHT["2"](*given)),
+        "what follows the point": lambda *given: int(RIGHT["2"](*given)),
+        "to one digit": lambda *given: round(RIGHT["2"](*given), 1),
         "is NaN": lambda train, test, classes: float("nan"),
     },
     "3": {
@@ -337,6 +347,8 @@ WRONG = {
         "the unit of a feature": lambda name, *given: fitted(method=lambda name: "neighbours")(name, *given)
         if name == "trees" else RIGHT["3"](name, given[0], *given[1:]) + (name == "neighbours"),
         "array of predictions": lambda *given: ["much"] * len(given[-1]),
+        "holds texts": lambda *given: RIGHT["3"](*given).astype(str),
+        "complex": lambda *given: RIGHT["3"](*given) + 1j,
     },
     "4a": {
         "was never called": never_asked,
@@ -351,6 +363,11 @@ WRONG = {
         "lacks the column kendall": changed(lambda report: report.drop(columns="kendall")),
         "one for each seed and method": changed(lambda report: report[report["method"] == "ridge"]),
         "pandas DataFrame": changed(lambda report: report.to_dict()),
+        "numbers in the column rmse; what came holds texts": changed(lambda report: report.astype({"rmse": str})),
+        "kendall; what came holds complex": changed(lambda report: report.astype({"kendall": complex})),
+        "no number": changed(lambda report: report.assign(kendall=pd.Series([None] * len(report), dtype=object))),
+        "column rmse more than once": changed(lambda report: pd.concat([report, report["rmse"]], axis=1)),
+        "should be the whole numbers": changed(lambda report: report.astype({"seed": str})),
     },
     "4b": {
         "one standard deviation": around(lambda values: values.std(ddof=1)),
@@ -365,6 +382,8 @@ WRONG = {
         "one line for each method": lambda report: RIGHT["4b"](report).reset_index(drop=True),
         "lacks the column": lambda report: report.groupby("method")[["rmse", "kendall"]].mean(),
         "pandas DataFrame": lambda report: report["rmse"].mean(),
+        "numbers in the column rmse; what came holds texts": lambda report: RIGHT["4b"](report).astype(str),
+        "complex": lambda report: RIGHT["4b"](report).astype({"kendall_low": complex}),
     },
     "5": {
         "gets 0": grouped(otherwise=lambda labels, train: 0.0),
@@ -374,6 +393,7 @@ WRONG = {
         "every row gets the same": lambda groups, labels, train, test: np.full(len(test), labels[train].mean()),
         "nothing but the labels of test rows": grouped(known=known_labels),
         "are NaN or infinite": grouped(otherwise=lambda labels, train: np.nan),
+        "holds texts": lambda *given: [*map(str, RIGHT["5"](*given))],
     },
 }  # fmt: skip
 
@@ -409,6 +429,8 @@ def test_a_right_answer_in_another_form_passes(capsys):
     assert check("3", lambda *given: torch.tensor(RIGHT["3"](*given), requires_grad=True)) == 1
     assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
     assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1
+    for exercise in ("4a", "4b"):
+        assert check(exercise, lambda *given, exercise=exercise: RIGHT[exercise](*given).astype(object)) == 1
 
     def standardised(method, x, labels, train, test):
         mean, unit = labels[train].mean(), labels[train].std()
@@ -430,6 +452,12 @@ def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     assert "are not those that your functions give" in said(capsys, check, "6", better, *rest)
     rounded = reports | {"at random": reports["at random"].round(2)}
     assert "'at random' for seed 1" in said(capsys, check, "6", rounded, *rest)
+    edited = reports | {"by class": reports["by class"].assign(rmse=[0.0] * 3 + [*reports["by class"]["rmse"][3:]])}
+    assert check("6", edited, *rest) == 1  # a seed that students' check does not run again, but the hidden one does
+    assert check("6", reports, *rest, again=[0, 1]) == 1, capsys.readouterr().out
+    assert "'by class' for seed 0" in said(capsys, check, "6", edited, *rest, again=[0, 1])
+    texts = reports | {"at random": reports["at random"].astype({"rmse": str})}
+    assert "holds texts" in said(capsys, check, "6", texts, *rest)
     fewer = reports | {"at random": reports["at random"][:2]}
     assert "one for each seed and method" in said(capsys, check, "6", fewer, *rest)
     assert "hand over the dictionary" in said(capsys, check, "6", reports["by class"], *rest)
@@ -460,8 +488,8 @@ def test_nbgrader_makes_the_same_notebook(tmp_path):
 
 
 def test_hidden_tests_are_not_those_of_the_public_checks():
-    hidden = [source for source in cells(SOLUTIONS, "grade") if "HIDDEN" in source]
-    assert len(hidden) == 6
+    *hidden, last = [source for source in cells(SOLUTIONS, "grade") if "HIDDEN" in source]
+    assert len(hidden) == 6 and "again=SEEDS" in last.partition("BEGIN HIDDEN TESTS")[2]
     for source in hidden:
         exercise = re.search(r'check\("(\w+)"', source)[1]
         assert f"exercise {exercise}:" in source and re.search(r"table=|rows=", source)
@@ -469,12 +497,12 @@ def test_hidden_tests_are_not_those_of_the_public_checks():
 
 def test_the_stored_solutions_are_executed_and_the_findings_say_what_they_show():
     stored = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
-    assert json.dumps(stored).count(": right.") == len(RIGHT) + 7 and "not yet" not in json.dumps(stored)
+    assert json.dumps(stored).count(": right.") == len(RIGHT) + 8 and "not yet" not in json.dumps(stored)
     shown = json.dumps(stored)
     [findings] = [cell for cell in SOLUTIONS["cells"] if "answer-findings" in str(cell["metadata"])]
     numbers = re.findall(r"\d+\.\d+|\d,\d{3}", "".join(findings["source"]))
     assert len(numbers) > 12 and not [number for number in numbers if number not in shown]
-    assert 200 < len("".join(findings["source"]).split()) < 400
+    assert 200 < len("".join(line for line in findings["source"] if line[:1] != "|").split()) < 400
 
 
 def test_teachers_are_told_the_numbers_that_are_stored():
@@ -496,6 +524,6 @@ def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
 @pytest.mark.slow
 def test_the_solved_notebook_runs_to_its_end_from_any_folder(tmp_path):
     outputs, text = executed(SOLUTIONS, tmp_path)
-    assert text.count(": right.") == len(RIGHT) + 7 and "not yet" not in text
+    assert text.count(": right.") == len(RIGHT) + 8 and "not yet" not in text
     images = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(images) == 1 and images[0]["metadata"]["image/png"]["alt"]

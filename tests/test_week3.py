@@ -212,6 +212,11 @@ def test_the_stored_solutions_are_executed():
     assert stored.count(": right.") == 6 and "not yet" not in stored and "| week3_searcher |" in stored
 
 
+def test_a_method_has_its_colour_of_all_figures():
+    drawn = json.dumps([cell["source"] for cell in SOLUTIONS["cells"]]).replace("\\", "")
+    assert all(f'color=METHOD_COLOURS["{name}"]' in drawn for name in ("random search", "regularised evolution"))
+
+
 @pytest.mark.slow
 def test_an_unsolved_notebook_runs_to_its_end_from_any_folder(tmp_path):
     outputs, text = executed(STUDENTS, tmp_path)

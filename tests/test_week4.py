@@ -87,6 +87,9 @@ WRONG = {
         "the plan lacks margin": planned(margin=None),
         "`source` is empty": planned(source="  "),
         "are the same": planned(comparator=RIGHT["1"]()["method"]),
+        "comparator are the same": planned(comparator=RIGHT["1"]()["method"].upper()),
+        "`sentence` is empty": planned(sentence="TODO"),
+        "`comparator` is empty": planned(comparator=" tbd. "),
         "with several, one": planned(endpoint="accuracy or MFLOPs"),
         "should be one text": planned(endpoint=["accuracy", "MFLOPs"]),
         "above 0": planned(margin=0),
@@ -108,6 +111,7 @@ WRONG = {
         "is the best of the starts": searched(accuracy=lambda model, end, found: found["judged"].max()),
         "architectures of the starts": searched(at=0),
         "without a charge": searched(weight=0.0),
+        "the settings are STEPS": searched(at=-2),
         "wrong where it is another": searched(weight=1.0),
         "complexity is rewarded": searched(weight=-1.0),
         "millions of": searched(unit=1e6),
@@ -182,6 +186,12 @@ def test_a_report_has_to_agree_with_its_plan_and_its_runs(carried, capsys):
         "has another margin": {"margin": 0.1},
         "has other seeds": {"seeds": report["seeds"][:1]},
         "should be the seal": {"plan": "abc"},
+        "`plan` in the report should be one text": {"plan": [report["plan"]]},
+        "`endpoint` in the report should be one text": {"endpoint": np.array(["accuracy", "valid"])},
+        "`verdict` in the report should be one text": {"verdict": np.array(["holds", "refuted"])},
+        "list of whole numbers, those of the plan": {"seeds": None},
+        "list of whole numbers, those": {"seeds": [2001, "x"]},
+        "another margin than": {"margin": np.array([0.5, 0.5])},
         "unpaired": {"difference": stats.mean_difference(method, comparator)},
         "of one seed": {"difference": (differences.iloc[2], np.nan, np.nan)},
         "That is their range": {"difference": (differences.mean(), differences.min(), differences.max())},
@@ -190,6 +200,7 @@ def test_a_report_has_to_agree_with_its_plan_and_its_runs(carried, capsys):
     }
     for words, change in changes.items():
         assert words in said(capsys, check, "5", lambda change=change: report | change, RIGHT["1"])
+    assert "the dict that was registered" in said(capsys, check, "5", lambda: report, lambda: [*RIGHT["1"]()])
     for field, value in (("endpoint", "MFLOPs"), ("margin", 5.0), ("seeds", list(range(300, 308)))):
         changed, other = planned(**{field: value}), report | ({field: value} if field != "sentence" else {})
         text = said(capsys, check, "5", lambda other=other, changed=changed: other | {"plan": seal(changed())}, changed)

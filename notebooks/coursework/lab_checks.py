@@ -143,6 +143,8 @@ def tensor(value: Any, name: str, shape: tuple[int, ...], letters: str) -> Tenso
         raise Wrong(f"{name} should be a tensor {letters}, but what came is {kind(value)}.")
     if tuple(value.shape) != shape:
         raise Wrong(f"{name} should have the shape {letters}, here {list(shape)}, but has {list(value.shape)}.")
+    if value.is_complex():
+        raise Wrong(f"{name} should hold real numbers, but holds complex ones.")
     if not value.isfinite().all():
         wrong = int((~value.isfinite()).sum())
         cause = "Look for a division by zero, or the logarithm or root of a negative number"
@@ -174,11 +176,21 @@ def number(value: Any, name: str) -> float:
 
 
 def numbers(value: Any, what: str) -> np.ndarray:
-    """Many numbers, float64, also of a tensor with gradients; raises Wrong for another value."""
+    """Many numbers, float64, also of tensors with gradients; raises Wrong for another value."""
     try:
-        return np.asarray(value.tolist() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except Exception:
-        raise Wrong(f"return {what}; what came is {kind(value)}.") from None
+        parts = (
+            [one.tolist() if isinstance(one, Tensor) else one for one in value]
+            if isinstance(value, list | tuple)
+            else value
+        )
+        found = np.asarray(parts.tolist() if isinstance(parts, Tensor) else parts)
+        found = np.asarray(found.tolist()) if found.dtype.kind == "O" else found  # a column of Python's numbers is one
+    except Exception:  # uneven lists, and what has an `__array__` of its own
+        found = np.array([None])
+    if found.dtype.kind in "iuf":  # NumPy would also make numbers of texts and, without their second part, complex ones
+        return found.astype(np.float64)
+    held = {"U": "texts", "S": "texts", "c": "complex numbers"}.get(found.dtype.kind, "something that is no number")
+    raise Wrong(f"return {what}; what came {f'holds {held}' if found.ndim else f'is {kind(value)}'}.")
 
 
 def three_numbers(value: Any, *names: str) -> list[float]:
@@ -277,11 +289,11 @@ def check_1b(answer: Callable) -> None:
 
 
 def check_2a(answer: Callable) -> None:
-    states = result_of(answer)
-    states = states.tolist() if isinstance(states, Tensor) else states
-    if isinstance(states, str | dict) or np.size(states) != 4:
-        raise Wrong(f"return four numbers, one for each vertex; what came is {kind(states)}.")
-    found = tensor(torch.as_tensor(np.asarray(states, dtype=np.float64).ravel()), "the list", (4,), "[N]")
+    states, asked = result_of(answer), "four numbers, one for each vertex"
+    found = torch.from_numpy(numbers(states, asked).ravel())
+    if len(found) != 4:
+        raise Wrong(f"return {asked}; what came is {kind(states)}.")
+    found = tensor(found, "the list", (4,), "[N]")
     right = on_paper()
     mistakes = {
         "your states are twice too large from the start: the GRU takes half of the tanh.": on_paper(own=1.0),
@@ -497,28 +509,33 @@ def check_5b(answer: Callable) -> None:
 
 
 def check_6(answer: Callable) -> None:
-    accuracy = np.array([70.0, np.nan, 74.0, 72.0, 75.0, np.nan, 71.0])
+    accuracy = np.array([np.nan, 70.0, np.nan, 74.0, 72.0, 75.0, np.nan, 71.0])
     value, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
     found = numbers(value, "an array of numbers")
     if found.ndim == 0:
         raise Wrong(f"the best so far is one number for each evaluation, but what came is {kind(value)}.")
     if found.shape != accuracy.shape:
         reason = "An architecture that is not valid has cost an evaluation, too"
-        raise Wrong(f"of 7 evaluations there should be 7 numbers, but {list(found.shape)} came. {reason}.")
+        raise Wrong(f"of 8 evaluations there should be 8 numbers, but {list(found.shape)} came. {reason}.")
     if np.array_equal(found, np.sort(accuracy), equal_nan=True):
         raise Wrong("you sorted the accuracies. They come in the order in which they were found, and NaN is none.")
     if (found > np.nanmax(accuracy)).any():
         raise Wrong("your best is better than all of the accuracies. What stands in place of NaN should never win.")
-    if np.isnan(found).any():
+    if np.isnan(found).all():
+        raise Wrong("the first evaluation of a made-up list failed (NaN), and your best never recovers from that.")
+    if np.isnan(found[1:]).any():
         raise Wrong("your result has NaN. An evaluation that failed (NaN) should leave the best so far as it was.")
     mistakes = {
         "you sorted the accuracies. They come in the order in which they were found.": np.sort(known),
         "you return the accuracies as they came. The best so far never falls.": known,
-        "you return the best of all from the beginning. It is known only when it has been found.": [75.0] * 7,
+        "you return the best of all from the beginning. It is known only when it has been found.": np.full(8, 75.0),
         "in place of NaN stands a mean of what is found later, too. What is known at that evaluation?":
             np.maximum.accumulate(np.nan_to_num(accuracy, nan=np.nanmean(accuracy))),
     }  # fmt: skip
-    compare(found.copy(), np.maximum.accumulate(known), mistakes, "on a made-up list some entries are wrong.")
+    mistakes = {words: values[1:] for words, values in mistakes.items()}
+    compare(found[1:], np.maximum.accumulate(known)[1:], mistakes, "on a made-up list some entries are wrong.")
+    if not np.isnan(found[0]) and found[0] not in (0, -np.inf):
+        raise Wrong("the first evaluation of a made-up list failed (NaN), so after it no accuracy is known yet.")
 
 
 def checks_in(names: Mapping[str, Any]) -> dict[str, Callable]:

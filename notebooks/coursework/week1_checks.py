@@ -5,7 +5,7 @@ A hidden test tries another table or seed, as in `check("1b", split_by_class, ta
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import lab_checks
@@ -85,9 +85,10 @@ def splits_of(answer: Callable, *arguments: Any, rows: int, seed: int) -> Parts:
     again = partition(result_of(answer, *arguments, seed), rows)
     if {*again[1].tolist()} != {*test.tolist()}:
         raise Wrong("the same seed gives another split at each call. Draw from np.random.default_rng(seed).")
-    others = [partition(result_of(answer, *arguments, seed + more), rows)[1] for more in (1, 2)]
-    if all({*other.tolist()} == {*test.tolist()} for other in others):
-        raise Wrong("three seeds give the same split. Where does the seed come in? Are the rows or classes shuffled?")
+    for more in (1, 2520):  # 2520: what looks only at seed % 2, ... or seed % 10 is the same again
+        if {*partition(result_of(answer, *arguments, seed + more), rows)[1].tolist()} == {*test.tolist()}:
+            two = f"the seeds {seed} and {seed + more} give the same split"
+            raise Wrong(f"{two}. Where does the seed come in? Are the rows or classes shuffled?")
     return train, test
 
 
@@ -102,7 +103,8 @@ def require_share(found: int, whole: int, share: float, what: str) -> None:
 
 def order_in(places: np.ndarray, share: float) -> str:
     """In which order the test places lie, if they lie closer together or further apart than places that are drawn."""
-    if np.isin(places + 1, places).mean() > (1 + share) / 2:
+    by_chance = share + 6 * (share * (1 - share) / len(places)) ** 0.5  # places whose next one is drawn, too, at most
+    if np.isin(places + 1, places).mean() > min(by_chance, (1 + share) / 2):
         return "neighbours"
     drawn = (1 - share) ** 0.5 / share  # the spread of the distances of drawn places
     return "at equal distances" if np.diff(np.sort(places)).std() < drawn / 3 else ""
@@ -133,9 +135,9 @@ def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, 
 
 
 def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
-    table = table or made_up()
+    table = table or made_up(403)
     classes, (train, test) = table.classes, half(table, seed)
-    train = train[: len(train) // 2]
+    train = train[: len(train) // 3]  # so that the share is no round number
     found = share_of(result_of(answer, train, test, classes))
     seen, known = np.isin(classes[test], classes[train]), np.isin(classes[train], classes[test])
     right, own = 100 * seen.mean(), np.unique(classes[test])
@@ -147,6 +149,9 @@ def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
         "you count classes. A class with many test rows leaks many answers: count rows.":
             100 * np.isin(own, classes[train]).mean(),
         "you divide by the number of all rows, not by that of the test rows.": 100 * seen.sum() / len(classes),
+        "you round the share. Return it as it is.": round(right),
+        "you cut off what follows the point. Return the share as it is.": int(right),
+        "you round the share to one digit after the point. Return it as it is.": round(right, 1),
     }  # fmt: skip
     compare(found, right, mistakes, f"on a made-up split {found:.1f} is not right. When has a test row a twin?")
     for one, percent in ((test, 100.0), (np.flatnonzero(~np.isin(classes, classes[test])), 0.0)):
@@ -260,25 +265,32 @@ class Stub:
         return pd.DataFrame(rows, columns=["seed", "method", *SCORES])
 
 
-def frame(value: Any, name: str, columns: Sequence[str]) -> pd.DataFrame:
+def frame(value: Any, name: str, columns: Sequence[str], scores: Sequence[str]) -> pd.DataFrame:
+    """A copy, its scores in float64; raises Wrong where a column is not there, or twice, or a score no number."""
     if not isinstance(value, pd.DataFrame):
         raise Wrong(f"{name} should be a pandas DataFrame, but what came is {kind(value)}.")
     missing = [column for column in columns if column not in value]
     if missing:
         raise Wrong(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(map(str, value)) or 'none'}.")
-    return value
+    twice = [column for column in columns if isinstance(value[column], pd.DataFrame)]
+    if twice:
+        raise Wrong(f"{name} has the column {', '.join(twice)} more than once. Which one counts?")
+    asked = "a DataFrame with numbers in the column"
+    return value.assign(**{score: numbers(value[score], f"{asked} {score}") for score in scores})
 
 
 def report(value: Any, seeds: Sequence[int]) -> pd.DataFrame:
     """The lines in the order of seeds and methods; raises Wrong unless there is one for each of both."""
-    found = frame(value, "the report", ["seed", "method", *SCORES])
+    found = frame(value, "the report", ["seed", "method", *SCORES], SCORES)
     pairs = list(zip(found["seed"].tolist(), found["method"].tolist()))
     wanted = [(seed, method) for seed in seeds for method in METHODS]
-    if sorted(map(str, pairs)) != sorted(map(str, wanted)):
+    if sorted(tuple(map(str, pair)) for pair in pairs) != sorted((str(seed), method) for seed, method in wanted):
         raise Wrong(
             f"the report should have {len(wanted)} lines, one for each seed and method, but has {len(pairs)}, of seeds"
             f" {sorted({str(seed) for seed, _ in pairs})} and methods {sorted({str(name) for _, name in pairs})}."
         )
+    if not all(seed in seeds for seed, _ in pairs):
+        raise Wrong("the seeds in the report should be the whole numbers that you are given, not texts.")
     return found.set_index(["seed", "method"]).loc[wanted].reset_index()
 
 
@@ -305,7 +317,7 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     right = first.lines(seeds, lambda true, p: (stats.rmse(true, p), stats.kendall(true, p)))
     mistakes = {words: first.lines(seeds, lambda true, p, f=f: (f(true, p), 0))["rmse"] for words, f in wrong.items()}
     other = "rmse is not right. It is that of the test rows of the split of each seed, and of no others."
-    compare(found["rmse"].to_numpy(float), right["rmse"].to_numpy(), arrays(mistakes), other)
+    compare(found["rmse"].to_numpy(), right["rmse"].to_numpy(), arrays(mistakes), other)
     wrong = {
         "kendall is Spearman's correlation. Take Kendall's tau.": stats.spearman,
         "kendall is Pearson's correlation. Take Kendall's tau.": stats.pearson,
@@ -315,7 +327,7 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
         words: first.lines(seeds, lambda true, p, f=f: (0, f(true, p)))["kendall"] for words, f in wrong.items()
     }
     other = "rmse is right, kendall is not. It compares the order of true and predicted labels of the test rows."
-    compare(found["kendall"].to_numpy(float), right["kendall"].to_numpy(), arrays(mistakes), other)
+    compare(found["kendall"].to_numpy(), right["kendall"].to_numpy(), arrays(mistakes), other)
 
 
 def arrays(mistakes: dict[str, pd.Series]) -> dict[str, np.ndarray]:
@@ -326,7 +338,7 @@ def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     lines = Stub(table or made_up(), 5).lines(seeds, lambda true, p: (stats.rmse(true, p), stats.kendall(true, p)))
     lines = lines.sample(frac=1, random_state=0).reset_index(drop=True)
     columns = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
-    found = frame(result_of(answer, lines), "the summary", columns)
+    found = frame(result_of(answer, lines), "the summary", columns, columns)
     if sorted(map(str, found.index)) != sorted(METHODS):
         named = ", ".join(map(str, found.index))
         raise Wrong(f"the summary should have one line for each method, its name the index, but its lines are {named}.")
@@ -334,9 +346,9 @@ def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     mean, spread, n = groups.mean(), groups.std(), len(seeds)
     half_width = groups.agg(lambda values: np.subtract(*stats.mean_interval(values)[::-1]) / 2)
     found = found.loc[mean.index]
-    if not close(found[[*SCORES]].to_numpy(float), mean.to_numpy()):
+    if not close(found[[*SCORES]].to_numpy(), mean.to_numpy()):
         raise Wrong("the columns rmse and kendall should be means over the seeds, each method by itself.")
-    ends = np.array([[found[f"{score}{end}"] for end in ("_low", "_high")] for score in SCORES], dtype=np.float64)
+    ends = np.array([[found[f"{score}{end}"] for end in ("_low", "_high")] for score in SCORES])
     centre = mean.to_numpy().T[:, None]
     widths = {
         "the interval is mean ± one standard deviation. That says how seeds differ, not how sure the mean is.": spread,
@@ -385,23 +397,23 @@ def check_5(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
 
 def check_6(
     reports: dict[str, pd.DataFrame], evaluate: Callable, predict: Callable, splits: dict[str, Callable], x: np.ndarray,
-    labels: np.ndarray, seeds: Sequence[int],
+    labels: np.ndarray, seeds: Sequence[int], again: Sequence[int] = (),
 ) -> None:  # fmt: skip
-    """The numbers of the report come from the student's functions: a seed of each design, run once more."""
+    """The numbers of the report come from the student's functions: some seeds of each design, or the last, run once
+    more."""
     if not isinstance(reports, dict) or reports.keys() != splits.keys():
         raise Wrong(f"hand over the dictionary `reports` of {', '.join(splits)}; what came is {kind(reports)}.")
 
-    def run(design: str) -> np.ndarray:
-        found = report(result_of(evaluate, predict, splits[design], x, labels, [seeds[-1]]), [seeds[-1]])
-        return found[[*SCORES]].to_numpy(float)
+    def run(design: str, seed: int) -> np.ndarray:
+        return report(result_of(evaluate, predict, splits[design], x, labels, [seed]), [seed])[[*SCORES]].to_numpy()
 
-    for design in splits:
-        stored, again = report(reports[design], seeds), run(design)
-        if not close(stored.loc[stored["seed"] == seeds[-1], [*SCORES]].to_numpy(float), again):
-            if not close(again, run(design)):
-                raise Wrong(f"two runs of '{design}' with seed {seeds[-1]} give different numbers. {FIXED}")
+    for design, seed in product(splits, again or seeds[-1:]):
+        stored, found = report(reports[design], seeds), run(design, seed)
+        if not close(stored.loc[stored["seed"] == seed, [*SCORES]].to_numpy(), found):
+            if not close(found, run(design, seed)):
+                raise Wrong(f"two runs of '{design}' with seed {seed} give different numbers. {FIXED}")
             reason = "Run all cells once more from the top, and do not round or edit what they give"
-            where = f"the numbers of '{design}' for seed {seeds[-1]}"
+            where = f"the numbers of '{design}' for seed {seed}"
             raise Wrong(f"{where} are not those that your functions give. {reason}.")
 
 
