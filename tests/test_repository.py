@@ -225,8 +225,8 @@ def test_the_reading_paths_take_as_long_as_the_notebooks_say():
         re.findall(r"\b\d\d[a-z]?\b", re.search(rf"\*\*{path}:\*\* (.*?)\.", readme)[1])
         for path in ("90 minutes", "Half a day")
     )
-    assert sum(minutes[number] for number in short) == 90
-    assert 4 * 60 <= sum(minutes[number] for number in [*short, *half]) <= 5.5 * 60
+    assert abs(sum(minutes[number] for number in short) - 90) <= 10
+    assert 3.5 * 60 <= sum(minutes[number] for number in half) <= 5 * 60
 
 
 def test_the_times_of_the_default_run_add_up():
