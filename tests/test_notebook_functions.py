@@ -420,7 +420,7 @@ def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_diff
     words = crlso_words.contested(table, "lead", "points")
     assert words == "behind b (set 0); ahead of evolution; neither for the rest (lead -0.1 points)"
     assert crlso_words.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
-        "not shown to be behind or ahead of any other compared (leads from +0 to +0.58 points)"
+        "not shown to be behind or ahead of any search compared (leads from +0 to +0.58 points)"
     )
     assert crlso_words.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
 
@@ -460,7 +460,7 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "In strings to the best cell, CR-LSO's ensemble is not shown to be behind or ahead of any other compared "
+        "In strings to the best cell, CR-LSO's ensemble is not shown to be behind or ahead of any search compared "
         "(lead +25 strings). Within 80, it meets that cell in 1 of 3 runs, *most parameters* in more."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
@@ -962,7 +962,7 @@ def test_what_extrapolates_no_better_is_said_first():
     said = extrapolated(0.5, 0.6)
     plain_and_short(said)
     assert said == [
-        "Cells with an operation nobody saw or was told of: SVGe has the highest Kendall's tau for none of 2 "
+        "Cells with an operation nobody saw or was told of: SVGe has the highest Kendall's tau for none of the 2 "
         "operations (untested). It is 0.50 with SVGe, 0.60 with most parameters (no edge, worst for SVGe).",
         "Cells better than every label: SVGe does not have the highest Kendall's tau (untested). "
         "It is 0.50 with SVGe, 0.60 with most parameters (above the 90 % quantile).",
@@ -971,7 +971,9 @@ def test_what_extrapolates_no_better_is_said_first():
         "Over random ones, SVGe's first gain 0.50 points, those of most parameters 0.60 (8 layers, worst for SVGe).",
     ]
     once = extrapolated(0.7, 0.6, deeper="seen once")[2]
-    assert once.startswith("Deeper networks, no method tuned: SVGe has the highest gain for 2 of 2 depths (untested).")
+    assert once.startswith(
+        "Deeper networks, no method tuned: SVGe has the highest gain for 2 of the 2 depths (untested)."
+    )
     larger = SimpleNamespace(ours=93.81, target=93.8, verdict="short")
     said = extrapolated(0.7, 0.6, larger, "ahead", a="behind", b="undecided", c="behind", params="ahead")
     plain_and_short(said)

@@ -339,7 +339,7 @@ def against(
         said += [f"{side} {listed(names)}"] * bool(names)
     rest = rows[~rows["verdict"].isin(AGAINST)]
     if len(rest):
-        neither = "neither for the rest" if said else "not shown to be behind or ahead of any other compared"
+        neither = "neither for the rest" if said else "not shown to be behind or ahead of any search compared"
         said.append(f"{neither} ({leads(rest['gap'], unit)})")
     return "; ".join(said)
 

@@ -301,7 +301,7 @@ def findings(
     for theme, parts, kind, column, quantity, numbers in themes:
         found = {name: _best_two(rows, column) for name, rows in parts.items()}
         several, higher = len(found) > 1, sum(own > rest for own, rest, _ in found.values())
-        where = f" for {higher or 'none'} of {len(found)} {kind}" * several
+        where = f" for {higher or 'none'} of the {len(found)} {kind}" * several
         has = "has" if higher or several else "does not have"
         name, best = min(found.items(), key=lambda one: one[1][0] - one[1][1])
         head = f"{theme}: SVGe {has} the highest {quantity}{where} (untested)."
