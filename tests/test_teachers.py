@@ -80,7 +80,9 @@ def test_its_commands_and_files_are_there():
 def test_an_interval_is_written_in_one_way_in_code_tables_and_texts(week):
     named = [json.dumps(notebook(f"week{week}{end}"), ensure_ascii=False) for end in ("", "_solutions")]
     for text in (*named, TEXT):
-        assert not re.findall(r"(?<!\[)\[[-−]?\d+\.\d+, [-−]?\d+\.\d+\]|\[\{.{1,40}?:\.\df\}, \{.{1,40}?:\.\df\}\]", text)
+        assert not re.findall(
+            r"(?<!\[)\[[-−]?\d+\.\d+, [-−]?\d+\.\d+\]|\[\{.{1,40}?:\.\df\}, \{.{1,40}?:\.\df\}\]", text
+        )
 
 
 @pytest.mark.parametrize("week", [1, 2])

@@ -392,7 +392,8 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
         return place
     worst, ours = part.iloc[part["lead: difference"].argmin()], claims[0].ours
     best = RIVALS.get(worst["second"], worst["second"])
-    return f"{place} {'CR-LSO' if once else 'It'} ends at {ours:.2f} %, {best} at {ours - worst['lead: difference']:.2f} %."
+    own, rest = f"{ours:.2f}", f"{ours - worst['lead: difference']:.2f}"
+    return f"{place} {'CR-LSO' if once else 'It'} ends at {own} %, {best} at {rest} %."
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
