@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from types import SimpleNamespace
 
 import lab_checks
@@ -415,6 +416,7 @@ def told_apart(mu, logvar, noise):
         ("2a", lambda: np.array([0.4, 0.6, 0.3, 0.45])),
         ("2a", lambda: [torch.tensor(state, requires_grad=True) for state in (0.4, 0.6, 0.3, 0.45)]),
         ("2a", lambda: np.array([0.4, 0.6, 0.3, 0.45], dtype=object)),
+        ("2a", lambda: [Fraction(2, 5), Fraction(3, 5), Fraction(3, 10), Fraction(9, 20)]),
         ("3a", told_apart),
         ("3b", lambda: " b"),
         ("4a", lambda: np.int64(20)),
@@ -425,6 +427,7 @@ def told_apart(mu, logvar, noise):
         ("5b", lambda steps, *table: None if (found := apart()(steps, *table)) is None else np.int64(found)),
         ("6", best_in_place),
         ("6", lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy))),
+        ("6", lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy, nan=-1.0))),
         ("6", lambda accuracy: torch.from_numpy(np.fmax.accumulate(accuracy))),
         ("6", lambda accuracy: [np.nanmax(accuracy[: place + 1]) for place in range(len(accuracy))]),
     ],

@@ -104,10 +104,10 @@ def findings(effort: pd.DataFrame, best_regret: Mapping[str, float], marks: Sequ
         f"That of the table's best cell is {best_regret[worst]:.2f}.",
     ]
     if marks:
-        short, undecided, met = (marks.count(verdict) for verdict in ("short", "undecided", "met"))
-        rest = f"; {undecided} {'is' if undecided == 1 else 'are'} undecided" * bool(undecided)
-        missed = f"These searches miss {short or 'none'} of {len(marks)} published numbers"
-        said.insert(0, f"{missed}. They reach {met or 'none'}{rest}.")
+        short, met = (marks.count(verdict) for verdict in ("short", "met"))
+        rest = "; the rest is undecided" * bool(short + met < len(marks))
+        of = f"the {len(marks)} published numbers" if len(marks) > 1 else "the published number"
+        said.insert(0, f"Of {of} these searches miss {short or 'none'} and reach {met or 'none'}{rest}.")
     return said
 
 

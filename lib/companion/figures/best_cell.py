@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from companion.figures import StoredFigure
 from latentnas.plots.style import DOUBLE, GREY, METHOD_COLOURS, VERMILLION, rows_of, styled
 
+STYLES = {"the highest of the table": (VERMILLION, "s"), "most parameters": (METHOD_COLOURS["most parameters"], "D")}
+
 
 @styled
 def one_shot_again(cells: pd.DataFrame) -> Figure:
@@ -22,8 +24,8 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     cells = cells[cells.in_table > cells.in_table.max() - 3]
     figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
     ax = figure.subplots()
-    styles = zip(cells.group.unique(), (GREY, VERMILLION, METHOD_COLOURS["most parameters"]), "osD")
-    for group, colour, marker in styles:
+    for group in cells.group.unique():
+        colour, marker = STYLES.get(group, (GREY, "o"))
         part = cells[cells.group == group][["in_table", "again", "low", "high"]]
         size = 3 if marker == "o" else 5
         ax.vlines(part.in_table, part.low, part.high, color=colour, alpha=0.5, linewidth=0.7)

@@ -1,6 +1,7 @@
 """The figures of CR-LSO (notebook 07), the tables and the page that show nothing else, and its findings in words."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,7 +87,7 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     first), below (the highest end that was found, same unit).
     """
     gaps, ends = rows_of(gaps, "network", "quantile", "gap"), rows_of(ends, "network", "share", "below")
-    if not set(gaps.network) <= set(NETWORK_COLOURS):
+    if not {*gaps.network, *ends.network} <= {*NETWORK_COLOURS}:
         raise OlderTable(f"This figure is of {listed(NETWORK_COLOURS)}; the table has {listed(gaps.network.unique())}.")
     figure, axes = new_figure(2.7, columns=2)
     inequality, heights = axes[0]
@@ -143,7 +144,7 @@ def incumbents(curves: pd.DataFrame) -> Figure:
     figure = incumbent_curves(curves)
     for ax in filter(Axes.get_xlabel, figure.axes):
         ax.set_xlabel("strings (log)")
-    dashes = dict(zip((name for name in curves["method"].unique() if name not in IN_COLOUR), DASHES))
+    dashes = dict(zip((name for name in curves["method"].unique() if name not in IN_COLOUR), cycle(DASHES)))
     for line in (line for ax in figure.axes for line in ax.lines if line.get_label() in dashes):
         line.set(color=GREY, linewidth=0.9, linestyle=dashes[line.get_label()], zorder=1)
     for ax in figure.axes:
@@ -319,7 +320,7 @@ def told(results: "Results", said: Iterable[str], study: tuple[int, float] | Non
 
 def leads(gaps: Iterable[float], unit: str) -> str:
     """ "leads from -0.15 to +0.58 points": the ends of differences."""
-    ends = sorted(gaps)
+    ends = sorted(pd.Series(gaps).dropna().round(2) + 0.0)  # no -0
     words = dict.fromkeys(f"{gap:+.0f}" if abs(gap) >= 10 else f"{gap:+.2g}" for gap in (ends[0], ends[-1]))
     return f"{'leads from' if len(words) > 1 else 'lead'} {' to '.join(words)} {unit}"
 

@@ -309,18 +309,19 @@ def findings(
     verdicts = {verdict for of in deeper_leads.values() for verdict in of.values()}
     if verdicts - {"seen once"}:
         ahead, _, numbers = said.pop()
-        compared = "; ".join(f"{_compared(of)} ({layers} layers)" for layers, of in deeper_leads.items())
+        compared = "; ".join(f"at {layers} layers {_compared(of)}" for layers, of in deeper_leads.items())
         said.append((ahead and verdicts == {"ahead"}, f"{themes[-1][0]}: SVGe is {compared}.", numbers))
     said = [(ahead, f"{head} {numbers}") for ahead, head, numbers in said]
     if larger:
-        reached = {"met": "reach", "short": "miss"}.get(larger.verdict, "do not decide on")
+        reached = {"met": "reach", "short": "miss"}.get(larger.verdict, "are not shown to reach or miss")
         five, order = larger_leads["top 5"], larger_leads["kendall"]
-        words = (
-            f"{reached} the target of {larger.target:g} %: they have {larger.ours:.2f} %. They are {_compared(five)}."
-        )
+        words = f"{reached} the target of {larger.target:g} %: they have {larger.ours:.2f} %."
+        words += f" They are {_compared(five)}." * bool(_compared(five))
         ahead = larger.verdict == "met" and {*five.values()} == {"ahead"}
         said.append((ahead, f"Larger cells: SVGe's first five {words}"))
-        said.append(({*order.values()} == {"ahead"}, f"In the order of all larger cells SVGe is {_compared(order)}."))
+        if _compared(order):
+            words = f"In the order of all larger cells SVGe is {_compared(order)}."
+            said.append(({*order.values()} == {"ahead"}, words))
     return [words for _, words in sorted(said, key=lambda one: bool(one[0]))]
 
 

@@ -87,7 +87,9 @@ def growth_lines(growth: pd.DataFrame) -> Figure:
     for ax, (by, rows) in zip(axes[0], panels):
         for (quantity, line), marker in zip(rows.groupby("quantity", sort=False), MARKERS):
             label = f"{quantity}: power {line['power'].iloc[0]:.1f}"
-            ax.plot(line["size"], line["seconds"], marker=marker, color=TIMED[quantity], markersize=4, label=label)
+            ax.plot(
+                line["size"], line["seconds"], marker=marker, color=TIMED.get(quantity, GREY), markersize=4, label=label
+            )
         ax.set(xscale="log", yscale="log", xlabel=f"{by} (log)", ylabel="seconds (log)" if ax is axes[0, 0] else None)
         ticks = sorted(rows["size"].unique())
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
