@@ -20,9 +20,7 @@ from companion.figures.pages import embedded
 from companion.figures.verdicts import SAME, by_holm
 from companion.figures.words import listed
 from latentnas.benchmarks.base import Table
-from latentnas.graphs import DagBatch
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
-from latentnas.models.crlso import CRLSOConfig
 from latentnas.plots.explorer import explorer
 from latentnas.plots.search import incumbent_curves, optimum_found
 from latentnas.plots.style import (
@@ -38,7 +36,6 @@ from latentnas.plots.style import (
     rows_of,
     styled,
 )
-from latentnas.search.history import expected_random_search
 from latentnas.search.latent.crlso import LatentSpace
 
 if TYPE_CHECKING:
@@ -238,35 +235,6 @@ def climbing_page(results: "Results", space: LatentSpace, benchmark: Table, titl
 def standing(runs: pd.DataFrame, query: int) -> pd.DataFrame:
     """Validation and test accuracy of each run's best cell after so many queries, by seed."""
     return runs[runs["query"] <= query].groupby("seed")[["incumbent", "test"]].last()
-
-
-def stands(found: Mapping[str, pd.DataFrame], values: np.ndarray, size: np.ndarray, count: int) -> pd.DataFrame:
-    """The best value that each run of each search has met after so many queries, by seed; and what needs no model: the
-    largest rows first, equal ones in random order, and, in the mean, random search."""
-    ends = {name: runs[runs["query"] <= count].groupby("seed")["incumbent"].last() for name, runs in found.items()}
-    table = pd.DataFrame(ends)
-    ties = [np.random.default_rng(seed).random(len(size)) for seed in table.index]
-    largest = [values[np.lexsort([tie, -size])[:count]].max() for tie in ties]
-    return table.assign(largest=largest, random=expected_random_search(values, values, [count])["mean"][0])
-
-
-def most_given_back(cells: DagBatch) -> float:
-    """How many percent of the cells can come back from codes of undirected graphs whose vertices have no place: as many
-    as have different codes. Three rounds of colour refinement, which no message passing of three rounds can better;
-    the sums are of random 64-bit numbers, so that different ones agree only by a freak."""
-
-    def scattered(x: np.ndarray) -> np.ndarray:
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-        return x ^ (x >> np.uint64(31))
-
-    adjacency = cells.adjacency.cpu().numpy()
-    both_ways = (adjacency | adjacency.transpose(0, 2, 1)).astype(np.uint64)
-    colours = scattered(cells.types.cpu().numpy().astype(np.uint64) + np.uint64(100))
-    for _ in range(CRLSOConfig.layers):
-        around = (both_ways @ scattered(colours)[:, :, None])[:, :, 0]
-        colours = scattered(np.uint64(3) * colours + around)
-    return 100 * len(np.unique(colours.sum(axis=1))) / len(cells)
 
 
 def judged(row: Mapping, form: str, most: float = np.inf) -> str:
