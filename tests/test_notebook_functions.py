@@ -21,6 +21,8 @@ from companion import paths, profiles
 from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
+    compared,
+    convexity,
     e2nas,
     enas_labels,
     extrapolation,
@@ -386,7 +388,7 @@ LEAD = {"difference": 0.024, "low": 0.004, "high": 0.05, "verdict": "ahead", "ru
     ],
 )
 def test_a_difference_is_said_with_its_verdict_and_no_impossible_interval(changed, most, words):
-    assert crlso_words.judged(LEAD | changed, "+.2g", most) == words
+    assert compared.judged(LEAD | changed, "+.2g", most) == words
 
 
 @pytest.mark.parametrize(
@@ -490,17 +492,40 @@ def test_runs_stand_beside_what_needs_no_model():
 def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, answer):
     study = pd.DataFrame({"variant": ["not regularised", "ordinary network"], "difference": [0.02, -0.01]})
     study = study.assign(verdict=verdicts, runs=runs, low=[-0.01, -0.04], high=[0.05, 0.02])
-    words = crlso_words.study_in_words(study, study)
-    assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
-    assert "nan" not in crlso_words.study_in_words(study.assign(low=np.nan, high=np.nan), study)  # alike in all runs
-    assert runs < 3 or f"by +0.020 (-0.010 to +0.050, *{verdicts[0]}*) without the regulariser and -0.010" in words
+    words = convexity.study_in_words(study, 150)
+    assert f"? {answer}" in words and ("decide nothing" in words) == (runs < 3)
+    alike = study.assign(low=np.nan, high=np.nan)  # in all runs
+    assert "nan" not in convexity.study_in_words(alike, 150)
+    assert runs < 3 or (
+        f"Without the regulariser it changes by +0.020 (-0.010 to +0.050, {verdicts[0]}). "
+        "With an ordinary network it changes by -0.010 (" in words
+    )
+    few = convexity.study_in_words(study.assign(runs=3), 150)
+    assert (
+        verdicts[0] == "seen once" or f"it changes by +0.020 ({verdicts[0]})." in few
+    )  # an interval would say nothing
+
+
+def test_direction_and_order_are_told_with_their_verdicts_and_not_of_two_runs():
+    rows = pd.DataFrame({"variant": ["descent"], "difference": 0.031, "low": -0.1, "high": 0.2, "runs": 9})
+    rows, twice = rows.assign(verdict="undecided"), rows.assign(verdict="seen once")
+    told = "Walking down it, in place of up, changes the regret by +0.031 (-0.100 to +0.200, undecided)."
+    assert convexity.direction_in_words(rows).endswith(told) and not convexity.direction_in_words(twice)
+    assert convexity.order_in_words(rows).endswith("is +0.031 (-0.100 to +0.200, undecided) over *descent*.")
+    assert not convexity.order_in_words(twice)
+
+
+def test_other_searches_are_told_from_the_closest_group_on():
+    rows = [("CR-LSO", 0.3), ("a", 0.1), ("b", 0.2), ("c", 0.30001), ("d", 0.5)]
+    words = convexity.beside_in_words(pd.DataFrame(rows, columns=["search", "regret"]))
+    assert words.endswith("0.30 points below the best cell. Closer: a and b. As close: c. Farther: d. (Not tested.)")
 
 
 @pytest.mark.parametrize(
     "convex, ordinary, words",
     [
-        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it, and 9.4"),
-        ([0], [9.356], "fails: 9.4 % of the pairs refute it, and 9.4 % of its ascents are"),
+        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it. Of its ascents, 9.4"),
+        ([0], [9.356], "fails: 9.4 % of the pairs refute it. Of its ascents, 9.4 % are"),
         ([0, 0], [0, 5], "fails in 1 of 2 trainings"),
         ([0, 0], [0, 0], "tell nothing apart"),
         ([0, 0.5], [9, 9], "is not convex: up to 0.5 %"),
@@ -510,19 +535,20 @@ def test_both_tests_of_convexity_are_told_of_all_trainings(convex, ordinary, wor
     rows = pd.DataFrame(
         {"network": ["g"] * len(convex) + ["x"] * len(ordinary), "jensen_violations": convex + ordinary}
     )
-    assert words in crlso_words.certificates_in_words(rows.assign(stranded_ascents=rows["jensen_violations"]))
+    assert words in convexity.certificates_in_words(rows.assign(stranded_ascents=rows["jensen_violations"]))
 
 
 def test_the_head_of_the_findings_names_only_what_was_run():
-    sizes = {"seeds": 3, "queries": 200, "few_queries": 100, "study_seeds": 60, "nb101_seeds": 0, "nb101_queries": 900}
-    results = SimpleNamespace(profile="quick", parameters=sizes)
-    head, _, *lines = crlso_words.told(results, ["a", "", "b"], None, False).splitlines()
-    assert lines == ["* a", "* b"] and "study" not in head and "NAS-Bench-101" not in head
-    assert "hardly ever decide" in head
-    assert "hardly ever" not in crlso_words.told(
-        SimpleNamespace(profile="", parameters=sizes | {"seeds": 50}), [], None, False
+    sizes = {"seeds": 3, "queries": 200, "few_queries": 100, "study_seeds": 60, "nb101_seeds": 7, "nb101_queries": 900}
+    results = SimpleNamespace(profile="quick", notebook="07_x", parameters=sizes)
+    head, _, *lines = crlso_words.told(results, ["a", "", "b"], False).splitlines()
+    assert (
+        lines == ["* a", "* b"] and "NAS-Bench-101" not in head and "`07_x_against_baselines`, `_optimum_met`" in head
     )
-    assert "60 in the study, of 150" in crlso_words.told(results, [], (150, 0.05), False)
+    assert "hardly ever decide" in head and "7 on NAS-Bench-101, of 900" in crlso_words.told(results, [], True)
+    head = convexity.told(results, [], 150, 0.05)
+    assert "60 runs of each variant, of 150 strings" in head and "within 0.05 points" in head
+    assert "hardly ever" not in head
 
 
 def test_as_many_cells_can_come_back_as_random_weights_tell_apart():

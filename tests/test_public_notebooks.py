@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 PUBLIC = {"data_source": "public", "encoders": ["D-VAE", "NGAE"]}
 WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04", "11", "14"], PUBLIC)[1:]  # without 02
 SEARCHES = {"nb101_seeds": 1, "nb101_queries": 50, "nb101_cells": 500, "nb101_epochs": 1}  # 07: on NAS-Bench-101 too
-SEARCHES |= {"data_source": "public", "seeds": 1, "tuning_seeds": 0, "study_seeds": 0, "pairs": 1000, "ascents": 10}
+SEARCHES |= {"data_source": "public", "seeds": 1, "tuning_seeds": 0}
 WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
 
 
