@@ -117,7 +117,7 @@ def test_a_search_is_level_only_where_runs_succeeded(low, high, met, judged, wor
 
 
 def test_levels_are_the_steps_that_hold_all_values():
-    count_levels = function_of("coursework/solutions/07_solutions", "count_levels")
+    count_levels = function_of("coursework/solutions/07b_solutions", "count_levels")
     assert count_levels(torch.tensor([1.0, 3.0, 1.05, 2.98, 5.0]), 0.1) == 3
     assert count_levels(torch.tensor([1.0]), 0.1) == 1
     assert count_levels(torch.linspace(0, 1, 101), 0.095) == 11  # ten values a step: no gaps, and yet not level
