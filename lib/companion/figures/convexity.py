@@ -89,7 +89,7 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
         ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.2)
         ax.plot(row.difference, place, marker, color=colour, markersize=4)
     ax.set_yticks(range(len(rows)), rows.variant)
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(f"regret beyond the full method's (points, interval by Holm's rule; band: {margin:g}, no difference)")
     handles = [ax.plot([], [], marker, color=colour, markersize=4)[0] for colour, marker in VERDICTS.values()]
     figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
@@ -151,8 +151,8 @@ def order_in_words(order: pd.DataFrame) -> str:
     rows = order.set_index("variant")
     if ONCE in set(rows["verdict"]):
         return ""
-    lead = listed(f"{judged(row, '+.3f')} over *{name}*" for name, row in rows.iterrows())
-    return f"**Does it help to order cells?** Full CR-LSO's lead in Kendall's tau is {lead}."
+    lead = listed(f"{judged(row, '+.3f')} for *{name}*" for name, row in rows.iterrows())
+    return f"**Does it help to order cells?** Full CR-LSO's tau minus the variant's is {lead}."
 
 
 def beside_in_words(beside: pd.DataFrame) -> str:
