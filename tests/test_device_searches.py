@@ -52,16 +52,10 @@ STRATEGIES = {
 FEW = {
     "00": {"small_graphs": 100, "map_size": 3},
     "03": {"train_graphs": 120, "epochs": 2, "trials": 3, "points": 20, "prior_samples": 30, "ascent_steps": 4},
-    "07": {
-        **{
-            "latent_sizes": [],
-            "label_counts": [],
-            "seeds": 1,
-            "study_seeds": 1,
-            "tuning_seeds": 0,
-            "predictor_epochs": 2,
-        },
-        **{"queries": 24, "labels": 12, "few_queries": 22, "ascents": 10, "pairs": 200},
+    "07": {"seeds": 1, "tuning_seeds": 0, "predictor_epochs": 2, "queries": 24, "labels": 12, "few_queries": 22},
+    "07b": {
+        **{"study_seeds": 1, "side_seeds": 0, "tuning_seeds": 0, "predictor_epochs": 2},
+        **{"labels": 12, "ascents": 10, "pairs": 200},
     },
     "13": {"train_graphs": 64, "epochs": 1, "candidates": 100},
 }

@@ -21,6 +21,8 @@ from companion import paths, profiles
 from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
+    compared,
+    convexity,
     e2nas,
     enas_labels,
     extrapolation,
@@ -33,7 +35,8 @@ from companion.figures import (
     winners_curse,
 )
 from companion.figures import crlso as crlso_words
-from companion.figures.crlso import most_given_back
+from companion.figures.nasbench101_search import NAMES as SEARCHES_OF_LARGER_CELLS
+from companion.figures.nasbench101_search import curves, findings_in_words, most_given_back, stands
 from companion.figures.redraw import stored_figures
 from companion.figures.svge import report
 from latentnas import plots, stats
@@ -115,7 +118,7 @@ def test_a_search_is_level_only_where_runs_succeeded(low, high, met, judged, wor
 
 
 def test_levels_are_the_steps_that_hold_all_values():
-    count_levels = function_of("coursework/solutions/07_solutions", "count_levels")
+    count_levels = function_of("coursework/solutions/07b_solutions", "count_levels")
     assert count_levels(torch.tensor([1.0, 3.0, 1.05, 2.98, 5.0]), 0.1) == 3
     assert count_levels(torch.tensor([1.0]), 0.1) == 1
     assert count_levels(torch.linspace(0, 1, 101), 0.095) == 11  # ten values a step: no gaps, and yet not level
@@ -386,7 +389,7 @@ LEAD = {"difference": 0.024, "low": 0.004, "high": 0.05, "verdict": "ahead", "ru
     ],
 )
 def test_a_difference_is_said_with_its_verdict_and_no_impossible_interval(changed, most, words):
-    assert crlso_words.judged(LEAD | changed, "+.2g", most) == words
+    assert compared.judged(LEAD | changed, "+.2g", most) == words
 
 
 @pytest.mark.parametrize(
@@ -419,15 +422,15 @@ def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_diff
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead", "points")
     assert words == "behind b (set 0); ahead of evolution; neither for the rest (lead -0.1 points)"
-    assert crlso_words.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
+    assert compared.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
         "not shown to be behind or ahead of any search compared (leads from +0 to +0.58 points)"
     )
-    assert crlso_words.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
+    assert compared.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
 
 
 def test_what_is_undecided_is_told_with_sign_and_size():
-    assert crlso_words.leads([7, -49, 20], "strings") == "leads from -49 to +20 strings"
-    assert crlso_words.leads([124.0], "strings") == "lead +124 strings"
+    assert compared.leads([7, -49, 20], "strings") == "leads from -49 to +20 strings"
+    assert compared.leads([124.0], "strings") == "lead +124 strings"
 
 
 def accuracies(*ours, paper=None, **interval):
@@ -469,7 +472,7 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
 def test_runs_stand_beside_what_needs_no_model():
     values, size = np.array([1.0, 5.0, 3.0, 4.0, 2.0]), np.array([9, 1, 9, 2, 3])
     runs = pd.DataFrame({"seed": [7, 7, 8, 8], "query": [1, 2, 1, 2], "incumbent": [3.0, 4.0, 1.0, 5.0]})
-    one, two, three = (crlso_words.stands({"x": runs}, values, size, count) for count in (1, 2, 3))
+    one, two, three = (stands({"x": runs}, values, size, count) for count in (1, 2, 3))
     assert one["x"].tolist() == [3, 1] and two["x"].tolist() == three["x"].tolist() == [4, 5]
     assert two["largest"].tolist() == three["largest"].tolist() == [3, 3] and set(one["largest"]) <= {1, 3}
     assert one["random"].tolist() == [3, 3] and two["random"].iloc[0] == pytest.approx(
@@ -490,17 +493,40 @@ def test_runs_stand_beside_what_needs_no_model():
 def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, answer):
     study = pd.DataFrame({"variant": ["not regularised", "ordinary network"], "difference": [0.02, -0.01]})
     study = study.assign(verdict=verdicts, runs=runs, low=[-0.01, -0.04], high=[0.05, 0.02])
-    words = crlso_words.study_in_words(study, study)
-    assert f"? {answer}:**" in words and ("decide nothing" in words) == (runs < 3)
-    assert "nan" not in crlso_words.study_in_words(study.assign(low=np.nan, high=np.nan), study)  # alike in all runs
-    assert runs < 3 or f"by +0.020 (-0.010 to +0.050, *{verdicts[0]}*) without the regulariser and -0.010" in words
+    words = convexity.study_in_words(study, 150)
+    assert f"? {answer}" in words and ("decide nothing" in words) == (runs < 3)
+    alike = study.assign(low=np.nan, high=np.nan)  # in all runs
+    assert "nan" not in convexity.study_in_words(alike, 150)
+    assert runs < 3 or (
+        f"Without the regulariser it changes by +0.020 (-0.010 to +0.050, {verdicts[0]}). "
+        "With an ordinary network it changes by -0.010 (" in words
+    )
+    few = convexity.study_in_words(study.assign(runs=3), 150)
+    assert (
+        verdicts[0] == "seen once" or f"it changes by +0.020 ({verdicts[0]})." in few
+    )  # an interval would say nothing
+
+
+def test_direction_and_order_are_told_with_their_verdicts_and_not_of_two_runs():
+    rows = pd.DataFrame({"variant": ["descent"], "difference": 0.031, "low": -0.1, "high": 0.2, "runs": 9})
+    rows, twice = rows.assign(verdict="undecided"), rows.assign(verdict="seen once")
+    told = "Walking down it, in place of up, changes the regret by +0.031 (-0.100 to +0.200, undecided)."
+    assert convexity.direction_in_words(rows).endswith(told) and not convexity.direction_in_words(twice)
+    assert convexity.order_in_words(rows).endswith("is +0.031 (-0.100 to +0.200, undecided) for *descent*.")
+    assert not convexity.order_in_words(twice)
+
+
+def test_other_searches_are_told_from_the_closest_group_on():
+    rows = [("CR-LSO", 0.3), ("a", 0.1), ("b", 0.2), ("c", 0.30001), ("d", 0.5)]
+    words = convexity.beside_in_words(pd.DataFrame(rows, columns=["search", "regret"]))
+    assert words.endswith("0.30 points below the best cell. Closer: a and b. As close: c. Farther: d. (Not tested.)")
 
 
 @pytest.mark.parametrize(
     "convex, ordinary, words",
     [
-        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it, and 9.4"),
-        ([0], [9.356], "fails: 9.4 % of the pairs refute it, and 9.4 % of its ascents are"),
+        ([0, 0], [9.356, 21.5], "fails in each training: 9.4 to 21.5 % of the pairs refute it. Of its ascents, 9.4"),
+        ([0], [9.356], "fails: 9.4 % of the pairs refute it. Of its ascents, 9.4 % are"),
         ([0, 0], [0, 5], "fails in 1 of 2 trainings"),
         ([0, 0], [0, 0], "tell nothing apart"),
         ([0, 0.5], [9, 9], "is not convex: up to 0.5 %"),
@@ -510,19 +536,18 @@ def test_both_tests_of_convexity_are_told_of_all_trainings(convex, ordinary, wor
     rows = pd.DataFrame(
         {"network": ["g"] * len(convex) + ["x"] * len(ordinary), "jensen_violations": convex + ordinary}
     )
-    assert words in crlso_words.certificates_in_words(rows.assign(stranded_ascents=rows["jensen_violations"]))
+    assert words in convexity.certificates_in_words(rows.assign(stranded_ascents=rows["jensen_violations"]))
 
 
 def test_the_head_of_the_findings_names_only_what_was_run():
-    sizes = {"seeds": 3, "queries": 200, "few_queries": 100, "study_seeds": 60, "nb101_seeds": 0, "nb101_queries": 900}
-    results = SimpleNamespace(profile="quick", parameters=sizes)
-    head, _, *lines = crlso_words.told(results, ["a", "", "b"], None, False).splitlines()
-    assert lines == ["* a", "* b"] and "study" not in head and "NAS-Bench-101" not in head
-    assert "hardly ever decide" in head
-    assert "hardly ever" not in crlso_words.told(
-        SimpleNamespace(profile="", parameters=sizes | {"seeds": 50}), [], None, False
-    )
-    assert "60 in the study, of 150" in crlso_words.told(results, [], (150, 0.05), False)
+    sizes = {"seeds": 3, "queries": 200, "study_seeds": 60}
+    results = SimpleNamespace(profile="quick", notebook="07_x", parameters=sizes)
+    head, _, *lines = crlso_words.told(results, ["a", "", "b"]).splitlines()
+    assert lines == ["* a", "* b"] and "figures `07_x_against_baselines`, `_optimum_met`" in head
+    assert "3 runs of each search, of at most 200 strings" in head and "hardly ever decide" in head
+    head = convexity.told(results, [], 150, 0.05)
+    assert "60 runs of each variant, of 150 strings" in head and "within 0.05 points" in head
+    assert "hardly ever" not in head
 
 
 def test_as_many_cells_can_come_back_as_random_weights_tell_apart():
@@ -1095,3 +1120,22 @@ def test_runs_at_the_best_cell_rise_at_their_own_queries_and_random_search_by_ch
     assert shares["random search"] == {5: 0.833, 6: 1.0}
     assert {3: 0.333, 7: 0.667, 10: 0.667}.items() <= shares["x"].items() and min(shares["x"]) == 3
     assert set(rows["goal"]) == {"runs at the best"} and set(rows["dataset"]) == {"d"}
+
+
+def test_the_search_of_larger_cells_is_told_with_what_its_codes_can_hold():
+    results = SimpleNamespace(profile="x", notebook="07c_x", parameters={"seeds": 20, "queries": 900})
+    leads = pd.DataFrame({"verdict": ["ahead", "behind"], "difference": [0.3, -0.2]}, index=["evolution", "largest"])
+    head, _, lead, back = findings_in_words(results, [99.0, 99.5], 61.23, 63.92, leads).splitlines()
+    assert "20 runs of each search, of 900 cells; figure `07c_x_curves`" in head and "hardly ever" not in head
+    assert lead == "* In test accuracy, CR-LSO is behind *most parameters*; ahead of evolution."
+    assert back.startswith("* With places, 99.25 %") and "As released, 61.2 % do" in back and "63.9 %" in back
+    once = findings_in_words(results, [99.0], 60.0, 63.9, leads.assign(verdict="seen once"))
+    assert "Fewer than three runs" in once and "behind" not in once.splitlines()[2]
+
+
+def test_curves_of_searches_have_no_band_where_all_runs_are_alike():
+    methods = {name: [1.0, 1.0] for name in SEARCHES_OF_LARGER_CELLS} | {"crlso": [1.0, 3.0]}
+    standings = pd.DataFrame({"queries": [10, 10], "seed": [0, 1], **methods})
+    lines = curves(standings, 9.0).set_index("method")
+    assert lines.loc["CR-LSO", "mean"] == 2 and lines.loc["CR-LSO", "low"] < 2 < lines.loc["CR-LSO", "high"]
+    assert (lines.loc["random search", ["mean", "low", "high", "best"]] == [1, 1, 1, 9]).all()

@@ -135,7 +135,7 @@ def tables():
         for figure, arch in drawn.items()
     }
     spaces |= {"model": []} | nasbench_tables() | search_tables()
-    spaces |= crlso_tables() | svge_tables() | one_shot_tables() | speed_tables()
+    spaces |= convexity_tables() | svge_tables() | one_shot_tables() | speed_tables()
     spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
     spaces |= luck_tables()
     spaces |= graph_network_tables()
@@ -154,7 +154,7 @@ def tables():
     return {figure: [pd.DataFrame(frame) for frame in group] for figure, group in frames.items()}
 
 
-def crlso_tables():
+def convexity_tables():
     spaces = ("convex (paper)", "ordinary network")
     return {
         "convexity": [

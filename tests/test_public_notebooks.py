@@ -13,8 +13,6 @@ pytestmark = pytest.mark.slow
 # Of the encoders that 11 reads, all of which run with the bundled tables, two: an order needs two.
 PUBLIC = {"data_source": "public", "encoders": ["D-VAE", "NGAE"]}
 WITH_PUBLIC_DATA = profiles.plan("smoke", ["03", "04", "11", "14"], PUBLIC)[1:]  # without 02
-SEARCHES = {"nb101_seeds": 1, "nb101_queries": 50, "nb101_cells": 500, "nb101_epochs": 1}  # 07: on NAS-Bench-101 too
-SEARCHES |= {"data_source": "public", "seeds": 1, "tuning_seeds": 0, "study_seeds": 0, "pairs": 1000, "ascents": 10}
 WITH_LARGER_CELLS = {"data_source": "public", "nb101_seeds": 1, "nb101_epochs": 1}  # of NAS-Bench-101
 
 
@@ -38,13 +36,13 @@ def test_notebook_ranks_larger_cells(job, output, nasbench101, nasbench201):
     assert {"SVGe", "one-hot", "path features", "graph features", "random"} <= set(ranked.index)
 
 
-@pytest.mark.parametrize("job", profiles.plan("smoke", ["07"], SEARCHES), ids=lambda job: job.notebook)
-def test_notebook_searches_larger_cells(job, output, nasbench101, nasbench201):
+@pytest.mark.parametrize("job", profiles.plan("smoke", ["07c"]), ids=lambda job: job.notebook)
+def test_notebook_searches_larger_cells(job, output, nasbench101):
     check_run(job, output)
-    best = pd.read_csv(output / "data/results" / job.label / job.notebook / "nb101.csv").groupby("queries").mean()
+    best = pd.read_csv(output / "data/results" / job.label / job.notebook / "standings.csv").groupby("queries").mean()
     accuracy = nasbench101.table["cifar10/test@108"].to_numpy()
     found = best.drop(columns=["seed", "random"])  # that of random search is an expectation
-    assert list(best.index) == [30, 40, 50] and (best.diff().dropna() >= 0).all(axis=None)
+    assert {30, 50} <= set(best.index) and (best.diff().dropna() >= 0).all(axis=None)
     assert {"crlso", "paths", "largest"} <= set(found) and all(
         np.isclose(accuracy, x, rtol=0, atol=1e-6).any() for x in found.to_numpy().flat
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from companion.figures.crlso import FEW, ONCE, against
+from companion.figures.compared import ONCE, against, told
 from latentnas import stats
 from latentnas.graphs import DagBatch
 from latentnas.models.crlso import CRLSOConfig
@@ -84,17 +84,15 @@ def findings_in_words(
     """The findings under a line that names sizes. `placed`, `unplaced`, `possible`: percent of unseen cells that come
     back, of each run with places, as released, and at most. `leads`: of CR-LSO over each other search."""
     of = results.parameters
-    sizes = f"{of['seeds']} runs of each search, of {of['queries']} cells; figure `{NOTEBOOK}_curves`"
-    head = f"**This run found** (profile `{results.profile}`; {sizes})."
-    head += " *Ahead* or *behind*: the whole 95 % interval lies on one side of 0."
-    head += " So few runs hardly ever decide anything." * (of["seeds"] < FEW)
+    sizes = f"{of['seeds']} runs of each search, of {of['queries']} cells"
+    verdicts = "*Ahead* or *behind*: the whole 95 % interval lies on one side of 0."
     lead = "Fewer than three runs do not decide which search finds better cells."
     if ONCE not in set(leads["verdict"]):
-        told = against(leads.index, leads["verdict"], [""] * len(leads), leads["difference"])
-        lead = f"In test accuracy, CR-LSO is {told}."
+        words = against(leads.index, leads["verdict"], [""] * len(leads), leads["difference"])
+        lead = f"In test accuracy, CR-LSO is {words}."
     back = f"With places, {np.mean(placed):.2f} % of the unseen cells come back."
     bound = f"As released, {unplaced:.1f} % do; no decoder of such codes could give back more than {possible:.1f} %."
-    return "\n".join([f"{head}\n", f"* {lead}", f"* {back} {bound}"])
+    return told(results, of["seeds"], sizes, ("curves",), verdicts, (lead, f"{back} {bound}"))
 
 
 NOTEBOOK = "07c_nasbench101"

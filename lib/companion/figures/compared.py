@@ -1,0 +1,76 @@
+"""What the findings of 07, 07b and 07c are told with: their head, and differences with their verdicts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from companion.figures.verdicts import SAME
+from companion.figures.words import listed
+
+if TYPE_CHECKING:
+    from companion.claims import Results
+
+AGAINST = {"behind": "behind", "ahead": "ahead of"}
+ONCE = "seen once"
+FEW = 5  # runs; of fewer an interval is wider than anything that can happen
+RIVALS = {
+    "most parameters": "*most parameters*",
+    "plain features, boosting": "boosting on plain features",
+    "path-feature ensemble": "the path-feature ensemble",
+    "regularised evolution": "evolution",
+    "CR-LSO as released": "the released version",
+    "largest": "*most parameters*",
+    "paths": "the path-feature ensemble",
+    "boosting": "boosting on plain features",
+    "random": "random search",
+}
+
+
+def told(
+    results: "Results", runs: int, sizes: str, figures: Sequence[str], verdicts: str, said: Iterable[str | None]
+) -> str:
+    """The findings under a line that names sizes, figures and what the verdicts mean; without those that are empty."""
+    shown = "s" * (len(figures) > 1) + f" `{results.notebook}_" + "`, `_".join(figures)
+    head = f"**This run found** (profile `{results.profile}`; {sizes}; figure{shown}`)."
+    few = " So few runs hardly ever decide anything." * (runs < FEW)
+    return "\n".join([f"{head} {verdicts}{few}\n", *(f"* {line}" for line in said if line)])
+
+
+def judged(row: Mapping, form: str, most: float = np.inf) -> str:
+    """ "+0.02 (-0.01 to +0.05, undecided)"; without the interval where there is none, or one of few runs. No end of it
+    lies beyond `most`, which no run can exceed."""
+    if row["verdict"] == SAME:
+        return SAME
+    low, high = (min(max(row[end], -most), most) for end in ("low", "high"))
+    alike = "in every run, " if np.isnan(row["low"]) and row["verdict"] in ("ahead", "behind") else ""
+    ends = "" if np.isnan(row["low"]) or row["runs"] < FEW else f"{low:{form}} to {high:{form}}, "
+    return f"{row['difference']:{form}} ({alike}{ends}{row['verdict']})"
+
+
+def leads(gaps: Iterable[float], unit: str) -> str:
+    """ "leads from -0.15 to +0.58 points": the ends of differences."""
+    ends = sorted(pd.Series(gaps).dropna().round(2) + 0.0)  # no -0
+    words = dict.fromkeys(f"{gap:+.0f}" if abs(gap) >= 10 else f"{gap:+.2g}" for gap in (ends[0], ends[-1]))
+    return f"{'leads from' if len(words) > 1 else 'lead'} {' to '.join(words)} {unit}"
+
+
+def against(
+    rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
+) -> str:
+    """ "behind a; ahead of b (x) and c; neither for the rest (lead -0.1 points)": whom a search is behind and ahead of.
+    Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the differences."""
+    rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
+    said = []
+    for verdict, side in AGAINST.items():
+        names = []
+        for rival, part in rows[rows["verdict"] == verdict].groupby("rival", sort=False):
+            where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({listed(part['set'])})"
+            names.append(RIVALS.get(rival, rival) + where)
+        said += [f"{side} {listed(names)}"] * bool(names)
+    rest = rows[~rows["verdict"].isin(AGAINST)]
+    if len(rest):
+        neither = "neither for the rest" if said else "not shown to be behind or ahead of any search compared"
+        said.append(f"{neither} ({leads(rest['gap'], unit)})")
+    return "; ".join(said)
