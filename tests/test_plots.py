@@ -138,7 +138,7 @@ def tables():
     spaces |= convexity_tables() | svge_tables() | one_shot_tables() | speed_tables()
     spaces |= extrapolation_tables() | latent_search_tables() | tuning_tables() | label_tables()
     spaces |= luck_tables()
-    spaces |= graph_network_tables()
+    spaces |= graph_network_tables() | {"curves": spaces["against_baselines"]}
     frames = {
         "training_curves": history,
         "planes": planes,
