@@ -421,7 +421,7 @@ def contests(first, second, verdicts):
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead", "points")
-    assert words == "behind b (set 0); ahead of evolution; neither for the rest (lead -0.1 points)"
+    assert words == "behind b (set 0); ahead of evolution; against the rest nothing is shown (lead -0.1 points)"
     assert compared.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
         "not shown to be behind or ahead of any search compared (leads from +0 to +0.58 points)"
     )
@@ -462,9 +462,11 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     needed = {("set 0", name): [86, INF, 53]} | {("set 0", other): counts for other, counts in others.items()}
     needed = {key: pd.DataFrame({"strings": counts}) for key, counts in needed.items()}
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
+    table = pd.concat([table, contests("CR-LSO", "most parameters", ["behind"])])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "In strings to the best cell, CR-LSO's ensemble is not shown to be behind or ahead of any search compared "
-        "(lead +25 strings). Within 80, it meets that cell in 1 of 3 runs, *most parameters* in more."
+        "In strings to the best cell, CR-LSO is behind *most parameters*. Its ensemble is not shown to be behind or "
+        "ahead of any search compared (lead +25 strings). Within 80, the ensemble meets that cell in 1 of 3 runs, "
+        "*most parameters* in more."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
 

@@ -59,7 +59,7 @@ def leads(gaps: Iterable[float], unit: str) -> str:
 def against(
     rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
 ) -> str:
-    """ "behind a; ahead of b (x) and c; neither for the rest (lead -0.1 points)": whom a search is behind and ahead of.
+    """ "behind a; ahead of b (x) and c; against the rest nothing is shown (lead -0.1 points)": whom a search is behind and ahead of.
     Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the differences."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
     said = []
@@ -71,6 +71,8 @@ def against(
         said += [f"{side} {listed(names)}"] * bool(names)
     rest = rows[~rows["verdict"].isin(AGAINST)]
     if len(rest):
-        neither = "neither for the rest" if said else "not shown to be behind or ahead of any search compared"
+        neither = (
+            "against the rest nothing is shown" if said else "not shown to be behind or ahead of any search compared"
+        )
         said.append(f"{neither} ({leads(rest['gap'], unit)})")
     return "; ".join(said)

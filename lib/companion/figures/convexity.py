@@ -77,7 +77,7 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 
 @styled
 def crlso_equivalence(rows: pd.DataFrame) -> Figure:
-    """The regret of each variant less that of the full method, with the interval by which the verdict is reached; the
+    """The regret of each variant less that of the full method, with the interval by Holm's rule, on which the verdict rests; the
     band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict."""
     rows = rows_of(rows, "variant", "difference", "low", "high", "margin", "verdict")
     figure, axes = new_figure(0.9 + 0.2 * len(rows))
@@ -90,7 +90,7 @@ def crlso_equivalence(rows: pd.DataFrame) -> Figure:
         ax.plot(row.difference, place, marker, color=colour, markersize=4)
     ax.set_yticks(range(len(rows)), rows.variant)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(f"regret beyond the full method's (points, interval by Holm's rule; band: {margin:g}, no difference)")
+    ax.set_xlabel(f"regret less the full method's (points; left: better; band of ±{margin:g}: no difference)")
     handles = [ax.plot([], [], marker, color=colour, markersize=4)[0] for colour, marker in VERDICTS.values()]
     figure.legend(handles, list(VERDICTS), loc="outside upper left", ncols=len(VERDICTS))
     return figure

@@ -162,23 +162,24 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
-    """Against whom the ensemble meets the best cell sooner; and how often it does so within so many strings, and
-    whether the best of its rivals does so more often."""
+    """Against whom CR-LSO and its ensemble meet the best cell sooner; and how often the ensemble does so within so many
+    strings, and whether the best of its rivals does so more often."""
     name = "CR-LSO, ensemble"
-    part = compare[compare["first"] == name]
+    own, part = (compare[compare["first"] == first] for first in ("CR-LSO", name))
     if ONCE in set(part["sooner: verdict"]):
         return ""  # said of the accuracy
     met, runs = dict.fromkeys([name, *part["second"]], 0), 0
-    for (_, method), own in needed.items():
-        met[method] = met.get(method, 0) + (own["strings"] <= queries).sum()
-        runs += len(own) * (method == name)
+    for (_, method), counts in needed.items():
+        met[method] = met.get(method, 0) + (counts["strings"] <= queries).sum()
+        runs += len(counts) * (method == name)
     most = max(met[other] for other in part["second"])
     rivals = listed(RIVALS.get(other, other) for other in dict.fromkeys(part["second"]) if met[other] == most)
     share = {runs: "all runs", 0: "no run"}.get(met[name], f"{met[name]} of {runs} runs")
     beside = f"{rivals} in {'fewer' if most < met[name] else 'more' if most > met[name] else 'as many'}"
+    plain = f"In strings to the best cell, CR-LSO is {contested(own, 'sooner', 'strings')}. "
     return (
-        f"In strings to the best cell, CR-LSO's ensemble is {contested(part, 'sooner', 'strings')}. "
-        f"Within {queries}, it meets that cell in {share}, {beside}."
+        f"{plain}Its ensemble is {contested(part, 'sooner', 'strings')}. "
+        f"Within {queries}, the ensemble meets that cell in {share}, {beside}."
     )
 
 
