@@ -12,7 +12,7 @@ from companion.figures.words import listed
 if TYPE_CHECKING:
     from companion.claims import Results
 
-AGAINST = {"behind": "behind", "ahead": "ahead of"}
+AGAINST = {"behind": "behind", "ahead": "ahead of", SAME: "level in all runs with"}
 ONCE = "seen once"
 FEW = 5  # runs; of fewer an interval is wider than anything that can happen
 RIVALS = {
@@ -21,10 +21,6 @@ RIVALS = {
     "path-feature ensemble": "the path-feature ensemble",
     "regularised evolution": "evolution",
     "CR-LSO as released": "the released version",
-    "largest": "*most parameters*",
-    "paths": "the path-feature ensemble",
-    "boosting": "boosting on plain features",
-    "random": "random search",
 }
 
 
@@ -59,8 +55,9 @@ def leads(gaps: Iterable[float], unit: str) -> str:
 def against(
     rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
 ) -> str:
-    """ "behind a; ahead of b (x) and c; against the rest nothing is shown (lead -0.1 points)": whom a search is behind and ahead of.
-    Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the differences."""
+    """ "behind a; ahead of b (x) and c; against the rest nothing is shown (lead -0.1 points)": whom a search is behind
+    and ahead of. Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the
+    differences."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
     said = []
     for verdict, side in AGAINST.items():

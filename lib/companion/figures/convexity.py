@@ -15,7 +15,7 @@ from companion import paths
 from companion.figures import StoredFigure, compared
 from companion.figures.compared import ONCE, judged
 from companion.figures.pages import embedded
-from companion.figures.verdicts import by_holm
+from companion.figures.verdicts import SAME, by_holm
 from companion.figures.words import listed
 from latentnas.benchmarks.base import Table
 from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
@@ -77,8 +77,8 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 
 @styled
 def crlso_equivalence(rows: pd.DataFrame) -> Figure:
-    """The regret of each variant less that of the full method, with the interval by Holm's rule, on which the verdict rests; the
-    band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict."""
+    """The regret of each variant less that of the full method, with the interval by Holm's rule, on which the verdict
+    rests; the band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict."""
     rows = rows_of(rows, "variant", "difference", "low", "high", "margin", "verdict")
     figure, axes = new_figure(0.9 + 0.2 * len(rows))
     ax, margin = axes[0, 0], rows.margin.iloc[0]
@@ -125,14 +125,16 @@ def climbing_page(results: "Results", space: LatentSpace, benchmark: Table, titl
 
 
 def study_in_words(study: pd.DataFrame, queries: int) -> str:
-    """Whether convexity leads to better cells: from the regrets of the two variants without it."""
+    """Whether convexity leads to better cells: from the regrets of the two variants without it, or without its part in
+    the training of the encoder."""
     places = {"not regularised": "Without the regulariser", "ordinary network": "With an ordinary network"}
     rows = study.set_index("variant").loc[[*places]]
     verdicts = set(rows["verdict"])
     if ONCE in verdicts or rows["runs"].min() < 3:
         return "**Does convexity lead to better cells? Undecided:** fewer than three runs decide nothing."
-    answer = "In part" if "worse" in verdicts else "No"
-    answer = "Undecided" if "undecided" in verdicts else "Yes" if verdicts == {"worse"} else answer
+    answer = "In part" if "worse" in verdicts else "No, to worse" if "better" in verdicts else "No"
+    answer = "Yes" if verdicts == {"worse"} else "Mixed" if {"worse", "better"} <= verdicts else answer
+    answer = "Undecided" if "undecided" in verdicts else answer
     changes = " ".join(f"{places[name]} it changes by {judged(row, '+.3f')}." for name, row in rows.iterrows())
     head = f"**Does convexity lead to better cells? {answer}.** The regret is how far below the best cell a search ends"
     return f"{head} ({queries} strings; in points). {changes}"
@@ -151,8 +153,10 @@ def order_in_words(order: pd.DataFrame) -> str:
     rows = order.set_index("variant")
     if ONCE in set(rows["verdict"]):
         return ""
+    runs = f", over {rows['runs'].max()} runs,"
     lead = listed(f"{judged(row, '+.3f')} for *{name}*" for name, row in rows.iterrows())
-    return f"**Does it help to order cells?** Full CR-LSO's tau minus the variant's is {lead}."
+    lead = lead.replace(SAME, f"0 ({SAME})")
+    return f"**Does it help to order cells?** Full CR-LSO's tau minus the variant's{runs} is {lead}."
 
 
 def beside_in_words(beside: pd.DataFrame) -> str:
@@ -161,7 +165,7 @@ def beside_in_words(beside: pd.DataFrame) -> str:
     own, others = regret.iloc[0], regret.iloc[1:]
     sides = {"Closer": others < own, "As close": others == own, "Farther": others > own}
     rest = ". ".join(f"{side}: {listed(others.index[which])}" for side, which in sides.items() if which.any())
-    return f"In the mean, full CR-LSO ends {own:.2f} points below the best cell. {rest}. (Not tested.)"
+    return f"In the mean, full CR-LSO ends {own:.2f} points below the best cell. {rest}. (Not tuned, not tested.)"
 
 
 def told(results: "Results", said: Iterable[str], queries: int, margin: float) -> str:
@@ -200,14 +204,15 @@ def certificates_in_words(certificates: pd.DataFrame) -> str:
         head = f"No pair refutes the convex network, but up to {stranded:.3g} % of its ascents are stranded."
     failed, count = ((ordinary["pairs"] > 0) | (ordinary["ascents"] > 0)).sum(), len(ordinary)
     if not failed:
-        return f"{head} An ordinary network passes them too, so here they tell nothing apart."
+        passes = "passes them" if refuted or stranded else "passes them too, so here they tell nothing apart"
+        return f"{head} An ordinary network {passes}."
     if failed < count:
         return f"{head} An ordinary network fails in {failed} of {count} trainings."
     ends = [dict.fromkeys(f"{ordinary[kind].agg(end):.1f}" for end in ("min", "max")) for kind in ("pairs", "ascents")]
     pairs, ascents = map(" to ".join, ends)
     return (
-        f"{head} An ordinary network fails{'' if count == 1 else ' in each training'}: {pairs} % of the pairs "
-        f"refute it. Of its ascents, {ascents} % are stranded."
+        f"{head} An ordinary network fails{'' if count == 1 else ' in each training'}: {pairs} % of the pairs refute "
+        f"it, and {ascents} % of its ascents are stranded."
     )
 
 

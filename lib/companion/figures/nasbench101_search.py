@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from companion.figures.compared import ONCE, against, told
+from companion.figures.compared import FEW, ONCE, against, told
 from latentnas import stats
 from latentnas.graphs import DagBatch
 from latentnas.models.crlso import CRLSOConfig
@@ -59,12 +59,14 @@ def stands(found: Mapping[str, pd.DataFrame], values: np.ndarray, size: np.ndarr
 
 
 def curves(standings: pd.DataFrame, best: float) -> pd.DataFrame:
-    """What `incumbents` draws, from what `stands` gives for each number of queries, in the column `queries`."""
+    """What `incumbents` draws, from what `stands` gives for each number of queries, in the column `queries`. There are
+    no bands of few runs, and none beyond the best cell."""
     rows = []
     for count, table in standings.groupby("queries"):
         for method, name in NAMES.items():
             mean, (low, high) = table[method].mean(), stats.mean_interval(table[method])
-            rows.append((name, count, mean, *((mean, mean) if np.isnan(low) else (low, high))))
+            bare = len(table) < FEW or np.isnan(low)
+            rows.append((name, count, mean, *((mean, mean) if bare else (low, min(high, best)))))
     table = pd.DataFrame(rows, columns=["method", "query", "mean", "low", "high"])
     return table.assign(dataset="NAS-Bench-101", signal="test", best=best)
 
@@ -73,7 +75,9 @@ def curves(standings: pd.DataFrame, best: float) -> pd.DataFrame:
 def incumbents(curves: pd.DataFrame) -> Figure:
     """The figure `incumbent_curves`, and above its legend what lines and bands are."""
     figure = incumbent_curves(curves)
-    figure.legends[0].set_title("lines: means over runs; bands: 95 % intervals of the mean", {"size": 7})
+    figure.legends[0].set_title(
+        f"lines: means over runs; bands, of {FEW} runs or more: 95 % intervals of the mean", {"size": 7}
+    )
     figure.legends[0].set_alignment("left")
     return figure
 
@@ -88,10 +92,10 @@ def findings_in_words(
     verdicts = "*Ahead* or *behind*: the whole 95 % interval lies on one side of 0."
     lead = "Fewer than three runs do not decide which search finds better cells."
     if ONCE not in set(leads["verdict"]):
-        words = against(leads.index, leads["verdict"], [""] * len(leads), leads["difference"])
+        words = against(leads.index.map(NAMES), leads["verdict"], [""] * len(leads), leads["difference"])
         lead = f"In test accuracy, CR-LSO is {words}."
-    back = f"With places, {np.mean(placed):.2f} % of the unseen cells come back."
-    bound = f"As released, {unplaced:.1f} % do; no decoder of such codes could give back more than {possible:.1f} %."
+    back = f"If vertices know their places, {np.mean(placed):.2f} % of the unseen cells come back; if not, {unplaced:.1f} %."
+    bound = f"Of all cells together, no decoder of codes without places could give back more than {possible:.1f} %."
     return told(results, of["seeds"], sizes, ("curves",), verdicts, (lead, f"{back} {bound}"))
 
 
