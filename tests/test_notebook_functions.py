@@ -1136,7 +1136,7 @@ def test_the_search_of_larger_cells_is_told_with_what_its_codes_can_hold():
     leads = pd.DataFrame({"verdict": ["ahead", "behind"], "difference": [0.3, -0.2]}, index=["evolution", "largest"])
     head, _, lead, back = findings_in_words(results, [99.0, 99.5], 61.23, 63.92, leads).splitlines()
     assert "20 runs of each search, of 900 cells; figure `07c_x_curves`" in head and "hardly ever" not in head
-    assert lead == "* In test accuracy, CR-LSO is behind most parameters; ahead of regularised evolution."
+    assert lead == "* In test accuracy, CR-LSO is behind *most parameters*; ahead of evolution."
     assert "their places, 99.25 % of the unseen cells come back; if not, 61.2 %" in back and "than 63.9 %" in back
     once = findings_in_words(results, [99.0], 60.0, 63.9, leads.assign(verdict="seen once"))
     assert "Fewer than three runs" in once and "behind" not in once.splitlines()[2]

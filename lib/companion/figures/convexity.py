@@ -78,7 +78,8 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
 @styled
 def crlso_equivalence(rows: pd.DataFrame) -> Figure:
     """The regret of each variant less that of the full method, with the interval by Holm's rule, on which the verdict
-    rests; the band is what counts as no difference. Columns: variant, difference, low, high, margin (points), verdict."""
+    rests; the band is what counts as no difference. Columns: variant, difference, low, high, margin (points), and
+    verdict."""
     rows = rows_of(rows, "variant", "difference", "low", "high", "margin", "verdict")
     figure, axes = new_figure(0.9 + 0.2 * len(rows))
     ax, margin = axes[0, 0], rows.margin.iloc[0]
