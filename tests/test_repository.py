@@ -119,6 +119,18 @@ def test_every_profile_fits_the_notebooks(profile):
     assert not {job.notebook for job in profiles.plan(profile)} & {*alone}
 
 
+def test_settings_changed_since_a_stored_run_are_those_that_are_meant():
+    """One that is lost from profiles.toml shows here."""
+    changed = {
+        name: settings
+        for profile in report.PUBLISHED
+        for name, result in report.load_results(profile).items()
+        if "code" in result["manifest"] and (settings := report.changed_settings(profile, result))
+    }
+    trains_ngae = ("02_ngae_latent_space", "03_ngae_predictor", "04_ngae_architectures", "12_tuning")
+    assert changed == dict.fromkeys(trains_ngae, "`performance_weight` 4 (today 32)")
+
+
 def test_a_number_is_one_notebook_and_a_lettered_one_comes_after_it():
     assert profiles.select_notebooks(["00"]) == ["00_start_here"]
     assert profiles.select_notebooks(["00b"]) == ["00b_model_by_hand"]

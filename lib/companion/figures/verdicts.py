@@ -1,4 +1,4 @@
-"""The verdicts of a family of comparisons, in words: 06, 07, 07b and 08 have one rule."""
+"""The verdicts of a family of comparisons, in words: 06, 07, 07b, 07c and 08 have one rule."""
 
 from collections.abc import Mapping
 from functools import partial
