@@ -214,7 +214,11 @@ class CRLSOSearch(RoundSearch):
             network = InputConvexNetwork(codes.shape[2], **kind, generator=self._generator)
             scale = LabelScale("upper")
             scale.calibrate(values)
-        refit(network, codes, scale.standardise(values), config.refit, self._generator)
+        torch.set_flush_denormal(True)  # moments of Adam become that small, and slow down some processors 18 times
+        try:
+            refit(network, codes, scale.standardise(values), config.refit, self._generator)
+        finally:
+            torch.set_flush_denormal(False)
         return network
 
     def _step(self, network: InputConvexNetwork, start: np.ndarray, noise: float, taken: list[int]) -> list[int]:
