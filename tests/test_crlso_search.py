@@ -178,6 +178,17 @@ def test_a_step_moves_the_coordinates_as_far_in_any_latent_space(size):
     torch.testing.assert_close(lengths, 0.1 * torch.arange(1, 6).expand(len(start), 5))
 
 
+def test_networks_are_refitted_without_denormal_numbers_which_others_keep(monkeypatch):
+    """A processor may take 18 times as long with them."""
+    smallest = torch.full((1,), 1e-39)
+    seen, fitted = [], crlso.refit
+    monkeypatch.setattr(crlso, "refit", lambda *given: seen.append((2 * smallest).item()) or fitted(*given))
+    domain = toy_domain()
+    run(make(domain, 0), domain.lookup(values_near(domain)), 20)
+    assert seen and set(seen) == {0.0}
+    assert (2 * smallest).item() > 0
+
+
 def test_runs_can_share_their_design_and_differ_in_noise():
     domain = toy_domain(classes=False)
     histories = []
