@@ -125,7 +125,9 @@ LISTING = [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if note
 
 
 @pytest.mark.parametrize("notebook", LISTING)
-def test_the_tagged_cells_of_each_notebook_run_alone(notebook, capsys, monkeypatch, tmp_path):
+def test_the_tagged_cells_of_each_notebook_run_alone(notebook, capsys, monkeypatch, tmp_path, request):
+    if notebook == "07c_nasbench101":
+        request.getfixturevalue("nasbench101")  # skips where its table is not at hand
     monkeypatch.chdir(paths.ROOT)
     values = profiles.profile_parameters("smoke", notebook)
     listed = runner.trainings_of(profiles.Job(notebook, "smoke", values, ()))
