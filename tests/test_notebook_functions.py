@@ -526,7 +526,8 @@ def test_other_searches_are_told_from_the_closest_group_on():
     rows = [("CR-LSO", 0.3), ("a", 0.1), ("b", 0.2), ("c", 0.30001), ("d", 0.5)]
     words = convexity.beside_in_words(pd.DataFrame(rows, columns=["search", "regret"]))
     assert words.endswith(
-        "0.30 points below the best cell. Closer: a and b. As close: c. Farther: d. (The others are not tuned, and none is tested.)"
+        "0.30 points below the best cell. Closer: a and b. As close: c. Farther: d. "
+        "(The others are not tuned, and none is tested.)"
     )
 
 

@@ -166,7 +166,8 @@ def beside_in_words(beside: pd.DataFrame) -> str:
     own, others = regret.iloc[0], regret.iloc[1:]
     sides = {"Closer": others < own, "As close": others == own, "Farther": others > own}
     rest = ". ".join(f"{side}: {listed(others.index[which])}" for side, which in sides.items() if which.any())
-    return f"In the mean, full CR-LSO ends {own:.2f} points below the best cell. {rest}. (The others are not tuned, and none is tested.)"
+    end = "(The others are not tuned, and none is tested.)"
+    return f"In the mean, full CR-LSO ends {own:.2f} points below the best cell. {rest}. {end}"
 
 
 def told(results: "Results", said: Iterable[str], queries: int, margin: float) -> str:
