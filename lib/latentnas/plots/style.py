@@ -38,7 +38,10 @@ METHOD_COLOURS = {  # one colour for a method in all figures; methods with the s
         PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "SVGe, codes", "NGAE, unseen flags"),
         SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing", "path features", "best known"),
         YELLOW: ("GCN", "unbalanced"),
-        INK: ("boosting", "plain features, boosting", "one-hot", "NASWOT", "NGAE, published"),
+        INK: (
+            *("boosting", "plain features, boosting", "boosting on path features"),
+            *("one-hot", "NASWOT", "NGAE, published"),
+        ),
         INDIGO: ("arch2vec", "ensemble on NGAE, numbered", "no exploration", "best trade-offs", "all flags, cheapest"),
         MAROON: ("graph features", "gradient norm"),
         VIOLET: ("GraphRNN", "ensemble on NGAE", "neither", "D-VAE + GP ascent"),
