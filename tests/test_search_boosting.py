@@ -23,6 +23,18 @@ def test_what_the_trees_predict_to_be_best_is_asked_for():
     assert set(searcher.ask(len(best)).tolist()) == set(best.tolist())
 
 
+def test_equal_predictions_are_asked_for_in_random_order():
+    """With too few labels for a split all candidates are predicted alike; how a table is numbered must not decide."""
+    domain = toy_domain(classes=False)
+    asked = []
+    for seed in range(8):
+        searcher = make(domain, seed, leaf=10)
+        first = searcher.ask(12)
+        searcher.tell(first, toy_values()[first])
+        asked.append(searcher.ask(6))
+    assert np.mean(asked) > 20 and len(np.unique(asked)) > 20  # of rows 0 to 63; in the order of rows the first seven
+
+
 def test_a_share_of_the_candidates_is_drawn_at_random():
     domain, values = toy_domain(classes=False), toy_values()
     asked = {}

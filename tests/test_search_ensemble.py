@@ -11,7 +11,7 @@ from torch import nn
 from latentnas.search.base import run, run_many
 from latentnas.search.discrete import RandomSearch
 from latentnas.search.domains import TableDomain, table_domain
-from latentnas.search.ensemble import Ensemble, EnsembleConfig, EnsembleSearch
+from latentnas.search.ensemble import Ensemble, EnsembleConfig, EnsembleSearch, targets
 from latentnas.search.history import queries_to_optimum
 from latentnas.spaces.features import nasbench201_path_encoding
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -136,3 +136,9 @@ def test_bad_settings_are_refused():
             EnsembleConfig(**{name: value})
     with pytest.raises(ValueError, match="learning_rate=0"):
         EnsembleConfig(learning_rate=0)
+
+
+def test_labels_that_differ_by_rounding_alone_have_no_scale():
+    """By the last bit the 90 % quantile differs from the median; a unit of that size would make one label 10^13."""
+    values = np.array([50.0, 50.0, *[92.46666666666665] * 4, *[92.46666666666667] * 4, 92.6])
+    assert np.ptp(np.quantile(values, [0.5, 0.9])) > 0 and abs(targets(values)).max() <= 2  # of points

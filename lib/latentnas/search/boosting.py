@@ -45,6 +45,7 @@ class BoostingSearch(ModelBasedSearch):
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         best = rows[np.argsort(-values, kind="stable")[:PARENTS]].tolist()
         candidates = self.domain.candidates(self._random, FROM_ANYWHERE, self._values, best)
+        candidates = self._random.permutation(candidates)  # trees often predict the same for several
         if not len(candidates):
             return candidates
         trees = HistGradientBoostingRegressor(max_iter=TREES, min_samples_leaf=self._leaf, early_stopping=False)

@@ -75,7 +75,8 @@ def targets(values: np.ndarray) -> np.ndarray:
     """Labels on the scale between their median (0) and their 90 % quantile (1), float32, not below -2: some
     architectures hardly learn, and on the scale of their labels good ones could not be told apart."""
     middle, high = np.quantile(values, [0.5, 0.9])
-    return np.maximum((values - middle) / (high - middle or 1.0), -2.0).astype(np.float32)
+    unit = high - middle if high - middle > 1e-6 * abs(middle) else 1.0  # not what rounding leaves of equal labels
+    return np.maximum((values - middle) / unit, -2.0).astype(np.float32)
 
 
 class Ensemble:

@@ -5,8 +5,9 @@ A random design is labelled and an autoencoder made from it; then in turns the c
 labelled cells, the best of them step along its gradient, z <- z + step * grad(1 - g(z)), and what they decode to is
 asked for next. Letters: D latent size, S starts, M lengths of a step, E convex networks.
 
-`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` is what the authors' code does: it steps *down*
-the predicted accuracy (and starts from the first 300 cells of its table). `ENSEMBLE` is our variant.
+`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` steps *down* the predicted accuracy, as the
+authors' code does (which also labels the first 300 cells of its table first: `initial` of `run_many`). `ENSEMBLE` is our
+variant.
 """
 
 import copy
