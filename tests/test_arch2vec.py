@@ -128,5 +128,7 @@ def test_bad_input_is_named():
     batch.types[5, 1] = 5
     with pytest.raises(ValueError, match="types 0 to 4, but the batch has a vertex of type 5"):
         model.encode(batch)
+    with pytest.raises(ValueError, match="learns from the labels none, but was given performance"):
+        model.calibrate(performance=torch.rand(12))
     with pytest.raises(ValueError, match="code=0"):
         Arch2VecConfig(code=0)

@@ -162,6 +162,12 @@ def test_ascent_ends_at_every_peak_of_a_function_with_several():
         assert (values[places == place] - height).abs().max() < 0.02
 
 
+def test_ascent_may_start_from_codes_with_a_gradient():
+    z = starts().requires_grad_() * 1
+    ends, _ = ascend(lambda z: -z.square().sum(1), z, *BOX)
+    assert torch.equal(ends, ascend(lambda z: -z.square().sum(1), z.detach(), *BOX)[0]) and not ends.requires_grad
+
+
 # constraints in training
 
 

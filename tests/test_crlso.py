@@ -242,6 +242,22 @@ def test_random_decodes_of_a_sure_decoder_are_the_cells():
         assert equal(graphs, batch).all()
 
 
+def test_random_decodes_that_differ_in_edges_of_no_vertex_are_one_graph():
+    """The first cell is all `none`, the second has its input at any of seven places: one graph each, whatever is drawn
+    of the edges."""
+    logits = torch.zeros(2, 63)
+    logits[:, 5:42:6] = 50.0
+    logits[1, :42:6] = 50.0
+    graphs, source, count = LAYOUTS["nasbench101"].sample(logits, 1000, torch.Generator().manual_seed(0))
+    keys = list(zip(source.tolist(), graphs.keys(), strict=True))
+    assert len(set(keys)) == len(keys) and source.tolist() == sorted(source.tolist())
+    assert torch.bincount(source, count).tolist() == [1000, 1000]
+    assert graphs.num_vertices[source == 0].tolist() == [0] and count[source == 0].tolist() == [1000]
+    one = count[(source == 1) & (graphs.num_vertices == 1)]
+    assert len(one) == 1 and abs(one.item() / 1000 - 7 / 2**7) < 0.03
+    assert torch.equal(graphs.num_vertices, (graphs.types != NO_VERTEX).sum(dim=1))
+
+
 def test_random_decodes_are_measured_like_those_of_any_model():
     """reconstruction() and prior_quality() of latentnas.evaluate take the model as it is."""
     model, batch = make("nasbench201"), NASBENCH201.sample(300, seed=1)
@@ -324,12 +340,30 @@ def test_the_regulariser_on_the_asynchronous_autoencoder(tmp_path):
     assert jensen_gap(lambda z: -concave(z), first, second, weight).min() >= -1e-6
 
 
+@pytest.mark.parametrize("space", LAYOUTS)
+def test_nothing_goes_in_and_comes_out_and_double_stays_double(space):
+    model, batch = make(space, noise_scale=0.0), CELLS[space]
+    predictor = AccuracyPredictor(AccuracyPredictorConfig(space, hidden=8))
+    mu, logvar = model.encode(batch[:0])
+    assert mu.shape == logvar.shape == (0, 5) and predictor.predict(batch[:0]).shape == (0,)
+    graphs, source, count = model.sample_decodes(mu, 3, torch.Generator().manual_seed(0))
+    assert len(model.decode(mu)) == len(graphs) == len(source) == len(count) == 0
+
+    labels = {"performance": torch.linspace(60, 90, 30).double()}
+    codes, total = model.encode(batch)[0], model.loss(batch, **labels)["total"]
+    (precise, _), predicted = model.double().encode(batch), predictor.double()(batch)
+    terms = model.loss(batch, **labels)
+    assert all(values.dtype == torch.float64 for values in (precise, predicted, *terms.values()))
+    torch.testing.assert_close(precise.float(), codes)
+    torch.testing.assert_close(terms["total"].float(), total.float())
+
+
 # bad input
 
 
 def test_graphs_of_another_space_are_refused():
     for space, other, index in (("nasbench201", "nasbench101", 0), ("nasbench101", "nasbench201", 0)):
-        with pytest.raises(ValueError, match=f"built for cells of {space}.*at index {index}"):
+        with pytest.raises(ValueError, match=f"cells of {space}, but 30.*at index {index}.*one of nasbench201,"):
             make(space).encode(CELLS[other])
     with pytest.raises(ValueError, match="built for cells of nasbench201"):
         AccuracyPredictor(AccuracyPredictorConfig(hidden=8))(ENAS.sample(2, seed=0))

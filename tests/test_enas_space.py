@@ -117,6 +117,8 @@ def test_other_numbers_of_layers_follow_the_same_rules(layers):
 def test_an_architecture_has_a_layer():
     with pytest.raises(ValueError, match="at least one layer, but layers=0"):
         ENAS.sample(3, 0, 0)
+    with pytest.raises(ValueError, match="at least one layer, but layers=0"):
+        ENAS.from_choices([[]], layers=0)
 
 
 # validity
@@ -188,6 +190,13 @@ def test_each_kind_of_invalid_graph_is_refused(types, edges, problem):
 
 def test_edge_to_an_absent_vertex_is_refused():
     batch = make_batch([([0, 2, 3, 1], [(0, 1), (1, 2), (2, 3), (3, 5)])])
+    assert not ENAS.is_valid(batch).any()
+
+
+def test_a_type_past_the_end_is_refused():
+    batch = make_batch([([0, 2, 3, 1], [(0, 1), (1, 2), (2, 3)])])
+    assert ENAS.is_valid(batch).all()
+    batch.types[0, 5] = 3
     assert not ENAS.is_valid(batch).any()
 
 

@@ -141,6 +141,8 @@ def test_distance_correlation_of_a_perfect_and_of_a_random_code():
     perfect = torch.cat([one_hot, edges, edges], dim=1).double()  # its distance: the root of twice the edits
     assert distance_correlation(perfect, batch) == pytest.approx(1)
     assert abs(distance_correlation(torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), batch)) < 0.1
+    few = [distance_correlation(torch.randn(10, 5), batch[10 * part :][:10]) for part in range(6)]
+    assert abs(np.mean(few)) < 0.15  # no graph is paired with itself, which would be 0.25
 
 
 def test_metrics_of_an_untrained_model():

@@ -22,7 +22,7 @@ from latentnas.graphs import DagBatch, equal
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.models.ngae import NGAE, NGAEConfig
 from latentnas.plots.cells import arc_sides
-from latentnas.plots.explorer import explorer, grid, held, plane, unpacked
+from latentnas.plots.explorer import explorer, grid, held, packed, picture, plane, unpacked
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -129,6 +129,21 @@ def test_the_plane_of_equal_landmarks_is_still_a_plane(means):
     _, axes, half = plane(means, {"a": means[0], "b": means[0], "c": means[1]})
     torch.testing.assert_close(axes @ axes.T, torch.eye(2))
     assert half > 0 and plane(means, {"a": means[0], "b": means[0], "c": means[0]})[2] > 0
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(5, 3), torch.randn(1, 3), torch.randn(5, 1)])
+def test_codes_without_a_plane_are_refused(codes):
+    with pytest.raises(ValueError, match="have no plane: give the codes"):
+        plane(codes)
+    with pytest.raises(ValueError, match="three landmarks, not 2"):
+        plane(torch.randn(5, 3), {"a": torch.zeros(3), "b": torch.ones(3)})
+
+
+def test_accuracies_that_nobody_judged_are_not_called_measured(page):
+    data = held(page)
+    nobody = {"judged": packed(np.full(len(unpacked(data["known"], "u1")), np.nan), "<f4")}
+    figure = picture(data | nobody | {"known": packed(np.zeros(len(unpacked(data["known"], "u1"))), "u1")})
+    assert [ax.get_title(loc="left") for ax in figure.axes[:2]] == ["predicted", "evaluated"]
 
 
 def test_a_collapsed_model_has_one_architecture_everywhere(model, means, tmp_path):

@@ -113,6 +113,8 @@ def test_repeated_points_and_equal_values_are_no_trouble(data):
     assert (mean - y[:5]).abs().max() < 1.0
     mean, _ = SparseGP(SparseGPConfig(steps=5)).fit(x, torch.full((150,), 0.7)).predict(x)
     torch.testing.assert_close(mean, torch.full((150,), 0.7, dtype=torch.float64), atol=1e-3, rtol=0)
+    gp = SparseGP(SparseGPConfig(steps=1)).fit(x[:7], torch.full((7,), 0.7, dtype=torch.float64))
+    assert gp.unit == 1.0  # their deviation is one of rounding, 1.1e-16
 
 
 def test_bad_input(data):

@@ -96,6 +96,22 @@ def test_pyg_and_back():
     assert equal(back, batch).all() and torch.equal(back.num_vertices, batch.num_vertices)
 
 
+def test_graphs_of_pyg_that_are_no_batch_are_refused():
+    batch = graphs_of_any_size()
+    graphs = to_pyg(batch)
+    first = int((batch.num_vertices > 5).nonzero()[0])
+    with pytest.raises(ValueError, match=f"Graph {first} .* at most 5 vertices fit, but it has [67] vertices, and 0"):
+        from_pyg(graphs, 5)
+    graphs.edge_index = graphs.edge_index.flip(0)
+    with pytest.raises(ValueError, match="Graph [01] .* and [1-9][0-9]* of its edges do not lead to a later one"):
+        from_pyg(graphs, 7)
+    graphs.x = None
+    with pytest.raises(ValueError, match="have no types. Give them as `x`"):
+        from_pyg(graphs, 7)
+    none = from_pyg(to_pyg(batch[:0]), 7)
+    assert none.types.shape == (0, 7) and len(DagBatch.cat([none, batch])) == 50
+
+
 def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
     batch = graphs_of_any_size()
     graphs = [to_networkx(batch, index) for index in range(len(batch))]

@@ -180,6 +180,11 @@ def test_a_space_that_breaks_the_contract_is_told_where(space, message):
     assert "\n" not in str(error.value) and str(error.value).endswith(".")
 
 
+@pytest.mark.parametrize("space", [NASBENCH201, NASBENCH101, NASBENCHGRAPH], ids=lambda space: space.name)
+def test_one_row_is_a_list_of_one(space):
+    assert np.array_equal(space.neighbor_rows(5)[0], space.neighbor_rows([5])[0])
+
+
 # benchmarks
 
 
@@ -307,6 +312,8 @@ def test_other_models_with_labels_keep_their_contract():
     check_model(svge, ENAS.sample(12, seed=0), performance=PERCENT)
     for space in (NASBENCH101, NASBENCH201):
         crlso = CRLSO(CRLSOConfig(space=space.name, hidden=16, latent=8, convex_hidden=8))
+        with torch.no_grad():
+            crlso.decoder[-1].bias[5:42:6] += 3  # few vertices in NAS-Bench-101: equal graphs of different decisions
         check_model(crlso, space.sample(12, seed=0), performance=PERCENT)
 
 
@@ -420,7 +427,12 @@ def test_points_that_are_none_and_no_decodes_are_refused(name):
         for decode in (model.decode, lambda z: model.sample_decodes(z, 2, draw)):
             with pytest.raises(ValueError, match="NaN"):
                 decode(spoiled)
-    for trials in (0, -1):
+    for points in (z[0], z[:, :2], z[None], torch.zeros(0)):
+        for decode in (model.decode, lambda z: model.sample_decodes(z, 2, draw)):
+            with pytest.raises(ValueError, match=rf"shape \[B, {z.shape[1]}\], not \[.*; one point is z\[i") as error:
+                decode(points)
+            assert "\n" not in str(error.value)
+    for trials in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match=f"at least once, not {trials} times"):
             model.sample_decodes(z, trials, draw)
 

@@ -151,6 +151,16 @@ def ascent(**changed):
     return lambda model, z, *how: lab_checks.gradient_ascent(model, z, **(dict(zip(names, how)) | changed)).z
 
 
+def added_up(model, z, steps, step_size, weight):
+    """Gradients that are not set back to zero."""
+    z, path = z.clone().requires_grad_(), [z]
+    for _ in range(steps):
+        (model.performance(z) - weight * model.complexity(z)).sum().backward()
+        z.data = z.data + step_size * z.grad
+        path.append(z.detach())
+    return torch.stack(path)
+
+
 def same_gradient(model, z, steps, step_size, weight):
     path = lab_checks.gradient_ascent(model, z, 1, step_size, weight).z
     return path[0] + torch.arange(steps + 1)[:, None, None] * (path[1] - path[0])
@@ -167,6 +177,10 @@ def one_tensor(model, z, steps, *how):
 def round_trip(walk):
     """Also compares the last graph with the first."""
     return int(equal(walk, walk[[*range(1, len(walk)), 0]]).sum())
+
+
+def forty(walk):
+    return sum(bool(equal(walk[[i]], walk[[i + 1]])) for i in range(40))
 
 
 def apart(compare=lambda p, e, margin: p - e > margin, last=False, place=False):
@@ -241,6 +255,11 @@ WRONG = {
         "same rule": lambda batch: [with_edge(batch, u, u + 1, False) for u in (0, 1, 2)],
         "graphs 1 and 2": in_place,
         "says of graph 2: vertex 3": lambda batch: [with_edge(batch, u, u + 1, False) for u in (1, 3, 5)],
+        "instead of 8 vertices": lambda batch: [
+            ENAS.sample(1, 0, layers=3),
+            with_edge(batch, 0, 1, False),
+            ENAS.sample(1, 0, layers=4),
+        ],
         "is a list of 1": lambda batch: [with_edge(batch, 0, 1, False)],
         "should be a DagBatch": lambda batch: ["a", "b", "c"],
     },
@@ -315,14 +334,15 @@ WRONG = {
         "come back to an architecture": lambda walk: len(walk) - len(set(walk.keys())),
         "nothing but an edge": lambda walk: int((walk.types[:-1] == walk.types[1:]).all(dim=1).sum()),
         "nothing but an operation": lambda walk: int((walk.adjacency[:-1] == walk.adjacency[1:]).all(dim=(1, 2)).sum()),
+        "40 is the length of one walk": lambda walk: 40 - int((~equal(walk[:-1], walk[1:])).sum()),
         "wrong for another": lambda walk: 5,
         "is infinite": lambda walk: float("inf"),
         "too large": lambda walk: 10**5000,
         "one whole number": lambda walk: equal(walk[:-1], walk[1:]),
     },
     "5a": {
-        "downhill": ascent(step_size=-0.1),
-        "rewarded": ascent(complexity_weight=-0.5),
+        "downhill": lambda model, z, *how: ascent(step_size=-how[1])(model, z, *how),
+        "rewarded": lambda model, z, *how: ascent(complexity_weight=-how[2])(model, z, *how),
         "costs nothing": ascent(complexity_weight=0.0),
         "has the weight 1": ascent(complexity_weight=1.0),
         "not used": ascent(step_size=1.0),
@@ -380,6 +400,8 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
     [
         ("2a", lambda: [0.8, 0.9, 0.6, 0.75], "Which tanh"),  # only vertex 0 has its whole tanh
         ("4b", round_trip, "from the last point to the first"),
+        ("4b", forty, "Is there a 40 in it?"),
+        ("5a", added_up, "Or do gradients add up, as `backward` makes them?"),
         ("5b", stays_apart, "they may meet again"),
         ("6", from_the_first, "never recovers"),
         ("6", if_larger, "never recovers"),

@@ -1,7 +1,8 @@
 """What all generative models share: noise, KL, one training and one evaluation for all on all spaces."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from latentnas import evaluate, train
 from latentnas.graphs import DagBatch
+from latentnas.models.arch2vec import Arch2VecConfig
 from latentnas.models.base import kl_divergence, reparameterize
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.family import FAMILY, TUNED, WITH_LABELS, configure, run_name, tuned
@@ -74,7 +76,14 @@ def test_graphs_that_do_not_fit_are_refused(name):
     strange.types[3, 1] = NASBENCH101.num_types
     begun = NASBENCH101.sample(12, seed=0)
     begun.types[3, 0] = NASBENCH101.num_types - 1
+    past, back, away = (NASBENCH101.sample(12, seed=0) for _ in range(3))
+    small = int((past.num_vertices < 7).nonzero()[0])
+    past.types[small, 6] = 2
+    back.adjacency[3, 2, 1] = away.adjacency[small, 1, 6] = True
     problems = {
+        f"Graph {small} breaks a rule at position 6: .* have the type -1": past,
+        "Graph 3 breaks a rule at position 2: edges lead to later vertices": back,
+        f"Graph {small} breaks a rule at position 1: edges lead to later vertices of their graph": away,
         "graphs of at most 7 vertices, but the batch has one of 8": NASBENCH201.sample(12, seed=0),
         "node types 0 to 4, but the batch has a vertex of type 5": strange,
     }
@@ -136,6 +145,13 @@ def test_labels_without_spread_are_refused_before_training(name, accuracy):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", [name for name in LABELLED_HEADS if name != "AccuracyPredictor"])
+def test_a_loss_names_the_label_it_lacks(name):
+    batch = (NASBENCH201 if name == "CR-LSO" else ENAS).sample(3, seed=0)
+    with pytest.raises(ValueError, match=r"labels performance.*, but performance is missing; call loss\(batch, perf"):
+        LABELLED_HEADS[name]().loss(batch, complexity=torch.rand(3))
+
+
 def test_a_predictor_of_pseudo_labels_says_how_far_off_it_is(tmp_path, capsys):
     predictor = AccuracyPredictor(AccuracyPredictorConfig(hidden=16))
     labels = {"performance": torch.linspace(70, 90, 12)}
@@ -193,7 +209,18 @@ def test_kl_divergence_is_torchs():
     torch.testing.assert_close(kl_divergence(mu, logvar), expected)
 
 
-@pytest.mark.parametrize("field, value", [("hidden", 12.5), ("latent", 0), ("hidden", "8")])
+@pytest.mark.parametrize(
+    "field, value", [("hidden", 12.5), ("latent", 0), ("hidden", "8"), ("hidden", True), ("num_types", 8.0)]
+)
 def test_a_size_is_a_whole_number(field, value):
     with pytest.raises(ValueError, match=f"{field}={value!r} must be a whole number, at least 1"):
         NGAEConfig(**{field: value})
+
+
+@pytest.mark.parametrize("config_class", [NGAEConfig, Arch2VecConfig, CRLSOConfig])
+def test_settings_are_numbers_that_json_knows(config_class):
+    assert json.dumps(asdict(config_class(hidden=np.int64(8)))) == json.dumps(asdict(config_class(hidden=8)))
+    assert config_class(beta=0, noise_scale=0.0).beta == 0
+    for field, value in (("beta", -0.1), ("beta", math.inf), ("noise_scale", math.nan), ("noise_scale", -1)):
+        with pytest.raises(ValueError, match=f"{field}={value!r} must be a finite number, at least 0"):
+            config_class(**{field: value})

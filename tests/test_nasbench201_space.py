@@ -152,6 +152,9 @@ def test_graphs_padded_to_other_sizes():
     assert SPACE.contains(padded).all() and SPACE.to_strings(padded) == [EXAMPLE]
     padded.adjacency[0, 7, 8] = True
     assert not SPACE.contains(padded).any()
+    padded.adjacency[0, 7, 8], padded.types[0, 8] = False, 3
+    with pytest.raises(ValueError, match=r"vertex 8 .*; skip_connect\) stands past the end of its graph"):
+        SPACE.to_strings(padded)
     assert SPACE.contains(DagBatch(good.types[:, :5], good.adjacency[:, :5, :5], good.num_vertices)).tolist() == [False]
 
 

@@ -44,8 +44,12 @@ def test_released_predictor_has_one_hidden_layer_and_raw_labels():
     torch.testing.assert_close(predictor(z), predictor.layers(z).squeeze(1).sigmoid())
     assert torch.equal(predictor.standardise(LABELS), LABELS / 100)
     complexity = Predictor(5, 12, released=True)
-    complexity.calibrate(LABELS)
+    complexity.calibrate(LABELS / 75)
     assert torch.equal(complexity.standardise(LABELS), LABELS)
+    for labels in (LABELS, LABELS / 74, LABELS / 75 - 1):
+        with pytest.raises(ValueError, match="sigmoid gives 0 to 1, but .* Divide them by their largest") as error:
+            complexity.calibrate(labels)
+        assert "\n" not in str(error.value)
 
 
 def test_released_predictor_reads_mu_and_the_papers_reads_z():
@@ -53,7 +57,7 @@ def test_released_predictor_reads_mu_and_the_papers_reads_z():
     for predictors, expected in (("released", True), ("paper", False)):
         torch.manual_seed(0)
         model = NGAE(NGAEConfig(hidden=12, latent=5, predictors=predictors, noise_scale=1.0))
-        labels = {"performance": LABELS, "complexity": LABELS}
+        labels = {"performance": LABELS, "complexity": LABELS / 75}
         model.calibrate(**labels)
         first, second = (model.loss(batch, torch.Generator().manual_seed(s), **labels)["performance"] for s in (1, 2))
         assert bool(first == second) == expected
@@ -80,6 +84,20 @@ def test_d_vae_has_no_predictors():
 def test_wrong_configuration_is_named(fields, word):
     with pytest.raises(ValueError, match=word):
         NGAEConfig(**fields)
+
+
+def test_fixed_edges_may_be_lists_as_json_has_them():
+    config = NGAEConfig(fixed_edges=[[0, 1], [1, 2]])
+    assert config == NGAEConfig(fixed_edges=((0, 1), (1, 2))) and hash(config)
+
+
+def test_in_double_precision_no_term_is_less_precise():
+    for predictors in ("paper", "released", "convex"):
+        model = NGAE(NGAEConfig(hidden=12, latent=5, predictors=predictors)).double()
+        labels = {"performance": LABELS.double(), "complexity": LABELS.double() / 75}
+        model.calibrate(**labels)
+        terms = model.loss(ENAS.sample(40, seed=1), **labels)
+        assert all(term.dtype == torch.float64 for term in terms.values())
 
 
 def test_graphs_that_are_too_large_are_refused():

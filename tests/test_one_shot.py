@@ -265,19 +265,19 @@ def test_an_observer_sees_every_epoch_and_its_numbers_are_kept(data, path):
 
 @pytest.mark.parametrize("make", (UniformCells, lambda: Gdas(0), lambda: Darts(0)))
 def test_visits_are_those_of_the_training_steps(make, data, path):
-    strategy, epochs = make(), {}
-    loss, steps = strategy.loss, iter(range(100))
+    strategy, steps = make(), {}
+    loss, numbers = strategy.loss, iter(range(1, 100))
 
     def spy(*arguments):
         result = loss(*arguments)
         [row] = NASBENCH201.index(NASBENCH201.from_choices(strategy.last))
-        epochs[int(row)] = next(steps) // 3 + 1  # three batches an epoch
+        steps[int(row)] = next(numbers)
         return result
 
     strategy.loss = spy
     history = train_supernet(SharedCells(SKELETON, 0), strategy, data, SCHEDULE, 0, path)
-    assert {int(row): int(strategy.visited[row]) for row in strategy.visited.nonzero()} == epochs
-    assert history["visited"].iloc[-1] == len(epochs) and set(epochs.values()) <= {1, 2}
+    assert {int(row): int(strategy.visited[row]) for row in strategy.visited.nonzero()} == steps
+    assert history["visited"].iloc[-1] == len(steps) and max(steps.values()) == 6  # three batches an epoch
 
 
 def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
@@ -291,6 +291,12 @@ def test_the_best_of_the_cells_visited_last_is_handed_in(data, path):
     assert found.row == rows[found.selection["value"].idxmax()]
     everything = one_shot_search(network, Gdas(0), data, SCHEDULE, 0, path, cells=1000)
     assert sorted(everything.selection["row"]) == list(visited.nonzero()[0])
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": -5}, {"gradient_clip": 0.0}, {"learning_rate": -1.0}])
+def test_a_schedule_that_trains_nothing_is_refused(wrong):
+    with pytest.raises(ValueError, match="Shared weights cannot be trained so: epochs and batch_size must be"):
+        SupernetSchedule(**wrong)
 
 
 def test_every_search_gets_the_same_seconds():

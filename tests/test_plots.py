@@ -294,6 +294,17 @@ def test_runs_arrive_at_their_own_queries():
     assert line.get_drawstyle() == "steps-post" and line.get_xdata().tolist() == [5, 28, 66, 69, 100]
 
 
+def test_curves_of_few_queries_and_of_a_data_set_without_a_signal_are_drawn():
+    rows = [
+        (*panel, query, 90 + query)
+        for panel in (("x", "test"), ("x", "validation"), ("y", "test"))
+        for query in range(1, 8)
+    ]
+    curves = pd.DataFrame(rows, columns=["dataset", "signal", "query", "mean"]).assign(method="a", best=99)
+    figure = incumbent_curves(curves.assign(low=curves["mean"], high=curves["mean"]))
+    assert [len(ax.lines[0].get_xdata()) if ax.axison else 0 for ax in figure.axes] == [4, 4, 4, 0]
+
+
 def test_curves_are_cut_below_where_the_median_search_begins():
     rows = [
         (method, query, mean)
@@ -768,6 +779,7 @@ def test_cells_name_what_their_accuracies_are():
 def test_pareto_front():
     front = plots.pareto_front([3, 1, 2, 1, 4], [5.0, 2.0, 1.5, 1.0, 5.0])
     assert front.tolist() == [[1, 2.0], [3, 5.0]]
+    assert plots.pareto_front([1, 2, 3], [np.nan, 5.0, 6.0]).tolist() == [[2, 5.0], [3, 6.0]]
 
 
 def test_cells_far_below_the_highest_are_left_out():

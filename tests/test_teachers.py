@@ -2,14 +2,18 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 
 import nbformat
 import pytest
+from my_space import MySpace
 
 from companion import paths
 from coursework import FOLDER, notebook, require_links, run_nbgrader
+from latentnas.benchmarks import DataError, load
+from latentnas.interfaces import check_space
 
 TEXT = (FOLDER / "TEACHERS.md").read_text(encoding="utf-8")
 WEEKS = [1, 2, 3, 4]
@@ -65,6 +69,42 @@ def test_the_words_before_the_first_exercise_are_as_many_as_it_says():
     said, minutes = re.search(r"about (\d+) words of README and lab, ([\d.]+) minutes", TEXT).groups()
     assert abs(count - int(said)) <= 40 and float(minutes) == pytest.approx(int(said) / 200, abs=0.06)
     assert count / 200 + 0.5 + 37 / 60 <= 5.1  # minutes: to read, to type, of a busy machine
+
+
+def test_the_copy_for_students_has_no_answers_and_no_tests(tmp_path):
+    command = re.search(r"(?m)^    (rm -r .*)$", TEXT)[1]
+    for folder in ("notebooks/coursework", "tests"):
+        shutil.copytree(paths.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(command, shell=True, cwd=tmp_path / "notebooks/coursework", check=True)
+    left = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not (tmp_path / "tests").exists() and {"week1.ipynb", "lab_checks.py"} <= {file.name for file in left}
+    assert not [file for file in left if "BEGIN SOLUTION" in file.read_text() and file.name != "make_coursework.py"]
+    kept = TEXT.partition("**Keep back**")[2].partition("\n\n**Hidden tests**")[0]
+    assert "`tests/`" in kept and kept.index("Commit your changes first") < kept.index("git archive")
+
+
+def test_the_readme_leaves_to_the_guide_what_to_keep_back():
+    [line] = re.findall(r"- \*\*Teach with it\*\*.*", (paths.ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "`notebooks/coursework/TEACHERS.md` says what to keep back" in line and "_solutions" not in line
+
+
+def test_a_table_of_ones_own_is_registered_and_searched_as_it_says(capsys):
+    [line] = re.findall(r"- \*\*A search space\*\*.*", (paths.ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "named in `load` there and, with its files, in `download`" in line
+    with pytest.raises(DataError, match="There is no table called 'mine'"):
+        load("mine", "public")
+    runpy.run_path(FOLDER / "templates/my_table.py", run_name="__main__")
+    best = re.search(r"each search found: \[(.*)\]", capsys.readouterr().out)[1].split(", ")
+    assert len(best) == 3 and max(map(float, best)) == 85
+
+
+def test_the_space_of_the_template_can_be_listed():
+    space, every = MySpace(), MySpace().enumerate()
+    check_space(space)  # with `enumerate` it tries `index`, too
+    assert len(every) == 64 and space.index(every.pad_to(7)).tolist() == list(range(64))
+    small = every[:1]
+    small = type(every)(small.types[:, [0, 1, 4]], small.adjacency[:, :3, :3], small.num_vertices - 2)
+    assert space.choices(small).shape == (1, 6) and space.index(small).tolist() == [-1]
 
 
 def test_its_commands_and_files_are_there():

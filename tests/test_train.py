@@ -263,6 +263,7 @@ def test_training_learns_and_a_second_call_loads(data, tmp_path, monkeypatch):
         second.at_epoch(1)
     early = second.at_epoch(2).state_dict()
     assert not torch.equal(early["encoder.mu.weight"], first.model.state_dict()["encoder.mu.weight"])
+    assert same(first.model.state_dict(), second.model.state_dict())  # what is fine-tuned next begins at the end
 
 
 def test_fine_tuning_begins_where_the_other_run_ended(data, tmp_path, monkeypatch):
@@ -467,7 +468,7 @@ def test_every_change_of_a_class_typed_into_a_notebook_counts(old, new):
 def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
     batch, targets = data
     broken = targets | {"performance": targets["performance"].where(torch.arange(96) != 5, torch.nan)}
-    with pytest.raises(FloatingPointError, match="nan in epoch 1.*lower learning_rate"):
+    with pytest.raises(FloatingPointError, match="nan in epoch 1.*Nothing was saved; lower learning_rate"):
         fit(new_model(data), batch, broken, TRAINING, tmp_path)
     assert not (tmp_path / "state.safetensors").exists()
 

@@ -10,6 +10,7 @@ import lab_checks
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_ind
 from torch import nn
 from week2_checks import CHECKS, ROW, alike, check, load, sizes, some_graphs, twins_of, write_model
 
@@ -312,6 +313,10 @@ def around(width):
     return lambda own, base: (m := np.mean(own) - np.mean(base), m - width(own, base), m + width(own, base))
 
 
+def pooled(own, base):
+    return ttest_ind(own, base).confidence_interval(0.95)
+
+
 def of_ends(own, base):
     (low, high), (least, most) = stats.mean_interval(own), stats.mean_interval(base)
     return np.mean(own) - np.mean(base), low - most, high - least
@@ -349,6 +354,7 @@ WRONG = {
         "other graphs of the batch": read(
             lambda self, states, present: (states * present).sum(1) / (1 + (states * present).sum(1).square().mean(0))
         ),
+        "where all states are below 0": read(lambda self, states, present: (states * present).amax(dim=1)),
         "the same result": read(lambda self, states, present: torch.ones_like(states[:, 0])),
         "NaN or infinite": read(lambda self, states, present: (states / present).sum(dim=1)),
         "real numbers": read(
@@ -399,6 +405,8 @@ WRONG = {
         "1.96": around(lambda own, base: 1.96 * error(own, base)),
         "mean ± standard error": around(error),
         "do not add up": of_ends,
+        "one pooled variance": lambda own, base: (np.mean(own) - np.mean(base), *pooled(own, base)),
+        "Take Welch's, of 95 %": around(lambda own, base: 3 * error(own, base)),
         "your own mean": lambda own, base: (np.mean(own) - np.mean(base), *stats.mean_interval(own)),
         "three numbers": lambda own, base: np.mean(own) - np.mean(base),
     },

@@ -64,6 +64,15 @@ def none_if_missed(rows, goal):
     return 1 + int(met.argmax()) if met.any() else None
 
 
+def first_listed(rows, goal):
+    """The first query of the first goal that was met, in the order of `goal`."""
+    return next((1 + rows.tolist().index(one) for one in goal.tolist() if one in rows), math.inf)
+
+
+def budget_if_missed(rows, goal):
+    return min(300, RIGHT["2a"](rows, goal))
+
+
 def ends(values, *quantiles):
     return (float(np.median(values)), *map(float, quantiles))
 
@@ -83,6 +92,8 @@ WRONG = {
         "has the number 1": lambda rows, goal: RIGHT["2a"](rows, goal) - 1,
         "neither None nor the budget": none_if_missed,
         "it is another query": lambda rows, goal: 1 + np.flatnonzero(rows == goal[0])[0],
+        "in the order of `goal`": first_listed,
+        "that never asks for a goal": budget_if_missed,
         "was asked twice": lambda rows, goal: RIGHT["2a"](np.array([*dict.fromkeys(rows.tolist())]), goal),
         "one number": lambda rows, goal: np.flatnonzero(np.isin(rows, goal)) + 1,
     },
@@ -199,6 +210,7 @@ def test_the_command_of_the_notebook_works_where_the_students_file_is(tmp_path):
 def test_the_students_notebook_is_what_its_source_gives():
     require_made_from_source(SOLUTIONS, STUDENTS, 4)
     require_links(json.dumps(SOLUTIONS), at_least=10)
+    assert "`notebooks/coursework/templates/my_searcher.py`" in json.dumps(STUDENTS)
     assert points(SOLUTIONS) == points(STUDENTS) == 25 and len(CHECKS) == 5
 
 

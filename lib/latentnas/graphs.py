@@ -192,13 +192,25 @@ def to_pyg(batch: DagBatch) -> Batch:
         Data(x=batch.types[i, :count], edge_index=batch.adjacency[i].nonzero().t().contiguous(), num_nodes=count)
         for i, count in enumerate(batch.num_vertices.tolist())
     ]
-    return Batch.from_data_list(graphs)
+    if graphs:
+        return Batch.from_data_list(graphs)
+    none = batch.types.new_zeros(2, 0)
+    return Batch(x=none[0], edge_index=none, batch=none[0], ptr=none.new_zeros(1))
 
 
 def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
-    """The inverse of `to_pyg`."""
+    """The inverse of `to_pyg`; ValueError for vertices without types, an edge that leads to no later one, or more than
+    `max_vertices` vertices."""
     from torch_geometric.utils import to_dense_adj, to_dense_batch
 
+    if graphs.x is None:
+        raise ValueError("The graphs cannot be batched: they have no types. Give them as `x`, int64 [vertices].")
+    source, target = graphs.edge_index
+    owners = graphs.batch, graphs.batch[source[source >= target]]  # of the vertices, and of edges that lead back
+    sizes, back = (owner.bincount(minlength=graphs.num_graphs) for owner in owners)
+    for index in ((sizes > max_vertices) | (back > 0)).nonzero().flatten().tolist()[:1]:
+        found = f"it has {sizes[index]} vertices, and {back[index]} of its edges do not lead to a later one"
+        raise ValueError(f"Graph {index} cannot be batched: at most {max_vertices} vertices fit, but {found}.")
     types, present = to_dense_batch(graphs.x, graphs.batch, NO_VERTEX, max_vertices, graphs.num_graphs)
     adjacency = to_dense_adj(graphs.edge_index, graphs.batch, None, max_vertices, graphs.num_graphs)
     return DagBatch(types, adjacency.bool(), present.sum(dim=1))

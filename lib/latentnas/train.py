@@ -8,6 +8,7 @@ sums of the losses are read once an epoch. On a GPU a step of our models is reco
 products in fp32 are taken in TF32, and operators are deterministic where PyTorch can: see `devices.prepare_device`.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -101,7 +102,7 @@ class Run:
         return float(self.history["seconds"].sum())
 
     def at_epoch(self, epoch: int) -> GraphVAE:
-        """The model as it was after an epoch named in `TrainConfig.keep`, in place of the trained one.
+        """A model as this one was after an epoch named in `TrainConfig.keep`.
 
         Raises:
             ValueError: the weights of this epoch were not kept.
@@ -112,8 +113,9 @@ class Run:
             kept = ", ".join(str(int(path.stem.removeprefix("epoch-"))) for path in files) or "none"
             found = f"The weights after epoch {epoch} of {self.directory.name} were not kept, only those after {kept}"
             raise ValueError(f"{found}. Name the epoch in TrainConfig.keep and train again.")
-        checkpoint.load(_weights_file(self.directory, epoch), _description(self.model), {"model": self.model})
-        return self.model
+        model = copy.deepcopy(self.model)
+        checkpoint.load(_weights_file(self.directory, epoch), _description(model), {"model": model})
+        return model
 
 
 def train_model(
@@ -179,9 +181,9 @@ def run_directory(
     if start is not None:
         digest.update(start.directory.name.encode())
     digest.update(b"|".join(batch.keys()))  # whatever the padding
-    for key, tensor in targets.items():
+    for key, tensor in sorted(targets.items()):
         digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())  # as it is trained on
     return CHECKPOINTS / f"{name}-{digest.hexdigest()[:12]}"
 
 
@@ -345,7 +347,8 @@ def _finite(
     if bad:
         asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
         found = f"The {bad} in epoch {epoch + 1} of {directory.name}"
-        raise FloatingPointError(f"{found}. The last good checkpoint is in {directory}; {asked}.")
+        kept = f"The last good checkpoint is in {directory}" if (directory / STATE).exists() else "Nothing was saved"
+        raise FloatingPointError(f"{found}. {kept}; {asked}.")
     return {name: float(value) for name, value in sums.items()}
 
 

@@ -9,6 +9,7 @@ import copy
 import inspect
 import itertools
 import math
+import re
 import signal
 import textwrap
 import threading
@@ -284,7 +285,7 @@ def check_1b(answer: Callable) -> None:
     faults = [fault_of(one_graph(graph, f"graph {place}")) for place, graph in enumerate(graphs, 1)]
     if "" in faults:
         raise Wrong(f"graph {faults.index('') + 1} is still an architecture of the space. Which rule should it break?")
-    rules = [fault.partition(") ")[2] or fault for fault in faults]
+    rules = [re.sub(r"\d+", "", fault.partition(") ")[2] or fault) for fault in faults]  # counts make no other rule
     for place, rule in enumerate(rules):
         if rule in rules[:place]:
             reason = "If you changed one tensor again and again, start from `clone()` each time"
@@ -434,11 +435,14 @@ def check_4b(answer: Callable) -> None:
     near = ENAS.neighbors(first)[0]  # of the first, with another operation; of the last, with another edge
     graphs = {"f": first, "o": near[:1], "e": near[-1:], "l": last}
     walk = DagBatch.cat([graphs[letter] for letter in "lffeooffeflllfo"])  # each mistake gives another number
-    found = whole_number(result_of(answer, walk), "the number of steps", 0, 100)
+    one_walk = f"{WALK_STEPS} is the length of one walk; this one has another."
+    hints = {"out of bounds": f"Is there a {WALK_STEPS} in it? {one_walk}"}
+    found = whole_number(result_of(answer, walk, hints=hints), "the number of steps", 0, 100)
     before, after, different = walk[:-1], walk[1:], len(set(walk.keys()))
     quiet = int(equal(before, after).sum())
     mistakes = {
         "you count the steps that change something. Asked for are the others.": len(after) - quiet,
+        f"you take {WALK_STEPS} for the number of steps. {one_walk}": WALK_STEPS - (len(after) - quiet),
         "you compare each point with the start. A step goes from a point to the next one.":
             int(equal(walk[[0] * len(after)], after).sum()),
         f"one too many. How many steps lie between {len(walk)} points?": quiet + 1,
@@ -478,8 +482,8 @@ def check_5a(answer: Callable) -> None:
     if not close(found[0], z):
         raise Wrong("row 0 of the path should be the start itself, before any step.")
     mistakes = {
-        "you walk downhill: the prediction falls. Which sign has the step?": ascent(step_size=-0.1),
-        "complexity is rewarded in place of charged.": ascent(complexity_weight=-0.5),
+        "you walk downhill: the prediction falls. Which sign has the step?": ascent(step_size=-how["step_size"]),
+        "complexity is rewarded in place of charged.": ascent(complexity_weight=-how["complexity_weight"]),
         "complexity costs nothing in your f.": ascent(complexity_weight=0.0),
         "complexity has the weight 1, whatever complexity_weight says.": ascent(complexity_weight=1.0),
         "the starts share the gradient, so each goes too slowly. A mean divides by their number.":
@@ -488,10 +492,13 @@ def check_5a(answer: Callable) -> None:
         "the steps have a length of your own, whatever step_size says.": ascent(step_size=0.1),
         "the weight is one of your own, whatever complexity_weight says.": ascent(complexity_weight=0.5),
     }  # fmt: skip
-    other = "the first step is not right: it should be step_size times the gradient of f at the start"
+    other = "the first step is not right: it should be step_size times the gradient of f at the start."
     if close(found[1], gradient_ascent(model, z, **how).z[1]):
-        other = "the first step is right, the second is not. The gradient has to be taken anew at every point"
-    compare(found, ascent(), mistakes, f"{other}.")
+        other = (
+            "the first step is right, the second is not. The gradient has to be taken anew at every point. Or do"
+            " gradients add up, as `backward` makes them?"
+        )
+    compare(found, ascent(), mistakes, other)
 
 
 def check_5b(answer: Callable) -> None:

@@ -19,7 +19,9 @@ from unittest.mock import patch
 import lab_checks
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lab_checks import Wrong, checks_in, compare, kind, number, result_of, tensor, three_numbers
+from scipy.stats import ttest_ind
 from torch import Tensor, nn
 
 from latentnas import benchmarks, evaluate, stats, train
@@ -214,6 +216,12 @@ def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
         idle += [feature] * alike(code(other, present), found)
     if idle:
         raise Wrong(f"{len(idle)} of the {hidden} numbers in a state change nothing in the result. Use them all.")
+    low = states - 5
+    if not alike(code(F.pad(low, (0, 0, 0, 2)), F.pad(present, (0, 2))), code(low, present)):
+        raise Wrong(
+            "where all states are below 0, the result changes when empty positions are added. What stands there should"
+            " win no maximum and get no weight; does a 0?"
+        )
     halves = (states * present[..., None]).sum(dim=1, keepdim=True).repeat(1, 2, 1) / 2  # two vertices, the same sum
     if alike(code(halves, present[:, :2]), found):
         raise Wrong("that is the sum of the states, or made of it alone, which the baseline has already. Try another.")
@@ -409,12 +417,14 @@ def check_5(
             paired,
         "the interval takes 1.96 standard errors, as with many trainings. With three Student's t is wider.":
             (mean - 1.96 * error, mean + 1.96 * error),
+        "the interval is Student's with one pooled variance. Nothing says that both models vary alike.":
+            ttest_ind(own, base).confidence_interval(0.95),
         "the interval is mean ± standard error. How many of these make 95 %?": (mean - error, mean + error),
         "the ends of two intervals do not add up like that. Take Welch's interval of the difference.":
             (each[0][0] - each[1][1], each[0][1] - each[1][0]),
         "that is the interval of your own mean, not of the difference.": each[0],
     }  # fmt: skip
-    compare(found[1:], (low, high), mistakes, "the difference is right, its interval is not. See latentnas.stats.")
+    compare(found[1:], (low, high), mistakes, "the difference is right, its interval is not. Take Welch's, of 95 %.")
 
 
 CHECKS = checks_in(globals())

@@ -93,7 +93,7 @@ def findings(effort: pd.DataFrame, best_regret: Mapping[str, float], marks: Sequ
     evolution, process = "regularised evolution", "Gaussian process"
     best, likely = ({name: needed(effort, goal, name) for name in effort.method.unique()} for goal in (BEST, LIKELY))
     regret = effort[(effort.method == ENSEMBLE) & (effort["counted by"] == "class")].set_index("data set").regret
-    worst, queries = regret.idxmax(), min(100, effort.budget.max())
+    worst, queries = regret.idxmax(), min(100, effort.budget[effort.method == ENSEMBLE].max())
     said = [
         f"To the best cell the {ENSEMBLE} needs {best[ENSEMBLE]} queries, evolution {best[evolution]}. "
         f"Boosting needs {best['boosting']}, the {process} {best[process]}.",

@@ -112,7 +112,7 @@ def contests_in_words(compare: pd.DataFrame) -> pd.DataFrame:
         rows = compare.rename(columns=names).to_dict("records")
         return [judged(row, form, row["strings"] if of_budget else np.inf) for row in rows]
 
-    told_of = {"strings saved": told("sooner", "+.0f", True), "points gained": told("lead", "+.2g", False)}
+    told_of = {"strings saved": told("sooner", "+z.0f", True), "points gained": told("lead", "+.2g", False)}
     shown = compare[["data set", "first", "second", "strings"]].assign(**told_of)
     return shown.assign(**{"p (log-rank test)": compare["p, log-rank"].round(3)})
 

@@ -245,7 +245,7 @@ def span(values: "pd.Series[float]", less: str, more: str = "more") -> str:
         return "no run arrived"
     low, high = known.min(), known.max()
     return (
-        f"{_amount(known)} {less if high < 0 else more}"
+        f"{_amount(known)} {less if low < 0 else more}"
         if low * high >= 0
         else f"{_size(low)} {less} to {_size(high)} {more}"
     )
@@ -271,7 +271,7 @@ def at_most(values: "pd.Series[float]", less: str, more: str = "more") -> str:
     known = values.dropna()
     if len(known) < 2:
         return span(known, less, more)
-    side = more if known.min() >= 0 else less if known.max() <= 0 else f"{less} or {more}"
+    side = more if known.min() >= 0 else less if known.max() <= 0 else f"{less} or {more.removeprefix('points ')}"
     return f"up to {_size(known.abs().max())} {side}"
 
 
@@ -301,7 +301,8 @@ def decoding_in_words(gains: pd.DataFrame, lost: "pd.Series[float]") -> str:
     )
     behind, ahead = (_controls(gains, verdict) for verdict in ("short", "met"))
     undecided = gains.gain[~gains.verdict.isin(["short", "met"])]
-    rest = f"; the others lie {at_most(undecided, 'points behind', 'ahead')} (undecided)" * bool(len(undecided))
+    others = "the others lie" if len(undecided) > 1 else "the other lies"
+    rest = f"; {others} {at_most(undecided, 'points behind', 'points ahead')} (undecided)" * bool(len(undecided))
     if behind:
         said = f"Bayesian optimisation ended behind {behind}, and ahead of {ahead or 'none'}{rest}"
     elif ahead:

@@ -4,7 +4,7 @@ A cell's *true* accuracy is the mean over all trainings it could have had. Its t
 of them, and the highest of thousands of entries is likely to be one that was lucky. Two views of it:
 
 * tests: which cells cannot be told from the best one; with `corrected`, the set has the truly best cell in it with 95 %
-  chance, however many cells there are (Gupta, Technometrics 7, 1965);
+  chance where hundreds of cells have equally many runs (Gupta, Technometrics 7, 1965), with less where few do;
 * shrinkage: the posterior of each true accuracy, and with it the fewest cells that are likely to have the best one. Its
   prior is the distribution of the true accuracies themselves, estimated from the table by the EM algorithm with a
   little smoothing (Silverman et al., JRSS B 52, 1990). As in every posterior, how a cell was chosen makes no difference

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
-from latentnas.interfaces import Decodes, GraphVAE
-from latentnas.models.base import full_precision, require, require_nonempty, require_points, sample_posterior, validated
+from latentnas.interfaces import Decodes
+from latentnas.models.base import BaseVAE, full_precision, require, require_nonempty, require_points, sample_posterior
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Arch2VecConfig:
     noise_scale: float = 1.0  # factor on the sampling noise in training
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "code", "layers", "num_vertices"))
+        require(self, ("hidden", "code", "layers", "num_vertices", "num_types"))
 
     @property
     def latent(self) -> int:
@@ -61,10 +61,8 @@ class GINLayer(nn.Module):
         return self.norm(full_precision(mixed)).relu().view(*states.shape[:2], mixed.shape[1])
 
 
-class Arch2Vec(GraphVAE):
+class Arch2Vec(BaseVAE):
     """The variational autoencoder; the loss is the module's. In training, batch normalisation sees the whole batch."""
-
-    recordable = True
 
     def __init__(self, config: Arch2VecConfig) -> None:
         super().__init__()
@@ -86,7 +84,7 @@ class Arch2Vec(GraphVAE):
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
         """The most likely type of every vertex up to the first output, or of all N; edges above 0.5."""
-        require_points(z)
+        require_points(z, self.config.latent)
         types, edges = self._logits(z)
         types = types.argmax(dim=2)
         position = torch.arange(self.config.num_vertices, device=z.device)
@@ -97,7 +95,7 @@ class Arch2Vec(GraphVAE):
 
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         """All decodes of a z are the same, as this decoder draws nothing."""
-        require_points(z, trials)
+        require_points(z, self.config.latent, trials)
         rows = torch.arange(len(z), device=z.device)
         return self.decode(z), rows, torch.full_like(rows, trials)
 
@@ -112,9 +110,6 @@ class Arch2Vec(GraphVAE):
         kl = kl / config.num_vertices
         total = types + edges + config.beta * (kl / (config.num_vertices * len(batch)))
         return {"total": total, "vertices": types, "edges": edges, "kl": kl}
-
-    def _validated(self, batch: DagBatch) -> DagBatch:
-        return validated(batch, self.config)
 
     def _inputs(self, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """One-hot types `[B, N, T]`, zeros for absent vertices, and the undirected edges `[B, N, N]`."""

@@ -9,6 +9,7 @@ https://arxiv.org/abs/1312.6114) with a weight on the KL term:
 Letters: B graphs, N vertices, T node types, D latent.
 """
 
+import math
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -16,20 +17,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentnas.graphs import DagBatch
+from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
 from latentnas.models.heads import Head
 from latentnas.products import fast_fp32
 
 
 def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
-    """Raises ValueError for a field that is no whole number from 1 on, or none of its choices."""
+    """Raises ValueError for a field that is no whole number from 1 on, or none of its choices, and for a `beta` or
+    `noise_scale` that is no number from 0 on. NumPy's whole numbers become Python's, the only ones that JSON knows."""
     for name, allowed in (choices or {}).items():
         if getattr(config, name) not in allowed:
             raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(allowed)}.")
     for name in positive:
-        if not isinstance(getattr(config, name), Integral) or getattr(config, name) < 1:
+        if not is_whole(getattr(config, name)):
             raise ValueError(f"{name}={getattr(config, name)!r} must be a whole number, at least 1.")
+        object.__setattr__(config, name, int(getattr(config, name)))
+    for name in ("beta", "noise_scale"):
+        if not 0 <= getattr(config, name, 0) < math.inf:
+            raise ValueError(f"{name}={getattr(config, name)!r} must be a finite number, at least 0.")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number from 1 on."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class VAEConfig:
     noise_scale: float = 0.01  # factor on the sampling noise in training: their code; the text implies 1
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "latent"))
+        require(self, ("num_types", "num_vertices", "hidden", "latent"))
         if self.num_vertices < 2:
             raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
 
@@ -58,19 +69,25 @@ def require_nonempty(batch: DagBatch) -> None:
 
 
 def validated(batch: DagBatch, config: Any) -> DagBatch:
-    """The batch padded or cut to the model's N. Raises ValueError for too many vertices, unknown types, no input.
-    What it returns remembers the configuration, and comes back unseen when it is offered again, whole or in part."""
+    """The batch padded or cut to the model's N. Raises ValueError for too many vertices, unknown types, no input, edges
+    that lead to no later vertex, and types past the end. What it returns remembers the configuration, and comes back
+    unseen when it is offered again, whole or in part."""
     if batch.checked_for == config:
         return batch
-    types, large = batch.types, batch.num_vertices > config.num_vertices
-    strange = batch.present & ((types < 0) | (types >= config.num_types))
+    types, present, large = batch.types, batch.present, batch.num_vertices > config.num_vertices
+    strange = present & ((types < 0) | (types >= config.num_types))
     strange[:, :1] |= types[:, :1] != getattr(config, "input_type", types[:, :1])
-    if not (strange.any() | large.any()):  # one wait for the device
+    astray = (batch.adjacency & ~present[:, None]).any(2) | batch.adjacency.tril().any(2)
+    astray |= ~present & (types != NO_VERTEX)
+    if not (strange.any() | astray.any() | large.any()):  # one wait for the device
         return replace(batch.pad_to(config.num_vertices), checked_for=config)
     if large.any():
         largest = int(batch.num_vertices.max())
         found = f"graphs of at most {config.num_vertices} vertices, but the batch has one of {largest}"
         raise ValueError(f"This model was built for {found}; build the model with num_vertices={largest}.")
+    for graph, vertex in astray.nonzero()[:1].tolist():
+        rule = f"edges lead to later vertices of their graph, and positions past its end have the type {NO_VERTEX}"
+        raise ValueError(f"Graph {graph} breaks a rule at position {vertex}: {rule}. Number vertices in order.")
     graph, vertex = strange.nonzero()[0].tolist()
     found = f"a vertex of type {int(types[graph, vertex])}{' in the place of the input' * (vertex == 0)}"
     known = f"This model knows the node types 0 to {config.num_types - 1}, but the batch has {found}"
@@ -142,6 +159,14 @@ class BaseVAE(GraphVAE):
         total = sum(terms.values()) + self.config.beta * kl
         return {"total": total} | terms | {"kl": kl}, mu, z
 
+    def head_losses(self, code: Tensor, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of each head the mean squared error at codes `[B, D]`. Raises ValueError where its labels are missing."""
+        missing = [name for name in self.heads() if name not in labels]
+        if missing:
+            given = f"but {' and '.join(missing)} is missing; call loss(batch, {missing[0]}=...)"
+            raise ValueError(f"The loss of this model learns from the labels {', '.join(self.heads())}, {given}.")
+        return {name: head.loss(code, labels[name]).mean() for name, head in self.heads().items()}
+
     def _validated(self, batch: DagBatch) -> DagBatch:
         return validated(batch, self.config)
 
@@ -153,14 +178,16 @@ class BaseVAE(GraphVAE):
         raise NotImplementedError
 
 
-def require_points(z: Tensor, trials: int = 1) -> None:
+def require_points(z: Tensor, latent: int, trials: int = 1) -> None:
     """Refuse what cannot be decoded. ValueError names what is wrong."""
+    if z.ndim != 2 or z.shape[1] != latent:
+        raise ValueError(f"Points to decode have the shape [B, {latent}], not {[*z.shape]}; one point is z[i : i + 1].")
     if not z.isfinite().all():
         raise ValueError(
             "A point to decode has NaN or infinite numbers. Look at what made it: an ascent, or the codes?"
         )
-    if trials < 1:
-        raise ValueError(f"A point is decoded at least once, not {trials} times.")
+    if not is_whole(trials):
+        raise ValueError(f"A point is decoded a whole number of times, at least once, not {trials} times.")
 
 
 class AutoregressiveVAE(BaseVAE):
@@ -168,12 +195,12 @@ class AutoregressiveVAE(BaseVAE):
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
-        require_points(z)
+        require_points(z, self.config.latent)
         return self._sample(z, 1, None)[0]
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        require_points(z, trials)
+        require_points(z, self.config.latent, trials)
         return self._sample(z, trials, generator)
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:

@@ -128,6 +128,16 @@ def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, together: in
     return DagBatch.cat(graphs), torch.cat(source), torch.cat(count)
 
 
+def count_together(graphs: DagBatch, source: Tensor, count: Tensor) -> Decodes:
+    """Decodes in the order of z, equal graphs of one z counted together."""
+    rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1)], dim=1)
+    rows, group = rows.unique(dim=0, return_inverse=True)
+    source, types, edges = rows.tensor_split([1, 1 + graphs.max_vertices], dim=1)
+    adjacency = edges.unflatten(1, graphs.adjacency.shape[1:]).bool()
+    total = count.new_zeros(len(rows)).index_add_(0, group, count)
+    return DagBatch(types, adjacency, (types != NO_VERTEX).sum(dim=1)), source.squeeze(1), total
+
+
 def binomial_split(count: Tensor, probability: Tensor, generator: torch.Generator | None) -> Tensor:
     """How many of each count `[M]` say yes; without a generator all or none. ValueError for a probability of NaN."""
     _require_numbers(probability)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
+from latentnas.models.branches import count_together
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench101_cells import MAX_EDGES
 from latentnas.spaces.nasbench201 import CELL_EDGES, FIRST_OPERATION, NASBENCH201, NUM_OPERATIONS
@@ -52,8 +53,9 @@ class Layout:
         if len(foreign):
             first = int(foreign[0, 0])
             found = f"the first at index {first} with vertex types {batch.types[first].tolist()}"
-            wanted = f"This model was built for cells of {self.space.name}, or another of {', '.join(LAYOUTS)}"
-            raise ValueError(f"{wanted}, but {len(foreign)} of {len(batch)} graphs are none, {found}.")
+            wanted = f"This model was built for cells of {self.space.name}"
+            asked = f"Build it with the `space` of the graphs, one of {', '.join(LAYOUTS)}"
+            raise ValueError(f"{wanted}, but {len(foreign)} of {len(batch)} graphs are none, {found}. {asked}.")
         return replace(batch.pad_to(self.space.num_vertices), checked_for=self)
 
     def decode(self, logits: Tensor) -> DagBatch:
@@ -65,9 +67,9 @@ class Layout:
         """`trials` random graphs of each row, those of the same decisions counted together."""
         types, edges = self._split(logits)
         likely = types.flatten(0, 1).softmax(dim=1)
-        types = torch.multinomial(likely, trials, replacement=True, generator=generator)
+        kinds = torch.multinomial(likely, trials, replacement=True, generator=generator).unflatten(0, types.shape[:2])
         chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
-        drawn = torch.cat([types.view(len(edges), -1, trials), chance < edges.sigmoid()[:, :, None]], dim=1)
+        drawn = torch.cat([kinds, chance < edges.sigmoid()[:, :, None]], dim=1)
         rows = torch.arange(len(drawn), device=drawn.device)[:, None, None].expand(-1, -1, trials)
         distinct, count = torch.cat([rows, drawn], dim=1).mT.flatten(0, 1).unique(dim=0, return_counts=True)
         source, types, edges = distinct.tensor_split([1, 1 + self.decisions[0]], dim=1)
@@ -91,10 +93,10 @@ class EdgeCells(Layout):
     edge_features = NUM_OPERATIONS
     decisions, pairs = (len(CELL_EDGES), NUM_OPERATIONS), 0
 
-    def graphs(self, batch: DagBatch) -> CellGraphs:
+    def graphs(self, batch: DagBatch, dtype: torch.dtype = torch.float32) -> CellGraphs:
         """What message passing reads of validated cells."""
-        operations = F.one_hot(self._operations(batch), NUM_OPERATIONS).float().transpose(0, 1)  # [6, B, 5]
-        places = torch.eye(self.num_vertices, device=batch.types.device)[:, None].expand(-1, len(batch), -1)
+        operations = F.one_hot(self._operations(batch), NUM_OPERATIONS).to(dtype).transpose(0, 1)  # [6, B, 5]
+        places = torch.eye(self.num_vertices, dtype=dtype, device=operations.device)[:, None].expand(-1, len(batch), -1)
         _, edges = _wiring(batch.types.device)
         return CellGraphs(places, edges, operations.repeat(2, 1, 1))
 
@@ -135,10 +137,10 @@ class NodeCells(Layout):
     none = NASBENCH101.num_types  # the type of no vertex
     decisions, pairs = (num_vertices, vertex_features), num_vertices * (num_vertices - 1) // 2
 
-    def graphs(self, batch: DagBatch) -> CellGraphs:
+    def graphs(self, batch: DagBatch, dtype: torch.dtype = torch.float32) -> CellGraphs:
         """Each cell has room for MAX_EDGES edges, so that their number need not be known; what is left of it are loops
         at one more vertex, the last."""
-        vertices = F.pad(self._features(batch).float().transpose(0, 1).flatten(0, 1), (0, 0, 0, 1))
+        vertices = F.pad(self._features(batch).to(dtype).transpose(0, 1).flatten(0, 1), (0, 0, 0, 1))
         edges = batch.adjacency.nonzero_static(size=MAX_EDGES * len(batch))
         forward = (edges[:, 1:] * len(batch) + edges[:, :1]).t()
         forward = forward.where(edges[:, 0] >= 0, len(vertices) - 1)
@@ -149,8 +151,11 @@ class NodeCells(Layout):
         u, v = self._pairs(edges.device)
         return {
             "types": F.cross_entropy(types.flatten(0, 1), self._types(batch).flatten()),
-            "edges": F.binary_cross_entropy_with_logits(edges, batch.adjacency[:, u, v].float()),
+            "edges": F.binary_cross_entropy_with_logits(edges, batch.adjacency[:, u, v].to(edges.dtype)),
         }
+
+    def sample(self, logits: Tensor, trials: int, generator: torch.Generator) -> Decodes:
+        return count_together(*super().sample(logits, trials, generator))  # edges of no vertex make no other graph
 
     def _pairs(self, device: torch.device) -> Tensor:
         """The 21 pairs u < v, int64 `[2, 21]`."""

@@ -187,7 +187,7 @@ def jensen_gap(function: Function, first: Tensor, second: Tensor, weight: Tensor
 def ascend(function: Function, starts: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Where gradient ascent by Adam ends, from each of the starts `[n, D]`: points `[n, D]` and values `[n]`. It stays
     in the box from `low [D]` to `high [D]`: without one, a concave function may rise for ever."""
-    z = starts.clone().requires_grad_()
+    z = starts.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, ASCENT_STEPS)
     for _ in range(ASCENT_STEPS):

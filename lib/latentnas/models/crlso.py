@@ -20,7 +20,7 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import BaseVAE, require, require_points
+from latentnas.models.base import BaseVAE, full_precision, require, require_points
 from latentnas.models.branches import decode_in_chunks
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
@@ -94,8 +94,9 @@ class CellEncoder(nn.Module):
         self.rounds = nn.Sequential(*(NodeConv(width, hidden, self.layout.edge_features) for width in widths[:-1]))
 
     def forward(self, batch: DagBatch) -> Tensor:
-        states, vertices = self.rounds(self.layout.graphs(batch)).vertices, self.layout.num_vertices
-        return states.flatten(0, -2)[: vertices * len(batch)].view(vertices, len(batch), -1)
+        graphs, vertices = self.layout.graphs(batch, self.rounds[0].kernel.weight.dtype), self.layout.num_vertices
+        states = self.rounds(graphs).vertices
+        return states.flatten(0, -2)[: vertices * len(batch)].view(vertices, len(batch), states.shape[-1])
 
 
 class Residual(nn.Sequential):
@@ -126,19 +127,19 @@ class CRLSO(BaseVAE):
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> DagBatch:
-        require_points(z)
+        require_points(z, self.config.latent)
         return self.layout.decode(self.decoder(z))
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        require_points(z, trials)
+        require_points(z, self.config.latent, trials)
         together = max(1, DECODES_AT_ONCE // trials)
         return decode_in_chunks(lambda rows: self.layout.sample(self.decoder(rows), trials, generator), z, together)
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
         terms, _, z = self._bound(batch, generator)
-        for name, head in self.heads().items():
-            terms["convexity"] = head.loss(z.detach() if self.config.detached else z, labels[name]).mean()
+        for error in self.head_losses(z.detach() if self.config.detached else z, labels).values():
+            terms["convexity"] = error
             terms["total"] = terms["total"] + self.config.convexity_weight * terms["convexity"]
         return terms
 
@@ -150,7 +151,7 @@ class CRLSO(BaseVAE):
         return self.mu(cell), self.logvar(cell)
 
     def _reconstruction(self, z: Tensor, batch: DagBatch) -> dict[str, Tensor]:
-        return self.layout.loss(self.decoder(z).float(), batch)
+        return self.layout.loss(full_precision(self.decoder(z)), batch)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class AccuracyPredictor(nn.Module):
         return self.encoder.layout.validated(batch)
 
     def forward(self, batch: DagBatch) -> Tensor:
-        return self.head(self.encoder(self._validated(batch)).transpose(0, 1).flatten(1)).squeeze(1).float()
+        return full_precision(self.head(self.encoder(self._validated(batch)).transpose(0, 1).flatten(1)).squeeze(1))
 
     @torch.no_grad()
     def predict(self, batch: DagBatch) -> Tensor:

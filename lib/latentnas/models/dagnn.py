@@ -125,7 +125,7 @@ class DagDecoder(nn.Module):
     def loss(self, z: Tensor, batch: DagBatch) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood of the types and of the edges under teacher forcing, both `[B]` (nats)."""
         (type_logits, targets), (edge_logits, edges, exist) = self.decisions(z, batch)
-        loss = F.cross_entropy(type_logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        loss = F.cross_entropy(full_precision(type_logits).flatten(0, 1), targets.flatten(), reduction="none")
         edge_loss = F.binary_cross_entropy_with_logits(edge_logits, edges.to(edge_logits.dtype), reduction="none")
         scored = exist & (not self.config.fixed_edges)
         return loss.view_as(targets).sum(dim=1), (edge_loss * scored).sum(dim=1)

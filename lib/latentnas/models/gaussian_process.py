@@ -78,7 +78,8 @@ class SparseGP:
             found = f"{len(bad)} coordinates or values are NaN or infinite, the first in row {int(bad[0, 0])}"
             raise ValueError(f"{found}; drop the points without a label before fitting the Gaussian process.")
         self.mean_value = float(y.double().mean())
-        self.unit = float(y.double().std(correction=0)) or 1.0
+        deviation = float(y.double().std(correction=0))
+        self.unit = deviation if deviation > 1e-6 * abs(self.mean_value) else 1.0  # equal values may differ by rounding
         inputs, targets = x.double(), (y.double() - self.mean_value) / self.unit
         generator = torch.Generator().manual_seed(seed)
         start = inputs[torch.randperm(len(x), generator=generator)[: self.config.inducing].to(x.device)]

@@ -78,7 +78,7 @@ class Predictor(Head):
     """NGAE's predictor (Li et al., 2020): two hidden layers and a sigmoid, as the paper says (section 3.2).
 
     The sigmoid spans the range of the training labels with a tenth of it to spare on either side. `released=True`
-    is the authors' code: one hidden layer, and the sigmoid is the label itself on its `label_scale`.
+    is the authors' code: one hidden layer, and the sigmoid is the label itself on its `label_scale`, from 0 to 1.
     """
 
     def __init__(self, latent: int, hidden: int, released: bool = False, label_scale: str = "none") -> None:
@@ -93,12 +93,15 @@ class Predictor(Head):
 
     def calibrate(self, labels: Tensor) -> None:
         super().calibrate(labels)
+        lowest, highest = self.standardise(labels).aminmax()
         if not self.released:
-            lowest, highest = self.standardise(labels).aminmax()
             spare = 0.1 * (highest - lowest)
             self.low.copy_(lowest - spare)
             self.high.copy_(highest + spare)
+        elif not 0 <= lowest <= highest <= 1:
+            found = f"A sigmoid gives 0 to 1, but on their scale these labels run from {lowest:g} to {highest:g}"
+            raise ValueError(f'{found}. Divide them by their largest, or choose predictors="paper".')
 
     def forward(self, z: Tensor) -> Tensor:
-        value = self.layers(z).squeeze(-1).float()
+        value = self.layers(z).squeeze(-1).to(self.low.dtype)  # bf16 becomes fp32, fp64 stays
         return self.low + (self.high - self.low) * value.sigmoid()

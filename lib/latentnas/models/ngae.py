@@ -26,9 +26,9 @@ from latentnas.models.heads import Predictor
 class NGAEConfig(VAEConfig):
     """Sizes and weights of NGAE."""
 
-    # "paper": two hidden layers, standardised labels; "released": one, accuracy / 100 and raw complexity; "none":
-    # D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose error regularises the latent space, and f_comp
-    # the paper's
+    # "paper": two hidden layers, standardised labels; "released": one, accuracy / 100 and complexity as it is given,
+    # divided by its largest value; "none": D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose error
+    # regularises the latent space, and f_comp the paper's
     predictors: str = "paper"
     performance_weight: float = 1.0  # of the squared error of f_perf
     complexity_weight: float = 1.0  # of the squared error of f_comp
@@ -38,6 +38,7 @@ class NGAEConfig(VAEConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, choices={"predictors": ("paper", "released", "convex", "none")})
+        object.__setattr__(self, "fixed_edges", tuple(map(tuple, self.fixed_edges)))  # JSON has lists
         wrong = [(u, v) for u, v in self.fixed_edges if not 0 <= u < v < self.num_vertices]
         if wrong:
             raise ValueError(f"fixed_edges has {wrong[0]}; an edge (u, v) needs 0 <= u < v < {self.num_vertices}.")
@@ -67,8 +68,8 @@ class NGAE(AutoregressiveVAE):
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
         terms, mu, z = self._bound(batch, generator)
         code = mu if self.config.predictors == "released" else z
-        for name, head in self.heads().items():
-            terms[name] = head.loss(code, labels[name]).mean()
+        for name, error in self.head_losses(code, labels).items():
+            terms[name] = error
             terms["total"] = terms["total"] + getattr(self.config, f"{name}_weight") * terms[name]
         return terms
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
 from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, require, two_layers
-from latentnas.models.branches import Branches, Decoding
+from latentnas.models.branches import Branches, Decoding, count_together
 from latentnas.models.heads import Head
 from latentnas.models.kernels import run_gru
 
@@ -238,8 +238,8 @@ class SVGe(AutoregressiveVAE):
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
         terms, mu, _ = self._bound(batch, generator)
         weight = self.config.performance_weight
-        for name, head in self.heads().items():
-            terms[name] = head.loss(mu, labels[name]).mean()
+        for name, error in self.head_losses(mu, labels).items():
+            terms[name] = error
             terms["total"] = (1 - weight) * terms["total"] + weight * terms[name]
         return terms
 
@@ -313,8 +313,4 @@ def merge(forward: Decodes, backward: Decodes, trials: int, generator: torch.Gen
     first, second = pairs // len(behind), pairs % len(behind)
     graphs, source = ahead[first], source[first]
     graphs = replace(graphs, adjacency=graphs.adjacency | reverse_edges(behind.adjacency[second], graphs.num_vertices))
-    rows = torch.cat([source[:, None], graphs.types, graphs.adjacency.flatten(1)], dim=1)
-    rows, group = rows.unique(dim=0, return_inverse=True)  # equal graphs of one z
-    total = torch.zeros(len(rows), dtype=count.dtype, device=count.device).index_add_(0, group, count)
-    one = torch.zeros_like(rows[:, 0]).index_copy_(0, group, torch.arange(len(group), device=group.device))
-    return graphs[one], source[one], total
+    return count_together(graphs, source, count)

@@ -168,8 +168,8 @@ def one_shot_search(
             random search with parameter sharing, `TopKEvolution` SPOS. None: those that were visited last.
     """
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
-    epochs = strategy.visited.numpy()
-    visited = np.argsort(-epochs, kind="stable")[: np.count_nonzero(epochs)]
+    steps = strategy.visited.numpy()
+    visited = np.argsort(-steps, kind="stable")[: np.count_nonzero(steps)]
     if not cells:
         return Found(int(training["row"].iloc[-1]), training, visited)
     numbers = torch.from_numpy(NASBENCH201.choices(NASBENCH201.enumerate()))

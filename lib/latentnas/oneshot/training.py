@@ -43,6 +43,11 @@ class SupernetSchedule:
     weight_decay: float = 5e-4
     gradient_clip: float = 5.0  # largest norm
 
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size) < 1 or min(self.learning_rate, self.gradient_clip) <= 0:
+            wanted = "epochs and batch_size must be at least 1, learning_rate and gradient_clip above 0"
+            raise ValueError(f"Shared weights cannot be trained so: {wanted}, not {self}.")
+
 
 PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)  # of E2NAS on CIFAR-10
 
@@ -57,7 +62,7 @@ class Strategy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # The cell that the last step visited, set by `loss`; of each cell the epoch that last did, or 0.
+        # The cell that the last step visited, set by `loss`; of each cell the step that last did, or 0.
         self.register_buffer("last", torch.zeros(1, len(CELL_EDGES), dtype=torch.int64))
         self.register_buffer("visited", torch.zeros(NASBENCH201.size, dtype=torch.int64))
 
@@ -183,7 +188,7 @@ def _epoch(
         height, low = (1 + math.cos(math.pi * done)) / 2, schedule.last_learning_rate
         optimizer.param_groups[0]["lr"] = low + height * (schedule.learning_rate - low)
         optimizer.step()
-        strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch + 1
+        strategy.visited[NASBENCH201.index(NASBENCH201.from_choices(strategy.last))] = epoch * steps + step + 1
         if strategy.optimizer is not None:
             rows = torch.randint(len(data.valid), (schedule.batch_size,), generator=generator)
             images = data.valid.images[rows].to(device, non_blocking=True)

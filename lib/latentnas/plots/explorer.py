@@ -126,7 +126,8 @@ def held(page: Path) -> dict:
 def picture(data: Mapping) -> Figure:
     """The two maps with which a page of these data opens, for readers who cannot open it."""
     judged, known = unpacked(data["judged"], "<f4"), unpacked(data["known"], "u1")
-    real = "measured" if known[np.isfinite(judged)].all() else "evaluated"
+    known = known[np.isfinite(judged)]
+    real = "measured" if known.any() and known.all() else "evaluated"
     maps = {"predicted": unpacked(data["predicted"], "<f4"), real: judged[unpacked(data["which"], "<u2")]}
     low, high = np.nanquantile(np.concatenate([*maps.values()]), (0.01, 0.99))
     figure, axes = new_figure(2.3, columns=2, width=4.6)
@@ -141,6 +142,13 @@ def picture(data: Mapping) -> Figure:
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
     """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside of it,
     or along the two principal components of `means`, three standard deviations to each side."""
+    if means.ndim != 2 or min(means.shape) < 2 or (means == means[0]).all():
+        found = f"These, of shape {list(means.shape)}, have no plane"
+        raise ValueError(
+            f"{found}: give the codes [n, D] of two graphs or more, in two dimensions or more, not all alike."
+        )
+    if landmarks and len(landmarks) != 3:
+        raise ValueError(f"A plane goes through three landmarks, not {len(landmarks)}.")
     values, vectors = torch.linalg.eigh(means.T.cov())
     if not landmarks:
         axes = vectors[:, [-1, -2]].T
@@ -156,7 +164,7 @@ def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple
 
 def grid(origin: Tensor, axes: Tensor, half: float, size: int) -> Tensor:
     """The points of the square `[size * size, D]`, row after row from the top left."""
-    steps = torch.linspace(-half, half, size, device=origin.device)
+    steps = torch.linspace(-half, half, size, dtype=origin.dtype, device=origin.device)
     y, x = torch.meshgrid(steps.flip(0), steps, indexing="ij")
     return origin + torch.stack([x, y], dim=-1).reshape(-1, 2) @ axes
 

@@ -29,7 +29,10 @@ def incumbent_curves(curves: pd.DataFrame) -> Figure:
     for row, signal in zip(axes, signals):
         for ax, dataset in zip(row, datasets):
             panel = curves[(curves.signal == signal) & (curves.dataset == dataset)]
-            shown = panel[panel["query"] >= SHOWN_FROM]
+            if panel.empty:
+                ax.set_axis_off()
+                continue
+            shown = panel[panel["query"] >= min(SHOWN_FROM, panel["query"].max() / 2)]
             for method, line in shown.groupby("method", sort=False):
                 ax.plot(line["query"], line["mean"], color=colours[method], label=method)
                 ax.fill_between(line["query"], line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)

@@ -129,6 +129,7 @@ def signed(value: float) -> str:
 def pareto_front(cost: ArrayLike, value: ArrayLike) -> np.ndarray:
     """The points `[k, 2]` that no other point beats in both: least cost first, value rising."""
     points = np.column_stack([cost, value])
+    points = points[~np.isnan(points).any(axis=1)]
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]
     best_before = np.concatenate([[-np.inf], np.maximum.accumulate(points[:, 1])[:-1]])
     return points[points[:, 1] > best_before]

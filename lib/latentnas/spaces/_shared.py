@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from latentnas.graphs import DagBatch
+from latentnas.graphs import NO_VERTEX, DagBatch
 
 INPUT, OUTPUT, FIRST_OPERATION = range(3)  # types; type 2 is operation 0
 
@@ -71,6 +71,7 @@ class OperationSpace:
             "is not the output": last & (types != OUTPUT),
             "is no operation": present & ~first & ~last & ~operation,
             "has an edge that does not lead to a later vertex": adjacency.tril().any(2) | outside,
+            "stands past the end of its graph": ~present & (types != NO_VERTEX),
         }
 
     def _problem(self, graph: DagBatch) -> str:

@@ -64,7 +64,9 @@ def _limits(layers: int) -> list[list[int]]:
 
 def _layout(layers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The places of the operations and of the flags among the choices of so many layers, and the edge u -> v that each
-    flag adds: all u, all v."""
+    flag adds: all u, all v. ValueError for no layer."""
+    if layers < 1:
+        raise ValueError(f"An architecture has at least one layer, but layers={layers}.")
     row, place = np.tril_indices(layers)
     is_flag = place > 0
     return np.flatnonzero(~is_flag), np.flatnonzero(is_flag), place[is_flag] - 1, row[is_flag] + 1
@@ -114,7 +116,7 @@ class EnasSpace(shared.OperationSpace):
 
     def from_choices(self, choices: ArrayLike, layers: int = NUM_LAYERS) -> DagBatch:
         """The inverse of `choices`; for another number of layers graphs that `is_valid` accepts, `contains` not.
-        ValueError for other choices, or another shape than `[B, layers * (layers + 1) / 2]`."""
+        ValueError for less than one layer, other choices, or another shape than `[B, layers * (layers + 1) / 2]`."""
         operations, flags, sources, targets = _layout(layers)
         limits = np.concatenate(_limits(layers))
         choices = torch.from_numpy(shared.whole_choices(choices, limits, f"{self.name} with {layers} layers"))
@@ -132,8 +134,6 @@ class EnasSpace(shared.OperationSpace):
 
     def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
         """With another number of layers graphs that are valid but not in this space; ValueError for less than one."""
-        if layers < 1:
-            raise ValueError(f"An architecture has at least one layer, but layers={layers}.")
         random = np.random.default_rng(seed)
         choices = random.integers(0, 2, size=(n, layers * (layers + 1) // 2))
         choices[:, _layout(layers)[0]] = random.integers(0, NUM_OPERATIONS, size=(n, layers))

@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from latentnas.graphs import DagBatch
+from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.spaces import _shared as shared
 from latentnas.spaces._shared import FIRST_OPERATION, INPUT, OUTPUT
 
@@ -117,6 +117,7 @@ class NasBench201Space(shared.OperationSpace):
         types, operations = batch.types, batch.types[:, 1:7]  # what `_faults` says, without looking for which vertex
         right = ((operations >= FIRST_OPERATION) & (operations < self.num_types)).all(1)
         right &= (types[:, 0] == INPUT) & (types[:, 7:8] == OUTPUT).any(1) & (batch.num_vertices == self.num_vertices)
+        right &= (types[:, self.num_vertices :] == NO_VERTEX).all(1)
         return right & (batch.adjacency == self._wiring(batch)).flatten(1).all(1)
 
     def is_valid(self, batch: DagBatch) -> Tensor:
@@ -150,7 +151,7 @@ class NasBench201Space(shared.OperationSpace):
     def neighbor_rows(self, rows: ArrayLike) -> np.ndarray:
         """Rows of the 24 cells that differ in one operation, int64 `[B, 24]`: edge by edge, on each the four other
         operations in ascending order. ValueError for rows other than whole numbers 0 to 15,624."""
-        rows = shared.whole_numbers(rows, "A row of the NAS-Bench-201 space", self.size)
+        rows = shared.whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-201 space", self.size)
         return shared.one_change(_choices(rows), _LIMITS) @ _PLACE_VALUES
 
     def connected(self, batch: DagBatch) -> Tensor:

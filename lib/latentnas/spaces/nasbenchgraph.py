@@ -143,8 +143,8 @@ class NasBenchGraphSpace(shared.OperationSpace):
     def neighbor_rows(self, rows: ArrayLike) -> list[np.ndarray]:
         """For each row, the rows of the space that one other operation, or one node that reads another vertex, makes of
         it, ascending; ValueError for others."""
-        rows, row_of_number = shared.whole_numbers(rows, "A row of the NAS-Bench-Graph space", self.size), self._rows
-        found = []
+        rows = shared.whole_numbers(np.atleast_1d(rows), "A row of the NAS-Bench-Graph space", self.size)
+        found, row_of_number = [], self._rows
         for row in rows.tolist():  # what comes after a node depends on the numbering: all of them
             numberings = np.stack(np.unravel_index(np.flatnonzero(row_of_number == row), LIMITS), axis=1)
             others = row_of_number[np.ravel_multi_index(shared.one_change(numberings, LIMITS).T, LIMITS)]

@@ -27,6 +27,7 @@ class MySpace:
         return DagBatch(types, adjacency, torch.full((len(choices),), 5))
 
     def choices(self, batch):
+        batch = batch.pad_to(max(5, batch.max_vertices))
         return torch.cat([batch.types[:, 1:4] - 2, batch.adjacency[:, 0, 2:5].long()], dim=1).cpu().numpy()
 
     def to_batch(self, texts):
@@ -54,6 +55,13 @@ class MySpace:
 
     def neighbors(self, batch):
         return [self.from_choices(row ^ np.eye(6, dtype=np.int64)) for row in self.choices(batch)]
+
+    def enumerate(self):  # this and `index` only where all architectures can be listed
+        return self.from_choices(np.indices((2,) * 6).reshape(6, -1).T)
+
+    def index(self, batch):
+        rows = torch.as_tensor(self.choices(batch) @ 2 ** np.arange(5, -1, -1))
+        return torch.where(self.contains(batch).cpu(), rows, -1)
 
     def flops(self, batch):
         return 1000 * self.params(batch)

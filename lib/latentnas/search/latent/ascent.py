@@ -67,6 +67,7 @@ def gradient_ascent(
         if train_mu is None:
             raise ValueError(f"prior_weight={prior_weight} needs train_mu, the latent means of the training graphs.")
         mean, variance = train_mu.mean(dim=0), train_mu.var(dim=0, correction=0)
+        variance = variance.where(variance > 0, 1.0)  # of a dimension in which no code differs
     z, path = start.detach(), []
     for _ in range(steps + 1):
         performance, complexity, gradient = _ascent_direction(model, z, complexity_weight)

@@ -84,7 +84,7 @@ class BayesianSearch(RoundSearch):
         return new
 
     def _decode(self, points: Tensor) -> list[int]:
-        """The row of the most common architecture among the decodes of each point."""
+        """The row of the most common graph among the decodes of each point; isomorphic ones count apart."""
         noise = torch.Generator(points.device).manual_seed(int(torch.randint(2**31, (), generator=self._generator)))
         graphs, source, count = self.model.sample_decodes(points, self.config.trials, noise)
         valid = self.domain.accepts(graphs)

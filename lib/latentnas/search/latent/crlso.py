@@ -6,8 +6,8 @@ labelled cells, the best of them step along its gradient, z <- z + step * grad(1
 asked for next. Letters: D latent size, S starts, M lengths of a step, E convex networks.
 
 `CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` steps *down* the predicted accuracy, as the
-authors' code does (which also labels the first 300 cells of its table first: `initial` of `run_many`). `ENSEMBLE` is our
-variant.
+authors' code does (which also labels the first 300 cells of its table, not random ones: `initial` of `run_many`).
+`ENSEMBLE` is our variant.
 """
 
 import copy
