@@ -421,9 +421,9 @@ def contests(first, second, verdicts):
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead", "points")
-    assert words == "behind b (set 0); ahead of evolution; against the rest nothing is shown (lead -0.1 points)"
+    assert words == "on set 0 behind b; ahead of evolution; nothing is shown against b (lead -0.1 points)"
     assert compared.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
-        "level in all runs with d; against the rest nothing is shown (leads from +0.2 to +0.58 points)"
+        "level in all runs with d; nothing is shown in the other 2 comparisons (leads from +0.2 to +0.58 points)"
     )
     assert compared.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
 
@@ -466,7 +466,7 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     assert crlso_words.strings_in_words(needed, table, 80) == (
         "In strings to the best cell, CR-LSO is behind *most parameters*. Its ensemble is not shown to be behind or "
         "ahead of any search compared (lead +25 strings). Within 80, the ensemble meets that cell in 1 of 3 runs, "
-        "*most parameters* in more."
+        "*most parameters* in all."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""
 

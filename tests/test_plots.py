@@ -318,7 +318,7 @@ def test_lines_in_colour_are_few_and_named_at_their_ends():
     curves = curves.assign(low=curves["mean"], high=curves["mean"], most=95)
     [legend] = crlso.incumbents(curves.assign(runs=3)).legends
     assert legend.get_title().get_text() == "means over runs"  # three have no bands
-    assert [text.get_text() for text in legend.get_texts()] == ["random search", "the best cell"]
+    assert [text.get_text() for text in legend.get_texts()] == ["random search", "the best cell by validation"]
     left, right = crlso.incumbents(curves).axes
     coloured = {line.get_label() for line in right.lines if line.get_color() not in (PALE, GREY)}
     ends = [text for text in right.texts if text.get_text() in crlso.IN_COLOUR]

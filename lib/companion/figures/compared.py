@@ -55,21 +55,21 @@ def leads(gaps: Iterable[float], unit: str) -> str:
 def against(
     rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
 ) -> str:
-    """ "behind a; ahead of b (x) and c; against the rest nothing is shown (lead -0.1 points)": whom a search is behind
-    and ahead of. Data sets stand in brackets where a verdict is not that on all. Of the rest come the ends of the
+    """ "behind a; on x ahead of b and c; nothing is shown in the other 2 comparisons (lead -0.1 points)": whom a search
+    is behind and ahead of, with the data sets where a verdict is not that on all. Of the rest come the ends of the
     differences."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
     said = []
     for verdict, side in AGAINST.items():
-        names = []
+        names: dict[str, list[str]] = {}
         for rival, part in rows[rows["verdict"] == verdict].groupby("rival", sort=False):
-            where = "" if len(part) == (rows["rival"] == rival).sum() else f" ({listed(part['set'])})"
-            names.append(RIVALS.get(rival, rival) + where)
-        said += [f"{side} {listed(names)}"] * bool(names)
+            where = "" if len(part) == (rows["rival"] == rival).sum() else f"on {listed(part['set'])} "
+            names.setdefault(where, []).append(RIVALS.get(rival, rival))
+        said += [f"{where}{side} {listed(rivals)}" for where, rivals in sorted(names.items())]
     rest = rows[~rows["verdict"].isin(AGAINST)]
     if len(rest):
-        neither = (
-            "against the rest nothing is shown" if said else "not shown to be behind or ahead of any search compared"
-        )
+        [one, *more] = rest["rival"].unique()
+        others = f"in the other {len(rest)} comparisons" if more else f"against {RIVALS.get(one, one)}"
+        neither = f"nothing is shown {others}" if said else "not shown to be behind or ahead of any search compared"
         said.append(f"{neither} ({leads(rest['gap'], unit)})")
     return "; ".join(said)

@@ -43,7 +43,7 @@ def incumbents(curves: pd.DataFrame) -> Figure:
         if ax.get_subplotspec().is_last_col():
             _named_at_the_ends(ax)
     rows = {name: Line2D([], [], color=GREY, linewidth=0.9, linestyle=dash) for name, dash in dashes.items()}
-    rows["the best cell"] = Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")
+    rows["the best cell by validation"] = Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")
     figure.legends[0].remove()
     legend = figure.legend(rows.values(), rows.keys(), loc="outside upper left", ncols=4, handlelength=3)
     words = "; bands, of CR-LSO and its ensemble only: 95 % intervals" if banded else ""
@@ -114,7 +114,8 @@ def contests_in_words(compare: pd.DataFrame) -> pd.DataFrame:
 
     told_of = {"strings saved": told("sooner", "+.0f", True), "points gained": told("lead", "+.2g", False)}
     shown = compare[["data set", "first", "second", "strings"]].assign(**told_of)
-    return shown.assign(**{"p (log-rank test)": compare["p, log-rank"].round(3)})
+    chances = compare["p, log-rank"].map(lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}")
+    return shown.assign(**{"p (log-rank test)": chances})
 
 
 def accuracies_and_meetings(summary: pd.DataFrame) -> list[pd.DataFrame]:
@@ -175,7 +176,7 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
     most = max(met[other] for other in part["second"])
     rivals = listed(RIVALS.get(other, other) for other in dict.fromkeys(part["second"]) if met[other] == most)
     share = {runs: "all runs", 0: "no run"}.get(met[name], f"{met[name]} of {runs} runs")
-    beside = f"{rivals} in {'fewer' if most < met[name] else 'more' if most > met[name] else 'as many'}"
+    beside = f"{rivals} in {'as many' if most == met[name] else 'all' if most == runs else most}"
     plain = f"In strings to the best cell, CR-LSO is {contested(own, 'sooner', 'strings')}. "
     return (
         f"{plain}Its ensemble is {contested(part, 'sooner', 'strings')}. "
