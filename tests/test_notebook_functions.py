@@ -1005,13 +1005,13 @@ def test_what_extrapolates_no_better_is_said_first():
         "operations (untested). It is 0.50 with SVGe, 0.60 with most parameters (no edge, worst for SVGe).",
         "Cells better than every label: SVGe does not have the highest Kendall's tau (untested). "
         "It is 0.50 with SVGe, 0.60 with most parameters (above the 90 % quantile).",
-        "Deeper networks, no method tuned: SVGe is at 8 layers undecided against complexity, path "
+        "Deeper networks, shared weights, SVGe alone tuned: SVGe is at 8 layers undecided against complexity, path "
         "features; at 12 layers undecided against complexity, path features. "
         "Over random ones, SVGe's first gain 0.50 points, those of most parameters 0.60 (8 layers, worst for SVGe).",
     ]
     once = extrapolated(0.7, 0.6, deeper="seen once")[2]
     assert once.startswith(
-        "Deeper networks, no method tuned: SVGe has the highest gain for 2 of the 2 depths (untested)."
+        "Deeper networks, shared weights, SVGe alone tuned: SVGe has the highest gain for 2 of the 2 depths (untested)."
     )
     larger = SimpleNamespace(ours=93.81, target=93.8, verdict="short")
     said = extrapolated(0.7, 0.6, larger, "ahead", a="behind", b="undecided", c="behind", params="ahead")

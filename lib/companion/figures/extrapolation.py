@@ -295,7 +295,7 @@ def findings(
     themes = (
         ("Cells with an operation nobody saw or was told of", operations, "operations", *tau),
         ("Cells better than every label", levels, "quantiles", *tau),
-        ("Deeper networks, no method tuned", layers, "depths", "gain", "gain", gain),
+        ("Deeper networks, shared weights, SVGe alone tuned", layers, "depths", "gain", "gain", gain),
     )
     said = []
     for theme, parts, kind, column, quantity, numbers in themes:
