@@ -116,9 +116,8 @@ def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: i
     """Rank correlation, over random pairs, of the distance of codes `mu [B, D]` and that of their graphs."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(len(batch), (pairs,), generator=generator)
-    second = (first + torch.randint(1, len(batch), (pairs,), generator=generator)) % len(
-        batch
-    )  # never the first itself
+    further = torch.randint(1, len(batch), (pairs,), generator=generator)
+    second = (first + further) % len(batch)  # never the first itself
     apart = (mu[first.to(mu.device)] - mu[second.to(mu.device)]).norm(dim=1)
     return spearman(apart.cpu(), edit_distance(batch[first], batch[second]))
 
