@@ -421,7 +421,7 @@ def contests(first, second, verdicts):
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead", "points")
-    assert words == "on set 0 behind b; ahead of evolution; nothing is shown against b (lead -0.1 points)"
+    assert words == "on set 0 behind b; ahead of evolution; on set 1 nothing is shown against b (lead -0.1 points)"
     assert compared.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
         "level in all runs with d; nothing is shown in the other 2 comparisons (leads from +0.2 to +0.58 points)"
     )

@@ -468,7 +468,9 @@ def test_every_change_of_a_class_typed_into_a_notebook_counts(old, new):
 def test_a_loss_that_is_not_finite_stops_with_the_epoch_named(data, tmp_path):
     batch, targets = data
     broken = targets | {"performance": targets["performance"].where(torch.arange(96) != 5, torch.nan)}
-    with pytest.raises(FloatingPointError, match="nan in epoch 1.*Nothing was saved; lower learning_rate"):
+    with pytest.raises(
+        FloatingPointError, match="nan in epoch 1.*Nothing to go on from was saved; lower learning_rate"
+    ):
         fit(new_model(data), batch, broken, TRAINING, tmp_path)
     assert not (tmp_path / "state.safetensors").exists()
 

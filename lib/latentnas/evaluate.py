@@ -114,6 +114,8 @@ def smoothness(model: GraphVAE, space: Space, z: Tensor) -> pd.DataFrame:
 
 def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: int = 0) -> float:
     """Rank correlation, over random pairs, of the distance of codes `mu [B, D]` and that of their graphs."""
+    if len(batch) < 2:
+        raise ValueError("Distances are between two graphs or more.")
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(len(batch), (pairs,), generator=generator)
     further = torch.randint(1, len(batch), (pairs,), generator=generator)

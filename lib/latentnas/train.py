@@ -347,7 +347,11 @@ def _finite(
     if bad:
         asked = f"lower learning_rate (now {config.learning_rate}) or use fp32"
         found = f"The {bad} in epoch {epoch + 1} of {directory.name}"
-        kept = f"The last good checkpoint is in {directory}" if (directory / STATE).exists() else "Nothing was saved"
+        kept = (
+            f"The last good checkpoint is in {directory}"
+            if (directory / STATE).exists()
+            else "Nothing to go on from was saved"
+        )
         raise FloatingPointError(f"{found}. {kept}; {asked}.")
     return {name: float(value) for name, value in sums.items()}
 

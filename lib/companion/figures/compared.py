@@ -69,7 +69,10 @@ def against(
     rest = rows[~rows["verdict"].isin(AGAINST)]
     if len(rest):
         [one, *more] = rest["rival"].unique()
-        others = f"in the other {len(rest)} comparisons" if more else f"against {RIVALS.get(one, one)}"
-        neither = f"nothing is shown {others}" if said else "not shown to be behind or ahead of any search compared"
+        everywhere = len(rest) == (rows["rival"] == one).sum()
+        place = "" if everywhere else f"on {listed(rest['set'])} "
+        alone = f"{place}nothing is shown against {RIVALS.get(one, one)}"
+        others = f"nothing is shown in the other {len(rest)} comparisons" if more else alone
+        neither = others if said else "not shown to be behind or ahead of any search compared"
         said.append(f"{neither} ({leads(rest['gap'], unit)})")
     return "; ".join(said)

@@ -142,7 +142,7 @@ def picture(data: Mapping) -> Figure:
 def plane(means: Tensor, landmarks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, float]:
     """Middle `[D]`, orthonormal axes `[2, D]` and half the side of a square: through three points, well inside of it,
     or along the two principal components of `means`, three standard deviations to each side."""
-    if means.ndim != 2 or min(means.shape) < 2 or (means == means[0]).all():
+    if means.ndim != 2 or min(means.shape) < 2 or (not landmarks and (means == means[0]).all()):
         found = f"These, of shape {list(means.shape)}, have no plane"
         raise ValueError(
             f"{found}: give the codes [n, D] of two graphs or more, in two dimensions or more, not all alike."
