@@ -28,7 +28,7 @@ from latentnas.devices import computes_in_bf16
 from latentnas.models.base import validated
 from latentnas.models.family import FAMILY, configure
 from latentnas.models.ngae import NGAE, NGAEConfig
-from latentnas.muon import Muon
+from latentnas.muon import Muon, orthogonal
 from latentnas.progress import Progress
 from latentnas.spaces.enas import ENAS
 from latentnas.train import TrainConfig, default_device, fit, run_directory, train_model
@@ -662,7 +662,11 @@ def test_muon_turns_matrices_and_leaves_the_rest_to_adamw(data, tmp_path):
             assert change.abs().max() < 1.01 * rate, name
 
 
-def test_muon_goes_as_that_of_pytorch_does_matrix_by_matrix():
+@pytest.mark.parametrize(("in_bf16", "tolerance"), [(True, 0.01), (False, 1e-5)], ids=["bf16", "fp32"])
+def test_muon_goes_as_that_of_pytorch_does_matrix_by_matrix(monkeypatch, in_bf16, tolerance):
+    monkeypatch.setattr("latentnas.muon.computes_in_bf16", lambda device: in_bf16)
+    if not in_bf16:  # PyTorch's knows bf16 alone
+        monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
     shapes = [(16, 48), (48, 16), (16, 48), (32, 32), (96, 33), (56, 201), (24, 100)]
     trained = []
     for make in (Muon, partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")):
@@ -677,7 +681,14 @@ def test_muon_goes_as_that_of_pytorch_does_matrix_by_matrix():
             optimizer.step()
         trained.append([matrix.detach() for matrix in matrices])
     for ours, theirs in zip(*trained, strict=True):  # of two products in bf16 the last bits may differ
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0.01 * 0.1 * 0.2 * max(ours.shape) ** 0.5)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * 0.1 * 0.2 * max(ours.shape) ** 0.5)
+
+
+def test_muon_multiplies_in_bf16_only_where_the_chip_computes_in_it(monkeypatch):
+    matrices = torch.randn(2, 16, 48)
+    for able, precision in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("latentnas.muon.computes_in_bf16", lambda device, able=able: able)
+        assert orthogonal(matrices).dtype == precision
 
 
 def test_one_cycle_rises_then_falls(data, tmp_path):

@@ -5,12 +5,15 @@ A matrix W `[m, n]` with gradient G goes, in steps as large as AdamW's (Liu et a
     M <- 0.95 M + 0.05 G,    W <- (1 - rate * decay) W - 0.2 rate sqrt(max(m, n)) orthogonal(0.05 G + 0.95 M)
 
 The numbers are those of `torch.optim.Muon`; all matrices of one shape, upright or lying, are one batch of products.
+Those are in bf16 only where the chip computes in it: others take up to 50 times as long for bf16 as for fp32.
 """
 
 from collections import defaultdict
 
 import torch
 from torch import Tensor, nn
+
+from latentnas.devices import computes_in_bf16
 
 
 class Muon(torch.optim.Optimizer):
@@ -39,9 +42,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """About the nearest matrices with orthonormal rows, `[M, m, n]` with m <= n, in bf16. Five steps of Newton and
-    Schulz's iteration, with factors that bring singular values near 1 soon, not close to it in the end."""
-    matrices = matrices.bfloat16()
+    """About the nearest matrices with orthonormal rows, `[M, m, n]` with m <= n. Five steps of Newton and Schulz's
+    iteration, with factors that bring singular values near 1 soon, not close to it in the end."""
+    matrices = matrices.to(torch.bfloat16 if computes_in_bf16(matrices.device) else torch.float32)
     matrices = matrices / torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(5):
         gram = torch.bmm(matrices, matrices.mT)
