@@ -63,8 +63,11 @@ def test_the_first_calls_are_not_counted():
     assert len(calls) == 5
 
 
-def test_decoding_is_timed_in_both_precisions_and_compared():
+def test_decoding_is_timed_in_both_precisions_and_compared(monkeypatch):
+    monkeypatch.setattr(speed, "computes_in_bf16", lambda device: False)
     model = load_small("ngae")
+    assert [*speed.coding_seconds(model, ENAS.sample(1, seed=0), times=1)] == ["encode", "greedy", "random"]
+    monkeypatch.setattr(speed, "computes_in_bf16", lambda device: True)
     codes = encode_all(model, ENAS.sample(200, seed=0))
     taken = speed.coding_seconds(model, ENAS.sample(3, seed=0), times=1)
     assert [*taken] == ["encode", "greedy", "random", "greedy, bf16", "random, bf16"] and min(taken.values()) > 0

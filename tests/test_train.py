@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from latentnas import code
+from latentnas import code, train
 from latentnas.checkpoint import CheckpointError
 from latentnas.devices import computes_in_bf16
 from latentnas.models.base import validated
@@ -561,22 +561,34 @@ def test_precision_goes_by_the_size_of_the_work_and_by_the_chip(
     monkeypatch.setattr("latentnas.train.default_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     model, config = new_model(data, replace(MODEL, hidden=hidden)), replace(TRAINING, batch_size=batch_size)
-    folder = run_directory("ngae", model, *data, replace(config, precision="auto"))
-    assert folder == run_directory("ngae", model, *data, replace(config, precision=precision))
-    assert folder != run_directory(
-        "ngae", model, *data, replace(config, precision={"fp32": "bf16"}.get(precision, "fp32"))
-    )
+    assert train._resolved(replace(config, precision="auto"), model).precision == precision
+    for asked in ("fp32", "bf16"):
+        assert train._resolved(replace(config, precision=asked), model).precision == asked
 
 
-@pytest.mark.parametrize("batch_size", [32, 2000])
-def test_a_run_by_default_is_that_of_the_precision_it_stands_for(data, tmp_path, batch_size):
-    computes = TrainConfig(epochs=1, batch_size=batch_size)
-    fit(new_model(data), *data, computes, tmp_path)
-    named = "bf16" if batch_size > 32 and computes_in_bf16("cpu") else "fp32"
-    other = {"fp32": "bf16"}.get(named, "fp32")
-    fit(new_model(data), *data, replace(computes, precision=named), tmp_path)  # loads it
-    with pytest.raises(CheckpointError, match=f"train.precision is '{named}' there and '{other}' here"):
-        fit(new_model(data), *data, replace(computes, precision=other), tmp_path)
+@pytest.fixture
+def precisions(monkeypatch):
+    """The precision of each training that begins or goes on in a test."""
+    found, step = [], train._step
+    spied = lambda *given: (found.append(given[4].precision), step(*given))[1]  # noqa: E731
+    monkeypatch.setattr("latentnas.train._step", spied)
+    return found
+
+
+def test_a_run_is_loaded_and_goes_on_where_auto_stands_for_another_precision(data, tmp_path, monkeypatch, precisions):
+    config, able = TrainConfig(epochs=3, batch_size=48), iter((True, False))
+    monkeypatch.setattr("latentnas.train.LEAST_FOR_BF16", 0)
+    monkeypatch.setattr("latentnas.train.computes_in_bf16", lambda device: next(able))
+    build = lambda: (new_model(data), *data)  # noqa: E731
+    _, history = fit_in_two_sittings(build, config, tmp_path, monkeypatch, steps=3)  # within the second epoch
+    assert precisions == ["bf16", "fp32"] and history["epoch"].tolist() == [1, 2, 3]
+    for precision in (True, False):
+        monkeypatch.setattr("latentnas.train.computes_in_bf16", lambda device, found=precision: found)
+        assert fit(*build(), config, tmp_path).equals(history)
+    assert precisions == ["bf16", "fp32"]  # nothing was left to train
+    for asked in ("fp32", "bf16"):
+        with pytest.raises(CheckpointError, match=f"train.precision is 'auto' there and '{asked}' here"):
+            fit(*build(), replace(config, precision=asked), tmp_path)
 
 
 def test_bf16_only_where_the_chip_computes_in_it(monkeypatch):
@@ -590,13 +602,13 @@ def test_bf16_only_where_the_chip_computes_in_it(monkeypatch):
         assert computes_in_bf16("cuda:1") is able
 
 
-def test_precision_is_that_of_the_device_it_is_given(data, tmp_path, monkeypatch):
+def test_precision_is_that_of_the_device_it_is_given(data, tmp_path, monkeypatch, precisions):
     monkeypatch.setattr("latentnas.train.CHECKPOINTS", tmp_path)
     monkeypatch.setattr("latentnas.train.computes_in_bf16", lambda device: str(device) != "cpu")
     monkeypatch.setenv("LATENTNAS_DEVICE", "meta")
     config = TrainConfig(epochs=1, batch_size=2000)
-    run = train_model("ngae", NGAE, MODEL, *data, config, device="cpu")
-    assert run.directory == run_directory("ngae", new_model(data), *data, replace(config, precision="fp32"))
+    train_model("ngae", NGAE, MODEL, *data, config, device="cpu")
+    assert precisions == ["fp32"]
 
 
 @dataclass(frozen=True)
@@ -607,10 +619,7 @@ class Wide:
 def test_a_model_whose_hidden_size_is_no_number_trains_in_fp32(data):
     model = new_model(data)
     model.config = Wide()
-    config = TrainConfig(epochs=1, batch_size=2000)
-    assert run_directory("x", model, *data, config) == run_directory(
-        "x", model, *data, replace(config, precision="fp32")
-    )
+    assert train._resolved(TrainConfig(epochs=1, batch_size=2000), model).precision == "fp32"
 
 
 def test_a_training_runs_on_the_device_it_is_given(data, tmp_path, monkeypatch):

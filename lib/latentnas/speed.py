@@ -19,6 +19,7 @@ from torch.autograd import DeviceType
 from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from latentnas.devices import computes_in_bf16
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.interfaces import GraphVAE
@@ -53,12 +54,14 @@ def step_seconds(model: GraphVAE, batch: DagBatch, targets: Labels, config: Trai
 
 
 def coding_seconds(model: GraphVAE, batch: DagBatch, times: int = 5, seed: int = 0) -> dict[str, float]:
-    """Median seconds a graph to encode, to decode greedily and to draw once, the last two also inside bf16 autocast."""
+    """Median seconds a graph to encode, to decode greedily and to draw once, the last two also inside bf16 autocast
+    where the chip computes in it."""
     z = encode_all(model, batch)
     fewer = torch.autocast(z.device.type, torch.bfloat16)
     draw = lambda: model.sample_decodes(z, 1, torch.Generator(z.device).manual_seed(seed))  # noqa: E731
     actions = {"encode": lambda: encode_all(model, batch), "greedy": lambda: model.decode(z), "random": draw}
-    actions |= {f"{name}, bf16": fewer(actions[name]) for name in ("greedy", "random")}
+    if computes_in_bf16(z.device):
+        actions |= {f"{name}, bf16": fewer(actions[name]) for name in ("greedy", "random")}
     return {name: seconds(action, times) / len(batch) for name, action in actions.items()}
 
 

@@ -1,7 +1,7 @@
 """One training loop for every model: seeds, precision, schedule, history, checkpoints, resume.
 
 A run lives in one folder, named after everything that decides its result. A run that was cut off goes on from its last
-checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on a CPU.
+checkpoint, which may lie within an epoch, and ends with the same weights, bit for bit on the same CPU.
 
 A step makes the host wait for nothing and copies nothing to the device: the graphs are checked once a training, and the
 sums of the losses are read once an epoch. On a GPU a step of our models is recorded and replayed (see `replay`),
@@ -56,7 +56,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
     optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
-    precision: str = "auto"  # of products: "fp32", "bf16", or by size of the model and device; weights are in fp32
+    precision: str = "auto"  # of products: "fp32", "bf16", or the faster for the model's size here; weights are in fp32
     seed: int = 0
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
@@ -78,7 +78,8 @@ class TrainConfig:
 
 
 def _resolved(config: TrainConfig, model: nn.Module, device: str | torch.device | None = None) -> TrainConfig:
-    """The configuration with the precision that "auto" stands for; fp32 where the model names no `hidden` size."""
+    """The configuration with the precision that "auto" stands for here; fp32 where the model names no `hidden` size.
+    Runs are named by what was asked for, so that another processor loads them."""
     if config.precision != "auto":
         return config
     hidden = getattr(model.config, "hidden", 0)
@@ -152,7 +153,6 @@ def train_model(
                 raise ValueError(f"{name} cannot start from {start.directory.name}: {found}. {asked}.")
         model.load_state_dict(own | other)
     model.calibrate(**targets)
-    config = _resolved(config, model, device)
     directory = run_directory(name, model, batch, targets, config, start)
     with checkpoint.alone(directory / STATE):
         history = fit(model, batch, targets, config, directory, device)
@@ -205,7 +205,7 @@ def fit(
         FloatingPointError: the loss is not finite; the last good checkpoint stays.
     """
     device = torch.device(device or default_device())
-    config = _resolved(config, model, device)
+    asked, config = config, _resolved(config, model, device)
     prepare_device(device)
     model.to(device).train()
     # Once for all steps; a model of one's own may check its graphs where it likes, or not at all.
@@ -213,7 +213,7 @@ def fit(
     batch, targets = batch.to(device), {name: values.float().to(device) for name, values in targets.items()}
     generator = torch.Generator(batch.types.device)
     optimizers, described, kept = _optimizers(model, config), _description(model), {*config.keep, config.epochs}
-    state = directory / STATE, _description(model, config), {"model": model} | optimizers
+    state = directory / STATE, _description(model, asked), {"model": model} | optimizers
     history = checkpoint.resume(
         *state,
         lambda rows: {_weights_file(directory, row["epoch"]): described for row in rows if row.get("epoch") in kept},
@@ -385,4 +385,4 @@ def _description(model: nn.Module, config: TrainConfig | None = None) -> dict[st
     """All that decides the result but the data, see `checkpoint.save`."""
     described = {"model": type(model).__name__, "config": dataclasses.asdict(model.config)}
     described["code"] = version_of(type(model), __name__)
-    return described | ({"train": dataclasses.asdict(_resolved(config, model))} if config else {})
+    return described | ({"train": dataclasses.asdict(config)} if config else {})
