@@ -33,7 +33,10 @@ METHOD_COLOURS = {  # one colour for a method in all figures; methods with the s
             *("SVGe", "SVGe, fine-tuned", "ensemble on SVGe"),
         ),
         GREEN: (*("D-VAE", "D-VAE + BO", "D-VAE, sparse GP", "local search", "CR-LSO, ensemble", "GDAS"), "complexity"),
-        GREY: ("random search", "uniform cells", "random cells", "random", "drawn at random", "drawn uniformly"),
+        GREY: (
+            *("random search", "uniform cells", "random cells", "random", "drawn at random", "drawn uniformly"),
+            "random rows of the table",
+        ),
         ORANGE: ("regularised evolution", "DARTS", "NAO", "NGAE, training error"),
         PURPLE: ("REINFORCE", "DGMG", "CR-LSO as released", "SPOS", "SVGe, codes", "NGAE, unseen flags"),
         SKY: ("Gaussian process", "CR-LSO, fewer labels", "random sharing", "path features", "best known"),
