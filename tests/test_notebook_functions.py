@@ -954,6 +954,7 @@ def test_findings_of_stored_tables_are_plain_and_short(profile):
     )
     plain_and_short(said)
     assert ("shows these chances to be too high on" in said[1]) == (profile == "recommended")
+    assert ("; on CIFAR-100 that may be chance" in said[2]) == (profile == "recommended")
 
     within, against, back, overview = stored_tables(
         profile, "16_nas_bench_graph", "within", "against_paths", "reconstruction", "overview"

@@ -147,12 +147,14 @@ def findings(
     judged = on if len(too_high) else "does not refute these chances"
     flat, shrunk = (span(100 * winners[f"chance, {kind}"]) for kind in ("flat", "shrunk"))
     luck, fall = span(winners["in the table"] - winners["expected"], 2), span(one.chosen_by - one.third, 2)
+    unsure = one.dataset[one.chosen_by <= one.high]
+    fall += f" points in the third; on {in_words(unsure)} that may be chance" if len(unsure) else " points in the third"
     said = [
         f"The best cell of the table is truly the best with an estimated chance of {shrunk} %; "
         f"its runs alone would say {flat} % (figure `chances`).",
         f"A trial on {simulated} simulated tables {judged}.",
         f"The table puts its best cell too high by an estimated {luck} points. "
-        f"The best by two runs falls by {fall} points in the third (figure `third_runs`).",
+        f"The best by two runs falls by {fall} (figure `third_runs`).",
         f"By these chances {span(sets['likely best'])} cells are to hold the best one with 95 %; the trial judges.",
     ]
     if len(pairs):
