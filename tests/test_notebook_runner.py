@@ -247,6 +247,20 @@ def test_what_no_line_says_is_checked_by_type_and_name(project, line, right, wro
         plan("quick", overrides=wrong)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x_checksum: str = ''  # of no archive",
+        "left_out: list[str] = ['a']  # no `models` beside it",
+        "most: int = 9  # 1 or more\nx: int | None = None  # 1 or more; below most",
+        "most: int | None = None  # 1 or more\nx: int = 1  # 1 or more; at most most",
+    ],
+)
+def test_a_parameter_of_ones_own_may_have_such_a_name_or_no_value(project, line):
+    declare(project, line)
+    plan("quick")
+
+
 @pytest.mark.parametrize("assignment", ["x=\udcff", "=3", "x"])
 def test_assignments_that_are_none(project, assignment):
     declare(project, "x: str = 'a'")
@@ -331,6 +345,13 @@ def test_a_folder_in_place_of_profiles_is_refused(project):
     paths.PROFILES.mkdir()
     with pytest.raises(UsageError, match="directory"):
         plan("quick")
+
+
+def test_a_notebook_may_be_given_by_its_file(project):
+    assert profiles.select_notebooks(["notebooks/00_first.ipynb"]) == ["00_first"]
+    for nothing in (".ipynb", "notebooks/", "."):
+        with pytest.raises(UsageError, match="There is no notebook"):
+            profiles.select_notebooks([nothing])
 
 
 def test_a_plan_contains_what_is_needed_first(project):

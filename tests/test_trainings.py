@@ -169,6 +169,21 @@ def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
     assert runner.visible_gpus() == []
 
 
+@pytest.mark.parametrize(
+    "value, shown",
+    [
+        ("-1", []),  # the usual way to hide all
+        ("NoDevFiles", []),  # Slurm's, where a job asked for none
+        ("1,-1,2", ["1"]),  # CUDA stops there too
+        ("0, 3", ["0", "3"]),
+        ("GPU-5ea8,MIG-41b3", ["GPU-5ea8", "MIG-41b3"]),
+    ],
+)
+def test_of_gpus_only_those_that_cuda_would_show_count(monkeypatch, value, shown):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert runner.visible_gpus() == shown
+
+
 def test_where_gpus_cannot_be_listed_there_are_none(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "nvidia-smi").write_text("not a program")

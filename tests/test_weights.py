@@ -127,6 +127,15 @@ def test_packed_anew_an_archive_replaces_no_file_that_an_older_list_names(releas
         assert hashlib.sha256((weights.PACKED / archive.location).read_bytes()).hexdigest() == archive.sha256
 
 
+def test_a_release_of_all_keeps_what_was_released_of_notebooks_that_run_only_when_asked_for(released):
+    lists = json.loads(weights.LIST.read_text())
+    lists["smoke"] |= {"12_alone": ENTRY, "01_none": ENTRY}
+    weights.LIST.write_text(json.dumps(lists))
+    shutil.copytree(released[1], weights.CHECKPOINTS)
+    assert cli.main(RELEASE) == 0
+    assert [*weights.listed()["smoke"]] == ["00_toy", "12_alone"]  # 01_none was planned, and has nothing to release
+
+
 def saved_otherwise(path, description, parts, history, save=weights.checkpoint.save):
     """As the order of the names in a file's head may differ from call to call."""
     save(path, description, parts, [*history[:-1], history[-1] | {"also": 1}])

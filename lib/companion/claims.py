@@ -331,8 +331,8 @@ def read_results(path: Path, set_aside: bool = False) -> dict | None:
     try:
         text = path.read_bytes()
         stored, content = Stored.model_validate_json(text), json.loads(text)
-        content["claims"] = [asdict(claim) for claim in stored.claims]
-        content["manifest"]["times"] = [asdict(claim) for claim in stored.manifest.times]
+        content["claims"] = [vars(claim) for claim in stored.claims]
+        content["manifest"]["times"] = [vars(claim) for claim in stored.manifest.times]
         return content
     except FileNotFoundError:
         return None

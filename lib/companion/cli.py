@@ -59,9 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # who reads the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    except (UsageError, OSError) as error:
+    except (UsageError, runner.NotebookFailed, OSError) as error:
         print(runner.explained(error), file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 1 if isinstance(error, OSError) else 2
 
 
 def ended_with_us(
@@ -183,10 +183,7 @@ def release(options: argparse.Namespace) -> int:
     """Pack the trained weights of a profile as files of a release, and list them."""
     from companion import weights  # imports torch
 
-    try:
-        print(weights.pack(options.profile or "quick", options.only))
-    except runner.NotebookFailed as error:
-        raise UsageError(str(error)) from error
+    print(weights.pack(options.profile or "quick", options.only))
     return 0
 
 

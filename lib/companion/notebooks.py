@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -215,18 +216,7 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
     return declared
 
 
-def check_together(notebook: str, values: Mapping[str, object]) -> None:
-    """Raises UsageError where the value of a parameter does not go with that of another, as its line says."""
-    for name, parameter in parameters_of(notebook).items():
-        own, relation, other = values[name], parameter.relation, values.get(parameter.other)
-        entries = own if isinstance(own, list) else [own]
-        if relation and not RELATIONS[relation](entries, other):
-            what = (
-                f"Notebook {notebook}: {name} is {own!r}, but must be {relation} {parameter.other}, which is {other!r}"
-            )
-            raise UsageError(f"{what}; its line says '{parameter.line}'. Set both, with -p or in profiles.toml.")
-
-
+@cache
 def _declaration(line: str) -> tuple[str, Parameter]:
     """Name and parameter of a line; one of several errors where it is none."""
     parts = DECLARATION.fullmatch(line)

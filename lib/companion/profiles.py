@@ -17,7 +17,7 @@ from typing import TextIO
 from pydantic import BaseModel
 
 from companion import claims, notebooks, paths
-from companion.notebooks import Parameter, UsageError, deciding, hash_of, parameters_of
+from companion.notebooks import RELATIONS, Parameter, UsageError, deciding, hash_of, parameters_of
 
 MOST = 2**31 - 1  # of whole numbers: torch and NumPy take it as a seed, and some more
 CHECKSUM = re.compile("(?i)md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
@@ -152,11 +152,13 @@ def read_profiles() -> Profiles:
 
 
 def select_notebooks(only: Sequence[str] = ()) -> list[str]:
-    """Names that match any of `only` (a number, a name or its beginning); without, all but those that run alone."""
+    """Names that match any of `only` (a number, a name or its beginning, a file); without, all but those that run
+    alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
-        matches = [name for name in known if notebooks.number_of(name) == wanted]  # 00 without 00b
-        matches = matches or [name for name in known if wanted and name.startswith(wanted.removesuffix(".ipynb"))]
+        beginning = Path(wanted).name.removesuffix(".ipynb")
+        matches = [name for name in known if notebooks.number_of(name) == beginning]  # 00 without 00b
+        matches = matches or [name for name in known if beginning and name.startswith(beginning)]
         if not matches:
             how = f"Give a name or its beginning, as in --only 02, of: {', '.join(known)} (files named NN_name.ipynb)."
             raise UsageError(f"There is no notebook '{wanted}'. {how}")
@@ -186,21 +188,25 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
 
 
 def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, object]) -> str:
-    """What a parameter has to be by its type or name, beside what its own line says, and is not; else nothing."""
-    value, default = values[name], declared[name].default
+    """What a parameter has to be, by its type, its name or another parameter that its line names, and is not; else
+    nothing. What the line says of the value alone is checked where the value is read."""
+    value, parameter, other = values[name], declared[name], values.get(declared[name].other)
     entries = value if isinstance(value, list) else [value]
     if any(isinstance(entry, int) and entry > MOST for entry in entries):
         return f"at most {MOST}"
     if all(isinstance(entry, str) for entry in entries) and len({*entries}) < len(entries):  # numbers may be alike
         return "a list in which nothing comes twice"
-    if name == "data_source" and not notebooks.ALLOWED.search(declared[name].help) and value != default:
-        return f"{default!r}, the only source here"
+    if parameter.relation and None not in (*entries, other) and not RELATIONS[parameter.relation](entries, other):
+        return f"{parameter.relation} {parameter.other}, which is {other!r}"
+    if name == "data_source" and not notebooks.ALLOWED.search(parameter.help) and value != parameter.default:
+        return f"{parameter.default!r}, the only source here"
     if name.endswith("_archive") and value and not value.startswith(("http://", "https://")):
         return "" if os.path.isfile(paths.ROOT / os.path.expanduser(value)) else "a file that is there, or a URL"
-    if name.endswith("_checksum") and (value or values[name.replace("_checksum", "_archive")]):
+    if name.endswith("_checksum") and (value or values.get(name.replace("_checksum", "_archive"))):
         return "" if CHECKSUM.fullmatch(value) else "md5: or sha256: and the digits, with the archive"
+    rows = value if name == "left_out" and {"models", "spaces"} <= declared.keys() else []
     try:
-        for model, _, space in (row.rpartition(" on ") for row in (value if name == "left_out" else [])):
+        for model, _, space in (row.rpartition(" on ") for row in rows):
             declared["models"].checked([model]), declared["spaces"].checked([space])
     except ValueError:
         return "a list of 'MODEL on SPACE', with the names that `models` and `spaces` may have"
@@ -244,13 +250,13 @@ def plan(profile: str, only: Sequence[str] = (), overrides: dict[str, object] | 
     jobs: dict[str, Job] = {}
     reached: dict[str, dict] = {}  # the overrides that reach each notebook
     for name in filter(wanted.__contains__, order):
-        own = {key: value for key, value in (overrides or {}).items() if key in parameters_of(name)}
+        declared = parameters_of(name)
+        own = {key: value for key, value in (overrides or {}).items() if key in declared}
         needed = [jobs[other] for other in depends.get(name, [])]
         reached[name] = dict(item for job in needed for item in reached[job.notebook].items()) | deciding(own)
         label = f"{profile}+{hash_of(reached[name])[:8]}" if reached[name] else profile
         parameters = profile_parameters(profile, name) | own | {"profile": label}
-        notebooks.check_together(name, parameters)
-        for key in (declared := parameters_of(name)):
+        for key in declared:
             if missed := must_be(key, declared, parameters):
                 what = f"Notebook {name}: {key} is {parameters[key]!r}, but must be {missed}"
                 raise UsageError(f"{what}; its line says '{declared[key].line}'. Set it with -p or in profiles.toml.")

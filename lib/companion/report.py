@@ -5,7 +5,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -207,12 +207,6 @@ def number(value: float | None, digits: int = 5) -> str:
     return "" if value is None else f"{value:,.0f}" if whole else f"{value + 0.0:.{digits}g}"
 
 
-def spread(claim: dict, between: str) -> str:
-    """Both ends of an interval; 'never' where the end is infinite."""
-    ends = [number(claim[end]) for end in ("low", "high")]
-    return between.join(end or "never" for end in ends) if any(ends) else ""
-
-
 def short(claim: dict, which: str = "ours") -> str:
     """Our number, or an end of its interval, with three digits, four of percentages; no more than the second digit of
     half the interval."""
@@ -225,9 +219,10 @@ def short(claim: dict, which: str = "ours") -> str:
     return f"{round(value, place) + 0.0:,.{place}f}"  # no -0
 
 
-def short_interval(claim: dict) -> str:
-    """Both ends of an interval with the digits of `short`; '' where there is none."""
-    return " to ".join(short(claim, end) or "never" for end in ("low", "high")) if spread(claim, "") else ""
+def short_interval(claim: dict, told: Callable[[dict, str], str] = short) -> str:
+    """Both ends of an interval, 'never' where one is infinite; '' where there is none."""
+    ends = [told(claim, end) for end in ("low", "high")]
+    return " to ".join(end or "never" for end in ends) if any(ends) else ""
 
 
 def aim(claim: dict, name: str) -> str:
@@ -316,7 +311,8 @@ def all_claims(result: dict) -> list[dict]:
 
 def claim_row(claim: dict) -> list[str]:
     how = " over ".join(filter(None, (claim["method"], claim["over"]))) or "as stored"
-    interval = f"{ends} ({how})" if (ends := spread(claim, " to ")) else ""
+    ends = short_interval(claim, lambda claim, end: number(claim[end]))
+    interval = f"{ends} ({how})" if ends else ""
     paper, target, ours = aim(claim, "paper"), aim(claim, "target"), number(claim["ours"])
     seeds, printed_in = ", ".join(map(str, claim["seeds"])), claim["printed_in"] or ""
     return [f"`{claim['id']}`", paper, printed_in, target, ours, interval, claim["unit"], seeds, verdict_of(claim)]

@@ -10,6 +10,7 @@ which makes one training, or loads it where that was done before.
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -158,9 +159,7 @@ def clean(notebook: dict) -> None:
     def constant(text: object) -> object:
         if isinstance(text, list):
             return [constant(line) for line in text]
-        if not isinstance(text, str):
-            return text
-        return moment.sub(named, text)
+        return moment.sub(named, text) if isinstance(text, str) else text
 
     # The copy lies two folders below what is beside its source, such as notebooks that no run of all has a copy of.
     alone = "|".join(map(re.escape, profiles.read_profiles().alone))
@@ -273,8 +272,11 @@ def take_gpu() -> None:
 
 def visible_gpus() -> list[str]:
     """Names of the GPUs that CUDA would show this process, without starting CUDA."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    if (
+        "CUDA_VISIBLE_DEVICES" in os.environ
+    ):  # CUDA stops at the first that names none, such as -1 or Slurm's NoDevFiles
+        gpus = map(str.strip, os.environ["CUDA_VISIBLE_DEVICES"].split(","))
+        return [*itertools.takewhile(re.compile(r"\d+$|GPU-|MIG-").match, gpus)]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     except OSError:  # none, or none that may be run

@@ -97,7 +97,8 @@ def pack(profile: str, only: Sequence[str]) -> str:
     if not now:
         remedy = f"Train first: ./run_all.sh --profile {profile}. {LIST.name} stays as it is."
         raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
-    kept = dict(sorted((known | now if only else now).items()))
+    planned = {job.notebook for job in jobs}  # without those that run only when asked for
+    kept = dict(sorted(({name: known[name] for name in known if only or name not in planned} | now).items()))
     paths.write_text(LIST, LISTS.dump_json(lists | {profile: kept}, indent=1).decode() + "\n")
     new = [
         f"{archive.name} ({archive.size / 1e6:.1f} MB)" for archive in kept.values() if archive not in known.values()
@@ -125,12 +126,13 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
             names.append(name)
         return history
 
-    with tempfile.TemporaryDirectory(dir=PACKED, prefix=".") as temporary, contextlib.ExitStack() as stack:
-        folder = Path(temporary)
-        archive = stack.enter_context(tarfile.open(folder / "archive", "w:xz"))
-        stack.enter_context(mock.patch.object(checkpoint, "resume", load))
-        with contextlib.redirect_stdout(io.StringIO()):  # what the cells print
-            listed_here = {}
+    with tempfile.TemporaryDirectory(dir=PACKED, prefix=".") as temporary:
+        folder, listed_here = Path(temporary), {}
+        with (
+            tarfile.open(folder / "archive", "w:xz") as archive,
+            mock.patch.object(checkpoint, "resume", load),
+            contextlib.redirect_stdout(io.StringIO()),  # what the cells print
+        ):
             try:
                 listed_here = trainings_of(job)
             except Unfinished:
@@ -140,7 +142,6 @@ def _pack(job: Job, elsewhere: set[str], known: Archive | None) -> Archive | Non
                     train()
                 except Unfinished:
                     unfinished.append(str(key))
-        stack.close()
         if unfinished:
             say(f"{job.notebook}: {len(unfinished)} trainings are not done, so left out, such as {unfinished[0]}")
         if known and {*names} == {*known.trainings}:
