@@ -601,6 +601,10 @@ def test_compare_sets_what_two_labels_both_have_side_by_side(monkeypatch, tmp_pa
     assert rows[0][1:3] == ["**81.0** % (78.5 to 83.5, 3 seeds)", "**84.3** % (76.7 to 91.9, 3 seeds)"]
     assert rows[2][1:3] == ["**7** queries (5 to never)", "**not reached** queries (5 to never)"]
     assert text.endswith("\nOnly `quick` has 2 more, only `quick+12345678` 1.\n")
+    for label in ("quick", "mine"):
+        paths.write_text(tmp_path / label / "my_scores.json", '{"mine": 1}')  # what a reader keeps there
+    assert cli.main(["compare", "quick", "quick+12345678"]) == 0 and capsys.readouterr().out == text
+    assert report.labels_with_results() == ["quick", "quick+12345678"]
     monkeypatch.setattr(paths, "RESULTS", tmp_path.parent)  # another checkout's folder, by its path
     assert cli.main(["compare", str(tmp_path / "quick"), str(tmp_path / "quick")]) == 0
     (tmp_path / "quick" / "02_ngae_latent_space.json").write_text("{")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # half a second, which the command line need not wait
 
 VERSIONS_OF = ("torch", "numpy", "scipy", "pandas", "matplotlib", "networkx", "scikit-learn", "torch-geometric")
 VERSIONS_OF += ("gpytorch", "botorch")
+FILES = "[0-9][0-9]*_*.json"  # results, as notebooks are named; a reader may keep other files beside them
 NOT_SEARCHING = ("companion.", "latentnas.plots.")  # code that no search depends on
 DIGITS = 10  # significant digits kept: more than any experiment means, fewer than rounding noise reaches
 
@@ -105,10 +106,6 @@ class Claim:
         self.verdict = self.judged()
 
     @property
-    def goal(self) -> float | None:
-        return self.paper if self.target is None else self.target
-
-    @property
     def is_time(self) -> bool:
         return self.id.startswith("speed.") or bool(re.match(r"(CPU )?(s|min|h)\b", self.unit))
 
@@ -116,7 +113,8 @@ class Claim:
         """The verdict, from what is stored."""
         if self.ours is None:
             return "not reached" if self.verdict == "not reached" else "not measured"
-        if self.goal is None:
+        goal = self.paper if self.target is None else self.target
+        if goal is None:
             return "no published value"
         alone = self.low is None and self.high is None
         if 0 < len(self.seeds) < 3 or (alone and self.is_time):
@@ -127,9 +125,9 @@ class Claim:
             return "undecided"
         low, high = (self.ours, self.ours) if alone else (self.low, self.high)
         low, high = -math.inf if low is None else low, math.inf if high is None else high
-        slack = self.margin + 1e-9 * abs(self.goal) + (half_a_unit(self.paper) if self.target is None else 0)
-        least = -math.inf if self.better == "lower" else self.goal - slack
-        most = math.inf if self.better == "higher" else self.goal + slack
+        slack = self.margin + 1e-9 * abs(goal) + (half_a_unit(self.paper) if self.target is None else 0)
+        least = -math.inf if self.better == "lower" else goal - slack
+        most = math.inf if self.better == "higher" else goal + slack
         return "short" if high < least or low > most else "met" if low >= least and high <= most else "undecided"
 
 
@@ -321,7 +319,7 @@ class Results:
 
 def load_results(profile: str) -> dict[str, dict]:
     """The results files of a profile, by notebook name; those of a notebook that are damaged are set aside."""
-    files, known = sorted((paths.RESULTS / profile).glob("[!.]*.json")), notebooks.names()
+    files, known = sorted((paths.RESULTS / profile).glob(FILES)), notebooks.names()
     contents = {file.stem: read_results(file, set_aside=file.stem in known) for file in files}
     return {name: content for name, content in contents.items() if content}
 

@@ -42,8 +42,7 @@ def main(arguments: Sequence[str]) -> int:
                 raise UsageError("'compare' takes two folder names in data/results: ./run_all.sh compare A B")
             print(report.comparison(*arguments[1:]), end="", flush=True)
             return 0
-        with_options = {"run": run, "bench": bench, "figures": figures, "fetch": fetch}
-        with_options |= {"release": release, "site": site}
+        with_options = {"run": run, "bench": run, "figures": figures, "fetch": fetch, "release": release, "site": site}
         options = parser().parse_args(arguments)
         if options.profile == "":
             raise UsageError("--profile needs a name, such as quick; without --profile it is quick.")
@@ -77,10 +76,16 @@ def ended_with_us(
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is out of date of the selected notebooks."""
+    """Run what is out of date of the selected notebooks; as `bench` those that profiles.toml names for it, again, and
+    print their numbers."""
     if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
     profile, anew = options.profile or "quick", options.command == "bench"
+    if anew:
+        own = profiles.read_profiles().bench
+        if options.only or not own:
+            raise UsageError(f"'bench' runs {', '.join(own) or 'nothing here'}; it takes no --only.")
+        options.only = own
     overrides = profiles.parse_overrides(options.parameters, profiles.select_notebooks(options.only))
     jobs = profiles.plan(profile, options.only, overrides)
     agenda = [(job.label, job.notebook) for job in (jobs if anew else profiles.out_of_date(jobs))]
@@ -114,15 +119,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def bench(options: argparse.Namespace) -> int:
-    """Measure again, by the notebooks that profiles.toml names, and print the numbers."""
-    own = profiles.read_profiles().bench
-    if options.only or not own:
-        raise UsageError(f"'bench' runs {', '.join(own) or 'nothing here'}; it takes no --only.")
-    options.only = own
-    return run(options)
-
-
 def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tuple[int, int]:
     """How many jobs run at the same time, and the cores of each: together no more than there are, if it can be.
 
@@ -140,7 +136,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     """
     machine = joblib.cpu_count(), psutil.virtual_memory().total, len(runner.visible_gpus())
     jobs, cores = side_by_side(options.jobs, *machine)
-    what = f"{len(agenda)} notebook{'s' * (len(agenda) > 1)} to run{runner.total_time(agenda, min(jobs, len(agenda)))}"
+    what = f"{len(agenda)} notebook{'s' * (len(agenda) > 1)} to run{runner.total_time(agenda, jobs)}"
     print(f"{what}: {', '.join(notebook for _, notebook in agenda)}", flush=True)
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
     command += ["--directory", str(paths.OUTPUT), "--keep-going", "--rerun-incomplete", "--nolock"]

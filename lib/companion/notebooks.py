@@ -162,11 +162,8 @@ class Parameter:
     other: str | None = None
 
     def checked(self, value: object) -> object:
-        """`value` as the parameter's type: int becomes float where a float is wanted, nothing else changes.
-
-        Raises:
-            ValueError: It does not fit; the message quotes the line that declares the parameter.
-        """
+        """`value` as the parameter's type: int becomes float where a float is wanted, nothing else changes. ValueError,
+        which quotes the parameter's line, where it does not fit."""
         try:
             return self.type.validate_python(value)
         except ValidationError as error:
@@ -185,11 +182,8 @@ class Parameter:
 
 
 def parameters_of(notebook: str) -> dict[str, Parameter]:
-    """Parameters of a notebook by name, in the order written.
-
-    Raises:
-        UsageError: Not exactly one cell is tagged `parameters`, or it holds anything else than declarations.
-    """
+    """Parameters of a notebook by name, in the order written. UsageError unless exactly one cell is tagged
+    `parameters`, and it holds declarations alone."""
     file, tagged = f"{notebook}.ipynb", tagged_cells(source_of(notebook), PARAMETERS)
     if len(tagged) != 1:
         remedy = "it needs exactly one. Set the tag in Jupyter: right sidebar (gear) > Cell Tags."

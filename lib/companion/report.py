@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from companion import notebooks, paths, profiles
-from companion.claims import load_results, read_results, seconds_of
+from companion.claims import FILES, load_results, read_results, seconds_of
 from latentnas.progress import in_words
 
 MARKERS = "<!-- {} -->", "<!-- end of {} -->"  # in the README, around what is generated
@@ -36,7 +36,7 @@ chance."""
 
 def labels_with_results() -> list[str]:
     """Folder names under data/results that hold results, changed-parameter runs included."""
-    return sorted({path.parent.name for path in paths.RESULTS.glob("*/[!.]*.json")})
+    return sorted({path.parent.name for path in paths.RESULTS.glob(f"*/{FILES}")})
 
 
 def renew(labels: Collection[str]) -> None:
@@ -252,13 +252,10 @@ def comparison(*labels: str) -> str:
 
 
 def claims_of(label: str) -> dict[tuple[str, str], dict]:
-    """What the notebooks of a label measured, by notebook and id.
-
-    Raises:
-        UsageError: There is no such label, or a file of it cannot be read.
-    """
+    """What the notebooks of a label measured, by notebook and id. UsageError where there is no such label, or a file of
+    it cannot be read."""
     folder, found = Path(label) if "/" in label else paths.RESULTS / label, {}
-    for file in sorted(folder.glob("[!.]*.json")):
+    for file in sorted(folder.glob(FILES)):
         if not (content := read_results(file)):
             what = f"{file} cannot be read: it is damaged, or another version of this project wrote it."
             raise profiles.UsageError(f"{what} Run its notebook again, or restore the file.")

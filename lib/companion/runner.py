@@ -308,16 +308,15 @@ def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
     if not runs or not all(run for run, _ in runs):
         return ""
     seconds = sum(run["wall_seconds"] if trained else claims.seconds_of(run) for run, trained in runs)
-    return f", about {in_words(seconds / side_by_side)}"
+    return f", about {in_words(seconds / min(side_by_side, len(runs)))}"
 
 
 def report_progress(job: Job, words: str) -> None:
     """Say something about a job; in a run of the command line also how many are done and the time left."""
     agenda = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]"))
     waiting = [job for job in agenda if not profiles.stamp_path(*job).exists()]
-    took = total_time(waiting, min(int(os.environ.get("LATENTNAS_JOBS", 1)), max(1, len(waiting))))
-    left = took and f"{took} left"
-    done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{left}]" if agenda else ""
+    took = total_time(waiting, int(os.environ.get("LATENTNAS_JOBS", 1)))
+    done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{took and f'{took} left'}]" if agenda else ""
     say(f"{job.notebook} ({job.label}): {words}{done}")
 
 

@@ -165,11 +165,8 @@ def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def fetch(profile: str, only: Sequence[str]) -> str:
-    """Put those trainings into data/checkpoints that are listed and not there; says how many there are.
-
-    Raises:
-        UsageError: none is listed, or the list cannot be read.
-        DataError: an archive is unreachable, or not what was listed; what came before it is there.
+    """Put those trainings into data/checkpoints that are listed and not there; says how many there are. UsageError
+    where none is listed or the list cannot be read, DataError where an archive is unreachable or not what was listed.
     """
     wanted = {job.notebook for job in profiles.plan(profile, only)}
     archives = [archive for notebook, archive in listed().get(profile, {}).items() if notebook in wanted]
