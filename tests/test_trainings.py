@@ -158,6 +158,14 @@ def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):
     assert start().communicate()[0] == "0\n"  # free again
 
 
+def test_a_part_of_a_gpu_whose_name_has_slashes_can_be_taken(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(runner, "_held", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-1/7/0,MIG-GPU-1/8/0")
+    runner.take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-1/7/0"
+
+
 def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     listing = tmp_path / "nvidia-smi"

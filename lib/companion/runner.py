@@ -265,7 +265,7 @@ def take_gpu() -> None:
     gpus = visible_gpus()
     for gpu in gpus if len(gpus) > 1 else ():  # on a cluster the scheduler gives a job its own
         with contextlib.suppress(BlockingIOError):
-            _held.append(paths.locked(f"gpu-{platform.node()}-{gpu}.lock"))
+            _held.append(paths.locked(f"gpu-{platform.node()}-{gpu.replace('/', '-')}.lock"))
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             return
 
