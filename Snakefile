@@ -130,6 +130,7 @@ for job in JOBS:
         rule:
             name: f"{job.notebook}_trained"
             localrule: True
+            priority: 10    # at once, so that the time left is known
             input: gather.trainings(relative(share))
             output: trained(job.label, job.notebook)
             params: inputs=job.trainings

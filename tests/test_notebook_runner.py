@@ -5,6 +5,7 @@ what is left behind.
 import json
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -352,6 +353,36 @@ def test_a_notebook_may_be_given_by_its_file(project):
     for nothing in (".ipynb", "notebooks/", "."):
         with pytest.raises(UsageError, match="There is no notebook"):
             profiles.select_notebooks([nothing])
+
+
+def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(project, monkeypatch, capsys):
+    timed = {"wall_seconds": 60.0, "loaded_seconds": 180.0}
+    monkeypatch.setattr(runner, "last_run", lambda label, notebook: timed)
+    agenda = [("quick", f"0{number}") for number in range(4)]
+    stamps = profiles.stamp_path(*agenda[0]).parent
+    stamps.mkdir(parents=True)
+
+    def line_after(seconds):
+        monkeypatch.setenv("LATENTNAS_PLANNED", f"{time.time() - seconds} {planned}")
+        runner.report_progress(SimpleNamespace(notebook="00", label="quick"), "running")
+        return capsys.readouterr().err.rpartition("[")[2].strip()
+
+    planned = runner.seconds_left(agenda)
+    assert planned == 960
+    monkeypatch.setenv("LATENTNAS_AGENDA", json.dumps(agenda))
+    monkeypatch.setenv("LATENTNAS_JOBS", "2")
+    assert line_after(300) == "0 of 4 done, about 8 min left]"  # nothing to go by but the last runs
+    (stamps / "00.trainings-1-of-2.done").touch()
+    assert runner.seconds_left(agenda) == 870
+    (stamps / "00.trainings-2-of-2.done").touch()
+    assert runner.seconds_left(agenda) == 780
+    for stamp in ("00.trainings.done", "00.done", "01.trainings.done"):
+        (stamps / stamp).touch()
+    assert runner.seconds_left(agenda[1:]) == 540
+    assert line_after(200) == "1 of 4 done, about 4 min left]"  # about as fast as the last runs
+    assert line_after(600) == "1 of 4 done, about 13 min left]"  # a third as fast
+    monkeypatch.setattr(runner, "last_run", lambda label, notebook: {})
+    assert line_after(600) == "1 of 4 done]" and runner.seconds_left(agenda) is None
 
 
 def test_a_plan_contains_what_is_needed_first(project):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,6 +146,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT), "LATENTNAS_JOBS": str(jobs)}
     variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
+    variables["LATENTNAS_PLANNED"] = f"{time.time()} {runner.seconds_left(agenda) or 0}"
     log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     running = subprocess.Popen(command, cwd=paths.OUTPUT, env=os.environ | variables, start_new_session=True, **streams)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -302,20 +302,36 @@ def resources(job: Job, attempt: int, processes: int = 1) -> dict[str, int]:
     return {"runtime": attempt * max(10, round(1.5 * seconds / 60)), "mem_mb": attempt * round(2000 + times * memory)}
 
 
-def total_time(jobs: Iterable[tuple[str, str]], side_by_side: int = 1) -> str:
-    """', about 3 min' for [(label, notebook), ...] with the trainings not done yet; '' where one was never timed."""
-    runs = [(last_run(*job), profiles.stamp_path(job[0], f"{job[1]}.trainings").exists()) for job in jobs]
-    if not runs or not all(run for run, _ in runs):
-        return ""
-    seconds = sum(run["wall_seconds"] if trained else claims.seconds_of(run) for run, trained in runs)
-    return f", about {in_words(seconds / min(side_by_side, len(runs)))}"
+def seconds_left(jobs: Sequence[tuple[str, str]]) -> float | None:
+    """What [(label, notebook), ...] take one after the other, by their last runs, without the shares of their trainings
+    that are done; None where one was never timed."""
+    left = 0.0
+    for label, notebook in jobs:
+        if not (run := last_run(label, notebook)):
+            return None
+        stamp = profiles.stamp_path(label, f"{notebook}.trainings")
+        ended = [*stamp.parent.glob(f"{notebook}.trainings-*-of-*.done")]
+        shares = int(ended[0].stem.rpartition("-of-")[2]) if ended else 1
+        to_train = 0.0 if stamp.exists() else 1 - len(ended) / shares
+        left += run["wall_seconds"] + to_train * run["loaded_seconds"]
+    return left
+
+
+def total_time(jobs: Sequence[tuple[str, str]], side_by_side: int = 1, factor: float = 1.0) -> str:
+    """', about 3 min' for [(label, notebook), ...]; '' where one was never timed."""
+    left = seconds_left(jobs)
+    return f", about {in_words(factor * left / min(side_by_side, len(jobs)))}" if left else ""
 
 
 def report_progress(job: Job, words: str) -> None:
-    """Say something about a job; in a run of the command line also how many are done and the time left."""
-    agenda = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]"))
+    """Say something about a job; in a run of the command line also how many are done and the time left: by the last
+    runs and, once a tenth is done, by how much longer this run takes than those."""
+    agenda, jobs = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")), int(os.environ.get("LATENTNAS_JOBS", 1))
     waiting = [job for job in agenda if not profiles.stamp_path(*job).exists()]
-    took = total_time(waiting, int(os.environ.get("LATENTNAS_JOBS", 1)))
+    started, planned = map(float, os.environ.get("LATENTNAS_PLANNED", "0 0").split())
+    gone = planned - (seconds_left(waiting) or 0)
+    factor = min(jobs, len(agenda)) * (time.time() - started) / gone if gone > planned / 10 else 1.0
+    took = total_time(waiting, jobs, factor)
     done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{took and f'{took} left'}]" if agenda else ""
     say(f"{job.notebook} ({job.label}): {words}{done}")
 
