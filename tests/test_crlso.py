@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from latentnas import train
 from latentnas.evaluate import predicted_accuracy, prior_quality, reconstruction
 from latentnas.graphs import NO_VERTEX, DagBatch, equal
+from latentnas.models.branches import distinct
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import ConvexPredictor, jensen_gap
 from latentnas.models.crlso import (
@@ -256,6 +257,18 @@ def test_random_decodes_that_differ_in_edges_of_no_vertex_are_one_graph():
     one = count[(source == 1) & (graphs.num_vertices == 1)]
     assert len(one) == 1 and abs(one.item() / 1000 - 7 / 2**7) < 0.03
     assert torch.equal(graphs.num_vertices, (graphs.types != NO_VERTEX).sum(dim=1))
+
+
+@pytest.mark.parametrize("columns", [3, 40])
+def test_distinct_rows_are_those_of_unique(columns):
+    """Of forty columns of up to twenty values, more than one number of 64 bits can hold."""
+    rows = torch.randint(0, 20, (60, columns), generator=torch.Generator().manual_seed(0))
+    rows[:, 1] = 0
+    rows = rows[torch.randint(0, 60, (500,), generator=torch.Generator().manual_seed(1))]
+    first, group = distinct(rows.t())
+    expected, inverse = rows.unique(dim=0, return_inverse=True)
+    assert torch.equal(rows[first], expected) and torch.equal(group, inverse)
+    assert [len(part) for part in distinct(rows[:0].t())] == [0, 0]
 
 
 def test_random_decodes_are_measured_like_those_of_any_model():

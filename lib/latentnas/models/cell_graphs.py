@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.branches import count_together
+from latentnas.models.branches import count_together, distinct
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench101_cells import MAX_EDGES
 from latentnas.spaces.nasbench201 import CELL_EDGES, FIRST_OPERATION, NASBENCH201, NUM_OPERATIONS
@@ -69,11 +69,11 @@ class Layout:
         likely = types.flatten(0, 1).softmax(dim=1)
         kinds = torch.multinomial(likely, trials, replacement=True, generator=generator).unflatten(0, types.shape[:2])
         chance = torch.rand(*edges.shape, trials, generator=generator, device=edges.device)
-        drawn = torch.cat([kinds, chance < edges.sigmoid()[:, :, None]], dim=1)
-        rows = torch.arange(len(drawn), device=drawn.device)[:, None, None].expand(-1, -1, trials)
-        distinct, count = torch.cat([rows, drawn], dim=1).mT.flatten(0, 1).unique(dim=0, return_counts=True)
-        source, types, edges = distinct.tensor_split([1, 1 + self.decisions[0]], dim=1)
-        return self._graphs(types, edges > 0), source.squeeze(1), count
+        rows = torch.arange(len(kinds), device=kinds.device)[:, None, None].expand(-1, -1, trials)
+        drawn = torch.cat([rows, kinds, chance < edges.sigmoid()[:, :, None]], dim=1).transpose(0, 1).flatten(1)
+        first, group = distinct(drawn)
+        source, types, edges = drawn[:, first].tensor_split([1, 1 + self.decisions[0]])
+        return self._graphs(types.t(), edges.t() > 0), source[0], group.bincount()
 
     def _split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the types, `[B, *decisions]`, and of the edges, `[B, pairs]`."""
