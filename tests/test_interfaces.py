@@ -433,8 +433,9 @@ def test_points_that_are_none_and_no_decodes_are_refused(name):
                 decode(points)
             assert "\n" not in str(error.value)
     for trials in (0, -1, 2.5, True):
-        with pytest.raises(ValueError, match=f"at least once, not {trials} times"):
+        with pytest.raises(ValueError, match=f"trials={trials} must be a whole number, at least 1"):
             model.sample_decodes(z, trials, draw)
+    assert model.sample_decodes(z, np.int64(2), draw)[2].sum() == 6  # one of NumPy's is a whole number, too
 
 
 def test_weights_of_nan_are_told_by_a_decoder_and_do_not_draw_for_ever():

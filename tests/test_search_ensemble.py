@@ -134,7 +134,7 @@ def test_bad_settings_are_refused():
     for name, value in [("members", 1), ("initial", 0), ("parents", 0), ("random_candidates", 0), ("shared_error", -1)]:
         with pytest.raises(ValueError, match=f"{name}={value}"):
             EnsembleConfig(**{name: value})
-    with pytest.raises(ValueError, match="learning_rate=0"):
+    with pytest.raises(ValueError, match="learning_rate=0 must be a finite number, above 0"):
         EnsembleConfig(learning_rate=0)
 
 

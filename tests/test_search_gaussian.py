@@ -145,7 +145,7 @@ def test_the_seed_fixes_the_history():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="initial must be at least 2.*initial=1"):
+    with pytest.raises(ValueError, match="initial=1 must be a whole number, at least 2"):
         GaussianConfig(initial=1)
-    with pytest.raises(ValueError, match="refit and iterations at least 1.*refit=0"):
+    with pytest.raises(ValueError, match="refit=0 must be a whole number, at least 1"):
         GaussianConfig(refit=0)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import BaseVAE, full_precision, require, require_nonempty, require_points, sample_posterior
+from latentnas.models.base import BaseVAE, full_precision, require_nonempty, require_points, sample_posterior
+from latentnas.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Arch2VecConfig:
     noise_scale: float = 1.0  # factor on the sampling noise in training
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "code", "layers", "num_vertices", "num_types"))
+        check_settings(self, least={"output_type": 0}, shares=("dropout",))
 
     @property
     def latent(self) -> int:
@@ -95,7 +96,7 @@ class Arch2Vec(BaseVAE):
 
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
         """All decodes of a z are the same, as this decoder draws nothing."""
-        require_points(z, self.config.latent, trials)
+        trials = require_points(z, self.config.latent, trials)
         rows = torch.arange(len(z), device=z.device)
         return self.decode(z), rows, torch.full_like(rows, trials)
 

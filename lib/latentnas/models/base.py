@@ -9,9 +9,7 @@ https://arxiv.org/abs/1312.6114) with a weight on the KL term:
 Letters: B graphs, N vertices, T node types, D latent.
 """
 
-import math
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -21,26 +19,8 @@ from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes, GraphVAE
 from latentnas.models.heads import Head
 from latentnas.products import fast_fp32
-
-
-def require(config: Any, positive: tuple[str, ...] = (), choices: dict[str, tuple[str, ...]] | None = None) -> None:
-    """Raises ValueError for a field that is no whole number from 1 on, or none of its choices, and for a `beta` or
-    `noise_scale` that is no number from 0 on. NumPy's whole numbers become Python's, the only ones that JSON knows."""
-    for name, allowed in (choices or {}).items():
-        if getattr(config, name) not in allowed:
-            raise ValueError(f"{name}={getattr(config, name)!r} is unknown; choose one of {', '.join(allowed)}.")
-    for name in positive:
-        if not is_whole(getattr(config, name)):
-            raise ValueError(f"{name}={getattr(config, name)!r} must be a whole number, at least 1.")
-        object.__setattr__(config, name, int(getattr(config, name)))
-    for name in ("beta", "noise_scale"):
-        if not 0 <= getattr(config, name, 0) < math.inf:
-            raise ValueError(f"{name}={getattr(config, name)!r} must be a finite number, at least 0.")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number from 1 on."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+from latentnas.settings import check_settings, whole
+from latentnas.settings import require as require  # `latentnas.train` asks for it here
 
 
 @dataclass(frozen=True)
@@ -57,9 +37,7 @@ class VAEConfig:
     noise_scale: float = 0.01  # factor on the sampling noise in training: their code; the text implies 1
 
     def __post_init__(self) -> None:
-        require(self, ("num_types", "num_vertices", "hidden", "latent"))
-        if self.num_vertices < 2:
-            raise ValueError(f"num_vertices={self.num_vertices} must be at least 2: an input and an output.")
+        check_settings(self, least={"num_vertices": 2, "input_type": 0, "output_type": 0})
 
 
 def require_nonempty(batch: DagBatch) -> None:
@@ -178,16 +156,15 @@ class BaseVAE(GraphVAE):
         raise NotImplementedError
 
 
-def require_points(z: Tensor, latent: int, trials: int = 1) -> None:
-    """Refuse what cannot be decoded. ValueError names what is wrong."""
+def require_points(z: Tensor, latent: int, trials: int = 1) -> int:
+    """Refuse what cannot be decoded; `trials` as Python's number. ValueError names what is wrong."""
     if z.ndim != 2 or z.shape[1] != latent:
         raise ValueError(f"Points to decode have the shape [B, {latent}], not {[*z.shape]}; one point is z[i : i + 1].")
     if not z.isfinite().all():
         raise ValueError(
             "A point to decode has NaN or infinite numbers. Look at what made it: an ascent, or the codes?"
         )
-    if not is_whole(trials):
-        raise ValueError(f"A point is decoded a whole number of times, at least once, not {trials} times.")
+    return whole("trials", trials)
 
 
 class AutoregressiveVAE(BaseVAE):
@@ -200,8 +177,7 @@ class AutoregressiveVAE(BaseVAE):
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        require_points(z, self.config.latent, trials)
-        return self._sample(z, trials, generator)
+        return self._sample(z, require_points(z, self.config.latent, trials), generator)
 
     def _sample(self, z: Tensor, trials: int, generator: torch.Generator | None) -> Decodes:
         """As `sample_decodes`; without a generator every decision is the most likely one."""

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latentnas.models.base import full_precision, require
+from latentnas.models.base import full_precision
 from latentnas.models.heads import Head
+from latentnas.settings import check_settings, require, whole
 
 CONSTRAINTS = ("projection", "construction", "none")
 SLOPE = 0.01  # of the leaky ReLU below zero
@@ -53,9 +54,11 @@ class InputConvexNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        sizes = {"latent": latent, "hidden": hidden, "layers": layers, "members": members}
+        latent, hidden, layers, members = (whole(*size) for size in sizes.items())
         self.latent, self.hidden, self.layers, self.members = latent, hidden, layers, members
         self.constraint = constraint
-        require(self, ("latent", "hidden", "layers", "members"), {"constraint": CONSTRAINTS})
+        require(self, {"constraint": CONSTRAINTS})
 
         def draw(low: float, high: float, *shape: int) -> Tensor:
             device = None if generator is None else generator.device
@@ -146,7 +149,7 @@ class RefitConfig:
     label_noise: float = 0.01  # and on the targets
 
     def __post_init__(self) -> None:
-        require(self, ("epochs", "batch_size"))
+        check_settings(self, above_zero=("learning_rate",))
 
 
 def refit(

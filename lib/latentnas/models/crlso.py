@@ -20,11 +20,12 @@ from torch_geometric.nn import MessagePassing
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import BaseVAE, full_precision, require, require_points
+from latentnas.models.base import BaseVAE, full_precision, require_points
 from latentnas.models.branches import decode_in_chunks
 from latentnas.models.cell_graphs import LAYOUTS, CellGraphs
 from latentnas.models.convex import CONSTRAINTS, ConvexPredictor, InputConvexNetwork
 from latentnas.models.heads import LABEL_SCALES, LabelScale
+from latentnas.settings import check_settings
 
 CHOICES = {"space": tuple(LAYOUTS), "constraint": CONSTRAINTS, "label_scale": LABEL_SCALES}
 DECODES_AT_ONCE = 200_000  # random decodes; bounds memory
@@ -48,7 +49,7 @@ class CRLSOConfig:
     label_scale: str = "percent"  # what 1 - g predicts, see LabelScale
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "latent", "layers", "convex_hidden", "convex_layers"), CHOICES)
+        check_settings(self, CHOICES)
 
     @property
     def num_vertices(self) -> int:
@@ -132,7 +133,7 @@ class CRLSO(BaseVAE):
 
     @torch.no_grad()
     def sample_decodes(self, z: Tensor, trials: int, generator: torch.Generator) -> Decodes:
-        require_points(z, self.config.latent, trials)
+        trials = require_points(z, self.config.latent, trials)
         together = max(1, DECODES_AT_ONCE // trials)
         return decode_in_chunks(lambda rows: self.layout.sample(self.decoder(rows), trials, generator), z, together)
 
@@ -164,7 +165,7 @@ class AccuracyPredictorConfig:
     label_scale: str = "percent"
 
     def __post_init__(self) -> None:
-        require(self, ("hidden", "layers"), {name: CHOICES[name] for name in ("space", "label_scale")})
+        check_settings(self, {name: CHOICES[name] for name in ("space", "label_scale")})
 
 
 class AccuracyPredictor(nn.Module):

@@ -18,8 +18,8 @@ from gpytorch.kernels import InducingPointKernel, RBFKernel, ScaleKernel
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-from latentnas.models.base import require
 from latentnas.progress import Progress
+from latentnas.settings import check_settings
 
 JITTER = 1e-6  # added to the kernel matrix of the inducing points, as a share of the signal's variance
 
@@ -55,7 +55,7 @@ class SparseGPConfig:
     learning_rate: float = 0.1
 
     def __post_init__(self) -> None:
-        require(self, ("inducing", "steps"))
+        check_settings(self, above_zero=("learning_rate",))
 
 
 class SparseGP:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
-from latentnas.models.base import require
 from latentnas.models.dagnn import GatedMessage
 from latentnas.models.ngae import NGAE, NGAEConfig
 
@@ -29,10 +28,6 @@ class GCNConfig(NGAEConfig):
     predictors: str = "none"  # as D-VAE; the others of NGAE work too
     levels: int = 3  # graph convolutions
     released: bool = False  # True: degrees and sum of D-VAE's code, see the module's docstring
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, ("levels",))
 
 
 class GCNEncoder(nn.Module):

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import AutoregressiveVAE, VAEConfig, require
+from latentnas.models.base import AutoregressiveVAE, VAEConfig
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagDecoding, DagEncoder, GatedMessage
 from latentnas.models.heads import Predictor
+from latentnas.settings import require
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class NGAEConfig(VAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, choices={"predictors": ("paper", "released", "convex", "none")})
+        require(self, {"predictors": ("paper", "released", "convex", "none")})
         object.__setattr__(self, "fixed_edges", tuple(map(tuple, self.fixed_edges)))  # JSON has lists
         wrong = [(u, v) for u, v in self.fixed_edges if not 0 <= u < v < self.num_vertices]
         if wrong:

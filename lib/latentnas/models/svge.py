@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from latentnas.graphs import NO_VERTEX, DagBatch
 from latentnas.interfaces import Decodes
-from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, require, two_layers
+from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, two_layers
 from latentnas.models.branches import Branches, Decoding, count_together
 from latentnas.models.heads import Head
 from latentnas.models.kernels import run_gru
@@ -44,9 +44,10 @@ class SVGeConfig(VAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, ("summary", "rounds"))
         if self.hidden % 2:
             raise ValueError(f"hidden={self.hidden} must be an even number.")
+        if self.performance_weight > 1:
+            raise ValueError(f"performance_weight={self.performance_weight} must be a share, at most 1.")
 
 
 class MessageRound(nn.Module):

@@ -46,6 +46,7 @@ from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.oneshot.shared_cells import SharedCells, cross_entropy
 from latentnas.oneshot.strategies import LearnedCells, LearningConfig, straight_through
 from latentnas.search.latent.crlso import LatentSpace, embed
+from latentnas.settings import check_settings
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 from latentnas.train import TrainConfig, train_model
 
@@ -67,8 +68,7 @@ class E2nasConfig(LearningConfig):
     complementation: float = 0.5  # lambda; 0: without
 
     def __post_init__(self) -> None:
-        if not 0 <= self.complementation <= 1:
-            raise ValueError(f"complementation={self.complementation} must lie in 0 to 1.")
+        check_settings(self, above_zero=("learning_rate",), shares=("complementation",))
 
 
 class E2nas(LearnedCells):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentnas.measure.layers import NUM_CLASSES, Cell, average_pool, halve, uniform
+from latentnas.settings import check_settings
 from latentnas.spaces.nasbench201 import CELL_EDGES, CONV1X1, CONV3X3, NONE, NUM_OPERATIONS, SKIP
 
 
@@ -31,6 +32,9 @@ class SharedSkeleton:
     image_channels: int = 1
     stages: int = 2
     residual: bool = False  # between stages: the residual block of NAS-Bench-201 in place of its shortcut alone
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 PUBLISHED_SKELETON = SharedSkeleton(channels=16, cells=5, image_channels=3, stages=3, residual=True)

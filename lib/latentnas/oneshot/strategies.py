@@ -29,6 +29,7 @@ from latentnas.oneshot.shared_cells import SharedCells, cross_entropy
 from latentnas.oneshot.training import Observer, Strategy, SupernetSchedule, shared_accuracy, train_supernet
 from latentnas.search.base import ModelBasedSearch, run
 from latentnas.search.domains import Domain
+from latentnas.settings import check_settings
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
 CELLS_OF_A_QUERY = 50  # asked for at a time in the search after the training
@@ -62,6 +63,9 @@ class LearningConfig:
     learning_rate: float = 3e-3  # published: 3e-4, for tens of thousands of steps; here there are some two thousand
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_settings(self, above_zero=("learning_rate",))
 
 
 class LearnedCells(Strategy):

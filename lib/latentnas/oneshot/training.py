@@ -24,6 +24,7 @@ from latentnas.measure.digits import Images, ImageSets
 from latentnas.measure.train import is_right, nesterov, sum_over_images
 from latentnas.oneshot.shared_cells import SharedCells
 from latentnas.progress import Progress
+from latentnas.settings import check_settings
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -44,9 +45,7 @@ class SupernetSchedule:
     gradient_clip: float = 5.0  # largest norm
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size) < 1 or min(self.learning_rate, self.gradient_clip) <= 0:
-            wanted = "epochs and batch_size must be at least 1, learning_rate and gradient_clip above 0"
-            raise ValueError(f"Shared weights cannot be trained so: {wanted}, not {self}.")
+        check_settings(self, above_zero=("learning_rate", "gradient_clip"), shares=("momentum",))
 
 
 PUBLISHED_SCHEDULE = SupernetSchedule(epochs=250, learning_rate=0.025)  # of E2NAS on CIFAR-10

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentnas.search.base import ModelBasedSearch
 from latentnas.search.domains import Domain
+from latentnas.settings import check_settings
 
 relu_backward = torch.ops.aten.threshold_backward  # (gradient, output, 0): the gradient of what was put in
 
@@ -39,9 +40,7 @@ class EnsembleConfig:
     random_candidates: int = 200  # and so many unknown architectures from anywhere
 
     def __post_init__(self) -> None:
-        least = min(self.initial, self.members - 1, self.hidden, self.steps, self.parents, self.random_candidates)
-        if least < 1 or not self.learning_rate > 0 or self.shared_error < 0:
-            raise ValueError(f"Counts must be at least 1, members 2, learning_rate > 0, shared_error >= 0, not {self}.")
+        check_settings(self, least={"members": 2}, above_zero=("learning_rate",))
 
 
 class EnsembleSearch(ModelBasedSearch):

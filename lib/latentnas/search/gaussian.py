@@ -25,6 +25,7 @@ from torch import Tensor
 from latentnas.search.base import ModelBasedSearch
 from latentnas.search.domains import Domain
 from latentnas.search.ensemble import targets
+from latentnas.settings import check_settings
 
 NEAR = 10  # best architectures whose neighbours are candidates, in a domain that cannot be listed
 
@@ -36,8 +37,7 @@ class GaussianConfig:
     iterations: int = 50  # of L-BFGS at most; every fit but the first goes on from the last one
 
     def __post_init__(self) -> None:
-        if self.initial < 2 or min(self.refit, self.iterations) < 1:
-            raise ValueError(f"initial must be at least 2, refit and iterations at least 1, but this is {self}.")
+        check_settings(self, least={"initial": 2})
 
 
 class GaussianSearch(ModelBasedSearch):

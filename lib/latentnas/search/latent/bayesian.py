@@ -19,11 +19,11 @@ from botorch.generation import gen_candidates_scipy
 from torch import Tensor
 
 from latentnas.interfaces import GraphVAE
-from latentnas.models.base import require
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.search.base import RoundSearch
 from latentnas.search.domains import Domain
 from latentnas.search.gaussian import KrigingBeliever
+from latentnas.settings import check_settings
 
 SHORTLIST = 20
 SMALLEST = 1e-6  # variance, as a share of that of the labels, that counts as none
@@ -41,7 +41,7 @@ class BayesianConfig:
     gp: SparseGPConfig = field(default_factory=SparseGPConfig)
 
     def __post_init__(self) -> None:
-        require(self, ("rounds", "batch", "candidates", "trials"))
+        check_settings(self, least={"refinement": 0})
         if self.candidates < self.batch:
             raise ValueError(f"candidates={self.candidates} must be at least batch={self.batch}.")
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
-from latentnas.models.base import require
 from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.heads import LabelScale
 from latentnas.search.base import RoundSearch
 from latentnas.search.domains import Domain
+from latentnas.settings import check_settings
 from latentnas.train import TrainConfig, train_model
 
 DIRECTIONS = {"ascent": 1.0, "descent": -1.0}
@@ -122,10 +122,7 @@ class CRLSOSearchConfig:
     refit: RefitConfig = RefitConfig()
 
     def __post_init__(self) -> None:
-        counts = ("initial", "best", "proposals", "starts", "max_steps", "members", "layers")
-        require(self, counts, {"direction": tuple(DIRECTIONS), "constraint": tuple(CONSTRAINTS)})
-        if not self.step > 0 or min(self.start_noise, self.spread) < 0:
-            raise ValueError(f"step must be positive, start_noise and spread not negative: {self}.")
+        check_settings(self, {"direction": tuple(DIRECTIONS), "constraint": CONSTRAINTS}, above_zero=("step",))
 
 
 AS_RELEASED = CRLSOSearchConfig(direction="descent")
