@@ -297,6 +297,13 @@ def test_upper_labels_run_from_the_median_to_the_ninth_decile():
     assert scale.standardise(LABELS).min() == -2
 
 
+def test_upper_labels_whose_upper_half_is_alike_have_the_deviation_of_all_as_their_unit():
+    labels = torch.tensor([10.0, 5.0, 10.0, 10.0])
+    scale = LabelScale("upper")
+    scale.calibrate(labels)
+    torch.testing.assert_close(scale.standardise(labels), (labels - 10).div(labels.std(correction=0)).clamp(min=-2))
+
+
 @given(st.sampled_from(["percent", "standardised", "upper"]), st.floats(89.0, 100.0))
 def test_labels_return_from_every_scale(kind, label):
     scale = LabelScale(kind)
@@ -312,7 +319,7 @@ def test_labels_return_from_every_scale(kind, label):
         ("upper", [], "0 of 0 labels"),
         ("percent", [0.7, 0.91], "no accuracies in percent"),
         ("standardised", [5.0, 5.0], "no spread"),
-        ("upper", [10.0, 5.0, 10.0, 10.0], "no spread"),
+        ("upper", [10.0, 10.0, 10.0, 10.0], "no spread"),
     ],
 )
 def test_labels_nothing_can_be_learnt_from_are_refused(kind, labels, words):

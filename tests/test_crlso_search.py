@@ -114,6 +114,16 @@ def test_given_labels_take_the_place_of_the_random_design():
     assert not set(history.row[5:8]) & set(range(5))
 
 
+@pytest.mark.parametrize("highest", [-14.0, -100.0])
+def test_a_search_goes_on_where_most_labels_or_all_are_the_best(highest):
+    """The median of the labels is then their 90 % quantile, too."""
+    domain = toy_domain(classes=False)
+    values = np.minimum(values_near(domain), highest)
+    history = run(make(domain, 0, TOY_ENSEMBLE), domain.lookup(values), 30)
+    assert np.ptp(history["value"][:6].quantile([0.5, 0.9])) == 0 and len(history) == 30
+    assert (history["value"].nunique() == 1) == (highest < values_near(domain).min())
+
+
 @pytest.mark.parametrize("config", [SMALL, TOY_ENSEMBLE])
 def test_the_seed_fixes_the_history(config):
     domain = toy_domain()

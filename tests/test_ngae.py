@@ -46,10 +46,27 @@ def test_released_predictor_has_one_hidden_layer_and_raw_labels():
     complexity = Predictor(5, 12, released=True)
     complexity.calibrate(LABELS / 75)
     assert torch.equal(complexity.standardise(LABELS), LABELS)
-    for labels in (LABELS, LABELS / 74, LABELS / 75 - 1):
-        with pytest.raises(ValueError, match="sigmoid gives 0 to 1, but .* Divide them by their largest") as error:
-            complexity.calibrate(labels)
-        assert "\n" not in str(error.value)
+
+
+SHIFTED = LABELS - LABELS.mean()
+
+
+@pytest.mark.parametrize(
+    "kind, labels, advice, followed",
+    [
+        ("none", LABELS, "Divide them by their largest", LABELS / LABELS.max()),
+        ("none", SHIFTED, r"Take \(label - lowest\)", (LABELS - LABELS.min()) / (LABELS.max() - LABELS.min())),
+        ("percent", LABELS * 2, "Give percent, from 0 to 100", LABELS),
+        ("percent", SHIFTED, "Give percent, from 0 to 100", LABELS),
+        ("standardised", LABELS, 'Choose label_scale="none" and labels from 0 to 1', LABELS / 100),
+        ("upper", LABELS, 'Choose label_scale="none" and labels from 0 to 1', LABELS / 100),
+    ],
+)
+def test_advice_for_labels_that_no_sigmoid_reaches_can_be_followed(kind, labels, advice, followed):
+    with pytest.raises(ValueError, match=f"sigmoid gives 0 to 1, but .* {advice}") as error:
+        Predictor(5, 12, released=True, label_scale=kind).calibrate(labels)
+    assert "\n" not in str(error.value)
+    Predictor(5, 12, released=True, label_scale="none" if "none" in advice else kind).calibrate(followed)
 
 
 def test_released_predictor_reads_mu_and_the_papers_reads_z():

@@ -15,8 +15,9 @@ LABEL_SCALES = ("percent", "standardised", "upper", "none")
 
 class LabelScale(nn.Module):
     """From labels to what a network learns. "percent": label / 100, for accuracies in percent; "standardised": zero
-    mean and unit deviation of the training labels; "upper": their median becomes 0, their 90 % quantile 1, and nothing
-    lies below -2, so that what hardly learns does not press the good ones together; "none": the label itself."""
+    mean and unit deviation of the training labels; "upper": their median becomes 0, their 90 % quantile 1 (where both
+    are the same, 1 is a deviation above), and nothing lies below -2, so that what hardly learns does not press the good
+    ones together; "none": the label itself."""
 
     def __init__(self, label_scale: str) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class LabelScale(nn.Module):
 
         Raises:
             ValueError: a label that is NaN or infinite; fractions where percent are expected; labels that do not
-                differ (of "upper": in their upper half) where the scale is taken from them.
+                differ where the scale is taken from them.
         """
         strange = int((~labels.isfinite()).sum())
         if strange or not len(labels):
@@ -40,19 +41,19 @@ class LabelScale(nn.Module):
             raise ValueError(f"{found}. Give finite ones, at least one: leave out architectures without a label.")
         found = f"These {len(labels)} labels, from {labels.min():g} to {labels.max():g},"
         if self.label_scale == "percent" and labels.max() <= 1:
-            asked = 'Give them in percent, or choose another label_scale, such as "standardised"'
+            asked = "Give them in percent, or choose another label_scale where the model has that setting"
             raise ValueError(f"{found} are no accuracies in percent. {asked}.")
         if self.label_scale in ("percent", "none"):
             return
-        if self.label_scale == "standardised":
-            zero, unit = labels.mean(), labels.std(correction=0)
-        else:
+        zero, units = labels.mean(), [labels.std(correction=0)]
+        if self.label_scale == "upper":
             zero = labels.quantile(0.5)
-            unit = labels.quantile(0.9) - zero
-        if not unit > 1e-6 * zero.abs():  # equal labels may differ from their mean by rounding
+            units.insert(0, labels.quantile(0.9) - zero)
+        units = [unit for unit in units if unit > 1e-6 * zero.abs()]  # equal labels may differ by rounding
+        if not units:
             raise ValueError(f"{found} have no spread to be scaled by. Give labels of architectures that differ.")
         self.zero.copy_(zero)
-        self.unit.copy_(unit)
+        self.unit.copy_(units[0])
 
     def standardise(self, labels: Tensor) -> Tensor:
         """Labels in their own unit as the network learns them."""
@@ -99,8 +100,12 @@ class Predictor(Head):
             self.low.copy_(lowest - spare)
             self.high.copy_(highest + spare)
         elif not 0 <= lowest <= highest <= 1:
+            asked = {"percent": "Give percent, from 0 to 100", "none": "Divide them by their largest"}
+            if self.label_scale == "none" and lowest < 0:
+                asked["none"] = "Take (label - lowest) / (highest - lowest)"
+            advice = asked.get(self.label_scale, 'Choose label_scale="none" and labels from 0 to 1')
             found = f"A sigmoid gives 0 to 1, but on their scale these labels run from {lowest:g} to {highest:g}"
-            raise ValueError(f'{found}. Divide them by their largest, or choose predictors="paper".')
+            raise ValueError(f'{found}. {advice}, or choose predictors="paper".')
 
     def forward(self, z: Tensor) -> Tensor:
         value = self.layers(z).squeeze(-1).to(self.low.dtype)  # bf16 becomes fp32, fp64 stays

@@ -206,15 +206,14 @@ class CRLSOSearch(RoundSearch):
         """The convex network of the autoencoder, fitted a little more; or an ensemble from new weights."""
         codes, config = self._codes(rows), self.config
         if config.members == 1:
-            network, scale = self._network, self._spaces[0].model.performance
+            network, targets = self._network, self._spaces[0].model.performance.standardise(values)
         else:
             kind = {name: getattr(config, name) for name in ("layers", "constraint", "members")}
             network = InputConvexNetwork(codes.shape[2], **kind, generator=self._generator)
-            scale = LabelScale("upper")
-            scale.calibrate(values)
+            targets = _upper(values)
         torch.set_flush_denormal(True)  # moments of Adam become that small, and slow down some processors 18 times
         try:
-            refit(network, codes, scale.standardise(values), config.refit, self._generator)
+            refit(network, codes, targets, config.refit, self._generator)
         finally:
             torch.set_flush_denormal(False)
         return network
@@ -259,3 +258,13 @@ class CRLSOSearch(RoundSearch):
         noise = torch.randn(len(rows), generator=self._generator)
         draw = accuracy.mean(dim=0) + self.config.spread * accuracy.std(dim=0, correction=0) * noise
         return [rows[place] for place in draw.argsort(descending=True).tolist()]
+
+
+def _upper(values: Tensor) -> Tensor:
+    """Labels `[n]` on the scale of their upper half, or zeros where they are alike: then there is nothing to learn."""
+    scale = LabelScale("upper")
+    try:
+        scale.calibrate(values)
+    except ValueError:
+        return torch.zeros_like(values)
+    return scale.standardise(values)
