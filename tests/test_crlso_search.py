@@ -314,6 +314,14 @@ def test_codes_have_unit_deviation_and_the_network_reads_them():
 
 
 @pytest.mark.slow
+def test_a_coordinate_in_which_no_code_differs_keeps_its_unit():
+    model = tiny_model()
+    with torch.no_grad():
+        model.mu.weight[0] = 0
+    space = embed(model, NASBENCH201.sample(20, seed=0))
+    assert space.deviation[0] == 1 and space.codes.isfinite().all() and (space.deviation[1:] < 1).all()
+
+
 def test_rows_of_nasbench101_cells_are_found_after_pruning():
     """The first graph is a cell with a vertex too many, the second has no path, the third is too large."""
     types = torch.tensor([[0, 2, 3, 1, -1, -1, -1], [0, 2, 1, -1, -1, -1, -1], [0, 2, 2, 2, 2, 2, 1]])

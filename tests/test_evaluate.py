@@ -12,6 +12,7 @@ from latentnas.evaluate import (
     encode_all,
     latent_lines,
     loss_terms,
+    prior_points,
     prior_quality,
     reconstruction,
     smoothness,
@@ -115,6 +116,19 @@ def test_lines_join_different_codes_straight():
         assert not torch.equal(line[0], line[4])
         share = torch.tensor([[0.25], [0.5], [0.75]])
         torch.testing.assert_close(line[1:4], line[:1] + share * (line[4] - line[0]))
+
+
+def test_one_code_has_no_spread_and_makes_no_pair():
+    graphs = ENAS.sample(1, seed=0)
+    for measure in (
+        lambda: prior_points(torch.zeros(1, 3), 5, torch.Generator()),
+        lambda: prior_quality(Memory(graphs), ENAS, graphs, 20),
+        lambda: latent_lines(torch.zeros(1, 3), 5, 2),
+        lambda: distance_correlation(torch.zeros(1, 3), graphs),
+    ):
+        with pytest.raises(ValueError, match="two .*, but there are 1. .* more graphs.$") as error:
+            measure()
+        assert "\n" not in str(error.value)
 
 
 def test_smoothness_equals_counting_point_by_point():

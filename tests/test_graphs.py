@@ -105,11 +105,35 @@ def test_graphs_of_pyg_that_are_no_batch_are_refused():
     graphs.edge_index = graphs.edge_index.flip(0)
     with pytest.raises(ValueError, match="Graph [01] .* and [1-9][0-9]* of its edges do not lead to a later one"):
         from_pyg(graphs, 7)
-    graphs.x = None
-    with pytest.raises(ValueError, match="have no types. Give them as `x`"):
-        from_pyg(graphs, 7)
     none = from_pyg(to_pyg(batch[:0]), 7)
     assert none.types.shape == (0, 7) and len(DagBatch.cat([none, batch])) == 50
+
+
+@pytest.mark.parametrize(
+    "part, change, words",
+    [
+        ("x", lambda x: None, "`x` is no tensor"),
+        ("x", lambda x: x[:, None], r"`x` is torch.int64 of shape \[[0-9]+, 1\]"),
+        ("x", lambda x: x.float(), "`x` is torch.float32"),
+        ("x", lambda x: x[1:], "its parts do not fit together: [0-9]+ types, a graph for [0-9]+ vertices"),
+        ("batch", lambda batch: None, "`batch` is no tensor"),
+        ("edge_index", lambda edges: None, "`edge_index` is no tensor"),
+        ("edge_index", lambda edges: edges[:1], r"`edge_index` is torch.int64 of shape \[1, [0-9]+\]"),
+        ("edge_index", lambda edges: edges + 999, r"edges of vertices \[[0-9]+\] outside"),
+        ("edge_index", lambda edges: edges * 0 + torch.tensor([[0], [9]]), "Graph 0 .* lead to a later one of its own"),
+    ],
+)
+def test_what_is_no_batch_of_pyg_is_told_in_one_paragraph(part, change, words):
+    graphs = to_pyg(graphs_of_any_size(5))
+    setattr(graphs, part, change(getattr(graphs, part)))
+    with pytest.raises(ValueError, match=words) as error:
+        from_pyg(graphs, 7)
+    assert "\n" not in str(error.value)
+
+
+def test_one_graph_of_pyg_is_no_batch():
+    with pytest.raises(ValueError, match="`batch` is no tensor"):
+        from_pyg(to_pyg(graphs_of_any_size(5))[0], 7)
 
 
 def test_networkx_and_back_is_the_same_graph_in_some_topological_order():
@@ -125,6 +149,10 @@ def test_an_edge_of_weight_0_is_one_and_a_vertex_needs_a_type():
     graph = networkx.DiGraph([(0, 1, {"weight": 0})])
     networkx.set_node_attributes(graph, {0: 0, 1: 1}, "type")
     assert from_networkx([graph], 3).adjacency.sum() == 1
+    graph.nodes[1]["type"] = "conv"
+    with pytest.raises(ValueError, match="its vertex 1 has no attribute `type` that is a whole number"):
+        from_networkx([graph], 3)
+    graph.nodes[1]["type"] = 1
     graph.add_edge(1, "last")
     with pytest.raises(ValueError, match="Graph 1 cannot be batched: its vertex last has no attribute `type`"):
         from_networkx([networkx.DiGraph(), graph.copy()], 3)

@@ -104,6 +104,12 @@ def test_best_of_prior_is_the_top_of_the_samples(model, start):
     torch.testing.assert_close(model.performance(best), expected)
 
 
+@pytest.mark.parametrize("keep", [0, 6])
+def test_more_points_than_samples_are_not_kept(model, start, keep):
+    with pytest.raises(ValueError, match=f"The best {keep} of 5 points .* at most samples"):
+        best_of_prior(model, start, samples=5, keep=keep)
+
+
 def test_architectures_are_distinct_valid_and_best_predicted_first(model, start):
     z = torch.cat([start, start + 1e-4, start])  # three rows for each architecture
     z[2] = 3.0  # this one leaves the space

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentnas.search.base import run, run_many
-from latentnas.search.discrete import LocalSearch, RandomSearch, RegularisedEvolution, Reinforce
+from latentnas.search.discrete import LocalSearch, OrderedSearch, RandomSearch, RegularisedEvolution, Reinforce
 from latentnas.search.domains import TableDomain, table_domain
 from latentnas.search.ensemble import EnsembleConfig, EnsembleSearch
 from latentnas.search.history import curve
@@ -52,6 +52,23 @@ def test_all_find_more_than_random_search(make):
     )
     assert ours.value.mean() > random.value.mean()
     assert curve(ours, [25])["mean"][0] > curve(random, [25])["high"][0]
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_an_ordered_search_takes_the_highest_first_and_equal_ones_as_random_search_does(classes):
+    """The rows are those that notebooks 07 and 07b drew when they wrote this search themselves."""
+    domain = toy_domain(classes)
+    score = np.random.default_rng(0).integers(0, 5, domain.size)
+    for seed in range(5):
+        history = run(OrderedSearch(domain, seed, score), domain.lookup(toy_values()), domain.size, batch=3)
+        as_written = RandomSearch(domain, seed)
+        as_written._order = iter(sorted(as_written._order, key=lambda row: -score[row]))
+        assert history["row"].tolist() == as_written.ask(domain.size).tolist()
+        assert sorted(history["row"]) == domain.distinct.tolist() and (np.diff(score[history["row"]]) <= 0).all()
+    firsts = {int(OrderedSearch(domain, seed, score).ask(1)[0]) for seed in range(300)}
+    assert firsts == {row for row in domain.distinct if score[row] == score[domain.distinct].max()}
+    with pytest.raises(ValueError, match=f"pass a whole column of its table, {domain.size} values"):
+        OrderedSearch(domain, 0, score[1:])
 
 
 def test_random_search_draws_classes_uniformly():

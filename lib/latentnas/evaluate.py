@@ -45,7 +45,10 @@ def reconstruction(model: GraphVAE, batch: DagBatch, trials: int = PUBLISHED_TRI
 
 
 def prior_points(mu: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` points of the prior, moved to the mean and spread of the training mu, `[count, D]` (D-VAE)."""
+    """`count` points of the prior, moved to the mean and spread of the training mu, `[count, D]` (D-VAE). ValueError
+    for less than two mu, which have no spread."""
+    if len(mu) < 2:
+        raise ValueError(f"The spread of codes is that of two or more, but there are {len(mu)}. Encode more graphs.")
     noise = torch.randn(count, mu.shape[1], generator=generator, device=mu.device)
     return noise * mu.std(dim=0) + mu.mean(dim=0)
 
@@ -79,9 +82,7 @@ def prior_quality(
 
 def latent_lines(mu: Tensor, lines: int, steps: int, seed: int = 0) -> Tensor:
     """Straight lines `[lines, steps + 1, D]` between random pairs of the codes `mu [B, D]`."""
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randint(len(mu), (lines,), generator=generator)
-    end = (start + torch.randint(1, len(mu), (lines,), generator=generator)) % len(mu)  # never the start itself
+    start, end = _pairs(len(mu), lines, seed)
     share = torch.linspace(0, 1, steps + 1, dtype=mu.dtype, device=mu.device)[:, None]
     return torch.lerp(mu[start.to(mu.device), None], mu[end.to(mu.device), None], share)
 
@@ -114,14 +115,18 @@ def smoothness(model: GraphVAE, space: Space, z: Tensor) -> pd.DataFrame:
 
 def distance_correlation(mu: Tensor, batch: DagBatch, pairs: int = 5000, seed: int = 0) -> float:
     """Rank correlation, over random pairs, of the distance of codes `mu [B, D]` and that of their graphs."""
-    if len(batch) < 2:
-        raise ValueError("Distances are between two graphs or more.")
-    generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(len(batch), (pairs,), generator=generator)
-    further = torch.randint(1, len(batch), (pairs,), generator=generator)
-    second = (first + further) % len(batch)  # never the first itself
+    first, second = _pairs(len(batch), pairs, seed)
     apart = (mu[first.to(mu.device)] - mu[second.to(mu.device)]).norm(dim=1)
     return spearman(apart.cpu(), edit_distance(batch[first], batch[second]))
+
+
+def _pairs(size: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """So many random pairs of different places below `size`, both `[count]`. ValueError for less than two places."""
+    if size < 2:
+        raise ValueError(f"A pair is of two different graphs, but there are {size}. Give more graphs.")
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(size, (count,), generator=generator)
+    return first, (first + torch.randint(1, size, (count,), generator=generator)) % size
 
 
 @torch.no_grad()

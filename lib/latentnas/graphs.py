@@ -164,7 +164,7 @@ def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
 
 def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
     """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number); ValueError for
-    one with a cycle, a vertex without a type, or more than `max_vertices` vertices."""
+    one with a cycle, a vertex whose type is missing or no whole number, or more than `max_vertices` vertices."""
     import networkx
 
     types = torch.full((len(graphs), max_vertices), NO_VERTEX)
@@ -175,9 +175,10 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
             asked = f"it needs to be acyclic with at most {max_vertices} vertices"
             raise ValueError(f"Graph {index} cannot be batched: {asked}, but {found}.")
         order, size = list(networkx.lexicographical_topological_sort(graph)), len(graph)
-        nameless = [vertex for vertex in order if "type" not in graph.nodes[vertex]]
+        nameless = [vertex for vertex in order if not isinstance(graph.nodes[vertex].get("type"), Integral)]
         if nameless:
-            raise ValueError(f"Graph {index} cannot be batched: its vertex {nameless[0]} has no attribute `type`.")
+            found = f"its vertex {nameless[0]} has no attribute `type` that is a whole number"
+            raise ValueError(f"Graph {index} cannot be batched: {found}.")
         types[index, :size] = torch.tensor([graph.nodes[vertex]["type"] for vertex in order])
         edges = networkx.to_numpy_array(graph, order, dtype=bool, weight=None)  # an edge of weight 0 is one, too
         adjacency[index, :size, :size] = torch.from_numpy(edges)
@@ -199,18 +200,32 @@ def to_pyg(batch: DagBatch) -> Batch:
 
 
 def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
-    """The inverse of `to_pyg`; ValueError for vertices without types, an edge that leads to no later one, or more than
-    `max_vertices` vertices."""
+    """The inverse of `to_pyg`; ValueError for what is no such batch, an edge that leads to no later vertex of its
+    graph, or more than `max_vertices` vertices."""
     from torch_geometric.utils import to_dense_adj, to_dense_batch
 
-    if graphs.x is None:
-        raise ValueError("The graphs cannot be batched: they have no types. Give them as `x`, int64 [vertices].")
-    source, target = graphs.edge_index
-    owners = graphs.batch, graphs.batch[source[source >= target]]  # of the vertices, and of edges that lead back
-    sizes, back = (owner.bincount(minlength=graphs.num_graphs) for owner in owners)
-    for index in ((sizes > max_vertices) | (back > 0)).nonzero().flatten().tolist()[:1]:
-        found = f"it has {sizes[index]} vertices, and {back[index]} of its edges do not lead to a later one"
+    for name, rows in (("x", ()), ("batch", ()), ("edge_index", (2,))):
+        part = getattr(graphs, name, None)
+        if not isinstance(part, Tensor) or (part.dtype, part.shape[:-1], part.ndim) != (
+            torch.int64,
+            rows,
+            1 + len(rows),
+        ):
+            found = f"{part.dtype} of shape {list(part.shape)}" if isinstance(part, Tensor) else "no tensor"
+            asked = (
+                "types in `x` and the graph of each in `batch`, int64 [vertices], and int64 [2, edges] in `edge_index`"
+            )
+            raise ValueError(f"A batch of PyG cannot be read: it has {asked}, but `{name}` is {found}.")
+    owner, (source, target) = graphs.batch, graphs.edge_index
+    outside = graphs.edge_index[(graphs.edge_index < 0) | (graphs.edge_index >= len(owner))].tolist()
+    if len(owner) != len(graphs.x) or outside:
+        found = f"{len(graphs.x)} types, a graph for {len(owner)} vertices, and edges of vertices {outside[:1]} outside"
+        raise ValueError(f"A batch of PyG cannot be read: its parts do not fit together: {found}.")
+    astray = (source >= target) | (owner[source] != owner[target])
+    sizes, wrong = (graph.bincount(minlength=graphs.num_graphs) for graph in (owner, owner[source[astray]]))
+    for index in ((sizes > max_vertices) | (wrong > 0)).nonzero().flatten().tolist()[:1]:
+        found = f"it has {sizes[index]} vertices, and {wrong[index]} of its edges do not lead to a later one of its own"
         raise ValueError(f"Graph {index} cannot be batched: at most {max_vertices} vertices fit, but {found}.")
-    types, present = to_dense_batch(graphs.x, graphs.batch, NO_VERTEX, max_vertices, graphs.num_graphs)
-    adjacency = to_dense_adj(graphs.edge_index, graphs.batch, None, max_vertices, graphs.num_graphs)
+    types, present = to_dense_batch(graphs.x, owner, NO_VERTEX, max_vertices, graphs.num_graphs)
+    adjacency = to_dense_adj(graphs.edge_index, owner, None, max_vertices, graphs.num_graphs)
     return DagBatch(types, adjacency.bool(), present.sum(dim=1))

@@ -1,4 +1,4 @@
-"""Searches that need no model: random search, regularised evolution, local search, REINFORCE.
+"""Searches that need no model: random search, a given order, regularised evolution, local search, REINFORCE.
 
 * regularised evolution: Real et al., AAAI 2019, https://arxiv.org/abs/1802.01548;
 * local search: White et al., UAI 2021, https://arxiv.org/abs/2005.02960;
@@ -13,9 +13,10 @@ from operator import itemgetter
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy.special import softmax
 
-from latentnas.search.domains import Domain
+from latentnas.search.domains import Domain, TableDomain
 
 DRAWS = 100  # of REINFORCE, until enough combinations of decisions are architectures
 
@@ -32,6 +33,17 @@ class RandomSearch:
 
     def tell(self, rows: np.ndarray, values: np.ndarray) -> None:
         pass
+
+
+class OrderedSearch(RandomSearch):
+    """The architectures of a table in the order of a score that needs no search, such as their number of parameters:
+    highest first, equal ones in random order. `score`: one number for each row, `[size]`."""
+
+    def __init__(self, domain: TableDomain, seed: int, score: ArrayLike) -> None:
+        super().__init__(domain, seed)
+        rows = np.fromiter(self._order, dtype=np.int64)
+        order = (-domain.lookup(score)(rows).astype(np.float64)).argsort(kind="stable")
+        self._order = iter(rows[order])
 
 
 class RegularisedEvolution:

@@ -66,6 +66,7 @@ def embed(model: GraphVAE, graphs: DagBatch, listed: bool = True) -> LatentSpace
     """The latent space of a trained model, from all graphs in the order of rows or, if not `listed`, typical ones."""
     mu = encode_all(model, graphs).cpu()
     deviation = mu.std(dim=0)
+    deviation = deviation.where(deviation > 0, 1.0)  # of a dimension in which no code differs
     return LatentSpace(model.cpu(), mu / deviation if listed else None, deviation)
 
 
