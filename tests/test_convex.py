@@ -21,7 +21,6 @@ from latentnas.models.heads import LabelScale
 from latentnas.models.ngae import NGAE, NGAEConfig
 
 LATENT = 6
-CONVEX = ("projection", "construction")
 PAIRS = 100_000
 QUICK = RefitConfig(epochs=100, batch_size=64, learning_rate=1e-2, latent_noise=0.0, label_noise=0.0)
 
@@ -70,13 +69,12 @@ def ordinary_network():
     return nn.Sequential(*layers).double()
 
 
-@pytest.mark.parametrize("constraint", CONVEX)
-def test_the_network_is_the_equation(constraint):
-    network = make(constraint=constraint, members=2)
+def test_the_network_is_the_equation():
+    network = make(members=2)
     z = points(5)
     for member in range(2):
         read = network.from_input[member]  # A, U_0, U_1, U_2 of 16 columns each, and u
-        *weights, last = [weight[member] for weight in network.hidden_weights()]
+        *weights, last = [weight[member] for weight in network.from_hidden]
         for b in range(5):
             hidden = leaky(z[b] @ read[:, :16] + network.bias[member, 0])
             for k, weight in enumerate(weights):
@@ -95,20 +93,12 @@ def test_members_can_have_points_of_their_own():
     torch.testing.assert_close(network(z), expected)
 
 
-def test_both_constraints_start_from_the_same_weights():
-    by_projection, by_construction = (make(constraint=constraint) for constraint in CONVEX)
-    for first, second in zip(by_projection.hidden_weights(), by_construction.hidden_weights(), strict=True):
-        torch.testing.assert_close(first, second, atol=2e-6, rtol=1e-5)
-
-
 # certificates
 
 
-@pytest.mark.parametrize("constraint", CONVEX)
-def test_jensen_holds_on_a_hundred_thousand_pairs_after_training_on_a_wavy_target(constraint):
-    network = train(make(constraint=constraint))
-    if constraint == "projection":  # the training above has made it another function
-        assert smallest_gap(lambda z: network(z)[0]) < -1e-3
+def test_jensen_holds_on_a_hundred_thousand_pairs_after_training_on_a_wavy_target():
+    network = train(make())
+    assert smallest_gap(lambda z: network(z)[0]) < -1e-3  # the training above has made it another function
     network.project()
     assert smallest_gap(lambda z: network(z)[0]) >= -1e-6
 
@@ -121,10 +111,10 @@ def test_jensen_fails_for_an_ordinary_network():
 def test_jensen_fails_without_a_constraint():
     network = train(make(constraint="none"))
     assert smallest_gap(lambda z: network(z)[0]) < -1e-2
-    before = [weight.clone() for weight in network.hidden_weights()]
+    before = [weight.clone() for weight in network.from_hidden]
     network.project()
     assert any((weight < 0).any() for weight in before)
-    assert all(torch.equal(*pair) for pair in zip(before, network.hidden_weights(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, network.from_hidden, strict=True))
 
 
 def test_jensen_gap_of_a_parabola():
@@ -188,14 +178,6 @@ def test_project_reaches_networks_inside_a_model_and_leaves_the_free_weights(mod
     assert (before["performance.network.from_hidden.0"] < 0.005).any()
 
 
-def test_projection_leaves_a_network_that_is_convex_by_construction():
-    network = make(constraint="construction")
-    before = [weight.clone() for weight in network.from_hidden]
-    network.project()
-    assert all(torch.equal(*pair) for pair in zip(before, network.from_hidden, strict=True))
-    assert any((weight < 0).any() for weight in network.from_hidden)
-
-
 # refitting
 
 
@@ -210,19 +192,18 @@ def test_the_gradient_that_is_written_out_is_that_of_autograd(constraint):
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("constraint", CONVEX)
-def test_refit_follows_a_concave_target_and_cannot_follow_a_convex_one(constraint):
+def test_refit_follows_a_concave_target_and_cannot_follow_a_convex_one():
     """Under a symmetric distribution no concave function is closer to |z|^2 than a constant."""
     z = torch.randn(400, 2, generator=generator(0))
     z = torch.cat([z, -z])
     parabola = z.square().sum(1)
     parabola = (parabola - parabola.mean()) / parabola.std()
     for target, low, high in ((-parabola, 0.0, 0.05), (parabola, 0.9, 1.1)):
-        network = InputConvexNetwork(2, hidden=32, constraint=constraint, generator=generator(0))
+        network = InputConvexNetwork(2, hidden=32, generator=generator(0))
         refit(network, z, target, QUICK, generator(0))
         with torch.no_grad():
             assert low <= (1 - network(z)[0] - target).square().mean() < high
-        assert all((weight >= 0).all() for weight in network.hidden_weights())
+        assert all((weight >= 0).all() for weight in network.from_hidden)
 
 
 def test_members_are_fitted_as_if_each_was_alone():

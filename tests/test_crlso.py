@@ -307,7 +307,7 @@ def test_training_reconstructs_and_keeps_the_network_convex(tmp_path):
     model.eval()
     assert history["convexity"].iloc[-1] < 1e-3 < history["convexity"].iloc[0]
     assert equal(model.decode(model.encode(batch)[0]), batch).float().mean() > 0.99
-    weights = model.performance.network.hidden_weights()
+    weights = model.performance.network.from_hidden
     assert all((weight >= 0).all() for weight in weights) and any((weight == 0).any() for weight in weights)
     assert predicted_accuracy(model, batch) == pytest.approx(labels.numpy(), abs=8)
 

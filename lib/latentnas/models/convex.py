@@ -19,7 +19,7 @@ from latentnas.models.base import full_precision
 from latentnas.models.heads import Head
 from latentnas.settings import check_settings, require, whole
 
-CONSTRAINTS = ("projection", "construction", "none")
+CONSTRAINTS = ("projection", "none")
 SLOPE = 0.01  # of the leaky ReLU below zero
 ASCENT_STEPS = 400  # of `ascend`
 PAIRS_AT_ONCE = 10_000  # in a certificate; bounds memory
@@ -38,8 +38,7 @@ class InputConvexNetwork(nn.Module):
     A leaky ReLU is convex and never decreases, and both properties survive sums with weights >= 0.
 
     `constraint` is how W_k and w are kept from being negative. "projection": by `project` after every step of the
-    optimiser (CR-LSO); "construction": they are `softplus` of free parameters; "none": not at all, for comparison.
-    The initial weights are made on the generator's device.
+    optimiser (CR-LSO); "none": not at all, for comparison. The initial weights are made on the generator's device.
 
     Shapes: `[B, D]`, or `[E, B, D]` for points of each member's own, `-> [E, B]`.
     """
@@ -71,29 +70,22 @@ class InputConvexNetwork(nn.Module):
         # a row sums to 1 on average: values neither grow nor vanish with depth; or as nn.Linear has it
         low, high = (-(hidden**-0.5), hidden**-0.5) if constraint == "none" else (0, 2 / hidden)
         weights = [draw(low, high, hidden, width) for width in [hidden] * layers + [1]]
-        if constraint == "construction":
-            weights = [weight.clamp(min=1e-6).expm1().log() for weight in weights]
+        # W_0 to W_(K-1) [E, H, H] and w [E, H, 1], as rows of hidden units that are read
         self.from_hidden = nn.ParameterList(map(nn.Parameter, weights))
 
     def forward(self, z: Tensor) -> Tensor:
         read = torch.matmul(z, self.from_input).split([self.hidden] * (self.layers + 1) + [1], dim=-1)
-        *weights, last = self.hidden_weights()
+        *weights, last = self.from_hidden
         hidden = F.leaky_relu(read[0] + self.bias, SLOPE)
         for weight, passed in zip(weights, read[1:-1]):
             hidden = F.leaky_relu(torch.bmm(hidden, weight), SLOPE) + F.leaky_relu(passed, SLOPE)
         return (torch.bmm(hidden, last) + read[-1]).squeeze(-1)
 
-    def hidden_weights(self) -> list[Tensor]:
-        """W_0 to W_(K-1) `[E, H, H]` and w `[E, H, 1]`, as rows of hidden units that are read."""
-        if self.constraint == "construction":
-            return [F.softplus(weight) for weight in self.from_hidden]
-        return list(self.from_hidden)
-
     @torch.no_grad()
     def gradient(self, z: Tensor, targets: Tensor) -> list[Tensor]:
         """The gradient, in the order of the parameters, of the squared error of g at `z [E, B, D]` from `targets
         [E, B]`: the mean over points, the sum over members, so each one's is as if it were alone."""
-        *weights, last = self.hidden_weights()
+        *weights, last = self.from_hidden
         read = z @ self.from_input
         read[..., : self.hidden] += self.bias
         state, *passed = F.leaky_relu(read[..., :-1], SLOPE).split(self.hidden, dim=-1)
@@ -113,8 +105,6 @@ class InputConvexNetwork(nn.Module):
             error = error @ weight.mT
         of_read = torch.cat([error, *of_read], dim=-1)
         of_read[..., :-1] = leaky_backward(of_read[..., :-1], read[..., :-1], SLOPE, False)
-        if self.constraint == "construction":
-            of_hidden = [part * free.sigmoid() for part, free in zip(of_hidden, self.from_hidden)]
         return [z.mT @ of_read, of_read[..., : self.hidden].sum(dim=1, keepdim=True), *of_hidden]
 
     @torch.no_grad()

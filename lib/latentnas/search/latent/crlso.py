@@ -5,9 +5,9 @@ A random design is labelled and an autoencoder made from it; then in turns the c
 labelled cells, the best of them step along its gradient, z <- z + step * grad(1 - g(z)), and what they decode to is
 asked for next. Letters: D latent size, S starts, M lengths of a step, E convex networks.
 
-`CRLSOSearchConfig()` is the method as the paper means it. `AS_RELEASED` steps *down* the predicted accuracy, as the
-authors' code does (which also labels the first 300 cells of its table, not random ones: `initial` of `run_many`).
-`ENSEMBLE` is our variant.
+`CRLSOSearchConfig()` is the method as the paper means it. With `direction="descent"` it steps *down* the predicted
+accuracy, as the authors' code does (which also labels the first 300 cells of its table, not random ones: `initial` of
+`run_many`). `ENSEMBLE` is our variant.
 """
 
 import copy
@@ -23,7 +23,7 @@ from torch import Tensor
 from latentnas.evaluate import encode_all
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
-from latentnas.models.convex import CONSTRAINTS, InputConvexNetwork, RefitConfig, refit
+from latentnas.models.convex import InputConvexNetwork, RefitConfig, refit
 from latentnas.models.crlso import CRLSO, AccuracyPredictor, AccuracyPredictorConfig, CRLSOConfig
 from latentnas.models.heads import LabelScale
 from latentnas.search.base import RoundSearch
@@ -118,15 +118,12 @@ class CRLSOSearchConfig:
     max_steps: int = 100  # times that it is raised: as far as nearly all codes decode to another cell
     members: int = 1  # E; 1: the autoencoder's own convex network is fine-tuned; more: new ones are fitted
     layers: int = 4  # K, of new networks
-    constraint: str = "projection"  # of new networks; "none", for comparison: they are not convex
     spread: float = 0.0  # standard deviations of the ensemble that count as one in ranking the proposals
     refit: RefitConfig = RefitConfig()
 
     def __post_init__(self) -> None:
-        check_settings(self, {"direction": tuple(DIRECTIONS), "constraint": CONSTRAINTS}, above_zero=("step",))
+        check_settings(self, {"direction": tuple(DIRECTIONS)}, above_zero=("step",))
 
-
-AS_RELEASED = CRLSOSearchConfig(direction="descent")
 
 # Ours, for autoencoders that saw no labels: Thompson sampling with ten shallow convex networks, best each in a space
 # of its own. Chosen on one data set: ImageNet16-120 validation accuracy of NAS-Bench-201, by class, seeds 100 to 111,
@@ -209,8 +206,8 @@ class CRLSOSearch(RoundSearch):
         if config.members == 1:
             network, targets = self._network, self._spaces[0].model.performance.standardise(values)
         else:
-            kind = {name: getattr(config, name) for name in ("layers", "constraint", "members")}
-            network = InputConvexNetwork(codes.shape[2], **kind, generator=self._generator)
+            sizes = {"layers": config.layers, "members": config.members}
+            network = InputConvexNetwork(codes.shape[2], **sizes, generator=self._generator)
             targets = _upper(values)
         torch.set_flush_denormal(True)  # moments of Adam become that small, and slow down some processors 18 times
         try:
