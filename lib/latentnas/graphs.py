@@ -204,18 +204,13 @@ def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
     graph, or more than `max_vertices` vertices."""
     from torch_geometric.utils import to_dense_adj, to_dense_batch
 
-    for name, rows in (("x", ()), ("batch", ()), ("edge_index", (2,))):
+    wanted = "types in `x` and the graph of each in `batch`, int64 [vertices], and int64 [2, edges] in `edge_index`"
+    for name, ndim in (("x", 1), ("batch", 1), ("edge_index", 2)):
         part = getattr(graphs, name, None)
-        if not isinstance(part, Tensor) or (part.dtype, part.shape[:-1], part.ndim) != (
-            torch.int64,
-            rows,
-            1 + len(rows),
-        ):
-            found = f"{part.dtype} of shape {list(part.shape)}" if isinstance(part, Tensor) else "no tensor"
-            asked = (
-                "types in `x` and the graph of each in `batch`, int64 [vertices], and int64 [2, edges] in `edge_index`"
-            )
-            raise ValueError(f"A batch of PyG cannot be read: it has {asked}, but `{name}` is {found}.")
+        kind = (part.dtype, part.ndim, *part.shape[: ndim - 1]) if isinstance(part, Tensor) else None
+        if kind != (torch.int64, ndim, 2)[: ndim + 1]:
+            found = f"{part.dtype} of shape {list(part.shape)}" if kind else "no tensor"
+            raise ValueError(f"A batch of PyG cannot be read: it has {wanted}, but `{name}` is {found}.")
     owner, (source, target) = graphs.batch, graphs.edge_index
     outside = graphs.edge_index[(graphs.edge_index < 0) | (graphs.edge_index >= len(owner))].tolist()
     if len(owner) != len(graphs.x) or outside:
