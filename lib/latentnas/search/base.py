@@ -12,7 +12,6 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from latentnas.parallel import in_processes
 from latentnas.paths import atomic_write, put_aside
 from latentnas.progress import Progress
 from latentnas.search.domains import Domain, Objective
+from latentnas.settings import whole
 
 REPEATS = 1000  # answers in a row without a new architecture after which a searcher counts as stuck
 
@@ -90,10 +90,7 @@ def run(
         `Domain`) and `stopped` ("budget spent", "goal reached", "space exhausted" or "nothing new proposed": no answer,
         or 1,000 in a row that were all known).
     """
-    if not all(isinstance(number, Integral) and number >= 1 for number in (budget, batch)):
-        raise ValueError(
-            f"A search needs a budget and a batch, whole numbers of at least 1, but got {budget} and {batch}."
-        )
+    budget, batch = whole("budget", budget), whole("batch", batch)
     labels = _Labels(searcher.domain, objective, budget)
     if initial is not None and len(initial):
         rows = _checked_rows(searcher.domain, initial, "The initial design")
