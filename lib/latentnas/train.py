@@ -29,12 +29,12 @@ from latentnas.code import version_of
 from latentnas.devices import computes_in_bf16, default_device, prepare_device
 from latentnas.graphs import DagBatch
 from latentnas.interfaces import GraphVAE
-from latentnas.models.base import require
 from latentnas.muon import Muon
 from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.products import fast_fp32
 from latentnas.progress import Progress
 from latentnas.replay import Replay, Step
+from latentnas.settings import require
 
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
 LEAST_FOR_BF16 = 300_000  # multiply-adds of B states [H] and a matrix; smaller ones save less time than casts take

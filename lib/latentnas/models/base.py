@@ -20,7 +20,6 @@ from latentnas.interfaces import Decodes, GraphVAE
 from latentnas.models.heads import Head
 from latentnas.products import fast_fp32
 from latentnas.settings import check_settings, whole
-from latentnas.settings import require as require  # `latentnas.train` asks for it here
 
 
 @dataclass(frozen=True)
