@@ -4,9 +4,11 @@ import ast
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
+from companion import runner
 from latentnas import code
 
 MODULES = {
@@ -77,3 +79,58 @@ def test_it_imports_nothing_heavy():
     check = "import sys; from latentnas import code; sys.exit(bool({'numpy', 'torch'} & set(sys.modules)))"
     environment = os.environ | {"PYTHONPATH": str(code.LIBRARY)}
     assert subprocess.run([sys.executable, "-c", check], env=environment).returncode == 0
+
+
+TYPED = """
+import functools
+
+class Typed:
+    @functools.cached_property
+    def once(self):
+        return 1
+
+    @functools.cache
+    def kept(self):
+        return 2
+
+    def doubled(self, number):
+        return 3 * number
+
+    bound = functools.partialmethod(doubled, 4)
+    del doubled
+"""
+
+
+@pytest.mark.parametrize("changed", [("return 1", "return 9"), ("return 2", "return 9"), ("return 3", "return 9")])
+def test_methods_that_functools_wraps_count(changed):
+    def version(text):
+        module = types.ModuleType("__main__")  # without a file, as what is typed into a notebook
+        exec(text, module.__dict__)
+        return code.version_of(module.Typed)
+
+    assert version(TYPED) == version(TYPED) != version(TYPED.replace(*changed))
+
+
+def test_the_version_of_a_class_typed_into_a_notebook_is_the_same_in_every_process():
+    """Texts in a set have another order in each, and functions another address."""
+    program = """
+import torch
+from companion import runner
+from latentnas import code
+
+KINDS = {"a", "b", "c", "d"}
+
+class Typed:
+    activations = {"relu": torch.relu}
+
+    def loss(self, kind, scale=torch.exp, *, other=torch.relu):
+        return kind in {"one", "two", "three", "four"} and kind in KINDS
+
+print(code.version_of(Typed), {name for name in KINDS}, hex(id(torch.exp)))
+"""
+    printed = []
+    for seed in ("1", "2", "3"):
+        variables = os.environ | {"PYTHONPATH": runner.library_path(), "PYTHONHASHSEED": seed}
+        run = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True)
+        printed.append(run.stdout.split(maxsplit=1))
+    assert len({version for version, _ in printed}) == 1 and len({others for _, others in printed}) == 3

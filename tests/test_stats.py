@@ -206,13 +206,6 @@ def test_equivalence_holds_its_level():
     assert np.mean([stats.equivalence(draw, 0.05)[3] < 0.05 for draw in draws]) == pytest.approx(0.05, abs=0.01)
 
 
-def test_paired_test():
-    # Six wins out of six: the exact two-sided p-value of the signed-rank test is 2 / 2**6.
-    assert stats.paired_test([1, 2, 3, 4, 5, 6], [0.9, 1.8, 2.7, 3.6, 4.5, 5.4]) == pytest.approx(2 / 2**6)
-    assert stats.paired_test([1, 2, 3], [1, 2, 3]) == 1.0
-    assert stats.paired_test([1, -1, 2, -2], [0, 0, 0, 0]) == pytest.approx(1.0)
-
-
 def test_unpaired_test():
     # All of three below all of four: two of the 35 ways to order them are as extreme.
     assert stats.unpaired_test([1, 2, 3], [4, 5, 6, 7]) == pytest.approx(2 / 35)
@@ -288,6 +281,14 @@ def test_a_statistic_or_margin_that_is_none_is_refused():
             stats.estimate(values, **options)
     with pytest.raises(ValueError, match="A share is of values that are true or false"):
         stats.estimate([0.5, 0.4, 0.3], "share")
+    for wrong in ([92.0, 95.0], [0.5, np.inf], [-1.01, 0.3]):
+        with pytest.raises(ValueError, match="A correlation lies from -1 to 1"):
+            stats.estimate(wrong, "correlation")
+    for statistic in ("correlation", "median", "share"):
+        with pytest.raises(ValueError, match=f"`trials` goes with a mean of percentages, not with a {statistic}"):
+            stats.estimate([1, 1, 0], statistic, trials=10)
+    with pytest.raises(ValueError, match="A log-rank test compares two lists of runs, but one has none"):
+        stats.logrank_test([], [3, 4], 500)
     with pytest.raises(ValueError, match="'mode' is no statistic"):
         stats.estimate([1.0, 2.0, 3.0], "mode")
     for margin in (0.0, -1.0, float("nan")):

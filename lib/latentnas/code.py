@@ -7,10 +7,11 @@ of a line does not count as a change. Imports by a computed name (`importlib`) a
 import ast
 import hashlib
 import inspect
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property, partial, partialmethod
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -41,8 +42,9 @@ def version_of(cls: type, *modules: str) -> str:
     names, parts, seen = set(modules), [], set()
 
     def visit(name: str, value: object) -> None:
-        value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
-        value = inspect.unwrap(value) if isinstance(value, FunctionType) else value
+        if isinstance(value, cached_property | partial | partialmethod):
+            value = value.func
+        value = inspect.unwrap(getattr(value, "__func__", None) or getattr(value, "fget", None) or value)
         module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
         if _file(module) is not None:
             names.update(module_closure(module))
@@ -52,7 +54,7 @@ def version_of(cls: type, *modules: str) -> str:
             seen.add(id(value))
             if isinstance(value, FunctionType):
                 compiled = _compiled(value.__code__, value.__doc__)
-                parts.append(f"{name} {compiled} {value.__defaults__!r} {value.__kwdefaults__!r}")
+                parts.append(f"{name} {compiled} {_text(value.__defaults__)} {_text(value.__kwdefaults__)}")
                 for used in filter(value.__globals__.__contains__, _names(value.__code__)):
                     visit(used, value.__globals__[used])
             elif isinstance(value, type):
@@ -62,8 +64,8 @@ def version_of(cls: type, *modules: str) -> str:
                     visit(f"{name}.{key}", vars(value)[key])
             else:
                 parts.append(_without_words(ast.parse(inspect.getsource(value))))
-        elif isinstance(value, bool | int | float | complex | str | bytes | tuple | frozenset | list | dict | None):
-            parts.append(f"{name} = {value!r}")
+        elif isinstance(value, int | float | complex | str | bytes | tuple | list | set | frozenset | dict | None):
+            parts.append(f"{name} = {_text(value)}")
 
     visit(cls.__name__, cls)
     return hashlib.sha256("\n".join([fingerprint(names), *parts]).encode()).hexdigest()[:16]
@@ -116,8 +118,15 @@ def _is_installed(module: str) -> bool:
 def _compiled(code: CodeType, docstring: str | None = None) -> str:
     """What a function does, as text: its instructions and constants, those of inner functions too."""
     kept = [const for const in code.co_consts if const is None or const != docstring]
-    constants = [_compiled(const) if isinstance(const, CodeType) else repr(const) for const in kept]
+    constants = [_compiled(const) if isinstance(const, CodeType) else _text(const) for const in kept]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _text(value: object) -> str:
+    """A value as text that is the same in every process: sets in order, no addresses."""
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_text, value)))}}}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _names(code: CodeType) -> list[str]:

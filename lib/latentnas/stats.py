@@ -38,6 +38,10 @@ def estimate(
         )
     if statistic == "share" and not np.isin(values, (0, 1)).all():
         raise ValueError("A share is of values that are true or false, or 1 or 0. For percentages choose the mean.")
+    if statistic == "correlation" and (np.abs(values) > 1).any():
+        raise ValueError("A correlation lies from -1 to 1, but a value does not. Give correlations, not percentages.")
+    if statistic != "mean" and trials is not None:
+        raise ValueError(f"`trials` goes with a mean of percentages, not with a {statistic}. Leave it out.")
     confidence, corrected = 1 - 0.05 / family, f", Bonferroni over {family}" if family > 1 else ""
     values = np.asarray(values, dtype=np.float64).ravel() * (100 if statistic == "share" else 1)
     if statistic == "correlation":
@@ -141,12 +145,6 @@ def regression_report(true: ArrayLike, predicted: ArrayLike, train_mean: float, 
     return errors | {"rmse_std_of_mean_line": mean_line} | correlations
 
 
-def paired_test(first: ArrayLike, second: ArrayLike) -> float:
-    """p-value (two-sided) of Wilcoxon's signed-rank test that two methods, paired by seed, do equally well."""
-    first, second = _pair(first, second)
-    return 1.0 if np.array_equal(first, second) else float(stats.wilcoxon(first, second).pvalue)
-
-
 def equivalence(differences: ArrayLike, margin: float) -> tuple[float, float, float, float]:
     """Two one-sided t tests (Schuirmann, 1987) that the mean of paired differences lies within the margin on both
     sides: the mean, low and high end of its 90 % interval, which lies within the margin where p < 0.05, and p. Without
@@ -176,6 +174,8 @@ def logrank_test(first: ArrayLike, second: ArrayLike, budget: float) -> float:
     """p-value (two-sided) of the log-rank test that two methods need equally many queries. A run with a NaN, or more
     queries than `budget`, is one that had not arrived by then."""
     needed = [np.nan_to_num(np.asarray(values, dtype=np.float64), nan=np.inf) for values in (first, second)]
+    if not min(map(len, needed)):
+        raise ValueError("A log-rank test compares two lists of runs, but one has none.")
     runs = [stats.CensoredData.right_censored(np.minimum(values, budget), values > budget) for values in needed]
     if min(map(np.min, needed)) > budget or np.ptp(np.concatenate(needed)) == 0:
         return 1.0  # none arrived, or all at the same query: no variance to test against
