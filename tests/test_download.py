@@ -190,13 +190,10 @@ def test_all_public_files_are_fetched_with_a_line_each(mirror, serve, monkeypatc
     assert [path.name for path in found] == ["toy.txt", "other.txt"] and sorted(cached_files()) == sorted(found)
     assert "2 of 2: owner/repo/data/other.txt, 0.0 MB\n" in capsys.readouterr().err
     monkeypatch.setenv(download.MIRROR_VARIABLE, NOWHERE)
-    assert benchmarks.fetch("public") == found  # here already: nobody is asked
-    assert benchmarks.fetch(tables=("nasbench201",)) == found[1:]
+    assert benchmarks.fetch() == found  # here already: nobody is asked
     found[1].unlink()
     with pytest.raises(DataUnreachable, match="'nasbench201_toy' could not be downloaded.*Connect to the internet"):
         benchmarks.fetch()
-    with pytest.raises(DataError, match="\"public\" can be fetched, not 'bundled'"):
-        benchmarks.fetch("bundled")
 
 
 def test_wrong_file_from_a_url_is_refused_and_not_kept(mirror, serve, monkeypatch, tmp_path):

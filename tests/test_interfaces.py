@@ -202,7 +202,7 @@ def chain_table(**members):
     """A table of chains with some members replaced, or taken away where they are None."""
     columns = {"valid": np.linspace(50, 90, ONCE.size), "test": np.linspace(92, 45, ONCE.size)}
     columns["valid"][5] = columns["test"][5] = np.nan  # not measured
-    table = Table(ONCE, pd.DataFrame(columns), ("valid", "test"), Source("a test", {}, ()))
+    table = Table(ONCE, pd.DataFrame(columns), ("valid", "test"), Source("a test", {}))
     if not members:
         return table
     plain = {
@@ -219,6 +219,12 @@ def test_a_table_of_ones_own_keeps_the_contract():
     found = WHOLE.query(ONCE.enumerate()[[4, 5, 13]])
     assert found["row"].tolist() == [4, -1, 13] and found["known"].tolist() == [True, False, True]
     assert WHOLE.optimum("valid") == 13 and WHOLE.optimum("test") == 0
+
+
+def test_labels_are_float64_whatever_the_column_is():
+    for kind in (np.float32, np.int64):
+        table = replace(WHOLE, table=WHOLE.table.fillna(50).astype(kind))
+        assert table.labels("valid").dtype == np.float64
 
 
 def test_a_table_with_other_rows_or_columns_is_refused():

@@ -57,7 +57,7 @@ def test_a_second_call_loads_the_surrogate(enas, surrogate, tmp_path, monkeypatc
 def live():
     """Untrained shared weights, and a table of 20 architectures that they were not measured with."""
     batch = ENAS.sample(20, seed=0)
-    benchmark = assemble(batch, np.linspace(80, 90, 20), Source("bundled", {}, ()))
+    benchmark = assemble(batch, np.linspace(80, 90, 20), Source("bundled", {}))
     return LiveEvaluator(benchmark, MacroNetwork(0, channels=2))
 
 

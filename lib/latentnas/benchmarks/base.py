@@ -8,7 +8,7 @@ sources average other runs, so a table has one source, and no function joins two
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,6 @@ class Source:
 
     name: str  # "public", "bundled" or "official"
     files: dict[str, str]  # name -> SHA-256; of public files, their names in `download.FILES`
-    citations: tuple[str, ...]
     paths: tuple[Path, ...] = ()  # of the files, in the same order
 
 
@@ -113,7 +112,7 @@ class Table:
         if signal not in self.signals:
             known = f"it has {', '.join(self.signals)}. {self.advice}".strip()
             raise ValueError(f"The {self.source.name} table of {self.space.name} has no signal {signal!r}; {known}")
-        return self.table[signal].to_numpy()
+        return self.table[signal].to_numpy(np.float64)
 
     def optimum(self, signal: str) -> int:
         """The row with the highest accuracy, the first of several."""
@@ -143,25 +142,15 @@ def hold_out(rows: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return rows[:end], rows[end:]
 
 
-def public_source(names: Iterable[str], *citations: str) -> Source:
-    """The source of a table made from these files of `download.FILES`, which are fetched; cited after other works."""
-    used = [download.FILES[name] for name in names]
-    return Source(
-        "public",
-        {file.name: file.sha256 for file in used},
-        tuple(dict.fromkeys([*citations, *(file.citation for file in used)])),
-        tuple(download.fetch(file.name) for file in used),
-    )
+def public_source(*names: str) -> Source:
+    """The source of a table made from these files of `download.FILES`, which are fetched."""
+    checksums = {name: download.FILES[name].sha256 for name in names}
+    return Source("public", checksums, tuple(map(download.fetch, names)))
 
 
 def bundled_source(name: str) -> Source:
     """The source of a table of `data/bundled`."""
-    return Source(
-        "bundled",
-        {name: download.BUNDLED[name]},
-        ("Measured by this project. Images: Alpaydin, Kaynak. Optical Recognition of Handwritten Digits. UCI, 1998.",),
-        (download.bundled(name),),
-    )
+    return Source("bundled", {name: download.BUNDLED[name]}, (download.bundled(name),))
 
 
 def official_path(variable: str, what: str) -> Path:

@@ -93,7 +93,7 @@ class EnasTable(Table):
 def load(data_source: str = "public") -> EnasTable:
     """The table of a data source, "public" (downloaded when it is not here) or "bundled". Raises DataError."""
     if data_source == "public":
-        source = public_source(["enas"])
+        source = public_source("enas")
         batch, accuracy = read_structures(source.paths[0])
         return assemble(batch[BURN_IN:], accuracy[BURN_IN:], source)
     source = bundled_source(SHARED_FILE)

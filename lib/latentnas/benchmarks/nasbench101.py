@@ -23,10 +23,6 @@ from latentnas.spaces.nasbench101 import NASBENCH101
 TEST_IMAGES = 29_952  # of three runs, by which every accuracy on file is a whole number
 TEST = "cifar10/test@108"  # the signal to report
 VALID = "cifar10/valid@108"  # the signal to select by; only in the official file
-CITATION = (
-    "Ying, Klein, Christiansen, Real, Murphy, Hutter. NAS-Bench-101: Towards Reproducible Neural "
-    "Architecture Search. ICML 2019."
-)
 ADVICE = (
     "The public files have test accuracy only. For validation accuracy get the official nasbench_only108.tfrecord, "
     'set LATENTNAS_NASBENCH101 to its path and data_source to "official".'
@@ -36,7 +32,7 @@ ADVICE = (
 def load(data_source: str = "public") -> Table:
     """The public table, downloaded when it is not here. The first call on a machine also enumerates all cells, which
     takes half a minute. Raises DataError."""
-    source = public_source(["nasbench101_accuracies"], CITATION)
+    source = public_source("nasbench101_accuracies")
     accuracy = pd.read_pickle(source.paths[0])["accuracy"].to_numpy()
     return assemble({TEST: 100 * np.rint(accuracy * TEST_IMAGES) / TEST_IMAGES}, source, {})
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from latentnas.benchmarks.base import Source, Table, converted, official_path
 from latentnas.benchmarks.download import DataError, check
-from latentnas.benchmarks.nasbench101 import CITATION, assemble
+from latentnas.benchmarks.nasbench101 import assemble
 from latentnas.progress import Progress
 from latentnas.spaces.nasbench101 import NASBENCH101
 
@@ -58,7 +58,7 @@ def load(data_source: str = "official") -> Table:
         for name in ("valid", "test"):
             wide = group.pivot(index="row", columns="run", values=name).reindex(rows)
             single[f"cifar10/{name}@{epochs}"] = wide.to_numpy()
-    return assemble(columns, Source("official", {path.name: digest}, (CITATION,), (path,)), single)
+    return assemble(columns, Source("official", {path.name: digest}, (path,)), single)
 
 
 def read_runs(path: Path) -> dict[str, np.ndarray]:

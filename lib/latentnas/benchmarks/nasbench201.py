@@ -35,7 +35,6 @@ from latentnas.spaces.nasbench201 import NASBENCH201
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 TITLES = dict(zip(("CIFAR-10", "CIFAR-100", "ImageNet16-120"), DATASETS, strict=True))
 MAX_RUNS = 3
-CITATION = "Dong, Yang. NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search. ICLR 2020."
 
 # What the public file of single runs has for each data set.
 PUBLIC_RUNS = {
@@ -60,7 +59,7 @@ def test_column(dataset: str, epochs: int = 200) -> str:
 
 def load(data_source: str = "public") -> Table:
     """The public table, downloaded when it is not here. Raises DataError."""
-    source = public_source(_PUBLIC_FILES, CITATION)
+    source = public_source(*_PUBLIC_FILES)
     return assemble(_read_public(source.paths), source)
 
 

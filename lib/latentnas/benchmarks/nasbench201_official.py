@@ -26,7 +26,7 @@ import torch
 
 from latentnas.benchmarks.base import Source, Table, converted, official_path
 from latentnas.benchmarks.download import DataError
-from latentnas.benchmarks.nasbench201 import CITATION, DATASETS, MAX_RUNS, assemble, valid_column
+from latentnas.benchmarks.nasbench201 import DATASETS, MAX_RUNS, assemble, valid_column
 from latentnas.progress import Progress
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -40,9 +40,6 @@ VARIABLE = "LATENTNAS_NASBENCH201"
 SCHEDULES = {"12": "less", "200": "full"}  # epochs -> their key in the .pth file
 MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
 
-NATS_CITATION = (
-    "Dong, Liu, Musial, Gabrys. NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size. TPAMI 2021."
-)
 # What pickles of NumPy arrays and scalars name: the modules of NumPy 1 and of NumPy 2.
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _SCALARS = {f"{module}.scalar": np._core.multiarray.scalar for module in _MODULES}
@@ -70,7 +67,7 @@ def load(data_source: str = "official") -> Table:
         asked = "Give the unpacked folder NATS-tss-v1_0-3ffb9-simple"
         raise DataError(f"The folder {path} has no records such as 000000.pickle.pbz2. {asked}.")
     checksums = {file.name: pooch.file_hash(str(file)) for file in files}
-    source = Source("official", checksums, (CITATION, NATS_CITATION) if archive else (CITATION,), tuple(files))
+    source = Source("official", checksums, tuple(files))
     records = archive_records(files) if archive else pth_records(path)
     return assemble(converted("nasbench201-official", str(checksums), lambda: read_records(records)), source)
 

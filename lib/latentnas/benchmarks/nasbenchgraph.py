@@ -30,7 +30,6 @@ FILES = {  # data set -> title, SHA-256 of its file
     "computers": ("Computers", "fdb3dc0cf405d62322f0ab9614b2083c2a5e6576c2f43e4f2214be64bc62b1b3"),
     "arxiv": ("arXiv", "7ee21a7653297a806c0ed1be3efe6ecc06acc84e48e942da0bfde0e5d287debe"),
 }
-CITATION = "Qin, Zhang, Wang, Zhang, Zhu. NAS-Bench-Graph: Benchmarking Graph Neural Architecture Search. NeurIPS 2022."
 UNITS = {"valid": ("valid_perf", 100), "test": ("perf", 100), "latency": ("latency", 1), "params": ("para", 1e6)}
 
 
@@ -56,7 +55,7 @@ def load(data_source: str = "public") -> Table:
     signals = tuple(signal for task in tasks.values() for signal in (task.valid, task.test))
     table = pd.DataFrame(columns).round(dict.fromkeys(signals, 5))
     checksums = {path.name: sha256 for path, (_, sha256) in zip(paths, FILES.values())}
-    return Table(NASBENCHGRAPH, table, signals, Source("public", checksums, (CITATION,), tuple(paths)), {}, tasks)
+    return Table(NASBENCHGRAPH, table, signals, Source("public", checksums, tuple(paths)), {}, tasks)
 
 
 def _keys(choices: np.ndarray) -> list[int]:
