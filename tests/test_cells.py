@@ -129,6 +129,12 @@ def test_training_twice_gives_the_same_bits():
     assert all(torch.equal(*pair) for pair in zip(*scores))
 
 
+def test_a_batch_that_the_images_do_not_fill_is_refused_and_trains_nothing_in_silence():
+    networks = CellNetworks(OPERATIONS, [1, 2, 3, 4], CHANNELS)
+    with pytest.raises(ValueError, match="A batch of 1000 images is more than the 897 to train on"):
+        train_side_by_side(networks, digits.load(0.5), Schedule(batch_size=1000), seed=0)
+
+
 def test_training_learns_and_a_cell_without_operations_cannot():
     networks = CellNetworks(torch.tensor([[3, 3, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0]]), [0, 1])
     data = digits.load(0.5)

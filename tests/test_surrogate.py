@@ -53,6 +53,20 @@ def test_a_second_call_loads_the_surrogate(enas, surrogate, tmp_path, monkeypatc
     assert np.array_equal(first.weights, second.weights) and first.error == second.error
 
 
+def test_a_damaged_surrogate_is_set_aside_and_trained_again(enas, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("latentnas.measure.surrogate.CHECKPOINTS", tmp_path)
+    first = evaluator_of(enas, patterns=50)
+    [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    file.write_bytes(file.read_bytes()[:-100])
+    second = evaluator_of(enas, patterns=50)
+    assert np.array_equal(first.weights, second.weights) and first.error == second.error
+    assert f"{file} is damaged" in capsys.readouterr().err
+
+
+def test_no_graphs_get_no_predictions(surrogate):
+    assert len(surrogate.query(ENAS.sample(0, seed=0))) == 0
+
+
 @pytest.fixture
 def live():
     """Untrained shared weights, and a table of 20 architectures that they were not measured with."""

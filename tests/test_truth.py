@@ -29,6 +29,14 @@ def test_summary_of_runs():
     assert np.mean(found) == pytest.approx(DEVIATION, rel=0.02)
 
 
+def test_runs_in_a_list_or_in_single_precision_are_taken():
+    runs = [[90.25, 91.5], [92.75, np.nan], [93.5, 93.75]]
+    for given in (runs, np.float32(runs)):
+        mean, _, deviation = truth.summary(given)
+        assert mean.dtype == np.float64 and mean.tolist() == [90.875, 92.75, 93.625]
+        assert deviation == truth.summary(np.array(runs))[2]
+
+
 def test_only_the_best_cells_say_how_far_runs_differ(monkeypatch):
     runs = np.array([[1.0, 9], [20, 21], [30, 32]])
     assert truth.summary(runs)[2] == pytest.approx(((32 + 0.5 + 2) / 3) ** 0.5)

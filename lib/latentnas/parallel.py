@@ -36,7 +36,7 @@ def side_by_side(
     if len(set(named.values())) < len(named):
         raise ValueError(f"Two of these tasks would be kept in the same file: {', '.join(map(str, named))}.")
     calls = [(folder and folder / named[key], function, arguments) for key, arguments in tasks.items()]
-    answers = in_processes(_kept, calls, jobs, function.__name__.strip("<>").replace("_", " "))
+    answers = in_processes(kept, calls, jobs, function.__name__.strip("<>").replace("_", " "))
     return dict(zip(named, answers, strict=True))
 
 
@@ -81,8 +81,9 @@ def _file_name(function: str, key: Hashable) -> str:
     return "-".join([function, *map(str, parts)]).replace("/", "_") + ".json"
 
 
-def _kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """The answer in the file; where there is none, the answer of the function, which goes into it."""
+def kept(file: Path | None, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The answer in the file, as JSON; where there is none or a damaged one, that of the function, which goes into it.
+    Without a file, the answer of the function."""
     if file and file.exists():
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))

@@ -44,7 +44,8 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     Raises:
         ValueError: Runs are no table, a cell has no run, a run is infinite, or no cell has two that differ.
     """
-    if np.ndim(runs) != 2:
+    runs = np.asarray(runs, dtype=np.float64)
+    if runs.ndim != 2:
         raise ValueError("Runs come as a table: a line for each cell, a column for each run.")
     if np.isinf(runs).any():
         raise ValueError(f"Cell {int(np.isinf(runs).any(axis=1).argmax())} has an infinite run; one not made is NaN.")

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from latentnas import stats
 from latentnas.benchmarks.digits import SEEDS
 from latentnas.measure import tables
-from latentnas.measure.tables import NETWORKS_AT_ONCE, Setting
+from latentnas.measure.tables import Setting
 from latentnas.measure.train import Schedule
 from latentnas.spaces.nasbench201 import CONV1X1, CONV3X3, NASBENCH201
 
@@ -60,12 +60,8 @@ def sample(count: int) -> np.ndarray:
 
 def measure(name: str, rows: np.ndarray, seeds: int, jobs: int) -> pd.DataFrame:
     """What `score_cells` gives for the cells in a setting, trained now or before: a line a cell and seed."""
-    setting = SETTINGS[name]
-    groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
-    folder = tables.parts_folder("cells-pilot", setting)
-    named = ["-".join(map(str, group)) for group in groups]
-    tasks = [(folder / f"{s}-{n}.csv", s, group, setting) for s in SEEDS[:seeds] for n, group in zip(named, groups)]
-    return tables.measure_parts(tables.cell_group, tasks, jobs).assign(setting=name)
+    folder = tables.parts_folder("cells-pilot", SETTINGS[name])
+    return tables.measure_groups(folder, rows, SEEDS[:seeds], jobs, SETTINGS[name]).assign(setting=name)
 
 
 def summary(runs: pd.DataFrame) -> dict[str, float]:

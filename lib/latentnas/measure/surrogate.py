@@ -2,11 +2,9 @@
 
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import KFold, cross_val_predict
@@ -15,7 +13,8 @@ from latentnas.benchmarks.enas import EnasTable
 from latentnas.graphs import DagBatch
 from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.tables import load_shared, score_shared
-from latentnas.paths import CHECKPOINTS, atomic_write
+from latentnas.parallel import kept
+from latentnas.paths import CHECKPOINTS
 from latentnas.stats import pearson, rmse
 
 GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that give `error`: a little optimistic for it
@@ -40,9 +39,10 @@ class SkipSurrogate:
         frame = self.benchmark.query_any(batch)
         signs = 2.0 * self.benchmark.space.skips(batch.to("cpu")).numpy() - 1.0
         parts = np.array_split(signs, len(signs) // 4096 + 1)  # small enough for their kernel matrix to fit in memory
-        predicted = np.concatenate([rbf_kernel(part, self.signs, gamma=GAMMA) @ self.weights for part in parts])
+        predicted = [rbf_kernel(part, self.signs, gamma=GAMMA) @ self.weights for part in parts if len(part)]
         looked_up = frame["accuracy_by_skips"].notna()
-        judged = frame["accuracy_by_skips"].where(looked_up, predicted + self.mean).where(frame["valid"])
+        accuracy = np.concatenate([np.empty(0), *predicted]) + self.mean
+        judged = frame["accuracy_by_skips"].where(looked_up, accuracy).where(frame["valid"])
         return frame.assign(judged=judged, looked_up=looked_up)
 
 
@@ -79,20 +79,18 @@ def evaluator_of(benchmark: EnasTable, patterns: int | None = None) -> SkipSurro
         return LiveEvaluator(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)
     chosen = np.random.default_rng(0).permutation(len(flags))[:patterns]
-    path = CHECKPOINTS / f"surrogate-{benchmark.source.files['enas'][:12]}-{len(chosen)}" / "surrogate.safetensors"
     signs, accuracy = 2.0 * flags[chosen] - 1.0, benchmark.accuracy.numpy()[rows[chosen]]
-    if not path.exists():
-        print(f"surrogate: training on {len(chosen)} sets of skip flags, about a minute", file=sys.stderr, flush=True)
-        _train(signs, accuracy, path)
-    stored = load_file(path)
-    return SkipSurrogate(benchmark, signs, stored["weights"], accuracy.mean(), *stored["quality"].tolist())
+    folder = CHECKPOINTS / f"surrogate-{benchmark.source.files['enas'][:12]}-{len(chosen)}"
+    stored = kept(folder / "surrogate.json", _train, (signs, accuracy))
+    weights = np.array(stored["weights"])
+    return SkipSurrogate(benchmark, signs, weights, accuracy.mean(), stored["error"], stored["correlation"])
 
 
-def _train(signs: np.ndarray, accuracy: np.ndarray, path: Path) -> None:
+def _train(signs: np.ndarray, accuracy: np.ndarray) -> dict:
+    print(f"surrogate: training on {len(signs)} sets of skip flags, about a minute", file=sys.stderr, flush=True)
     mean, scale = accuracy.mean(), accuracy.std()
     labels = (accuracy - mean) / scale
     model = KernelRidge(kernel="rbf", gamma=GAMMA, alpha=ALPHA)
     unseen = cross_val_predict(model, signs, labels, cv=KFold(5, shuffle=True, random_state=0))
-    quality = np.array([scale * rmse(labels, unseen), pearson(labels, unseen)])
-    with atomic_write(path) as temporary:
-        save_file({"weights": scale * model.fit(signs, labels).dual_coef_, "quality": quality}, temporary)
+    weights = scale * model.fit(signs, labels).dual_coef_
+    return {"weights": weights.tolist(), "error": scale * rmse(labels, unseen), "correlation": pearson(labels, unseen)}

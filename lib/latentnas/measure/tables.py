@@ -121,10 +121,16 @@ def measure_again(rows: ArrayLike, seeds: Sequence[int], jobs: int) -> pd.DataFr
         raise ValueError(f"Seed {known[0]} is one of the table's own, {SEEDS}: to train again, take others.")
     classes = NASBENCH201.canonical(NASBENCH201.enumerate()[np.asarray(rows)])
     rows = NASBENCH201.representatives()[np.unique(classes)]
-    folder = parts_folder("digits-nb201-again", SCHEDULE)
+    return measure_groups(parts_folder("digits-nb201-again", SCHEDULE), rows, seeds, jobs)
+
+
+def measure_groups(
+    folder: Path, rows: np.ndarray, seeds: Sequence[int], jobs: int, setting: Setting = Setting()
+) -> pd.DataFrame:
+    """`cell_group` of these rows, in groups in their order, for each seed; what is in the folder is read."""
     groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
-    names = ["-".join(map(str, group)) for group in groups]
-    tasks = [(folder / f"{seed}-{name}.csv", seed, group) for seed in seeds for name, group in zip(names, groups)]
+    named = {"-".join(map(str, group)): group for group in groups}
+    tasks = [(folder / f"{seed}-{name}.csv", seed, group, setting) for seed in seeds for name, group in named.items()]
     return measure_parts(cell_group, tasks, jobs)
 
 

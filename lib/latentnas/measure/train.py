@@ -63,6 +63,9 @@ def _train(network: nn.Module, batch: Batch, data: ImageSets, schedule: Schedule
     optimizer = nesterov(network.train(), schedule)
     generator, device = torch.Generator().manual_seed(seed), next(network.parameters()).device
     part, per_epoch = data.train, len(data.train) // schedule.batch_size
+    if not per_epoch:
+        found = f"A batch of {schedule.batch_size} images is more than the {len(part)} to train on"
+        raise ValueError(f"{found}: nothing would be learned. Take a smaller batch_size.")
     steps = schedule.epochs * per_epoch
     for step in range(steps):
         if step % per_epoch == 0:
