@@ -102,6 +102,22 @@ def test_what_killed_writes_left_is_removed_after_a_day_and_what_others_write_no
     assert set(tmp_path.iterdir()) == {path, young, foreign}
 
 
+def test_what_another_user_left_is_left_there(tmp_path, monkeypatch):
+    """As in a shared folder in which everybody may write, but nobody may remove another's file."""
+    left = tmp_path / ".file.partial-left"
+    left.touch()
+    os.utime(left, (0, 0))
+
+    def refused(path, missing_ok=False):
+        if path == left:
+            raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(type(left), "unlink", refused)
+    with atomic_write(tmp_path / "file") as temporary:
+        temporary.write_text("content")
+    assert (tmp_path / "file").read_text() == "content" and left.exists()
+
+
 def test_git_does_not_see_what_is_being_written():
     command = ["git", "check-ignore", "-q", "data/results/quick/.table.partial-x1.csv"]
     if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode:

@@ -23,10 +23,9 @@ PROJECT = os.environ.get("LATENTNAS_ROOT") or (_FOLDER if (_FOLDER / "run_all.sh
 OUTPUT = Path(os.environ.get("LATENTNAS_OUTPUT") or PROJECT or ".").resolve()
 ROOT = Path(PROJECT or OUTPUT).resolve()
 
-DATA = ROOT / "data"
-CACHE = DATA / "cache"  # downloads: shared by all outputs, git-ignored
+CACHE = ROOT / "data" / "cache"  # downloads: shared by all outputs, git-ignored
 # Small tables that this project measured itself, committed; pyproject.toml puts them into the wheel.
-BUNDLED = DATA / "bundled" if PROJECT else Path(__file__).resolve().with_name("bundled")
+BUNDLED = ROOT / "data" / "bundled" if PROJECT else Path(__file__).resolve().with_name("bundled")
 
 CHECKPOINTS = OUTPUT / "data" / "checkpoints"  # git-ignored
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit
@@ -45,7 +44,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.stem}.partial-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process was faster, or the file is another user's
             if time.time() - left.stat().st_mtime > 24 * 3600:
                 left.unlink()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)

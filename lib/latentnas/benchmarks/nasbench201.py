@@ -43,8 +43,6 @@ PUBLIC_RUNS = {
     "ImageNet16-120": "ImageNet16-120/ori-test@200",
 }
 _KEYS = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet"}
-_TEST_FILES = [f"nasbench201_test_{dataset}" for dataset in DATASETS]
-_PUBLIC_FILES = (*_TEST_FILES, "nasbench201_runs", "nasbench201_12_epochs", "nasbench201_index")
 
 
 def valid_column(dataset: str, epochs: int = 200) -> str:
@@ -59,7 +57,8 @@ def test_column(dataset: str, epochs: int = 200) -> str:
 
 def load(data_source: str = "public") -> Table:
     """The public table, downloaded when it is not here. Raises DataError."""
-    source = public_source(*_PUBLIC_FILES)
+    tests = (f"nasbench201_test_{dataset}" for dataset in DATASETS)
+    source = public_source(*tests, "nasbench201_runs", "nasbench201_12_epochs", "nasbench201_index")
     return assemble(_read_public(source.paths), source)
 
 
@@ -99,7 +98,7 @@ def assemble(arrays: dict[str, np.ndarray], source: Source) -> Table:
 
 
 def _read_public(files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """What `_PUBLIC_FILES` hold, for `assemble`, in the official order. Accuracies are rounded to five decimals: they
+    """What the public files hold, for `assemble`, in the official order. Accuracies are rounded to five decimals: they
     are counts of images, and what lies beyond is single-precision noise that breaks ties."""
     *test_files, runs_file, epochs_12_file, index_file = files
     index = torch.load(index_file, weights_only=False)  # text -> number; its SHA-256 was checked, as that of the others
