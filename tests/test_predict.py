@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
@@ -35,6 +36,13 @@ def test_the_settings_are_those_of_least_error_on_held_out_rows(method, monkeypa
         assert error >= {str(tried): value for value, tried in fit.errors}[str(fit.settings)]
     everything = by_hand(fit.settings, np.concatenate([x, held_x]), np.concatenate([y, held_y]))
     np.testing.assert_allclose(fit(new), everything(new), rtol=1e-9)
+
+
+def test_labels_may_be_tensors():
+    (x, y), (held_x, held_y) = rows_with_labels(40), rows_with_labels(20, 1)
+    plain = predict.Tuned("kernel ridge", x, y, held_x, held_y)
+    tensors = predict.Tuned("kernel ridge", *map(torch.from_numpy, (x, y, held_x, held_y)))
+    np.testing.assert_array_equal(tensors(held_x), plain(held_x))
 
 
 def test_boosting_uses_all_of_its_trees_above_ten_thousand_rows(monkeypatch):

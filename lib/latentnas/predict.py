@@ -36,7 +36,7 @@ class Tuned:
     """
 
     def __init__(self, method: str, x: ArrayLike, labels: ArrayLike, held_x: ArrayLike, held_labels: ArrayLike) -> None:
-        model, grid = METHODS[method]
+        (model, grid), labels, held_labels = METHODS[method], np.asarray(labels), np.asarray(held_labels)
         self._mean, self._unit = np.mean(labels), np.std(labels) or 1.0
         self.errors: list[tuple[float, dict]] = []  # of held-out rows, in the unit of the labels, and the settings
         for settings in ParameterGrid(grid):
@@ -50,5 +50,5 @@ class Tuned:
         """Predicted labels of rows `[n, F]`, float64 `[n]`."""
         return self._mean + self._unit * self._model.predict(x)
 
-    def _scaled(self, labels: ArrayLike) -> np.ndarray:
-        return (np.asarray(labels) - self._mean) / self._unit
+    def _scaled(self, labels: np.ndarray) -> np.ndarray:
+        return (labels - self._mean) / self._unit

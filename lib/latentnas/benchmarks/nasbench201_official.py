@@ -43,13 +43,9 @@ MEMORY_PER_BYTE = 6.6  # of the .pth file, measured on one of 283 MB
 # What pickles of NumPy arrays and scalars name: the modules of NumPy 1 and of NumPy 2.
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _SCALARS = {f"{module}.scalar": np._core.multiarray.scalar for module in _MODULES}
-_ALLOWED = {
-    "collections.OrderedDict": collections.OrderedDict,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    **{f"{module}._reconstruct": np._core.multiarray._reconstruct for module in _MODULES},
-    **_SCALARS,
-}
+_ARRAYS = {f"{module}._reconstruct": np._core.multiarray._reconstruct for module in _MODULES}
+_PLAIN = {"collections.OrderedDict": collections.OrderedDict, "numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
+_ALLOWED = _PLAIN | _ARRAYS | _SCALARS
 _SAFE = [(function, name) for name, function in _SCALARS.items()] + [np.dtype, np.dtypes.Float64DType]
 
 _WRONG = LookupError, TypeError, ValueError, AttributeError  # what a record that is no record ends in
