@@ -179,6 +179,22 @@ def test_cells_are_trained_again_by_class_and_kept(tmp_path, monkeypatch):
         measure_again([row], seeds=[3, 2], jobs=1)
 
 
+def test_a_damaged_part_of_a_measurement_is_set_aside_and_measured_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    table = benchmarks.load("enas", "bundled")
+    labels = shared_labels(table.batch[:2], jobs=1)
+    [file] = tmp_path.rglob("*.csv")
+    for damaged in (b"", b'"valid\n80', b"\xff\xfe\x00"):
+        file.write_bytes(damaged)
+        assert np.array_equal(shared_labels(table.batch[:2], jobs=1), labels)
+        assert f"{file} is damaged" in capsys.readouterr().err and file.with_name(f"{file.name}.damaged").exists()
+
+
+def test_shared_weights_of_other_depths_are_not_there():
+    with pytest.raises(ValueError, match=r"shared weights for \[6, 8, 12\] layers, not for 7"):
+        tables.load_shared(7)
+
+
 def test_any_graphs_get_labels_of_the_shared_weights_which_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     monkeypatch.setattr("latentnas.measure.relabel.AT_ONCE", 2)

@@ -13,6 +13,7 @@ the same kind of machine; that is what `--row` trains.
 import argparse
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ def score_macro(architecture: DagBatch, seed: int) -> dict[str, float]:
 
 def load_shared(layers: int = NUM_LAYERS, path: Path | None = None) -> MacroNetwork:
     """The shared weights in a file, or those that come with the project, for six layers and for `DEEP_LAYERS`."""
+    if layers not in WEIGHTS_FILES:
+        raise ValueError(
+            f"There are shared weights for {[*WEIGHTS_FILES]} layers, not for {layers}. Choose one of these."
+        )
     network = MacroNetwork(0, layers)
     network.load_state_dict(load_file(path or bundled(WEIGHTS_FILES[layers])))
     return network
@@ -186,10 +191,21 @@ def parts_folder(name: str, *settings: Schedule | Setting | int) -> Path:
 
 def measure_parts(work: Callable[..., pd.DataFrame], tasks: list[tuple], jobs: int) -> pd.DataFrame:
     """Do the tasks (file, arguments of `work`) whose file is not there yet; the tables in all files, together."""
-    missing = [(work, *task) for task in tasks if not task[0].exists()]
+    missing = [(work, *task) for task in tasks if _part(task[0]) is None]
     for _ in in_processes(_do, missing, jobs, "parts measured"):
         pass
-    return pd.concat([pd.read_csv(task[0]) for task in tasks], ignore_index=True)
+    return pd.concat([_part(task[0]) for task in tasks], ignore_index=True)
+
+
+def _part(path: Path) -> pd.DataFrame | None:
+    """The table in a file, None where there is no file. What is no table is set aside."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # as pandas says that it cannot read a file
+        print(f"{path} is damaged ({error}): set aside as {paths.put_aside(path)}; done anew", file=sys.stderr)
+        return None
 
 
 def _do(work: Callable[..., pd.DataFrame], path: Path, *arguments: Any) -> None:
