@@ -81,6 +81,13 @@ def test_it_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", check], env=environment).returncode == 0
 
 
+def test_a_docstring_may_go(library):
+    before = code.fingerprint(["latentnas.low", "latentnas"])
+    library("latentnas/low.py", '    """Says one."""\n', "    # says one\n")
+    library("latentnas/__init__.py", '"""A package."""\n', "")
+    assert code.fingerprint(["latentnas.low", "latentnas"]) == before
+
+
 def test_the_hash_of_code_is_the_same_in_every_version_of_python(library):
     """`ast.unparse` quotes texts in texts otherwise from 3.12 on. The number is that of 3.11, 3.12 and 3.13."""
     written = """def low(given: int, *, form: str = ".2f") -> str:

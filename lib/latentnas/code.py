@@ -138,12 +138,13 @@ def _without_words(node: object) -> str:
     """Parsed code as text, without statements that are only a string, such as docstrings. (`ast.unparse` and `ast.dump`
     write the same code otherwise in other versions of Python.)"""
     if isinstance(node, list):
-        return f"[{' '.join(map(_without_words, node))}]"
+        return f"[{' '.join(filter(None, map(_without_words, node)))}]"
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return ""
     if isinstance(node, ast.JoinedStr):  # Python 3.12 puts an empty text into some
         node = ast.JoinedStr([part for part in node.values if part.value != ""])
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = [f"{name}={_without_words(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
-    return f"{type(node).__name__}({' '.join(fields)})"
+    fields = {name: _without_words(value) for name, value in ast.iter_fields(node)}
+    written = (f"{name}={text}" for name, text in fields.items() if text not in ("None", "[]"))  # some have more fields
+    return f"{type(node).__name__}({' '.join(written)})"
