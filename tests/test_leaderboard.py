@@ -150,6 +150,83 @@ def test_who_reads_labels_is_out_even_if_nothing_is_raised_there(board):
     assert "digits-nb201.csv.gz, where labels are" in found.wrong and math.isinf(found.good)
 
 
+NOTES = {  # how a run leaves a note in PLACE: what the table says
+    "open(PLACE, 'a')": "writes outside the folder that it is started in (open)",
+    "open(PLACE.encode(), 'x')": "writes outside the folder that it is started in (open)",
+    "open(os.path.relpath(PLACE), 'w')": "writes outside the folder that it is started in (open)",
+    "os.close(os.open(PLACE, os.O_CREAT))": "writes outside the folder that it is started in (open)",
+    "os.mkdir(PLACE)": "writes outside the folder that it is started in (os.mkdir)",
+    "os.makedirs('a/b'); os.mkdir('a/b/../../../' + PLACE.strip('/'))": "out",
+    "os.symlink('row 7', PLACE)": "writes outside the folder that it is started in (replaced)",
+    "open('own', 'w'); os.link('own', PLACE)": "writes outside the folder that it is started in (replaced)",
+    "open('own', 'w'); os.rename('own', PLACE)": "writes outside the folder that it is started in (replaced)",
+    "os.symlink(PLACE, 'own'); open('own', 'w')": "writes outside the folder that it is started in (open)",
+    "os.symlink(os.path.dirname(PLACE), 'own'); open('own/' + os.path.basename(PLACE), 'w')": "(open)",
+    "S = type('S', (str,), {'rstrip': lambda *x: 'own'}); open(S(PLACE), 'w')": "(open)",
+    "np.save(PLACE, np.arange(3))": "writes outside the folder that it is started in (open)",
+    "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)": "(os.setpriority)",
+    "import posix; posix.sched_setaffinity(os.getppid(), {0})": "(os.sched_setaffinity)",
+    "import resource; resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))": "(resource.prlimit)",
+}
+COMPILED = (  # the same, of code in C, C++ and Rust, which Python does not report
+    "import torch; torch.save({}, PLACE)",
+    "import torch; torch.from_file(PLACE, shared=True, size=8, dtype=torch.uint8)",
+    "from safetensors.torch import save_file; import torch; save_file({'x': torch.ones(1)}, PLACE)",
+    "os.mkfifo(PLACE)",
+    "import _posixshmem; _posixshmem.shm_open('/' + SHARED, os.O_CREAT | os.O_RDWR, mode=0o600)",
+)
+THERE = "import os; there = os.path.lexists(PLACE) or os.path.exists('/dev/shm/' + SHARED); "
+
+
+def test_no_run_leaves_a_note_for_the_next_one(board, tmp_path):
+    shared = f"note_{os.getpid()}"
+    place = tmp_path / shared
+
+    def asked(note):
+        return played(board, written(note.replace("PLACE", repr(str(place))).replace("SHARED", repr(shared)))).wrong
+
+    for note, words in NOTES.items():
+        assert words in asked("import os; " + note), note
+        assert not os.path.lexists(place), note
+    if sys.platform == "linux":
+        for note in COMPILED:
+            assert "rror" in asked("import os; " + note + "; raise RuntimeError('it is written')"), note
+            assert "ValueError: False" in asked(THERE + "raise ValueError(there)"), note
+
+
+def test_no_run_finds_what_another_one_changed_in_memory(board):
+    places = "np.seen, os.environ['SEEN'], type(self.domain).seen, sys.modules['json'].seen, builtins.seen"
+    found = "hasattr(np, 'seen'), 'SEEN' in os.environ, hasattr(type(self.domain), 'seen'), hasattr(json, 'seen'), "
+    ask = f"import builtins, json, os, sys; found = {found} hasattr(builtins, 'seen'); {places} = '12345'; "
+    for number in range(2):
+        run = played(board, written(ask + "raise ValueError(*found)"), None, number)
+        assert "ValueError: (False, False, False, False, False)" in run.wrong
+
+
+def test_what_is_written_in_the_folder_of_a_run_is_no_offence_and_goes_with_it(board, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    uses = """
+        import os, pathlib, shutil, tempfile, torch
+        os.makedirs("a/b/c")
+        pathlib.Path("a/b/c/x").write_text("1")
+        open("a/../y", "w").close()
+        os.replace("y", "a/y")
+        os.symlink("y", "a/z")
+        shutil.move("a", "moved")
+        open(os.path.abspath("moved/b/c/../../y"), "a").close()
+        torch.save({}, "moved/b/model.pt")
+        torch.save({}, tempfile.mkdtemp() + "/model.pt")
+        tempfile.NamedTemporaryFile().close()
+        tempfile.TemporaryFile().close()
+        os.remove("moved/z")
+        shutil.rmtree("moved")
+        open(os.devnull, "w").close()
+        return []
+"""
+    assert played(board, written("pass") + uses) == leaderboard.Run(ended="asks for nothing any more")
+    assert not [file for file in tmp_path.iterdir() if not file.name.startswith("pymp-")]
+
+
 def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
     (tmp_path / "x").symlink_to(leaderboard.paths.BUNDLED)
     source = written(f"import pandas; pandas.read_csv({str(tmp_path / 'x' / 'digits-nb201.csv.gz')!r}); return []")
@@ -325,22 +402,43 @@ def test_who_carries_the_best_cell_and_tries_its_renamings_gets_a_remark(board):
         assert words not in leaderboard._row("x", {"public": public, "hidden": honest}, "", boards)["remark"]
 
 
-def test_who_names_searchers_of_the_library_gets_a_remark(board):
+BORROWED = (
+    "from latentnas.search.ensemble import EnsembleSearch\nclass Mine(EnsembleSearch): pass",
+    "import latentnas.search.ensemble as e",
+    "from latentnas import stats, search",
+    "from latentnas import (\n    search as s,\n)",
+    "from latentnas.search import domains, discrete",
+    "import latentnas\nclass Mine(latentnas.search.ensemble.EnsembleSearch): pass",
+    "import latentnas as l\nclass Mine(l.search.ensemble.EnsembleSearch): pass",
+    "import latentnas.search.domains\nmine = latentnas.search.discrete.RandomSearch",
+    "import latentnas\nmine = getattr(latentnas, 'search').ensemble",
+    "import latentnas\nmine = getattr(latentnas.search, 'ensemble')",
+    "import latentnas\nmine = latentnas.search",
+    "__import__('latentnas.search.discrete')",
+    "import sys\nmine = sys.modules['latentnas.search.discrete']",
+    "from leaderboard import LIBRARY",
+    "def ask():\n    import latentnas.search.discrete",
+)
+OWN = (
+    "",
+    "from latentnas import stats\n\n\ndef search(): pass",
+    "# other than latentnas.search.ensemble",
+    '"""Unlike latentnas.search.ensemble it asks one at a time."""',
+    "'latentnas.search.ensemble is what this is not.'",
+    "import latentnas\nprint(latentnas.stats, 'as latentnas.search does')",
+    "import latentnas.search.domains\nkind = latentnas.search.domains.TableDomain",
+    "from latentnas.search.domains import TableDomain",
+    "from latentnas.search import domains as d\nkind = d.TableDomain",
+    "names = {'leaderboard': 1}",
+    "class",
+)
+
+
+def test_who_takes_from_searchers_of_the_library_gets_a_remark_and_nobody_else(board):
     boards, runs = {"digits": board}, dict.fromkeys(("public", "hidden"), [leaderboard.Run(90, 20)] * 10)
-
-    def remark(source):
-        return leaderboard._row("x", runs, "", boards, source)["remark"]
-
-    for line in (
-        "from latentnas.search.ensemble import EnsembleSearch\nclass Mine(EnsembleSearch): pass",
-        "import latentnas.search.ensemble as e",
-        "from latentnas import stats, search",
-        "from latentnas import (\n    search,\n)",
-        "__import__('latentnas.search.discrete')",
-    ):
-        assert "names latentnas.search: is what it asks for its own?" in remark(line), line
-    for source in ("from latentnas import stats\n\n\ndef search(): pass", "", TEMPLATE.read_text()):
-        assert not remark(source)
+    for source in (*BORROWED, *OWN, TEMPLATE.read_text()):
+        remark = leaderboard._row("x", runs, "", boards, source)["remark"]
+        assert remark == "uses searchers of the library: is what it asks for its own?" * (source in BORROWED), source
 
 
 def test_who_is_out_is_told_on_which_table_and_in_which_run(board, monkeypatch):

@@ -13,17 +13,22 @@ Labels stay in this process: a searcher's process has the architectures (`domain
 hidden runs the rows of the table are shuffled, its operations change their names, the columns of its features their
 places, and labels their scale, though not their order; all by a secret. That makes what somebody knows by heart slower,
 not useless: the best cell is one of at most 60 renamings, and who meets it within 60 queries in three quarters of the
-hidden runs gets a remark. So does a file that names `latentnas.search`, whose searchers are nobody's own. Who opens a
-file with labels, or changes one that was there before, is out, as far as Python's own calls tell: compiled code, such
-as that of `torch.save`, may write past them. This holds against tricks in the course of a course; it is no sandbox. Run
-files of people that you do not trust in a container without network.
+hidden runs gets a remark. So does a file that uses `latentnas.search`, whose searchers are nobody's own. Who opens a
+file with labels is out, as far as Python's own calls tell.
+
+No run knows of another: each has a process and a folder of its own, which go with it. Who writes anywhere else is out.
+Compiled code, such as that of `torch.save`, which Python does not report, is refused it by Linux from 5.13 on; other
+systems let it pass. This holds against tricks in the course of a course; it is no sandbox. Run files of people that you
+do not trust in a container without network.
 """
 
 import argparse
+import ast
 import errno
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -34,6 +39,8 @@ import pickle
 import re
 import secrets
 import shutil
+import stat
+import struct
 import sys
 import tempfile
 import threading
@@ -72,8 +79,8 @@ LIBRARY = {
     "path-feature ensemble": ("latentnas.search.ensemble", "EnsembleSearch"),
 }
 RANDOM = "random search (exact)"
-# A file that names searchers of the library; `latentnas.search.domains` has none.
-BORROWED = re.compile(r"latentnas\.search\b(?!\.domains\b)|latentnas import (\([\w\s,]*|[\w ,]*)\bsearch\b")
+# Modules with searchers of the library, or that hand them on; `latentnas.search.domains` has none.
+BORROWED = re.compile(r"(latentnas\.search(?!\.domains(\.|$))|leaderboard)(\.|$)").match
 
 
 @dataclass(frozen=True)
@@ -328,6 +335,8 @@ def _searcher_side(
 
     torch.set_num_threads(1)
     os.chdir(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    multiprocessing.context.BaseContext.Lock = lambda self: threading.Lock()  # of pools of threads; others make files
     with open(os.devnull, "w") as nowhere:  # what the system writes
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
@@ -341,9 +350,13 @@ def _searcher_side(
         sklearn = importlib.import_module("sklearn.utils.parallel")
         with sklearn._get_threadpool_controller().limit(limits=1):  # opens libraries once, which the guard would refuse
             pass
-    shutil._use_fd_functions = False  # so that temporary folders go without opening a folder
+    shutil._use_fd_functions = tempfile._O_TMPFILE_WORKS = False  # which would open a folder
     sys.dont_write_bytecode = True  # which would replace old files
-    sys.addaudithook(_guard(out, guarded))
+    _write_only_in(folder)
+    for module, name in itertools.product((os, sys.modules[os.open.__module__]), _OF_OTHERS):
+        if hasattr(module, name):
+            setattr(module, name, lambda *given, name=name: out(f"{_MEDDLES} (os.{name}), which no searcher needs"))
+    sys.addaudithook(_guard(out, guarded, folder))
     try:
         make = _searcher_class(*submission)
         place = "when it is made"
@@ -414,12 +427,39 @@ class _Counted(io.TextIOBase):
         return len(text)
 
 
+def _write_only_in(folder: str) -> None:
+    """Let the system refuse this process, compiled code too, to write outside a folder, where it can: Landlock of Linux
+    from 5.13 on (https://docs.kernel.org/userspace-api/landlock.html)."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    system = ctypes.CDLL(None)
+    version = system.syscall(444, None, 0, 1)  # landlock_create_ruleset, which says only its version
+    if version < 1:
+        return
+    # bits: write to a file, remove and make what is in a folder; of newer versions also link elsewhere, and truncate
+    writes = 1 << 1 | 0b1_1111_1111 << 4 | (version >= 2) << 13 | (version >= 3) << 14
+    rules = system.syscall(444, struct.pack("=Q", writes), 8, 0)
+    for place, allowed in ((folder, writes), (os.devnull, writes & (1 << 1 | 1 << 14))):
+        file = os.open(place, os.O_PATH)
+        system.syscall(445, rules, 1, struct.pack("=Qi", allowed, file), 0)  # landlock_add_rule: beneath this path
+        os.close(file)
+    system.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which the next call is refused
+    system.syscall(446, rules, 0)  # landlock_restrict_self
+    os.close(rules)
+
+
 _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
+_OTHER_PROCESS += ("resource.prlimit",)
+_MEDDLES = "starts, ends or calls another program"
+# Functions of `os` that reach other processes, which Python does not report.
+_OF_OTHERS = ("setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam")
 # What opens files, or finds this guard, unseen.
 _BESIDE_PYTHON = ("ctypes.dlopen", "ctypes.dlsym", "sqlite3.connect", "gc.get_")
 # What deletes a file, or makes it look new.
 _CHANGES = ("os.remove", "os.rmdir", "os.truncate", "os.rename", "os.link", "os.chmod", "os.chown", "os.utime")
-_CHANGES += ("os.setxattr", "os.removexattr", "replaced")  # the last is what a rename has for its target
+_CHANGES += ("os.setxattr", "os.removexattr", "replaced")  # the last is what a rename or link has for its target
 _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandir", "shutil.")
 _SECRET_FILES: list[Path] = []  # of the process that counts
 
@@ -438,14 +478,26 @@ def _guarded() -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
-def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> Callable[[str, tuple], None]:
+def _guard(
+    out: Callable[[str], None], guarded: frozenset[tuple[int, int]], folder: str
+) -> Callable[[str, tuple], None]:
     """An audit hook, which cannot be taken away: no labels from files, no other process, no network, no changes of
-    files. All that decides is bound here, where a searcher that changes modules does not get at it."""
-    stat, leave, errors = os.stat, os._exit, (OSError, TypeError, ValueError)
-    others, beside, changes, files = _OTHER_PROCESS, _BESIDE_PYTHON, _CHANGES, _FILES
+    files, and new ones in this folder alone. All that decides is bound here, where a searcher that changes modules does
+    not get at it."""
+    look, look_at_link, leave, errors = os.stat, os.lstat, os._exit, (OSError, TypeError, ValueError)
+    others, beside, changes, files, meddles = _OTHER_PROCESS, _BESIDE_PYTHON, _CHANGES, _FILES, _MEDDLES
     writing, started = os.O_WRONLY | os.O_RDWR | os.O_TRUNC, time.time() - 0.05  # clocks of file systems are coarse
-    proc = stat("/proc").st_dev if os.path.isdir("/proc/self") else None
+    making, kind, text, fspath = writing | os.O_CREAT, isinstance, str.__str__, os.fspath
+    separators, what, link, device, is_folder = (
+        os.sep + (os.altsep or ""),
+        stat.S_IFMT,
+        stat.S_IFLNK,
+        stat.S_IFCHR,
+        stat.S_IFDIR,
+    )
+    proc = look("/proc").st_dev if os.path.isdir("/proc/self") else None
     own = re.compile(rf"/proc/([a-z]+|sys/[\w/]+|(self|{os.getpid()})(/task/\d+)?/[a-z_]+)").fullmatch
+    mine = {((top := look(folder)).st_dev, top.st_ino)}  # this folder, and those in it that were found
 
     def end(words: str) -> None:
         try:
@@ -453,28 +505,61 @@ def _guard(out: Callable[[str], None], guarded: frozenset[tuple[int, int]]) -> C
         finally:
             leave(1)
 
+    def outside(path: Any) -> bool:
+        """Whether it lies in no folder of this run. Methods of a path are not asked, since they may be its own."""
+        path = fspath(path)
+        path = (text(path) if kind(path, str) else bytes.decode(path, errors="surrogateescape")).rstrip(separators)
+        try:
+            if what(look_at_link(path).st_mode) == link:
+                return True
+        except errors:
+            pass  # it is new
+        above, passed = path[: max(map(path.rfind, separators)) + 1] or ".", []
+        while True:
+            try:
+                place = ((at := look(above)).st_dev, at.st_ino)
+            except errors:
+                return True
+            if place in mine:
+                mine.update(passed)
+                return False
+            if place in passed:  # the root is above itself
+                return True
+            passed.append(place)
+            above += "/.."
+
     def hook(event: str, arguments: tuple) -> None:
         if event.startswith(others):
-            end(f"starts, ends or calls another program ({event}), which no searcher needs")
+            end(f"{meddles} ({event}), which no searcher needs")
         if event.startswith(beside):
             end(f"goes past Python ({event}), which no searcher needs")
-        if event == "os.rename" and arguments[1] is not None:
-            hook("replaced", arguments[1:2])
-        if event.startswith((*files, *changes)) and arguments:
+        makes = event in ("os.mkdir", "replaced")
+        if event == "open" and not kind(arguments[0], int):
+            makes = bool(arguments[2] & making)
+        if (makes or event.startswith((*files, *changes))) and arguments:
             try:
-                found = stat(arguments[0])
+                found = look(arguments[0])
             except errors:
-                return  # there is no such file
-            if (found.st_dev, found.st_ino) in guarded:
-                end(f"opens {f'{arguments[0]}'.rpartition('/')[2]}, where labels are (or the secret): it is out")
-            if found.st_dev == proc and not own(arguments[0]):  # its text, whatever it says it is
-                end("looks into another process: it is out")
-            own_work = found.st_ctime > started or found.st_mode & 0o170000 == 0o020000  # such as /dev/null
-            writes = event == "open" and arguments[2] & writing and not isinstance(arguments[0], int)
-            if (writes or event in changes) and not own_work:
-                end(f"changes what was there before ({event}), which no searcher needs")
-            if event == "open" and arguments[1] is None and found.st_mode & 0o170000 == 0o040000:
-                end("opens a folder as a file, which no searcher needs")  # names in it would be names of nothing here
+                found = None  # there is no such file
+            if found:
+                looked_at(event, arguments, found, makes)
+                makes = makes and what(found.st_mode) not in (device, is_folder)  # these stay as they are
+        if makes and outside(arguments[0]):
+            end(f"writes outside the folder that it is started in ({event}): no run may leave notes for another")
+        if event in ("os.rename", "os.link", "os.symlink"):
+            hook("replaced", arguments[1:2])
+
+    def looked_at(event: str, arguments: tuple, found: os.stat_result, writes: bool) -> None:
+        if (found.st_dev, found.st_ino) in guarded:
+            end(f"opens {f'{arguments[0]}'.rpartition('/')[2]}, where labels are (or the secret): it is out")
+        if found.st_dev == proc and not own(arguments[0]):  # its text, whatever it says it is
+            end("looks into another process: it is out")
+        own_work = found.st_ctime > started or what(found.st_mode) == device  # such as /dev/null
+        writes = writes and what(found.st_mode) != is_folder  # nobody can: `tempfile` then opens a file there
+        if (writes or event in changes) and not own_work:
+            end(f"changes what was there before ({event}), which no searcher needs")
+        if event == "open" and arguments[1] is None and what(found.st_mode) == is_folder:
+            end("opens a folder as a file, which no searcher needs")  # names in it would be names of nothing here
 
     return hook
 
@@ -611,9 +696,45 @@ def _row(
     if len(hidden) >= ENOUGH and np.mean(np.array(hidden) <= RENAMINGS) >= MOST:  # of honest searchers about half do
         often = f"within {RENAMINGS} queries in three quarters of the hidden runs"
         remarks.add(f"meets the best cell {often}: does it try its renamings?")
-    if BORROWED.search(source):
-        remarks.add("names latentnas.search: is what it asks for its own?")
+    if borrows(source):
+        remarks.add("uses searchers of the library: is what it asks for its own?")
     return row | {"remark": _one_line("; ".join(sorted(remarks)), 300)}
+
+
+def borrows(source: str) -> bool:
+    """Whether the code of a file, not its comments and sentences, takes from modules with searchers of the library."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return False
+    names: dict[str, str] = {}  # what a name of the file stands for
+    found: list[str] = []  # what is imported or reached
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+            names |= {name: name for alias in node.names if not alias.asname for name in alias.name.split(".")[:1]}
+        elif isinstance(node, ast.ImportFrom):
+            whole = {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= whole
+            found += whole.values()
+
+    def reached(node: ast.AST | None) -> str:
+        """The dotted name of `module.part` or `getattr(module, "part")`, or nothing."""
+        if isinstance(node, ast.Name):
+            return names.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            return f"{reached(node.value)}.{node.attr}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            whole, part, *_ = [*node.args, None, None]
+            return f"{reached(whole)}.{part.value}" if isinstance(part, ast.Constant) else ""
+        return ""
+
+    parts = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}  # of a longer name
+    found += [reached(node) for node in nodes if isinstance(node, ast.Attribute | ast.Call) and id(node) not in parts]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found += [text for text in texts if re.fullmatch(r"\w+(\.\w+)+", text)]
+    return any(map(BORROWED, found))
 
 
 _COLUMNS = [f"{part}_{goal}{end}" for part in ("hidden", "public") for goal in ("best", "good")
