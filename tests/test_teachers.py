@@ -143,6 +143,11 @@ TRICKS = [
     "check.__code__ = (lambda *a, **k: 1).__code__",
     "import lab_checks as l",
     "check.keywords['checks'] = week2_checks.CHECKS",
+    "np.allclose = lambda *a, **k: True",
+    "stats.estimate = stats.mean_interval",
+    "leaderboard.play = lambda *a: leaderboard.Run(good=1)",
+    "import sys\nsys.modules['week3_checks'].LIMIT = 300",
+    "setattr(torch, 'allclose', lambda *a, **k: True)",
 ]
 
 

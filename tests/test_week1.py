@@ -368,6 +368,9 @@ WRONG = {
         "no number": changed(lambda report: report.assign(kendall=pd.Series([None] * len(report), dtype=object))),
         "column rmse more than once": changed(lambda report: pd.concat([report, report["rmse"]], axis=1)),
         "should be the whole numbers": changed(lambda report: report.astype({"seed": str})),
+        "it has 9, of seeds ['1.5', '3.5', '4.5']": changed(lambda report: report.assign(seed=report["seed"] + 0.5)),
+        "rmse is rounded to 2 digits": changed(lambda report: report.round(2)),
+        "kendall is rounded to 3 digits": changed(lambda report: report.round({"kendall": 3})),
     },
     "4b": {
         "one standard deviation": around(lambda values: values.std(ddof=1)),
@@ -377,6 +380,7 @@ WRONG = {
         "distances from the mean": ends(lambda values: -t_width(values), t_width),
         "are exchanged": around(lambda values: -t_width(values)),
         "smallest to the largest": ends(np.min, np.max),
+        "a mean is rounded to 2 digits": lambda report: RIGHT["4b"](report).round(2),
         "should be means over the seeds": ends(np.min, np.max, centre=np.median),
         "the ends are not": around(lambda values: 3 * t_width(values)),
         "one line for each method": lambda report: RIGHT["4b"](report).reset_index(drop=True),
@@ -392,7 +396,8 @@ WRONG = {
         "mean of the group means": mean_of_means,
         "every row gets the same": lambda groups, labels, train, test: np.full(len(test), labels[train].mean()),
         "nothing but the labels of test rows": grouped(known=known_labels),
-        "are NaN or infinite": grouped(otherwise=lambda labels, train: np.nan),
+        "never seen gets NaN": grouped(otherwise=lambda labels, train: np.nan),
+        "are NaN or infinite": grouped(otherwise=lambda labels, train: np.inf),
         "holds texts": lambda *given: [*map(str, RIGHT["5"](*given))],
     },
 }  # fmt: skip
@@ -429,6 +434,7 @@ def test_a_right_answer_in_another_form_passes(capsys):
     assert check("3", lambda *given: torch.tensor(RIGHT["3"](*given), requires_grad=True)) == 1
     assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
     assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1
+    assert check("4a", lambda *given: RIGHT["4a"](*given).astype({"seed": float})) == 1, capsys.readouterr().out
     for exercise in ("4a", "4b"):
         assert check(exercise, lambda *given, exercise=exercise: RIGHT[exercise](*given).astype(object)) == 1
 
@@ -437,6 +443,29 @@ def test_a_right_answer_in_another_form_passes(capsys):
         return mean + unit * RIGHT["3"](method, x, (labels - mean) / unit, train, test)
 
     assert check("3", standardised) == 1, capsys.readouterr().out
+
+
+def test_a_split_whose_share_is_right_by_luck_alone_is_refused(capsys):
+    def drawn(seed, count, share):
+        return np.random.default_rng(seed).random(count) < share
+
+    def rows_one_by_one(rows, share, seed):
+        return np.flatnonzero(~drawn(seed, rows, share)), np.flatnonzero(drawn(seed, rows, share))
+
+    def classes_one_by_one(classes, share, seed):
+        names = np.unique(classes)
+        tested = np.isin(classes, names[drawn(seed, len(names), share)])
+        return np.flatnonzero(~tested), np.flatnonzero(tested)
+
+    table = made_up(601, 7, texts=True)
+    for exercise, answer, count, case in (
+        ("1a", rows_one_by_one, 1237, {"rows": 1237}),
+        ("1b", classes_one_by_one, len(np.unique(table.classes)), {"table": table}),
+    ):
+        lucky = [seed for seed in range(300) if abs(drawn(seed, count, 0.3).sum() - 0.3 * count) <= 1][:3]
+        for seed in lucky:
+            assert "belong into the test part" in said(capsys, check, exercise, answer, share=0.3, seed=seed, **case)
+        assert len(lucky) == 3
 
 
 def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):

@@ -81,6 +81,7 @@ WRONG = {
     "1": {
         "you return a mean": by_simulation_of_the_mean,
         "one too early": lambda size, good: RIGHT["1"](size, good) - 1,
+        "one too large in each": lambda size, good: RIGHT["1"](size, good) + 1,
         "draws without": with_replacement,
         "too large": lambda size, good: size + 5,
         "too small": lambda size, good: 0,

@@ -137,6 +137,8 @@ def kind(value: Any) -> str:
         return f"a {'tensor' if isinstance(value, Tensor) else 'NumPy array'} of shape {list(value.shape)}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, Mapping):
+        return f"a dictionary with {', '.join(map(str, value)) or 'nothing'}"
     return {"str": "a text"}.get(type(value).__name__, f"of type {type(value).__name__}")
 
 

@@ -18,6 +18,7 @@ from latentnas import stats
 METHODS = ("ridge", "trees", "neighbours")
 SCORES = ("rmse", "kendall")
 HIDDEN = "the labels of the test rows are hidden (NaN) in this check. Which rows may a method learn from?"
+ROUNDED = "{} is rounded to {} digits. Return it as it is."
 FIXED = "So your function is not deterministic: give whatever draws a fixed seed, a model its `random_state`."
 
 Parts = tuple[np.ndarray, np.ndarray]
@@ -77,19 +78,21 @@ def partition(value: Any, rows: int) -> Parts:
     return train, test
 
 
-def splits_of(answer: Callable, *arguments: Any, rows: int, seed: int) -> Parts:
-    """The split of a seed; raises Wrong unless equal seeds give equal splits, and other seeds others."""
+def splits_of(answer: Callable, *arguments: Any, rows: int, seed: int) -> list[Parts]:
+    """The splits of a seed and of two more; raises Wrong unless equal seeds give equal ones, and other seeds others."""
     np.random.seed(0)
     train, test = partition(result_of(answer, *arguments, seed), rows)
     np.random.seed(1)  # whoever draws from the global generator gets another split now
     again = partition(result_of(answer, *arguments, seed), rows)
     if {*again[1].tolist()} != {*test.tolist()}:
         raise Wrong("the same seed gives another split at each call. Draw from np.random.default_rng(seed).")
+    found = [(train, test)]
     for more in (1, 2520):  # 2520: what looks only at seed % 2, ... or seed % 10 is the same again
-        if {*partition(result_of(answer, *arguments, seed + more), rows)[1].tolist()} == {*test.tolist()}:
+        found.append(partition(result_of(answer, *arguments, seed + more), rows))
+        if {*found[-1][1].tolist()} == {*test.tolist()}:
             two = f"the seeds {seed} and {seed + more} give the same split"
             raise Wrong(f"{two}. Where does the seed come in? Are the rows or classes shuffled?")
-    return train, test
+    return found
 
 
 def require_share(found: int, whole: int, share: float, what: str) -> None:
@@ -111,8 +114,9 @@ def order_in(places: np.ndarray, share: float) -> str:
 
 
 def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int = 3) -> None:
-    _, test = splits_of(answer, rows, share, rows=rows, seed=seed)
-    require_share(len(test), rows, share, "rows")
+    (_, test), *others = splits_of(answer, rows, share, rows=rows, seed=seed)
+    for tested in (test, *(part for _, part in others)):  # one may have the right number by luck
+        require_share(len(tested), rows, share, "rows")
     if order := order_in(test, share):
         reason = "A table may be sorted, or repeat itself: shuffle its rows"
         raise Wrong(f"the test rows are {order} in the table, not drawn. {reason}.")
@@ -120,7 +124,7 @@ def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int =
 
 def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, seed: int = 3) -> None:
     classes = (table or made_up()).classes
-    train, test = splits_of(answer, classes, share, rows=len(classes), seed=seed)
+    (train, test), *others = splits_of(answer, classes, share, rows=len(classes), seed=seed)
     across = len(np.intersect1d(classes[train], classes[test]))
     count = len(np.unique(classes))
     if across:
@@ -129,7 +133,8 @@ def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, 
     tested = len(np.unique(classes[test]))
     if abs(len(test) - share * len(classes)) <= 1 < abs(tested - share * count):
         raise Wrong("the test part has that share of the rows. Asked for is a share of the classes, however large.")
-    require_share(tested, count, share, "classes")
+    for number_of in (tested, *(len(np.unique(classes[part])) for _, part in others)):
+        require_share(number_of, count, share, "classes")
     if order := order_in(np.flatnonzero(np.isin(np.unique(classes), classes[test])), share):
         raise Wrong(f"the test classes are {order} in their order. Shuffle the classes before you cut.")
 
@@ -282,11 +287,13 @@ def frame(value: Any, name: str, columns: Sequence[str], scores: Sequence[str]) 
 def report(value: Any, seeds: Sequence[int]) -> pd.DataFrame:
     """The lines in the order of seeds and methods; raises Wrong unless there is one for each of both."""
     found = frame(value, "the report", ["seed", "method", *SCORES], SCORES)
+    whole = [int(seed) if isinstance(seed, float) and seed % 1 == 0 else seed for seed in found["seed"].tolist()]
+    found["seed"] = pd.Series(whole, found.index, dtype=object)
     pairs = list(zip(found["seed"].tolist(), found["method"].tolist()))
     wanted = [(seed, method) for seed in seeds for method in METHODS]
     if sorted(tuple(map(str, pair)) for pair in pairs) != sorted((str(seed), method) for seed, method in wanted):
         raise Wrong(
-            f"the report should have {len(wanted)} lines, one for each seed and method, but has {len(pairs)}, of seeds"
+            f"the report should have {len(wanted)} lines, one for each seed and method; it has {len(pairs)}, of seeds"
             f" {sorted({str(seed) for seed, _ in pairs})} and methods {sorted({str(name) for _, name in pairs})}."
         )
     if not all(seed in seeds for seed, _ in pairs):
@@ -315,6 +322,7 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
             lambda true, p: stats.rmse(true, p) / unit,
     }  # fmt: skip
     right = first.lines(seeds, lambda true, p: (stats.rmse(true, p), stats.kendall(true, p)))
+    wrong |= {ROUNDED.format("rmse", digits): lambda t, p, n=digits: round(stats.rmse(t, p), n) for digits in (1, 2, 3)}
     mistakes = {words: first.lines(seeds, lambda true, p, f=f: (f(true, p), 0))["rmse"] for words, f in wrong.items()}
     other = "rmse is not right. It is that of the test rows of the split of each seed, and of no others."
     compare(found["rmse"].to_numpy(), right["rmse"].to_numpy(), arrays(mistakes), other)
@@ -323,6 +331,7 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
         "kendall is Pearson's correlation. Take Kendall's tau.": stats.pearson,
         "kendall has the wrong sign.": lambda true, p: -stats.kendall(true, p),
     }
+    wrong |= {ROUNDED.format("kendall", n): lambda t, p, n=n: round(stats.kendall(t, p), n) for n in (1, 2, 3)}
     mistakes = {
         words: first.lines(seeds, lambda true, p, f=f: (0, f(true, p)))["kendall"] for words, f in wrong.items()
     }
@@ -346,8 +355,9 @@ def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     mean, spread, n = groups.mean(), groups.std(), len(seeds)
     half_width = groups.agg(lambda values: np.subtract(*stats.mean_interval(values)[::-1]) / 2)
     found = found.loc[mean.index]
-    if not close(found[[*SCORES]].to_numpy(), mean.to_numpy()):
-        raise Wrong("the columns rmse and kendall should be means over the seeds, each method by itself.")
+    rounded = {ROUNDED.format("a mean", digits): mean.round(digits).to_numpy() for digits in (1, 2, 3)}
+    other = "the columns rmse and kendall should be means over the seeds, each method by itself."
+    compare(found[[*SCORES]].to_numpy(), mean.to_numpy(), rounded, other)
     ends = np.array([[found[f"{score}{end}"] for end in ("_low", "_high")] for score in SCORES])
     centre = mean.to_numpy().T[:, None]
     widths = {
@@ -377,6 +387,10 @@ def check_4b(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
 def check_5(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
     table = table or made_up()
     labels, groups, (train, test) = table.labels, table.classes, half(table, seed)
+    new = ~np.isin(groups[test], groups[train])
+    given = numbers(result_of(answer, groups, labels, train, test), "an array of predictions")
+    if given.shape == new.shape and new.any() and np.array_equal(np.isnan(given), new):
+        raise Wrong("a test row of a group that was never seen gets NaN. Give it the mean of all training labels.")
     found = blind(answer, (groups,), labels, train, test)
     known, mean = pd.Series(labels[train]).groupby(groups[train]), labels[train].mean()
 

@@ -242,6 +242,14 @@ def check_2(answer: Callable) -> None:
             raise Wrong(
                 "right where `weight` is 1, wrong where it is another. Both arms of the plan call this function."
             )
+        far = 10 * starts  # from where some ascents end at no architecture
+        right = reference(model, evaluator, far, 1.0)
+        found = result_of(answer, model, evaluator, far, 1.0)
+        if not all(close(number(found[key], key), right[key]) for key in right):
+            raise Wrong(
+                "right where all graphs are architectures, wrong where one is none. Its `judged` and `flops` are NaN:"
+                " these means are of the others, and `valid` says how many there were."
+            )
         return
     end = gradient_ascent(model, starts, STEPS, STEP_SIZE, 1.0).z[-1]
     with torch.no_grad():
@@ -332,6 +340,12 @@ def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
         return (
             "your interval is the spread of single seeds. That of their mean is narrower by the root of their number."
         )
+    if close(found[1:], right[:0:-1]):
+        return "the mean is right, but low and high are exchanged."
+    if close(found[2] - found[0], spread / len(differences) ** 0.5):
+        return "your interval is mean ± one standard error. How many of these make 95 % with so few seeds?"
+    if close(found[2] - found[0], 1.96 * spread / len(differences) ** 0.5):
+        return "your interval takes 1.96 standard errors, as with many seeds. With few of them Student's t is wider."
     if found[1] < right[1] and found[2] > right[2]:
         return "the mean is right, your interval is too wide. Is it one of the differences, at 95 %?"
     return "the mean is right, its interval is not. `stats.estimate` of the differences gives Student's at 95 %."
