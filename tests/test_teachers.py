@@ -195,3 +195,12 @@ def test_a_copied_cell_or_a_deleted_check_of_one_student_stops_no_grading(tmp_pa
 
 def test_its_links_lead_somewhere():
     require_links("\n".join(re.findall(r"\[[^\]]*\]\((?!http)[^)]*\)", TEXT)), at_least=10)
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_what_students_read_of_a_check_shows_no_hidden_test(week):
+    words = (FOLDER / f"week{week}_checks.py").read_text(encoding="utf-8").split('"""')[1]
+    sources = ["".join(cell["source"]) for cell in notebook(f"week{week}_solutions")["cells"]]
+    hidden = "".join(source.partition("BEGIN HIDDEN TESTS")[2].partition("### END")[0] for source in sources)
+    parts = re.findall(r"made_up\(\d+, \d+|\w+=\d[\d.]*|secret=\"[^\"]+\"", hidden)
+    assert parts and not [part for part in parts if part in words]
