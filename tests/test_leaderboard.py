@@ -166,6 +166,7 @@ NOTES = {  # how a run leaves a note in PLACE: what the table says
     "np.save(PLACE, np.arange(3))": "writes outside the folder that it is started in (open)",
     "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)": "(os.setpriority)",
     "import posix; posix.sched_setaffinity(os.getppid(), {0})": "(os.sched_setaffinity)",
+    "import signal; signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 0)": "(os.pidfd_open)",
     "import resource; resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0))": "(resource.prlimit)",
 }
 COMPILED = (  # the same, of code in C, C++ and Rust, which Python does not report

@@ -454,7 +454,7 @@ _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.sp
 _OTHER_PROCESS += ("resource.prlimit",)
 _MEDDLES = "starts, ends or calls another program"
 # Functions of `os` that reach other processes, which Python does not report.
-_OF_OTHERS = ("setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam")
+_OF_OTHERS = ("setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "pidfd_open")
 # What opens files, or finds this guard, unseen.
 _BESIDE_PYTHON = ("ctypes.dlopen", "ctypes.dlsym", "sqlite3.connect", "gc.get_")
 # What deletes a file, or makes it look new.
