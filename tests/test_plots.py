@@ -15,6 +15,7 @@ from companion import paths
 from companion.figures import crlso, latent_search, save, show
 from companion.figures import redraw as drawing
 from companion.figures.best_cell import one_shot_again
+from companion.figures.e2nas import cells_handed_in
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
 from companion.figures.nasbench import EDGE_HEIGHTS, draw_edge_labelled
 from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
@@ -303,6 +304,26 @@ def test_curves_of_few_queries_and_of_a_data_set_without_a_signal_are_drawn():
     curves = pd.DataFrame(rows, columns=["dataset", "signal", "query", "mean"]).assign(method="a", best=99)
     figure = incumbent_curves(curves.assign(low=curves["mean"], high=curves["mean"]))
     assert [len(ax.lines[0].get_xdata()) if ax.axison else 0 for ax in figure.axes] == [4, 4, 4, 0]
+    lowest = [ax.get_xlabel() for ax in figure.axes]  # (x, test), (y, test), (x, validation), none
+    assert lowest == ["", "queries (log)", "queries (log)", ""]
+    figure.draw_without_rendering()
+    assert figure.axes[1].get_xticklabels() and all(text.get_visible() for text in figure.axes[1].get_xticklabels())
+
+
+def test_a_search_that_ends_early_lies_above_the_others_with_a_dot_at_its_end():
+    rows = [("a", q, 90 + q / 100) for q in (10, 50, 200)] + [("b", q, 90 + q / 100) for q in (10, 50)]
+    curves = pd.DataFrame(rows, columns=["method", "query", "mean"]).assign(dataset="x", signal="test", best=93)
+    figure = incumbent_curves(curves.assign(low=curves["mean"], high=curves["mean"]))
+    whole, short, *_ = figure.axes[0].lines
+    assert short.get_marker() == "o" and short.get_markevery() == [-1] and whole.get_marker() == "None"
+    assert short.get_zorder() > whole.get_zorder()
+    assert "dot: ends early" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert figure.axes[0].get_title(loc="left") == "x, test"  # a single panel has no letter
+
+
+def test_the_aim_of_one_shot_search_is_named():
+    figure = cells_handed_in(pd.DataFrame(one_shot_tables()["cells_handed_in"][0]))
+    assert "aim: at most 0.5" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_curves_are_cut_below_where_the_median_search_begins():
@@ -339,18 +360,24 @@ def test_lines_in_colour_are_few_and_named_at_their_ends():
     assert not {text.get_text() for text in left.texts} & {*crlso.IN_COLOUR}
 
 
-def test_the_search_that_ends_lowest_is_named():
+def test_the_search_that_ends_lowest_has_a_colour():
     rows = [("one-hot", 5, 3.0), ("one-hot", 60, 0.6), ("path features", 5, 3.0), ("path features", 60, 0.01)]
     rows += [("path-feature ensemble", 5, 3.0), ("path-feature ensemble", 60, 0.3)]
     curves = pd.DataFrame(rows, columns=["method", "query", "regret"])
     other = curves[curves.method != "path features"].replace({0.3: 0.01})  # as low as the best of the first panel
     curves = pd.concat([curves.assign(table="a"), other.assign(table="b")])
     figure = latent_search.expected_regret(curves)
-    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [
-        ["path features"],
-        ["path-feature ensemble"],
-    ]
-    assert {"path features", "one-hot"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    coloured = [{line.get_label() for line in ax.lines if line.get_color() != PALE} for ax in figure.axes]
+    assert coloured == [{"one-hot", "path features", "path-feature ensemble"}, {"one-hot", "path-feature ensemble"}]
+    assert coloured[0] <= {text.get_text() for text in figure.legends[0].get_texts()}
+    assert all(ax.get_yscale() == "linear" and ax.get_ylim()[0] == 0 for ax in figure.axes)
+
+
+def test_a_legend_takes_the_place_of_a_panel_that_is_not_there():
+    figure = latent_search.still_searching(pd.DataFrame(latent_search_tables()["still_searching"][0]))
+    *_, free, empty = figure.axes  # four tables, three in a row
+    assert not figure.legends and not free.axison and not empty.axison
+    assert {"one-hot", "SVGe", "random search"} == {text.get_text() for text in free.get_legend().get_texts()}
 
 
 def extrapolation_tables():

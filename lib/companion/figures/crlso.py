@@ -45,7 +45,7 @@ def incumbents(curves: pd.DataFrame) -> Figure:
     rows = {name: Line2D([], [], color=GREY, linewidth=0.9, linestyle=dash) for name, dash in dashes.items()}
     rows["the best cell by validation"] = Line2D([], [], color=GREY, linewidth=0.8, linestyle=":")
     figure.legends[0].remove()
-    legend = figure.legend(rows.values(), rows.keys(), loc="outside upper left", ncols=4, handlelength=3)
+    legend = figure.legend(rows.values(), rows.keys(), loc="outside upper left", ncols=3, handlelength=3)
     words = "; bands, of CR-LSO and its ensemble only: 95 % intervals" if banded else ""
     legend.set_title(f"means over runs{words}", {"size": 7})
     legend.set_alignment("left")

@@ -47,16 +47,21 @@ def bundled_tables(
     counts.set_ylabel("classes per 2 points")
     counts.legend(loc="upper left")
 
-    deviation.plot(noise["rank"], noise["median"], color=BLUE)
-    deviation.fill_between(noise["rank"], noise.low, noise.high, color=BLUE, alpha=0.18, linewidth=0)
+    deviation.plot(noise["rank"], noise["median"], color=BLUE, label="median")
+    deviation.fill_between(
+        noise["rank"], noise.low, noise.high, color=BLUE, alpha=0.18, linewidth=0, label="middle half"
+    )
     deviation.set_ylim(bottom=0)
+    deviation.legend()
     deviation.set_xlabel("classes by rank (%), best right")
     deviation.set_ylabel("st. dev. of seeds (points)")
 
     errors = [agreement.spearman - agreement.low, agreement.high - agreement.spearman]
     correlation.errorbar(
-        agreement.share, agreement.spearman, errors, color=BLUE, marker="o", markersize=3, elinewidth=0.6
-    )
+        agreement.share, agreement.spearman, errors, color=BLUE, marker="o", markersize=3, elinewidth=0.6,
+        label="bar: 95 % interval",
+    )  # fmt: skip
+    correlation.legend()
     correlation.axhline(0, color=GREY, linewidth=0.6)
     correlation.set_ylim(-0.25, 1.03)
     correlation.set_ylabel("Spearman of two seeds")
@@ -83,11 +88,10 @@ def bundled_tables(
     table.set_xlabel("mean rank minus 50 (percent)")
 
     trust.plot(shared.shared, shared.from_scratch, ".", color=BLUE, markersize=3, alpha=0.7)
-    trust.set_xlabel("shared weights (%)")
-    trust.set_ylabel("from scratch (%)")
-    noise_title, agreement_title = "Noise of a class\nband: middle half", "Do two seeds agree?\nbars: 95 % intervals"
+    trust.set_xlabel("accuracy, shared weights (%)")
+    trust.set_ylabel("accuracy, from scratch (%)")
     last_row = ("What FLOPs buy", "What operations do", "digits-enas, trained")
-    letter(axes, ["Accuracy", noise_title, agreement_title, *last_row])
+    letter(axes, ["Accuracy", "Noise of a class", "Do two seeds agree?", *last_row])
     return figure
 
 

@@ -1,20 +1,34 @@
 """The figures of one-shot search (notebook 08)."""
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from companion.figures import StoredFigure
 from companion.figures.words import in_words, span
 from latentnas.plots.search import legend_above
-from latentnas.plots.style import DOUBLE, GREY, INK, PALE, VERMILLION, colours_of, letter, new_figure, rows_of, styled
+from latentnas.plots.style import (
+    BLUE,
+    DOUBLE,
+    GREY,
+    INK,
+    MARKERS,
+    PALE,
+    VERMILLION,
+    colours_of,
+    letter,
+    new_figure,
+    rows_of,
+    styled,
+)
 from latentnas.stats import mean_interval
 
 LEVEL = "level"  # within the noise of judging
 LINKS = {"behind": "behind", "undecided": "not told apart from", LEVEL: "within the noise of", "ahead": "ahead of"}
 TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
+AIM = 0.5  # points below the best that can be expected, at most
 
 
 @styled
@@ -39,12 +53,13 @@ def cells_handed_in(found: pd.DataFrame) -> Figure:
         ax.plot(gaps, np.full(len(gaps), place), "o", color=colour, alpha=0.35, markersize=3)
         ax.plot([line.low, line.high], [place] * 2, color=colour, linewidth=1)
         ax.plot(line.mean, place, "D", color=colour, markersize=4.5)
-    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    ax.axvline(0, color=GREY, linewidth=0.8, linestyle=":", label="0: the best that can be expected")
+    ax.axvline(AIM, color=BLUE, linewidth=1.2, linestyle="--", zorder=1, label=f"aim: at most {AIM:g}")
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     ax.minorticks_off()
     ax.set_xlim(min(0, found.gap.min()) - 0.1, 1.15 * found.gap.max())
-    ax.grid(axis="x", color=PALE, linewidth=0.4, linestyle=":")
+    ax.grid(axis="x", color=PALE, linewidth=0.3)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(lines) - 0.5, -0.5)
     ax.set_xlabel("points of test accuracy below the best that can be expected\n(less is better; logarithmic beyond 1)")
@@ -67,11 +82,14 @@ def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
     forgetting = rows_of(forgetting, "method", "epoch", "mean", "low", "high")
     figure, axes = new_figure(2.6, columns=2)
     [[order, lost]] = axes
-    colours = colours_of([*ranking.method, *forgetting.method])
+    methods = dict.fromkeys([*ranking.method, *forgetting.method])
+    colours, markers = colours_of(methods), dict(zip(methods, cycle(MARKERS)))
     for ax, table in ((order, ranking), (lost, forgetting)):
         for method, line in table.groupby("method", sort=False):
-            _band(ax, line, colours[method], method)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            look = {"color": colours[method], "marker": markers[method], "markersize": 3, "label": method}
+            ax.plot(line.epoch, line["mean"], **look)
+            ax.fill_between(line.epoch, line.low, line.high, color=colours[method], alpha=0.15, linewidth=0)
+        ax.set_xticks(sorted(table.epoch.unique()))
     order.set_xlabel("processor time (epochs of E2NAS)")
     order.set_ylabel("Kendall's tau,\nshared and true")
     lost.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -83,12 +101,6 @@ def shared_weights(ranking: pd.DataFrame, forgetting: pd.DataFrame) -> Figure:
     words = words if ranking.low.notna().any() else "a line: one run"
     figure.legends[0].set(title=words, alignment="left")
     return figure
-
-
-def _band(ax: Axes, line: pd.DataFrame, colour: str, label: str) -> None:
-    """A mean and its interval over the column `epoch`."""
-    ax.plot(line.epoch, line["mean"], color=colour, label=label, marker="o", markersize=2)
-    ax.fill_between(line.epoch, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
 
 
 def findings(gaps: "pd.Series[float]", leads: pd.DataFrame) -> list[str]:
@@ -104,9 +116,9 @@ def findings(gaps: "pd.Series[float]", leads: pd.DataFrame) -> list[str]:
     between = f" ({low:.2f} to {high:.2f})" if len(gaps) > 1 else ""
     side = "above" if mean < 0 else "below"
     goal = f"E2NAS ends {abs(mean):.2f} points{between} {side} the best test accuracy that can be expected"
-    judged = "reached" if high <= 0.5 else "missed" if low > 0.5 else "undecided"
+    judged = "reached" if high <= AIM else "missed" if low > AIM else "undecided"
     aim = f": {judged}" if len(gaps) > 2 else ""  # fewer runs decide nothing
-    said = [(high <= 0.5, f"{goal}; the aim was at most 0.5 below{aim}.")]
+    said = [(high <= AIM, f"{goal}; the aim was at most {AIM:g} below{aim}.")]
     for group, rows in leads.groupby("group", sort=False):
         word = rows.verdict if len(gaps) > 1 else within_noise(rows.points, rows.noise)
         rivals = group.removeprefix("E2NAS and ")

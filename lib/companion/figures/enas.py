@@ -60,7 +60,7 @@ def space_costs(density: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
         ax.set_xlabel(measure.label)
     axes[0, 0].set_ylabel("accuracy (%)")
     letter(axes, [f"{row.measure}: Spearman {signed(row.spearman)}" for row in correlations.itertuples()])
-    colour_bar(figure, image, axes, "architectures", pad=0.01, aspect=25)
+    colour_bar(figure, image, axes, "architectures (log)", pad=0.01, aspect=25)
     return figure
 
 

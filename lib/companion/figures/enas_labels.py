@@ -62,7 +62,8 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     handles += [Line2D([], [], color=GREY, marker=KINDS[kind][1], markersize=3.4, ls="none") for kind in kinds]
     handles.append(Line2D([], [], color=GREY, linewidth=1.3, marker="o", markersize=3.4))
     words += [*(KINDS[kind][0] for kind in kinds), "bar: 95 % interval"]
-    figure.legend(handles, words, loc="outside upper left", ncols=3)
+    title = "in brackets: how many test architectures"
+    figure.legend(handles, words, loc="outside upper left", ncols=3, title=title, alignment="left")
     return figure
 
 

@@ -17,6 +17,7 @@ from latentnas.plots.style import (
     BLUE,
     GREY,
     INK,
+    MARKERS,
     PALE,
     VERMILLION,
     OlderTable,
@@ -113,7 +114,7 @@ def larger_cells(density: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         )  # fmt: skip
         ax.set_xlabel("cells ranked higher (%)")
         ax.set_ylim(LOWEST_SHOWN, None)
-    axes[0, 0].set_ylabel(f"true accuracy (%), from {LOWEST_SHOWN}")
+    axes[0, 0].set_ylabel("true accuracy (%), cut below")
     figure.colorbar(image, ax=axes[0, : len(shown)], label="cells (log)", location="right", aspect=30, pad=0.01)
     ax = axes[0, -1]
     colours = colours_of(curves.method)
@@ -175,10 +176,13 @@ def better_cells(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(2.7, columns=2)
     colours = colours_of(readers)
     for number, reader in enumerate(readers):
-        rows = table[table.reader == reader]
+        rows, look = (
+            table[table.reader == reader],
+            {"color": colours[reader], "alpha": 0.8, "linewidths": 0, "label": reader},
+        )
         places = [quantiles.index(q) + 0.11 * (number - (len(readers) - 1) / 2) for q in rows["quantile"]]
         for ax, column in zip(axes[0], ("kendall", "first")):
-            ax.scatter(places, rows[column], s=11, color=colours[reader], alpha=0.8, linewidths=0, label=reader)
+            ax.scatter(places, rows[column], s=14, marker=MARKERS[number % len(MARKERS)], **look)
     marks = {"the five best": "-", "mean of the better cells": "--", "best label": ":"}
     for place, q in enumerate(quantiles):
         levels = table.loc[table["quantile"] == q, ["best", "average", "known"]].mean()
@@ -187,16 +191,16 @@ def better_cells(table: pd.DataFrame) -> Figure:
             axes[0, 1].plot([place - 0.4, place + 0.4], [level] * 2, line, color=GREY, linewidth=0.9, label=label)
     axes[0, 0].axhline(0, color=PALE, linewidth=0.8, linestyle=":")
     axes[0, 0].set_ylabel("Kendall's tau")
-    axes[0, 1].set_ylabel("accuracy of the first five (%)")
+    axes[0, 1].set_ylabel("accuracy of the\nfirst five (%)")
     for ax in axes[0]:
         ax.set_xticks(range(len(quantiles)), [f"{100 * q:.0f} %" for q in quantiles])
         ax.set_xlim(-0.5, len(quantiles) - 0.5)
         ax.set_xlabel("labels from the cells below this quantile")
     letter(axes, ["The order of the better cells", "The first five"])
-    lines = [line for line in axes[0, 1].lines if line.get_label() in marks]
-    axes[0, 1].legend(lines, marks, loc="lower right", fontsize=6.5)
-    handles, title = axes[0, 0].get_legend_handles_labels(), "a dot: one training"
-    figure.legend(*handles, loc="outside upper left", ncols=len(readers), title=title, alignment="left")
+    handles, words = axes[0, 1].get_legend_handles_labels()
+    words = [f"(b) {name}" if name in marks else name for name in words]
+    title = "a mark: one training"
+    figure.legend(handles, words, loc="outside upper left", ncols=-(-len(words) // 2), title=title, alignment="left")
     return figure
 
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
 from companion.figures.words import in_words, listed
-from latentnas.plots.search import legend_above
+from latentnas.plots.search import SHOWN_FROM, legend_above
 from latentnas.plots.style import (
     BLUE,
     GREEN,
@@ -83,12 +83,12 @@ def queries_against_one_hot(
 
 @styled
 def still_searching(curves: pd.DataFrame, bold: str = "one-hot", named: Collection[str] = ()) -> Figure:
-    """Survival curves: the runs that have not met a good architecture yet; `bold` is what the others are compared with,
-    those that are not `named` are grey, if any is. Columns: table, method, query, share."""
+    """Survival curves: the runs that have not met their goal, a good architecture, yet; `bold` is what the others are
+    compared with, those that are not `named` are grey, if any is. Columns: table, method, query, share."""
     curves = rows_of(curves, "table", "method", "query", "share")
-    figure = _lines(curves, "share", "still searching\n(% of runs)", bold, named, drawstyle="steps-post")
+    figure = _lines(curves, "share", "goal not met yet\n(% of runs)", bold, named, drawstyle="steps-post")
     for ax in figure.axes:
-        ax.set_ylim(-3, 103)
+        ax.set(ylim=(-3, 103), xlim=(min(SHOWN_FROM, curves["query"].max() / 2), None))
     last = curves.loc[curves.groupby(["table", "method"])["query"].transform("max") == curves["query"]]
     listed = "; ".join(f"{row.table}, {row.method} {row.share:.0f} %" for row in last.itertuples())
     figure.set_label(f"Falling steps against queries. Runs still searching at the end: {listed}.")
@@ -125,52 +125,45 @@ def queries_of_runs(runs: pd.DataFrame) -> Figure:
 
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
-    """The mean regret, on two log axes; 0.01 stands for less. One-hot, path and graph features, the first trained
-    model, the same untrained and random search have colours, other rows are grey; the row that ends lowest has its name
-    there. Columns: table, method, query, regret (points)."""
+    """The mean regret over runs. One-hot, path and graph features, the first trained model, the same untrained, random
+    search and what ends lowest in a panel have colours, other rows are grey. Columns: table, method, query, regret
+    (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
-    cut = ", ≥ 0.01" * bool((curves.regret <= 0.01).any())
+    curves = curves[curves["query"] >= min(SHOWN_FROM, curves["query"].max() / 2)]
     plain = {"one-hot", *LEARNT_NOTHING, *NO_PROCESS}
     trained = [name for name in curves.method.unique() if name not in plain and not name.endswith(", untrained")][:1]
-    named = {
-        "one-hot",
-        "path features",
-        "graph features",
-        "random search",
-        *trained,
-        *(f"{name}, untrained" for name in trained),
-    }
-    figure = _lines(curves, "regret", f"expected regret\n(points, log{cut})", named=named)
-    for ax, (_, part) in zip(figure.axes, curves.groupby("table", sort=False)):
-        ax.set_yscale("log")
-        ends = part.groupby("method", sort=False)[["query", "regret"]].last()
-        best, lowest = ends["regret"].idxmin(), ends["regret"].min()
-        ax.set_ylim(bottom=lowest * (lowest / ax.get_ylim()[1]) ** 0.15)  # room for the name
-        place = (ends.loc[best, "query"], lowest)
-        ax.annotate(best, place, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=6.5)
-        decades = np.log10(np.divide(*ax.get_ylim()[::-1]))
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3), numticks=20))
-        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.yaxis.set_minor_locator(NullLocator())
+    ends = curves.groupby(["table", "method"], sort=False).tail(1)
+    lowest = ends.loc[ends.groupby("table")["regret"].idxmin(), "method"]
+    named = {"one-hot", "path features", "graph features", "random search", *trained, *lowest}
+    figure = _lines(
+        curves, "regret", "expected regret\n(points)", named=named | {f"{name}, untrained" for name in trained}
+    )
+    for ax in figure.axes:
+        ax.set_ylim(bottom=0)
+    figure.legends[0].set(title="lines: means over runs; 0: the best that can be expected", alignment="left")
+    listed = "; ".join(f"{row.table}, {row.method} {row.regret:.2f}" for row in ends.itertuples())
+    figure.set_label(f"Falling curves against queries. Regret at the end, in points: {listed}.")
     return figure
 
 
 def _lines(
     curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", named: Collection[str] = (), **options: str
 ) -> Figure:
-    """A line for each method; those that are not `named` are thin and grey, if any is."""
+    """A line for each method; those that are not `named` are thin and grey, if any is. The legend stands above, or in
+    the place of a panel that the last row lacks."""
     colours = colours_of(curves.method.str.removesuffix(", untrained"))  # one hue, trained or not
-    figure, panels = _panels(curves, 1.75, above=0.15 * -(-(len(named) or curves.method.nunique()) // 4))
+    others = [method for method in curves.method.unique() if named and method not in named]
+    rest = f"others: {listed(others)}" if len(others) < 3 else f"{len(others)} others"
+    figure, panels = _panels(curves, 2, above=0.15 * -(-(len(named) or curves.method.nunique()) // 5))
     for ax, part in panels:
         for method, line in part.groupby("method", sort=False):
             learnt_nothing = method in LEARNT_NOTHING or method.endswith("untrained")
             style = "-" if method == bold else "--" if learnt_nothing else ":" if method in NO_PROCESS else "-"
-            wide = {bold: (2.2, 1.9), "random search": (2.2, 1.8)}  # and below the thin ones, which would be hidden
-            width, above = wide.get(method, (1.1, 2))
+            width, above = (2.2, 1.9) if method == bold else (1.1, 2)  # below the thin ones, which would be hidden
             look = {"color": colours[method.removesuffix(", untrained")], "linewidth": width, "zorder": above}
             look |= {"label": method, "linestyle": style}
             if named and method not in named:
-                look = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": "other rows"}
+                look = {"color": PALE, "linewidth": 0.8, "zorder": 1, "label": rest}
             ax.plot(line["query"], line[column], **look, **options)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
@@ -179,7 +172,11 @@ def _lines(
         ax.set_xlabel("queries (log)")
         if ax.get_subplotspec().is_first_col():
             ax.set_ylabel(label)
-    legend_above(figure, np.array(figure.axes))
+    if free := [ax for ax in figure.axes if not ax.axison]:
+        handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels())))
+        free[0].legend(handles.values(), handles.keys(), loc="center left")
+    else:
+        legend_above(figure, np.array(figure.axes))
     return figure
 
 
@@ -193,7 +190,7 @@ def _panels(
     lines = -(-len(names) // columns)
     figure, axes = new_figure(height * lines + 0.35 + above, columns=columns, rows=lines, **options)
     for ax in axes.flat[len(names) :]:
-        ax.remove()
+        ax.axis("off")
     letter(axes, names)
     return figure, zip(axes.flat, (table[table.table == name] for name in names))
 

@@ -22,7 +22,7 @@ ALL = "all data sets"  # in place of one, for the mean over them
 def best_of_each_shape(networks: pd.DataFrame) -> Figure:
     """Networks as graphs from left to right, arcs pass over vertices. Columns: label, arch, accuracy (percent)."""
     networks = rows_of(networks, "label", "arch", "accuracy")
-    titles = [f"{row.label}: {row.accuracy:.2f} %" for row in networks.itertuples()]
+    titles = [f"{row.label}: accuracy {row.accuracy:.2f} %" for row in networks.itertuples()]
     figure = cells_in_rows(NASBENCHGRAPH.to_batch(networks.arch.tolist()), NASBENCHGRAPH, titles)
     listed = (f"{title}, {arch}" for title, arch in zip(titles, networks.arch))
     figure.set_label(f"Networks drawn as trees of operations. {'; '.join(listed)}.")
@@ -57,22 +57,29 @@ def between_data_sets(matrix: pd.DataFrame) -> Figure:
     panels, datasets = list(dict.fromkeys(rows.panel)), list(dict.fromkeys(rows.tested))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    figure, axes = new_figure(2.9 * lines, columns=columns, rows=lines)
+    figure, axes = new_figure(2.4 * lines + 0.8, columns=columns, rows=lines)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     axes = axes.flat[: len(panels)]
-    for ax, name in zip(axes, panels):
+    frame = {"fill": False, "edgecolor": VERMILLION, "linewidth": 1.5}
+    for place, (ax, name) in enumerate(zip(axes, panels)):
         grid = rows[rows.panel == name].pivot(index="learned", columns="tested", values="spearman")
         image = heat(ax, grid.loc[datasets, datasets], min(-0.2, rows.spearman.min()), 1, "viridis", signed)
         seen = set(rows.tested[(rows.panel == name) & rows.seen.astype(bool)]) if "seen" in rows else set()
         for dataset in seen:
-            corner, size = (datasets.index(dataset), 0), (1, len(datasets))
-            ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=VERMILLION, linewidth=1.5, clip_on=False))
-        labels = [f"{dataset} (seen)" if dataset in seen else dataset for dataset in datasets]
-        ax.set_xticks(ax.get_xticks(), labels, rotation=90)
-        ax.set(xlabel="evaluated on", ylabel="learned from")
+            ax.add_patch(Rectangle((datasets.index(dataset), 0), 1, len(datasets), clip_on=False, **frame))
+        if place + columns < len(panels):  # another one stands below
+            ax.set_xticklabels([])
+        else:
+            ax.set_xticks(ax.get_xticks(), datasets, rotation=90)
+            ax.set_xlabel("evaluated on")
+        ax.set_ylabel("learned from" if place % columns == 0 else "")
+        ax.tick_params(labelleft=place % columns == 0)
     letter(axes, panels)
-    colour_bar(figure, image, np.array(axes), "Spearman correlation", shrink=0.7)
+    colour_bar(figure, image, np.array(axes), "Spearman correlation", shrink=0.7, aspect=30)
+    if "seen" in rows and rows.seen.any():
+        words = "frame: these labels had been seen when the codes were learned"
+        figure.legend([Rectangle((0, 0), 1, 1, **frame)], [words], loc="outside upper left")
     means = rows[rows.learned != rows.tested].groupby("panel", sort=False).spearman.mean()
     listed = "; ".join(f"{name} {mean:.2f}" for name, mean in means.items())
     figure.set_label(f"Tables of numbers as colours. Mean Spearman correlation between two data sets: {listed}.")

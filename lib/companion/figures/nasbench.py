@@ -67,13 +67,14 @@ def plain_log_axis(axis: Axis, ticks: Sequence[float]) -> None:
 def nb201_views(cells: pd.DataFrame) -> Figure:
     """Cells of NAS-Bench-201 in three ways: text, operations on edges, operations on vertices. Column: arch."""
     cells = rows_of(cells, "arch")
-    figure = plt.figure(figsize=(DOUBLE, 1.75 * len(cells)), layout="constrained")
+    figure = plt.figure(figsize=(DOUBLE, 1.95 * len(cells)), layout="constrained")
     for strip, text in zip(figure.subfigures(len(cells), 1, squeeze=False)[:, 0], cells.arch):
         strip.suptitle(text, fontsize=7, fontfamily="DejaVu Sans Mono")
         edges, vertices = strip.subplots(1, 2, width_ratios=[1, 1.35])
         draw_edge_labelled(edges, *edge_labelled(text))
         batch = NASBENCH201.to_batch([text])
         draw_cell(vertices, batch.types[0], batch.adjacency[0], NASBENCH201.type_names)
+        letter([edges, vertices], ["operations on edges, as published", "operations on vertices"])
     return figure
 
 
@@ -231,7 +232,9 @@ def nb201_correlations(correlations: pd.DataFrame, best: pd.DataFrame) -> Figure
     grid = grid.where(np.tri(len(grid), dtype=bool))
     heat(matrix, grid, grid.min().min(), 1, "cividis", lambda value: f"{value:.2f}")
     matrix.set_xticklabels(range(1, len(names) + 1))
-    matrix.set_yticklabels([f"{name}  {number}" for number, name in enumerate(names, start=1)])
+    matrix.set_yticklabels(
+        [f"{name.replace('@', ', ')} epochs  {number}" for number, name in enumerate(names, start=1)]
+    )
     colours = dict(zip(best.dataset.unique(), DATASET_COLOURS))
     for (dataset, epochs), part in best.groupby(["dataset", "epochs"], sort=False):
         style = "-" if epochs == best.epochs.max() else "--"
@@ -287,7 +290,7 @@ def nb201_costs(levels: pd.DataFrame) -> Figure:
         ax.vlines(flops, part.low, part.high, color=BLUE, alpha=0.35, linewidth=2.2, label="5 to 95 %")
         ax.plot(flops, part["median"], "o", color=BLUE, markersize=2.5, label="median")
         best = part.best.cummax()
-        ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best so far")
+        ax.plot(flops, best, color=INK, linewidth=1, drawstyle="steps-post", label="best up to this cost")
         ax.set_ylim(part["median"].quantile(0.05), part.best.max() + 0.5)
         ax.set_xlabel("MFLOPs")
     axes[0, 0].set_ylabel("test accuracy (%), cut below")
@@ -329,7 +332,7 @@ def nb101_sizes(sizes: pd.DataFrame, params: pd.DataFrame) -> Figure:
     weights.set_xscale("log")
     plain_log_axis(weights.xaxis, MILLIONS)
     weights.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    weights.set_xlabel("parameters (millions, log)")
+    weights.set(xlabel="parameters (millions, log)", ylabel="cells in a bin")
     axes[0, 0].set_ylabel("cells (log)")
     letter(axes, ["Vertices", "Edges", "Parameters"])
     return figure
@@ -356,8 +359,8 @@ def nb101_accuracy(histogram: pd.DataFrame, density: pd.DataFrame, vertices: pd.
     costs.set_xscale("log")
     plain_log_axis(costs.xaxis, MILLIONS)
     costs.set_xlabel("parameters (millions, log)")
-    costs.set_ylabel("test accuracy (%)")
-    colour_bar(figure, image, costs, "cells", pad=0.01, aspect=25)
+    costs.set_ylabel("test accuracy (%), cut below")
+    colour_bar(figure, image, costs, "cells (log)", pad=0.01, aspect=25)
     range_by(sizes, vertices, "vertices", BLUE)
     sizes.plot(vertices.vertices, vertices.best, "^--", color=INK, markersize=3, linewidth=1, label="best")
     sizes.set_ylim(bottom=sizes.get_ylim()[0] - 6)  # room for the legend

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from companion.figures import StoredFigure
 from companion.figures.ngae_predictor import claim_in_words, lead_in_words
@@ -329,7 +330,7 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
                 line.mflops, line.evaluated, color=GREY, linewidth=1, linestyle="--", drawstyle="steps-post", label=name
             )  # fmt: skip
         ax.scatter(drawn.mflops, drawn.evaluated, s=2, color="#C8C8C8", linewidths=0, rasterized=True, label=DRAWN)
-        ax.set_xlabel("cost (MFLOPs)")
+        ax.set(xlabel="cost (MFLOPs)", ylabel="evaluated accuracy (%)")
     axes[1].scatter(
         ringed.mflops,
         ringed.evaluated,
@@ -341,10 +342,14 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
         label="ring: on the front",
     )
     (left, low), (right, high) = front.min(axis=0), front.max(axis=0)
-    wide, tall = 0.1 * max(right - left, 0.1 * right), 0.15 * max(high - low, 0.02)
-    axes[1].set(xlim=(left - wide, right + wide), ylim=(low - tall, high + tall))
-    axes[0].set(ylim=(found.evaluated.min() - tall, high + 2 * tall), ylabel="evaluated accuracy (%)")
-    axes[0].indicate_inset([left - wide, low - tall, right - left + 2 * wide, high - low + 2 * tall], edgecolor=INK)
+    wide, tall = 0.12 * max(right - left, 0.1 * right), 0.15 * max(high - low, 0.02)
+    begins = max(left - wide, 0.6 * left)  # above 0, for the logarithmic axis of (a)
+    axes[1].set(xlim=(begins, right + wide), ylim=(low - tall, high + tall))
+    axes[0].set(ylim=(found.evaluated.min() - tall, high + 2 * tall), xscale="log", xlabel="cost (MFLOPs, log)")
+    axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].xaxis.set_minor_locator(NullLocator())
+    axes[0].indicate_inset([begins, low - tall, right + wide - begins, high - low + 2 * tall], edgecolor=INK)
     letter(axes, ["All; the lower part is cut off", "Around the front: the box of (a)"])
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure

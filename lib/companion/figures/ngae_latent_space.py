@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from companion import paths
@@ -19,7 +20,7 @@ from latentnas.graphs import DagBatch
 from latentnas.models.gaussian_process import SparseGP, SparseGPConfig
 from latentnas.models.ngae import NGAE
 from latentnas.plots.explorer import explorer
-from latentnas.plots.style import INK, colours_of, letter, new_figure, rows_of, styled
+from latentnas.plots.style import GREY, INK, colours_of, letter, new_figure, rows_of, styled
 from latentnas.spaces.enas import ENAS
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
     colours = colours_of(history.model)
     for model, runs in history.groupby("model", sort=False):
         colour = colours[model]
-        band(reconstruction, runs, "epoch", "vertices", colour, f"{model}, vertices")
-        band(reconstruction, runs, "epoch", "edges", colour, f"{model}, edges", "--")
+        band(reconstruction, runs, "epoch", "vertices", colour)
+        band(reconstruction, runs, "epoch", "edges", colour, style="--")
         band(divergence, runs, "epoch", "kl", colour, model)
         if runs.performance.notna().any():
-            band(predictors, runs, "epoch", "performance", colour, f"{model}, accuracy")
+            band(predictors, runs, "epoch", "performance", colour)
         if runs.complexity.notna().any():
-            band(predictors, runs, "epoch", "complexity", colour, f"{model}, complexity", "--")
+            band(predictors, runs, "epoch", "complexity", colour, style="--")
     letter(axes, ["Reconstruction", "KL divergence", "Predictors"])
     reconstruction.set_ylabel("negative log-likelihood\n(nats per graph, log)")
     divergence.set_ylabel("KL to the prior\n(nats per graph)")
@@ -57,10 +58,12 @@ def ngae_training_curves(history: pd.DataFrame) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in (reconstruction, predictors):
         ax.set_yscale("log")
-    for ax in axes[0]:  # below: inside, there is no place that curves of every run leave free
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, columnspacing=1)
-    if (trainings := history.seed.nunique()) > 1:
-        divergence.get_legend().set_title(f"all panels: median and\nrange of {trainings} trainings")
+    handles, words = divergence.get_legend_handles_labels()
+    handles += [Line2D([], [], color=GREY, linestyle=style) for style in ("-", "--")]
+    words += ["(a) vertices, (c) accuracy", "(a) edges, (c) complexity"]
+    trainings = history.seed.nunique()
+    title = f"lines: medians of {trainings} trainings; bands: their range" if trainings > 1 else None
+    figure.legend(handles, words, loc="outside upper left", ncols=4, title=title, alignment="left")
     return figure
 
 
@@ -77,19 +80,22 @@ def ngae_planes(planes: pd.DataFrame) -> Figure:
     models = first.groupby("model", sort=False)
     panels = [(name, plane, kind) for name, plane in models for kind in ("predicted", "evaluated")]
     panels = [(name, plane, kind) for name, plane, kind in panels if plane[kind].notna().any()]
-    figure, axes = new_figure(2.75, columns=len(panels), sharey=True)
+    figure, axes = new_figure(3.05, columns=len(panels), sharey=True)
     low, high = first[["predicted", "evaluated"]].stack().quantile([0.02, 0.98])
     for ax, (_, plane, kind) in zip(axes[0], panels):
         grid = plane.pivot(index="y", columns="x", values=kind)
         image = ax.pcolormesh(
             grid.columns, grid.index, grid, cmap="viridis", vmin=low, vmax=high, shading="nearest", rasterized=True
         )
-        ax.plot(0, 0, "+", color="white", markeredgecolor=INK, markersize=7)
+        ax.plot(
+            0, 0, "+", color="white", markeredgecolor=INK, markersize=7, label="the point that the plane goes through"
+        )
         ax.set_aspect("equal")
         ax.set_xlabel("first direction (st. dev. of codes)")
     axes[0, 0].set_ylabel("second direction (st. dev. of codes)")
     letter(axes, [f"{name}, {kind}" for name, _, kind in panels])
     colour_bar(figure, image, axes, "accuracy (%)", extend="both", pad=0.01, aspect=30)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left")
     return figure
 
 

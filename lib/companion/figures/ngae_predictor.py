@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from companion.figures import StoredFigure
 from companion.figures.shared import band
@@ -157,7 +157,7 @@ def ngae_predictor_scatter(predictions: pd.DataFrame) -> Figure:
         mean_line = np.sqrt((pairs.true**2).mean())
         ax.text(
             0.97, 0.03, f"n = {len(pairs):,}\nPearson r {pairs.true.corr(pairs.predicted):.3f}\n"
-            f"RMSE {error:.3f}\npredicting the mean {mean_line:.3f}",
+            f"RMSE {error:.3f}\nof the mean (dotted) {mean_line:.3f}",
             transform=ax.transAxes, ha="right", va="bottom", fontsize=7,
         )  # fmt: skip
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -187,7 +187,7 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
     curve = rows_of(curve, "epoch", "rmse", "model", "seed", "mean_line")
     figure, axes = new_figure(3.5, width=COLUMN)
     ax, mean_line, published = axes[0, 0], curve.mean_line.iloc[0], curve[curve.model == PUBLISHED]
-    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1, label=f"mean, all graphs: {mean_line:.3f}")
+    ax.axhline(mean_line, color=GREY, linestyle=":", linewidth=1, label=f"predicting the mean: {mean_line:.3f}")
     for model, runs in curve.drop(published.index).groupby("model", sort=False):
         words, colour, marker = CURVES[model]
         band(ax, runs, "epoch", "rmse", colour)
@@ -206,7 +206,7 @@ def ngae_rmse_curve(curve: pd.DataFrame) -> Figure:
     epochs = curve.epoch.unique()
     ax.xaxis.set_major_locator(FixedLocator(epochs) if epochs.max() <= 10 else LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("epoch (log)")
     ax.set_ylabel("error (RMSE in standard deviations)")
     highest, top = curve.rmse.max(), 1.6 * mean_line
@@ -234,10 +234,11 @@ def ngae_ascent(trajectories: pd.DataFrame) -> Figure:
     for variant, walks in trajectories.groupby("variant", sort=False):
         for ax, quantity in zip(axes[0], ("performance", "complexity", "evaluated")):
             band(ax, walks, "step", quantity, colours[variant], variant, low=0.25, high=0.75)
-    letter(axes, ["Predicted accuracy", "Predicted cost", "Evaluated accuracy"])
+    letter(axes, ["Predicted accuracy", "Predicted complexity", "Evaluated accuracy"])
     for ax, quantity in zip(
-        axes[0], ("predicted accuracy (st. dev.)", "predicted complexity (st. dev.)", "evaluated accuracy (%)")
+        axes[0], ("predicted accuracy\n(st. dev.)", "predicted complexity\n(st. dev.)", "evaluated accuracy (%)")
     ):
+        ax.lines[0].set_linewidth(2.6)  # seen where another lies on it
         ax.set_ylabel(quantity)
         ax.set_xlabel("step of the ascent")
     axes[0, 0].fill_between(

@@ -27,7 +27,7 @@ def cost_words(cell: NamedTuple) -> str:
 def space_cells(cells: pd.DataFrame, space: Space = ENAS) -> Figure:
     """A few architectures, drawn. Columns: label, arch (text of the space), accuracy (percent), flops, params."""
     cells = rows_of(cells, "label", "arch", "accuracy", "flops", "params")
-    titles = [f"{cell.label}: {cell.accuracy:.2f} %, {cost_words(cell)}" for cell in cells.itertuples()]
+    titles = [f"{cell.label}: accuracy {cell.accuracy:.2f} %\n{cost_words(cell)}" for cell in cells.itertuples()]
     return cells_in_rows(space.to_batch(cells.arch.tolist()), space, titles)
 
 
@@ -41,14 +41,17 @@ def cells_in_rows(batch: DagBatch, space: Space, titles: Sequence[str]) -> Figur
         ax.set_title(title, loc="center", fontsize=7)
     for ax in axes.flat[len(batch) :]:
         ax.axis("off")
-    # Both cells of a row reach as high as the higher one: all boxes have one size, and no room is lost.
-    reaches = [max(ax.get_ylim()[1] for ax in row) for row in axes]
-    for row, reach in zip(axes, reaches):
+    # All cells of a row reach as far up and down as any of them: all boxes have one size, and no room is lost.
+    heights = []
+    for row in axes:
+        extents = [patch.get_path().get_extents() for ax in row for patch in ax.patches]
+        low, high = min(extent.y0 for extent in extents) - 0.1, max(extent.y1 for extent in extents) + 0.1
+        heights.append(high - low + 0.9)
         for ax in row:
-            ax.set_ylim(-reach, reach)
+            ax.set_ylim(low, high)
             ax.set_xlim(*np.mean(ax.get_xlim()) + np.array([-0.5, 0.5]) * space.num_vertices)
-    axes[0, 0].get_gridspec().set_height_ratios([2 * reach + 0.8 for reach in reaches])
-    figure.set_figheight(DOUBLE / most / space.num_vertices * sum(2 * reach + 0.8 for reach in reaches) + 0.17)
+    axes[0, 0].get_gridspec().set_height_ratios(heights)
+    figure.set_figheight(DOUBLE / most / space.num_vertices * sum(heights) + 0.17)
     return figure
 
 

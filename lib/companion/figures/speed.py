@@ -60,7 +60,7 @@ def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
         left.plot(step["alone"], step.index, "|", color=INK, **alone)
     for place, (end, share) in enumerate(zip(total, step["share"])):
         left.text(end + 0.015 * total.max(), place, f"{share:.0f} %", va="center", fontsize=6.5, color=INK)
-    left.set(xlabel="seconds per epoch; at the bar's end the share of the machine's peak", xlim=(0, 1.12 * total.max()))
+    left.set(xlabel="seconds per epoch; %: share of the machine's peak", xlim=(0, 1.12 * total.max()))
     left.tick_params(axis="y", length=0)
     for settings, (label, colour, marker) in SETTINGS.items():
         if epochs[settings].notna().any():
@@ -69,9 +69,9 @@ def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     right.xaxis.set_major_formatter("{x:g}")
     right.grid(axis="y", color=PALE, linewidth=0.4)
     right.tick_params(axis="y", length=0)
-    letter([left, right], ["where the time goes, our defaults", "the same epoch by other settings and codes"])
+    letter([left, right], ["Where the time goes, our defaults", "The same epoch, other settings"])
     handles = [*left.containers, *left.lines, *right.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside upper left", ncols=5, columnspacing=1.2)
     return figure
 
 
@@ -98,7 +98,7 @@ def growth_lines(growth: pd.DataFrame) -> Figure:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
         ax.legend(loc="upper left")
-    letter(axes, [f"more {by}" for by, _ in panels])
+    letter(axes, [f"More {by}" for by, _ in panels])
     return figure
 
 

@@ -197,6 +197,7 @@ def grid_of(table: pd.DataFrame, columns: int) -> tuple:
     rows_named(axes[0, 0], names)
     for ax in axes.flat:
         ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", color=PALE, linewidth=0.3)
     for ax, (_, rows) in zip(axes[:, 0], panels):
         say_what_is_missing(ax, rows, names)
     letter(axes[:, 0], [SPACE_NAMES.get(space, space) for space, _ in panels])
@@ -233,9 +234,10 @@ def say_what_is_missing(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> N
 
 
 def say_in_rows(ax: Axes, names: Sequence[str], which: Collection[str], words: str) -> None:
+    look = {"va": "center", "fontsize": 6, "color": GREY, "bbox": {"facecolor": "white", "linewidth": 0, "pad": 1}}
     for number, name in enumerate(names):
         if name in which:
-            ax.text(0.03, number, words, transform=ax.get_yaxis_transform(), va="center", fontsize=6, color=GREY)
+            ax.text(0.03, number, words, transform=ax.get_yaxis_transform(), **look)
 
 
 def rows_named(ax: Axes, names: Sequence[str]) -> None:

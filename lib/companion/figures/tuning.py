@@ -1,9 +1,11 @@
 """The figures of notebook 12: losses by learning rate, and when graphs come back."""
 
+from itertools import product
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from companion.figures import StoredFigure
 from latentnas.plots.style import BLUE, GREY, VERMILLION, letter, new_figure, rows_of, styled
@@ -16,18 +18,21 @@ SPACES = {
     "nasbench201": "NAS-Bench-201",
     "nasbench101": "NAS-Bench-101",
 }
-COLUMNS = 4  # panels side by side
 
 
 def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
-    """One panel for each model of a space, with the rows of its table."""
-    groups = list(frame.groupby(["space", "model"], sort=False))
-    rows = -(-len(groups) // COLUMNS)
-    figure, axes = new_figure(height * rows + 0.3, columns=min(COLUMNS, len(groups)), rows=rows)
-    for ax in axes.flat[len(groups) :]:
-        ax.axis("off")
-    letter(axes.flat[: len(groups)], [f"{model}\n{SPACES.get(space, space)}" for (space, model), _ in groups])
-    return figure, [(ax, table) for ax, (_, table) in zip(axes.flat, groups)]
+    """A row of panels for each model, a column for each space; each panel with the rows of its table."""
+    models, spaces = frame["model"].unique(), frame["space"].unique()
+    figure, axes = new_figure(height * len(models) + 0.4, columns=len(spaces), rows=len(models))
+    groups, panels, titles = dict([*frame.groupby(["model", "space"])]), [], []
+    for ax, (model, space) in zip(axes.flat, product(models, spaces)):
+        if (model, space) in groups:
+            panels.append((ax, groups[model, space]))
+            titles.append(f"{model}, {SPACES.get(space, space)}")
+        else:
+            ax.axis("off")
+    letter([ax for ax, _ in panels], titles)
+    return figure, panels
 
 
 @styled
@@ -37,7 +42,7 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
 
     Columns, one row a training: space, model, optimizer, epochs, rate, loss. The last of an optimiser is chosen.
     """
-    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.75)
+    figure, panels = panels_of(rows_of(trials, "space", "model", "optimizer", "epochs", "rate", "loss"), 1.45)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
@@ -53,15 +58,15 @@ def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
             ax.set(yscale="log", ylim=(0.6 * known.min(), 1.1 * min(known.max(), 2 * known.median())))
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ax.get_ylim()[1] < 30 * ax.get_ylim()[0] else (1,)))
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.set_xticks(rates := sorted(table["rate"].unique()), [f"{1000 * rate:g}" for rate in rates])
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
     figure.supxlabel("learning rate × 1,000 (log)", fontsize=8)
     figure.supylabel("loss on held-out graphs (nats, log; what is higher lies outside)", fontsize=8)
     handles, labels = panels[0][0].get_legend_handles_labels()
     handles.append(Line2D([], [], color=GREY, marker="o", markersize=9, fillstyle="none", linestyle="none"))
     labels.append("ring: kept; stronger colour: more epochs")
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
+    figure.legend(handles, labels, loc="outside upper left", ncols=3)
     return figure
 
 
@@ -71,7 +76,7 @@ def reconstruction_by_step(curves: pd.DataFrame) -> Figure:
 
     Columns, one row an epoch: space, model, optimizer, steps, reconstruction (percent).
     """
-    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.5)
+    figure, panels = panels_of(rows_of(curves, "space", "model", "optimizer", "steps", "reconstruction"), 1.3)
     for ax, table in panels:
         for optimizer, (label, colour, marker) in OPTIMIZERS.items():
             own = table[table["optimizer"] == optimizer]
@@ -80,7 +85,7 @@ def reconstruction_by_step(curves: pd.DataFrame) -> Figure:
         ax.set_ylim(-4, 104)
     figure.supxlabel("steps", fontsize=8)
     figure.supylabel("reconstruction (%)", fontsize=8)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
     return figure
 
 

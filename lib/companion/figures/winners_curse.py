@@ -1,7 +1,5 @@
 """The figures of notebook 14: how lucky the best cell of a table is."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -36,7 +34,7 @@ def third_runs(again: pd.DataFrame) -> Figure:
             ax.plot(rows.best, rows[column], line, color=colour, label=label)
         _cells_axis(ax, rows.best.max())
     axes[0, 0].set_ylabel("mean validation accuracy (%)")
-    _titles(axes, datasets)
+    letter(axes, datasets)
     band, *lines = zip(*axes[0, 0].get_legend_handles_labels())
     figure.legend(*zip(*lines, band), loc="outside upper left", ncols=4)
     first = again[again.best == again.best.min()]
@@ -60,9 +58,11 @@ def chances_of_the_best(chances: pd.DataFrame) -> Figure:
         needed = rows.cells[rows.chance >= 0.95].min()
         words.append(f"{dataset}: {100 * rows.chance.iloc[0]:.0f} % for one cell, 95 % for {needed:.0f}")
     ax.axhline(95, color=GREY, linewidth=0.8, linestyle=":")
-    ax.annotate("95 %", (1, 95), ha="left", va="top", xytext=(0, -2), textcoords="offset points", color=GREY)
+    ax.annotate(
+        "95 %", (1, 95), ha="left", va="top", xytext=(0, -2), textcoords="offset points", fontsize=7, color=GREY
+    )
     _cells_axis(ax, chances.cells.max())
-    ax.set(xlabel="number of likeliest cells (log scale)", ylabel="best one among them (%)", ylim=(0, 103))
+    ax.set(xlabel="number of likeliest cells (log)", ylabel="chance that the best\nis among them (%)", ylim=(0, 103))
     if chances.dataset.nunique() > 1:
         ax.legend(loc="lower right")
     figure.set_label(
@@ -106,17 +106,9 @@ def published_differences(published: pd.DataFrame) -> Figure:
     return figure
 
 
-def _titles(axes: np.ndarray, datasets: Iterable[str]) -> None:
-    """The data set of each panel, with a letter where there are several."""
-    if axes.size > 1:
-        letter(axes, datasets)
-    else:
-        axes.flat[0].set_title(*datasets)
-
-
 def _cells_axis(ax: Axes, most: int) -> None:
     """A logarithmic number of cells, in plain numbers."""
-    ax.set(xscale="log", xlabel="number of best cells (log scale)")
+    ax.set(xscale="log", xlabel="number of best cells (log)")
     ax.xaxis.set_major_locator(FixedLocator(10.0 ** np.arange(np.log10(most) + 1)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -119,9 +119,10 @@ def rows_of(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def letter(axes: Sequence[Axes] | np.ndarray, titles: Iterable[str]) -> None:
-    """Panel titles (a), (b), ... in reading order."""
-    for number, (ax, title) in enumerate(zip(np.ravel(axes), titles)):
-        ax.set_title(f"({ascii_lowercase[number]})  {title}")
+    """Panel titles in reading order, after (a), (b), ... where there are several panels."""
+    axes = np.ravel(axes)
+    for number, (ax, title) in enumerate(zip(axes, titles)):
+        ax.set_title(f"({ascii_lowercase[number]})  {title}" if len(axes) > 1 else title)
 
 
 def signed(value: float) -> str:
