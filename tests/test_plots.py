@@ -370,6 +370,8 @@ def test_the_search_that_ends_lowest_has_a_colour():
     coloured = [{line.get_label() for line in ax.lines if line.get_color() != PALE} for ax in figure.axes]
     assert coloured == [{"one-hot", "path features", "path-feature ensemble"}, {"one-hot", "path-feature ensemble"}]
     assert coloured[0] <= {text.get_text() for text in figure.legends[0].get_texts()}
+    named = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert named == ["ends lowest: path features", "ends lowest: path-feature ensemble"]
     assert all(ax.get_yscale() == "linear" and ax.get_ylim()[0] == 0 for ax in figure.axes)
 
 

@@ -126,31 +126,37 @@ def queries_of_runs(runs: pd.DataFrame) -> Figure:
 @styled
 def expected_regret(curves: pd.DataFrame) -> Figure:
     """The mean regret over runs. One-hot, path and graph features, the first trained model, the same untrained, random
-    search and what ends lowest in a panel have colours, other rows are grey. Columns: table, method, query, regret
-    (points)."""
+    search and what ends lowest in a panel, which says so, have colours, other rows are grey. Columns: table, method,
+    query, regret (points)."""
     curves = rows_of(curves, "table", "method", "query", "regret")
     curves = curves[curves["query"] >= min(SHOWN_FROM, curves["query"].max() / 2)]
     plain = {"one-hot", *LEARNT_NOTHING, *NO_PROCESS}
     trained = [name for name in curves.method.unique() if name not in plain and not name.endswith(", untrained")][:1]
     ends = curves.groupby(["table", "method"], sort=False).tail(1)
-    lowest = ends.loc[ends.groupby("table")["regret"].idxmin(), "method"]
+    lowest = ends.loc[ends.groupby("table", sort=False)["regret"].idxmin(), "method"]
     named = {"one-hot", "path features", "graph features", "random search", *trained, *lowest}
-    figure = _lines(
-        curves, "regret", "expected regret\n(points)", named=named | {f"{name}, untrained" for name in trained}
-    )
-    for ax in figure.axes:
+    named |= {f"{name}, untrained" for name in trained}
+    title = "lines: means over runs\n0: the table's highest test accuracy"
+    figure = _lines(curves, "regret", "expected regret\n(points)", named=named, title=title)
+    for ax, best in zip(figure.axes, lowest):
         ax.set_ylim(bottom=0)
-    figure.legends[0].set(title="lines: means over runs; 0: the best that can be expected", alignment="left")
+        ax.text(0.02, 0.04, f"ends lowest: {best}", transform=ax.transAxes, fontsize=6.5)
     listed = "; ".join(f"{row.table}, {row.method} {row.regret:.2f}" for row in ends.itertuples())
     figure.set_label(f"Falling curves against queries. Regret at the end, in points: {listed}.")
     return figure
 
 
 def _lines(
-    curves: pd.DataFrame, column: str, label: str, bold: str = "one-hot", named: Collection[str] = (), **options: str
+    curves: pd.DataFrame,
+    column: str,
+    label: str,
+    bold: str = "one-hot",
+    named: Collection[str] = (),
+    title: str | None = None,
+    **options: str,
 ) -> Figure:
-    """A line for each method; those that are not `named` are thin and grey, if any is. The legend stands above, or in
-    the place of a panel that the last row lacks."""
+    """A line for each method; those that are not `named` are thin and grey, if any is. The legend, with this title,
+    stands above, or in the place of a panel that the last row lacks."""
     colours = colours_of(curves.method.str.removesuffix(", untrained"))  # one hue, trained or not
     others = [method for method in curves.method.unique() if named and method not in named]
     rest = f"others: {listed(others)}" if len(others) < 3 else f"{len(others)} others"
@@ -174,9 +180,11 @@ def _lines(
             ax.set_ylabel(label)
     if free := [ax for ax in figure.axes if not ax.axison]:
         handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels())))
-        free[0].legend(handles.values(), handles.keys(), loc="center left")
+        legend = free[0].legend(handles.values(), handles.keys(), loc="center left")
     else:
         legend_above(figure, np.array(figure.axes))
+        [legend] = figure.legends
+    legend.set(title=title, alignment="left")
     return figure
 
 
