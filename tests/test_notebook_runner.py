@@ -376,6 +376,9 @@ def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(proj
     assert runner.seconds_left(agenda) == 870
     (stamps / "00.trainings-2-of-2.done").touch()
     assert runner.seconds_left(agenda) == 780
+    for share in range(1, 5):  # of a run with more jobs at a time
+        (stamps / f"00.trainings-{share}-of-4.done").touch()
+    assert runner.seconds_left(agenda) == 780
     for stamp in ("00.trainings.done", "00.done", "01.trainings.done"):
         (stamps / stamp).touch()
     assert runner.seconds_left(agenda[1:]) == 540

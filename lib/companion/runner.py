@@ -312,7 +312,7 @@ def seconds_left(jobs: Sequence[tuple[str, str]]) -> float | None:
         stamp = profiles.stamp_path(label, f"{notebook}.trainings")
         ended = [*stamp.parent.glob(f"{notebook}.trainings-*-of-*.done")]
         shares = int(ended[0].stem.rpartition("-of-")[2]) if ended else 1
-        to_train = 0.0 if stamp.exists() else 1 - len(ended) / shares
+        to_train = 0.0 if stamp.exists() else max(0.0, 1 - len(ended) / shares)  # some may be of another --jobs
         left += run["wall_seconds"] + to_train * run["loaded_seconds"]
     return left
 
