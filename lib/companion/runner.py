@@ -272,9 +272,8 @@ def take_gpu() -> None:
 
 def visible_gpus() -> list[str]:
     """Names of the GPUs that CUDA would show this process, without starting CUDA."""
-    if (
-        "CUDA_VISIBLE_DEVICES" in os.environ
-    ):  # CUDA stops at the first that names none, such as -1 or Slurm's NoDevFiles
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        # CUDA stops at the first that names none, such as -1 or Slurm's NoDevFiles
         gpus = map(str.strip, os.environ["CUDA_VISIBLE_DEVICES"].split(","))
         return [*itertools.takewhile(re.compile(r"\d+$|GPU-|MIG-").match, gpus)]
     try:

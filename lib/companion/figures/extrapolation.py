@@ -176,10 +176,8 @@ def better_cells(table: pd.DataFrame) -> Figure:
     figure, axes = new_figure(2.7, columns=2)
     colours = colours_of(readers)
     for number, reader in enumerate(readers):
-        rows, look = (
-            table[table.reader == reader],
-            {"color": colours[reader], "alpha": 0.8, "linewidths": 0, "label": reader},
-        )
+        rows = table[table.reader == reader]
+        look = {"color": colours[reader], "alpha": 0.8, "linewidths": 0, "label": reader}
         places = [quantiles.index(q) + 0.11 * (number - (len(readers) - 1) / 2) for q in rows["quantile"]]
         for ax, column in zip(axes[0], ("kendall", "first")):
             ax.scatter(places, rows[column], s=14, marker=MARKERS[number % len(MARKERS)], **look)
