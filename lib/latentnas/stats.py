@@ -38,7 +38,7 @@ def estimate(
         )
     if statistic == "share" and not np.isin(values, (0, 1)).all():
         raise ValueError("A share is of values that are true or false, or 1 or 0. For percentages choose the mean.")
-    if statistic == "correlation" and (np.abs(values) > 1).any():
+    if statistic == "correlation" and (np.abs(values) > 1 + 1e-9).any():
         raise ValueError("A correlation lies from -1 to 1, but a value does not. Give correlations, not percentages.")
     if statistic != "mean" and trials is not None:
         raise ValueError(f"`trials` goes with a mean of percentages, not with a {statistic}. Leave it out.")

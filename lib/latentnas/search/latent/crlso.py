@@ -260,9 +260,8 @@ class CRLSOSearch(RoundSearch):
 
 def _upper(values: Tensor) -> Tensor:
     """Labels `[n]` on the scale of their upper half, or zeros where they are alike: then there is nothing to learn."""
-    scale = LabelScale("upper")
-    try:
-        scale.calibrate(values)
-    except ValueError:
+    if (values == values[0]).all():
         return torch.zeros_like(values)
+    scale = LabelScale("upper")
+    scale.calibrate(values)
     return scale.standardise(values)
