@@ -1,15 +1,18 @@
-"""Kill the whole smoke profile at random moments and see that the same command ends the same. Not a test: hours.
+"""Kill the smoke profile at random moments and see that the same command ends the same. Not a test: hours.
 
     python tests/kill_smoke.py FOLDER --rounds 20
 
-FOLDER is a checkout of its own. Each round empties it of results, starts `./run_all.sh --profile smoke`, kills it after
-a random time (in even rounds the first process, in odd ones its whole group), gives the rest five seconds to end, runs
-the command again and compares every result, table, figure and picture in a notebook with those of a run that nobody
-killed. A line of FOLDER.kills.jsonl a round; the same command goes on where it stopped.
+FOLDER is a checkout of its own. A run that nobody kills comes first. Each round then takes two notebooks' stamps and
+files away, and all checkpoints: no more than two jobs run side by side, so all others are done, or have not begun, when
+a kill comes. It starts `./run_all.sh --profile smoke`, kills it after a random time (in even rounds the first process,
+in odd ones its whole group), gives the rest five seconds to end, runs the command again and compares every result,
+table, figure and picture in a notebook with those of the run that nobody killed. In ten rounds each notebook has its
+turn. A line of FOLDER.kills.jsonl per round; the same command goes on where it stopped.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -20,6 +23,8 @@ import time
 from pathlib import Path
 
 MADE = ("data/results/smoke", "figures/smoke", "notebooks/executed/smoke")
+STAMPS = "data/state/smoke"
+TAKEN = 2  # notebooks per round
 
 
 def run(folder, log):
@@ -69,12 +74,34 @@ def empty(folder):
     subprocess.run(["git", "checkout", "-q", "."], cwd=folder, check=True)
 
 
+def take_away(folder, notebooks):
+    """As if these notebooks had not run. Figures begin with the number of their notebook."""
+    shutil.rmtree(folder / "data/checkpoints")
+    starts = [f"{name.partition('_')[0]}_" for name in notebooks]
+    for path in [path for part in (*MADE, STAMPS) for path in (folder / part).iterdir()]:
+        if path.name.startswith(tuple(starts)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def turn(folder, number):
+    """The notebooks of a round: all of them in random orders, one order after the other."""
+    names = sorted(path.stem for path in (folder / "notebooks/executed/smoke").glob("*.ipynb"))
+    orders = (random.Random(order).sample(names, len(names)) for order in itertools.count())
+    return list(itertools.islice(itertools.chain.from_iterable(orders), number * TAKEN, (number + 1) * TAKEN))
+
+
 def one_round(folder, number, expected, seconds, log):
-    """What became of one kill."""
-    empty(folder)
-    moment = random.Random(number).uniform(1, seconds)
-    running = run(folder, log)
-    time.sleep(moment)
+    """What became of one kill, before which at most so many seconds pass."""
+    notebooks = turn(folder, number)
+    while True:
+        take_away(folder, notebooks)
+        start, moment = time.monotonic(), random.Random(f"{number}, {seconds}").uniform(1, seconds)
+        running = run(folder, log)
+        try:
+            running.wait(moment)
+        except subprocess.TimeoutExpired:
+            break
+        seconds = time.monotonic() - start  # it had ended: once more, and sooner
     (os.killpg if number % 2 else os.kill)(running.pid, signal.SIGKILL)
     running.wait()
     time.sleep(5)
@@ -83,7 +110,7 @@ def one_round(folder, number, expected, seconds, log):
     code = run(folder, log).wait()
     ended = made(folder)
     different = sorted(path for path in expected.keys() | ended.keys() if expected.get(path) != ended.get(path))
-    killed = {"round": number, "killed after": round(moment, 1), "group": bool(number % 2)}
+    killed = {"round": number, "notebooks": notebooks, "killed after": round(moment, 1), "group": bool(number % 2)}
     there = {"left": left, "stored": len(whole), "broken": broken}
     return killed | there | {"code": code, "different": different, "left at the end": processes_of(folder)}
 
@@ -105,7 +132,7 @@ def main():
             stored.write_text(json.dumps(whole) + "\n")
         whole, *rounds = map(json.loads, stored.read_text().splitlines())
         for number in range(len(rounds), settings.rounds):
-            line = one_round(settings.folder, number, whole["made"], whole["seconds"], log)
+            line = one_round(settings.folder, number, whole["made"], whole["seconds"] / 5, log)
             with stored.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
