@@ -223,7 +223,7 @@ def svge_run(seeds=3, left_out=(), short=("D-VAE on nasbench201",), **words):
 
 def test_svge_worse_by_all_is_said_first_and_so():
     assert svge_run() == [
-        "D-VAE's decoder, drawing its decisions, can write at most 15 % of the test graphs of NAS-Bench-201; 7 % come "
+        "At most 15 % of random decodes of D-VAE can be right on test graphs of NAS-Bench-201; 7 % come "
         "back. One greedy decode returns at least 99 % of the test graphs for 8 of 9 cases (a model on a space); "
         "not for D-VAE on NAS-Bench-201.",
         "No: by both measures together, SVGe's space against S-VAE's is less smooth on ENAS, NAS-Bench-201 and "

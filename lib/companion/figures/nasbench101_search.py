@@ -95,7 +95,7 @@ def findings_in_words(
         words = against(leads.index.map(NAMES), leads["verdict"], [""] * len(leads), leads["difference"])
         lead = f"In test accuracy, CR-LSO is {words}."
     back = f"If vertices know their places, {np.mean(placed):.2f} % of the unseen cells come back"
-    back += f"; if not, {unplaced:.1f} %."
+    back += f"; if not, {unplaced:.1f} % (one training)."
     bound = f"Of all cells together, no decoder of codes without places could give back more than {possible:.1f} %."
     return told(results, of["seeds"], sizes, ("curves",), verdicts, (lead, f"{back} {bound}"))
 

@@ -119,7 +119,10 @@ def svge_smoothness(table: pd.DataFrame) -> Figure:
         for ax, column in zip(row, SMOOTHNESS):
             if column == "way":
                 ax.axvline(1, color=PALE, linewidth=0.8, linestyle=":", label="1: no detour")
-            for colour, matched, words in ((BLUE, True, "gives back 99 %"), (GREY, False, "gives back less than 99 %")):
+            for colour, matched, words in (
+                (BLUE, True, "gives back 99 % or more"),
+                (GREY, False, "gives back less than 99 %"),
+            ):
                 some = rows[rows.matched == matched]
                 if column == "way" and cut:
                     beyond = [names.index(name) for name in dict.fromkeys(some.model[some.way > widest])]
@@ -165,7 +168,13 @@ def svge_prediction(reports: pd.DataFrame) -> Figure:
             ax.axhline(free - 0.5, color=PALE, linewidth=0.8)
     rows_named(axes[0, 0], names)
     letter(axes, [SPACE_NAMES.get(space, space) for space, _ in spaces])
-    line = Line2D([], [], color=PALE, linewidth=0.8, label="above: no trained autoencoder; a dot: a draw of labels")
+    line = Line2D(
+        [],
+        [],
+        color=PALE,
+        linewidth=0.8,
+        label="above: no trained autoencoder; marks: draws of labels (SVGe: of weights)",
+    )
     legend_of(figure, axes, [line, said("each panel has its own axis") if len(spaces) > 1 else None])
     return figure
 
@@ -572,7 +581,7 @@ def back_in_words(quality: pd.DataFrame, bounds: pd.DataFrame) -> tuple[int, str
         place = limits.idxmin()
         found = f"{means_of['reconstruction_published'][place, 'D-VAE']:.2g} % come back"
         words = (
-            f"D-VAE's decoder, drawing its decisions, can write at most {limits[place]:.2g} % of the test graphs of "
+            f"At most {limits[place]:.2g} % of random decodes of D-VAE can be right on test graphs of "
             f"{SPACE_NAMES[place]}; {found}. {words}"
         )
     return 0 if len(short) else 2, f"{words}."
