@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
@@ -614,6 +615,32 @@ def test_figures_are_the_same_bytes_every_time():
     with plt.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.bbox": "tight"}):  # another caller's taste
         assert draw() == first
     assert b"CreationDate" not in first[1]
+
+
+def test_a_solver_whose_last_digits_differ_changes_no_byte(monkeypatch):
+    """As that of constrained layout, from one run to the next."""
+
+    def draw():
+        figure = plots.style.new_figure(2, columns=2, rows=2)[0]
+        parts = plt.figure(figsize=(4, 2), layout=plots.style.SteadyLayout())
+        for part in parts.subfigures(1, 2):
+            part.subplots(1, 1)
+            part.suptitle("one")
+        for name, drawn in (("axes", figure), ("parts", parts)):
+            save(drawn, name, "quick", "public data")
+        return [(paths.FIGURES / "quick" / f"{name}.pdf").read_bytes() for name in ("axes", "parts")]
+
+    def execute(self, fig):
+        solve(self, fig)
+        for part in fig.subfigs:
+            part.bbox_relative.set_points(part.bbox_relative.get_points() + 1e-13)
+        for axes in fig.axes:
+            axes.set_position(np.add(axes.get_position(original=True).bounds, 1e-13), which="original")
+            axes.set_in_layout(True)
+
+    first, solve = draw(), ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", execute)
+    assert draw() == first
 
 
 def test_a_figure_without_tables_says_so(keep, monkeypatch):

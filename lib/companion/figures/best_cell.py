@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from companion.figures import StoredFigure
-from latentnas.plots.style import DOUBLE, GREY, METHOD_COLOURS, VERMILLION, rows_of, styled
+from latentnas.plots.style import DOUBLE, GREY, METHOD_COLOURS, VERMILLION, SteadyLayout, rows_of, styled
 
 STYLES = {"the highest of the table": (VERMILLION, "s"), "most parameters": (METHOD_COLOURS["most parameters"], "D")}
 
@@ -22,7 +22,7 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     """
     cells = rows_of(cells, "group", "in_table", "again", "low", "high")
     cells = cells[cells.in_table > cells.in_table.max() - 3]
-    figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout="constrained")
+    figure = plt.figure(figsize=(0.6 * DOUBLE, 3.4), layout=SteadyLayout())
     ax = figure.subplots()
     for group in cells.group.unique():
         colour, marker = STYLES.get(group, (GREY, "o"))

@@ -36,6 +36,7 @@ from latentnas.plots.style import (
     ORANGE,
     PALE,
     VERMILLION,
+    SteadyLayout,
     letter,
     new_figure,
     rows_of,
@@ -67,7 +68,7 @@ def plain_log_axis(axis: Axis, ticks: Sequence[float]) -> None:
 def nb201_views(cells: pd.DataFrame) -> Figure:
     """Cells of NAS-Bench-201 in three ways: text, operations on edges, operations on vertices. Column: arch."""
     cells = rows_of(cells, "arch")
-    figure = plt.figure(figsize=(DOUBLE, 1.95 * len(cells)), layout="constrained")
+    figure = plt.figure(figsize=(DOUBLE, 1.95 * len(cells)), layout=SteadyLayout())
     for strip, text in zip(figure.subfigures(len(cells), 1, squeeze=False)[:, 0], cells.arch):
         strip.suptitle(text, fontsize=7, fontfamily="DejaVu Sans Mono")
         edges, vertices = strip.subplots(1, 2, width_ratios=[1, 1.35])

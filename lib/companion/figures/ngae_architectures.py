@@ -25,6 +25,7 @@ from latentnas.plots.style import (
     MARKERS,
     METHOD_COLOURS,
     PALE,
+    SteadyLayout,
     letter,
     new_figure,
     pareto_front,
@@ -201,7 +202,7 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
     """
     cells = rows_of(cells, "method", "rank", "arch", "evaluated", "table_accuracy", "flops", "params", "complexity")
     methods = list(cells.groupby("method", sort=False))
-    figure = plt.figure(figsize=(DOUBLE, 1.8 * len(methods)), layout="constrained")
+    figure = plt.figure(figsize=(DOUBLE, 1.8 * len(methods)), layout=SteadyLayout())
     drawn = []
     for strip, (method, found) in zip(figure.subfigures(len(methods), 1, squeeze=False)[:, 0], methods):
         strip.suptitle(f"{method}\n", x=0.005, ha="left", fontweight="bold", linespacing=0.7)  # a free line below it

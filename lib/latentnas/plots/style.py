@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 COLUMN, DOUBLE = 3.5, 7.16  # inches: the width of one and of two columns of a two-column paper
@@ -85,11 +86,23 @@ def styled(function: Callable) -> Callable:
     return drawn
 
 
+class SteadyLayout(ConstrainedLayoutEngine):
+    """Constrained layout without its last digits, which a PDF shows and which differ from one run to the next."""
+
+    def execute(self, fig: Figure) -> None:
+        super().execute(fig)
+        for part in fig.subfigs:
+            part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 9))
+        for axes in fig.axes:
+            axes.set_position(np.round(axes.get_position(original=True).bounds, 9), which="original")
+            axes.set_in_layout(True)  # setting a position takes it out
+
+
 def new_figure(
     height: float, columns: int = 1, rows: int = 1, width: float = DOUBLE, **options: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes `[rows, columns]` of `width` x `height` inches."""
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
+    return plt.subplots(rows, columns, figsize=(width, height), layout=SteadyLayout(), squeeze=False, **options)
 
 
 def colours_of(methods: Iterable[str]) -> dict[str, str]:
