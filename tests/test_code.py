@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import types
+from unittest import mock
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from companion import runner
@@ -100,51 +103,154 @@ def test_the_hash_of_code_is_the_same_in_every_version_of_python(library):
 
 
 TYPED = """
-import functools
+import functools, math, operator
+from dataclasses import dataclass, field
+from enum import Enum
+
+def times(factor):
+    def wrap(function):
+        @functools.wraps(function)
+        def wrapped(*given):
+            return function(*given) ** 2 * factor
+        return wrapped
+    return wrap
+
+def helper(x, y=330):
+    return x - 340
+
+class Plain:
+    def size(self):
+        return 350
+
+@dataclass
+class Sizes:
+    many: int = 360
+    names: frozenset = frozenset({"a", "b", "c", "d"})
+    listed: list = field(default_factory=lambda: [370])
+
+class Kind(Enum):
+    ONE = 380
+
+PLAIN, SIZES, RANGE = Plain(), Sizes(390), range(100)
 
 class Typed:
+    act, raw = math.sin, operator.add
+    table = {"a": [helper], "b": [{"one", "two", "three", "four"}, 110]}
+    sizes = (260, 270)
+    kinds = {Plain, Sizes, Kind}
+    given = functools.partial(helper, 120, y=130)
+    first, second = helper, Plain
+
     @functools.cached_property
     def once(self):
-        return 1
+        return 140
 
     @functools.cache
     def kept(self):
-        return 2
+        return 150
 
-    def doubled(self, number):
-        return 3 * number
+    def doubled(self, number, extra=160, *, last=170):
+        return 180 * number
 
-    bound = functools.partialmethod(doubled, 4)
-    del doubled
+    bound = functools.partialmethod(doubled, 190)
+
+    @property
+    def value(self):
+        return 200
+
+    @value.setter
+    def value(self, given):
+        self.given = given * 210
+
+    @value.deleter
+    def value(self):
+        self.given = 220
+
+    @staticmethod
+    def fixed(default=230):
+        return PLAIN.size(), SIZES, RANGE, Kind.ONE
+
+    @times(240)
+    def wrapped(self):
+        return 250
 """
+OTHER = [(f"{number}", f"{number + 1}") for number in (*range(100, 280, 10), *range(330, 400, 10))]  # each stands once
+OTHER += [
+    ("** 2", "** 3"),
+    ("math.sin", "math.cos"),
+    ("operator.add", "operator.mul"),
+    ("@staticmethod", "@classmethod"),
+    ("(260, 270)", "[260, 270]"),
+    ("= helper, Plain", "= helper, helper"),
+]
 
 
-@pytest.mark.parametrize("changed", [("return 1", "return 9"), ("return 2", "return 9"), ("return 3", "return 9")])
-def test_methods_that_functools_wraps_count(changed):
-    def version(text):
-        module = types.ModuleType("__main__")  # without a file, as what is typed into a notebook
-        exec(text, module.__dict__)
-        return code.version_of(module.Typed)
+def version(text):
+    module = types.ModuleType("__main__")  # without a file, as what is typed into a notebook
+    exec(text, module.__dict__)
+    return code.version_of(module.Typed)
 
-    assert version(TYPED) == version(TYPED) != version(TYPED.replace(*changed))
+
+@pytest.mark.parametrize("old, new", OTHER)
+def test_every_change_of_what_a_typed_class_holds_or_names_counts(old, new):
+    assert TYPED.count(old) == 1
+    assert version(TYPED) == version(TYPED) != version(TYPED.replace(old, new))
+
+
+def test_where_a_class_is_typed_does_not_count():
+    """Python 3.13 notes the line in the class itself."""
+    noted = TYPED.replace(
+        "class Plain:", "class Plain:\n    __firstlineno__ = 300\n    __static_attributes__ = ('a', 'b')"
+    )
+    assert version(noted) == version(noted.replace("300", "301").replace("'a', 'b'", "'b', 'a'"))
+    assert version(TYPED) == version(TYPED.replace("class Plain", "# words\nclass Plain"))
+
+
+def test_what_a_class_names_may_be_typed_again_without_the_class():
+    module = types.ModuleType("__main__")
+    exec(TYPED, module.__dict__)
+    before = code.version_of(module.Typed)
+    exec("RANGE = range(101)", module.__dict__)
+    assert code.version_of(module.Typed) != before
+
+
+def test_objects_that_answer_to_any_name_do_no_harm():
+    held = {"call": mock.call, "frame": pd.DataFrame({"fget": [1], "__func__": [2], "__wrapped__": [3]})}
+    assert version_with(**held) == version_with(**held)
+    first, second = (version_with(rng=np.random.default_rng(0), mock=mock.MagicMock()) for _ in range(2))
+    assert first == second  # whatever their addresses
+    held["itself"] = held
+    assert version_with(**held) == version_with(**held)
+
+
+def version_with(**held):
+    return code.version_of(type("Typed", (), {"__module__": "__main__", "held": held}))
+
+
+def test_what_the_user_alone_installed_is_installed(monkeypatch):
+    for folder, installed in ((".local/lib/python3.11/site-packages", True), ("work", False)):
+        module = types.ModuleType("found")
+        module.__file__ = f"/home/reader/{folder}/found.py"
+        monkeypatch.setitem(sys.modules, "found", module)
+        assert code._is_installed("found") is installed
 
 
 def test_the_version_of_a_class_typed_into_a_notebook_is_the_same_in_every_process():
     """Texts in a set have another order in each, and functions another address."""
-    program = """
+    program = f"""{TYPED}
 import torch
 from companion import runner
 from latentnas import code
 
-KINDS = {"a", "b", "c", "d"}
+KINDS = {{"a", "b", "c", "d"}}
 
-class Typed:
-    activations = {"relu": torch.relu}
+class Mine(Typed):
+    activations = {{"relu": torch.relu}}
 
     def loss(self, kind, scale=torch.exp, *, other=torch.relu):
-        return kind in {"one", "two", "three", "four"} and kind in KINDS
+        return kind in {{"one", "two", "three", "four"}} and kind in KINDS
 
-print(code.version_of(Typed), {name for name in KINDS}, hex(id(torch.exp)))
+print(code.version_of(Mine), {{name for name in KINDS}}, hex(id(torch.exp)))
 """
     printed = []
     for seed in ("1", "2", "3"):

@@ -319,7 +319,7 @@ def change(cached, name, old, new):
     text = code._file(name).read_text(encoding="utf-8")
     assert old in text
     cached[name] = ast.parse(text.replace(old, new, 1))
-    for function in (code._imports, code._code_hash, code.version_of):
+    for function in (code._imports, code._code_hash):
         function.cache_clear()
 
 
@@ -331,7 +331,7 @@ def sources(monkeypatch):
     yield changed
     changed.clear()
     parsed.cache_clear()
-    for function in (code._imports, code._code_hash, code.version_of):
+    for function in (code._imports, code._code_hash):
         function.cache_clear()
 
 

@@ -5,15 +5,16 @@ of a line does not count as a change. Imports by a computed name (`importlib`) a
 """
 
 import ast
+import dataclasses
+import dis
 import hashlib
 import inspect
 import re
 import sys
-import sysconfig
 from collections.abc import Iterable
 from functools import cache, cached_property, partial, partialmethod
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 LIBRARY = Path(__file__).resolve().parents[1]
 PACKAGES = ("latentnas", "companion")
@@ -34,41 +35,56 @@ def fingerprint(modules: Iterable[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@cache
 def version_of(cls: type, *modules: str) -> str:
-    """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides: the closure of its
-    module; for a class that is written elsewhere, as in a notebook, what its methods compile to, its attributes, and
-    the same of what they name outside of installed packages."""
-    names, parts, seen = set(modules), [], set()
+    """A hash (16 hexadecimal digits) of the code behind a class, and of the given modules besides.
 
-    def visit(name: str, value: object) -> None:
-        if isinstance(value, cached_property | partial | partialmethod):
-            value = value.func
-        value = inspect.unwrap(getattr(value, "__func__", None) or getattr(value, "fget", None) or value)
-        module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
-        if _file(module) is not None:
-            names.update(module_closure(module))
-        elif isinstance(value, FunctionType | type | ModuleType):
-            if id(value) in seen or _is_installed(module):
-                return
-            seen.add(id(value))
-            if isinstance(value, FunctionType):
-                compiled = _compiled(value.__code__, value.__doc__)
-                parts.append(f"{name} {compiled} {_text(value.__defaults__)} {_text(value.__kwdefaults__)}")
-                for used in filter(value.__globals__.__contains__, _names(value.__code__)):
-                    visit(used, value.__globals__[used])
-            elif isinstance(value, type):
-                for base in value.__bases__:
-                    visit(base.__name__, base)
-                for key in sorted(vars(value).keys() - {"__module__", "__doc__", "__dict__", "__weakref__"}):
-                    visit(f"{name}.{key}", vars(value)[key])
-            else:
+    For a class of this project that is the closure of its module. For one written elsewhere, as in a notebook, it is
+    its attributes, what its functions compile to, and the same of what these hold or name, down to what is installed.
+    A dataclass counts by its fields, a module of one's own by its source, any other object by its class and `repr`.
+    """
+    names, seen = set(modules), {}
+
+    def is_own(module: str | None) -> bool:
+        """Whether it is neither installed nor of this project, whose modules count by their files."""
+        names.update(module_closure(module or ""))
+        return _file(module or "") is None and not _is_installed(module or "")
+
+    def text(value: object) -> str:
+        """A value as text that is the same in every process: sets in order, no addresses."""
+        if isinstance(value, FunctionType | type | ModuleType | list | dict):  # which may hold themselves
+            if id(value) in seen:
+                return f"again {seen[id(value)][0]}"
+            seen[id(value)] = len(seen), value  # kept, so that no other gets its id
+        kind, members = type(value), next((HELD[holder] for holder in HELD if isinstance(value, holder)), None)
+        if members:
+            parts = members(value)
+        elif isinstance(value, set | frozenset):
+            parts = sorted(map(text, sorted(value, key=_plain)))
+        elif isinstance(value, ModuleType):
+            parts = [value.__name__]
+            if is_own(value.__name__):
                 parts.append(_without_words(ast.parse(inspect.getsource(value))))
-        elif isinstance(value, int | float | complex | str | bytes | tuple | list | set | frozenset | dict | None):
-            parts.append(f"{name} = {_text(value)}")
+        elif isinstance(value, type):
+            parts = [f"{value.__module__}.{value.__qualname__}"]
+            if is_own(value.__module__):
+                counted = sorted(vars(value).keys() - UNCOUNTED)
+                parts += [value.__bases__, *((name, vars(value)[name]) for name in counted)]
+        elif isinstance(value, FunctionType):
+            code, known = value.__code__, value.__globals__
+            named, written = is_own(value.__module__), is_own(known.get("__name__"))  # a wrapper has another's name
+            parts = [f"{value.__module__}.{value.__qualname__}", value.__closure__ if named or written else ()]
+            if written:
+                parts += [*_compiled(code, value.__doc__), value.__defaults__, value.__kwdefaults__]
+                parts += [(name, known[name]) for name in _globals(code) if name in known]
+        elif dataclasses.is_dataclass(value):
+            counted = [field.name for field in dataclasses.fields(value) if field.compare]
+            parts = [(name, getattr(value, name)) for name in counted]
+        else:
+            return f"{text(kind)} {_plain(value)}" if is_own(kind.__module__) else _plain(value)
+        return f"({' '.join(map(text, (kind, *parts)))})"
 
-    visit(cls.__name__, cls)
-    return hashlib.sha256("\n".join([fingerprint(names), *parts]).encode()).hexdigest()[:16]
+    described = text(cls)  # which finds names
+    return hashlib.sha256(f"{fingerprint(names)} {described}".encode()).hexdigest()[:16]
 
 
 def imported_modules(tree: ast.AST, package: str = "") -> set[str]:
@@ -109,29 +125,28 @@ def _code_hash(name: str) -> str:
 
 
 def _is_installed(module: str) -> bool:
-    """Whether a module is built in, of the standard library or of an installed package."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    roots = [sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return module != "__main__" and (file is None or any(Path(file).is_relative_to(root) for root in roots))
+    """Whether a module is built in, compiled, of the standard library or of an installed package."""
+    path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
+    standard = module.partition(".")[0] in sys.stdlib_module_names
+    packaged = {"site-packages", "dist-packages"} & {*path.parts}
+    return module != "__main__" and (standard or bool(packaged) or path.suffix != ".py")
 
 
-def _compiled(code: CodeType, docstring: str | None = None) -> str:
-    """What a function does, as text: its instructions and constants, those of inner functions too."""
-    kept = [const for const in code.co_consts if const is None or const != docstring]
-    constants = [_compiled(const) if isinstance(const, CodeType) else _text(const) for const in kept]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+def _compiled(code: CodeType, docstring: str | None = None) -> list:
+    """What a function does: its instructions, what they name, and its constants, inner functions among them."""
+    constants = [const for const in code.co_consts if const is None or const != docstring]
+    return [code.co_code, code.co_names, code.co_varnames, code.co_freevars, *constants]
 
 
-def _text(value: object) -> str:
-    """A value as text that is the same in every process: sets in order, no addresses."""
-    if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(map(_text, value)))}}}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-
-def _names(code: CodeType) -> list[str]:
+def _globals(code: CodeType) -> list[str]:
+    """Names that a function and those within it look up in their module."""
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
-    return [*code.co_names, *(name for part in inner for name in _names(part))]
+    own = [step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    return [*own, *(name for part in inner for name in _globals(part))]
+
+
+def _plain(value: object) -> str:
+    return re.sub(r" (at 0x|id=')\w+", "", repr(value))
 
 
 def _without_words(node: object) -> str:
@@ -148,3 +163,20 @@ def _without_words(node: object) -> str:
     fields = {name: _without_words(value) for name, value in ast.iter_fields(node)}
     written = (f"{name}={text}" for name, text in fields.items() if text not in ("None", "[]"))  # some have more fields
     return f"{type(node).__name__}({' '.join(written)})"
+
+
+HELD = {  # what counts of objects that hold others
+    dict: dict.items,
+    list | tuple: iter,
+    CodeType: _compiled,
+    CellType: lambda cell: (cell.cell_contents,),
+    property: lambda member: (member.fget, member.fset, member.fdel),
+    cached_property: lambda member: (member.func,),
+    classmethod | staticmethod: lambda method: (method.__func__,),
+    MethodType: lambda method: (method.__func__, method.__self__),
+    partial | partialmethod: lambda call: (call.func, call.args, call.keywords),
+    type(cache(len)): lambda function: (function.__wrapped__,),
+}
+# Members of every class that say where it is written, and what other members say too
+UNCOUNTED = {"__module__", "__doc__", "__dict__", "__weakref__", "__dataclass_fields__"}
+UNCOUNTED |= {"__firstlineno__", "__static_attributes__"}  # from Python 3.13 on
