@@ -527,11 +527,22 @@ def test_labels_of_other_names_than_the_model_learns_from_are_named(data, labels
         ("seed", 2**31),
         ("keep", (101,)),
         ("keep", (0,)),
+        ("keep", (True,)),
+        ("keep", "1"),
     ],
 )
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         TrainConfig(**{field: value})
+
+
+def test_numbers_of_numpy_name_the_same_training(data):
+    given = {"epochs": 4, "batch_size": 32, "learning_rate": 0.5, "seed": 3}
+    made = TrainConfig(**{name: np.array(value)[()] for name, value in given.items()}, keep=np.array([2, 4]))
+    expected = TrainConfig(**given, keep=(2, 4))
+    assert made == expected == TrainConfig(**given, keep=[2, 4])
+    folders = {run_directory("ngae", new_model(data), *data, config) for config in (made, expected)}
+    assert len(folders) == 1
 
 
 def test_the_environment_names_the_device(monkeypatch):

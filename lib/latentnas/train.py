@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from latentnas.paths import CHECKPOINTS, atomic_write
 from latentnas.products import fast_fp32
 from latentnas.progress import Progress
 from latentnas.replay import Replay, Step
-from latentnas.settings import require
+from latentnas.settings import check_settings, whole
 
 Labels = dict[str, Tensor]  # `[B]` each, by the names of the arguments of `model.loss`
 LEAST_FOR_BF16 = 300_000  # multiply-adds of B states [H] and a matrix; smaller ones save less time than casts take
@@ -56,25 +56,21 @@ class TrainConfig:
     weight_decay: float = 0.0
     gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
     optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
-    precision: str = "auto"  # of products: "fp32", "bf16", or the faster for the model's size here; weights are in fp32
+    precision: str = "auto"  # of matrix products: "fp32", "bf16", or "auto", the faster one here; weights stay in fp32
     seed: int = 0
     keep: tuple[int, ...] = ()  # epochs after which the weights are kept besides the last
 
     def __post_init__(self) -> None:
         choices = {"schedule": ("one_cycle", "constant"), "optimizer": ("adamw", "muon")}
-        require(self, choices=choices | {"precision": ("auto", "fp32", "bf16")})
-        for name, kind, allowed, words in (
-            ("epochs", int, lambda value: value >= 1, "a whole number, at least 1"),
-            ("batch_size", int, lambda value: value >= 1, "a whole number, at least 1"),
-            ("learning_rate", float, lambda value: 0 < value < math.inf, "a number above 0"),
-            ("weight_decay", float, lambda value: 0 <= value < math.inf, "a number, 0 or more"),
-            ("gradient_clip", float, lambda value: value > 0, "a number above 0"),
-            ("seed", int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2**31 - 1"),
-            ("keep", tuple, lambda value: {*value} <= {*range(1, self.epochs + 1)}, "a tuple of epochs"),
-        ):
-            value, kinds = getattr(self, name), {float: float | int}.get(kind, kind)
-            if not isinstance(value, kinds) or isinstance(value, bool) or not allowed(value):
-                raise ValueError(f"{name}={value!r} cannot be trained with: it must be {words}.")
+        choices |= {"precision": ("auto", "fp32", "bf16")}
+        check_settings(self, choices, least={"seed": 0}, above_zero=("learning_rate", "gradient_clip"))
+        if self.seed >= 2**31:
+            raise ValueError(f"seed={self.seed} must be below 2**31.")
+        if not isinstance(self.keep, Iterable):
+            raise ValueError(f"keep={self.keep!r} must be a tuple of epochs.")
+        object.__setattr__(self, "keep", tuple(whole("an epoch in keep", epoch) for epoch in self.keep))
+        if max(self.keep, default=0) > self.epochs:
+            raise ValueError(f"keep={self.keep} must name epochs up to the last, {self.epochs}.")
 
 
 def _resolved(config: TrainConfig, model: nn.Module, device: str | torch.device | None = None) -> TrainConfig:
@@ -339,8 +335,8 @@ def _set_rate(optimizer: Optimizer, rate: float) -> None:
 def _finite(
     sums: dict[str, Tensor], model: nn.Module, epoch: int, directory: Path, config: TrainConfig
 ) -> dict[str, float]:
-    """The sums as numbers. Raises FloatingPointError where the loss is none, or a weight: by a gradient of the last
-    step, which no loss has seen yet."""
+    """The sums as numbers. Raises FloatingPointError if the loss is NaN or infinite, or if a weight is, which the last
+    step may have made so after its loss was computed."""
     bad = "" if math.isfinite(sums["total"]) else f"loss became {float(sums['total'])}"
     if not bad and not all(weights.isfinite().all() for weights in model.parameters()):
         bad = "weights became NaN or infinite, as by a root or a logarithm of 0 in the loss,"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from latentnas.models.base import full_precision
 from latentnas.models.heads import Head
-from latentnas.settings import check_settings, require, whole
+from latentnas.settings import check_settings, one_of, whole
 
 CONSTRAINTS = ("projection", "none")
 SLOPE = 0.01  # of the leaky ReLU below zero
@@ -57,7 +57,7 @@ class InputConvexNetwork(nn.Module):
         latent, hidden, layers, members = (whole(*size) for size in sizes.items())
         self.latent, self.hidden, self.layers, self.members = latent, hidden, layers, members
         self.constraint = constraint
-        require(self, {"constraint": CONSTRAINTS})
+        one_of("constraint", constraint, CONSTRAINTS)
 
         def draw(low: float, high: float, *shape: int) -> Tensor:
             device = None if generator is None else generator.device

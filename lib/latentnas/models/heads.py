@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from latentnas.settings import one_of
+
 LABEL_SCALES = ("percent", "standardised", "upper", "none")
 
 
@@ -21,8 +23,7 @@ class LabelScale(nn.Module):
 
     def __init__(self, label_scale: str) -> None:
         super().__init__()
-        if label_scale not in LABEL_SCALES:
-            raise ValueError(f"label_scale={label_scale!r} is unknown; choose one of {', '.join(LABEL_SCALES)}.")
+        one_of("label_scale", label_scale, LABEL_SCALES)
         self.label_scale = label_scale
         # the label that becomes 0, and how much more becomes 1
         self.register_buffer("zero", torch.tensor(0.0))
@@ -100,9 +101,8 @@ class Predictor(Head):
             self.low.copy_(lowest - spare)
             self.high.copy_(highest + spare)
         elif not 0 <= lowest <= highest <= 1:
-            asked = {"percent": "Give percent, from 0 to 100", "none": "Divide them by their largest"}
-            if self.label_scale == "none" and lowest < 0:
-                asked["none"] = "Take (label - lowest) / (highest - lowest)"
+            scaled = "Divide them by their largest" if lowest >= 0 else "Take (label - lowest) / (highest - lowest)"
+            asked = {"percent": "Give percent, from 0 to 100", "none": scaled}
             advice = asked.get(self.label_scale, 'Choose label_scale="none" and labels from 0 to 1')
             found = f"A sigmoid gives 0 to 1, but on their scale these labels run from {lowest:g} to {highest:g}"
             raise ValueError(f'{found}. {advice}, or choose predictors="paper".')

@@ -20,7 +20,7 @@ from latentnas.models.base import AutoregressiveVAE, VAEConfig
 from latentnas.models.convex import ConvexPredictor, InputConvexNetwork
 from latentnas.models.dagnn import DagDecoder, DagDecoding, DagEncoder, GatedMessage
 from latentnas.models.heads import Predictor
-from latentnas.settings import require
+from latentnas.settings import one_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NGAEConfig(VAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, {"predictors": ("paper", "released", "convex", "none")})
+        one_of("predictors", self.predictors, ("paper", "released", "convex", "none"))
         object.__setattr__(self, "fixed_edges", tuple(map(tuple, self.fixed_edges)))  # JSON has lists
         wrong = [(u, v) for u, v in self.fixed_edges if not 0 <= u < v < self.num_vertices]
         if wrong:

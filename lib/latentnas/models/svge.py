@@ -28,6 +28,7 @@ from latentnas.models.base import AutoregressiveVAE, VAEConfig, full_precision, 
 from latentnas.models.branches import Branches, Decoding, count_together
 from latentnas.models.heads import Head
 from latentnas.models.kernels import run_gru
+from latentnas.settings import number
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class SVGeConfig(VAEConfig):
         super().__post_init__()
         if self.hidden % 2:
             raise ValueError(f"hidden={self.hidden} must be an even number.")
-        if self.performance_weight > 1:
-            raise ValueError(f"performance_weight={self.performance_weight} must be a share, at most 1.")
+        number("performance_weight", self.performance_weight, share=True)
 
 
 class MessageRound(nn.Module):
