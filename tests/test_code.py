@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from dataclasses import dataclass, field
 from unittest import mock
 
 import numpy as np
@@ -221,6 +222,17 @@ def test_objects_that_answer_to_any_name_do_no_harm():
     assert first == second  # whatever their addresses
     held["itself"] = held
     assert version_with(**held) == version_with(**held)
+
+
+@dataclass
+class Measured:
+    rate: float
+    seconds: float = field(default=0.0, compare=False)
+
+
+def test_what_is_not_compared_of_a_dataclass_does_not_count():
+    first, same, other = (version_with(run=run) for run in (Measured(1.0), Measured(1.0, 5.0), Measured(2.0)))
+    assert first == same != other
 
 
 def version_with(**held):
