@@ -4,6 +4,7 @@ import networkx
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from latentnas.graphs import (
     NO_VERTEX,
@@ -109,17 +110,30 @@ def test_graphs_of_pyg_that_are_no_batch_are_refused():
     assert none.types.shape == (0, 7) and len(DagBatch.cat([none, batch])) == 50
 
 
+def test_a_batch_of_pyg_made_by_hand_is_read_like_one_of_a_list():
+    """It has no `ptr`, so the last graph is the last that `batch` names."""
+    made = to_pyg(graphs_of_any_size())
+    by_hand = from_pyg(Data(x=made.x, edge_index=made.edge_index, batch=made.batch), 7)
+    assert equal(by_hand, from_pyg(made, 7)).all()
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    assert from_pyg(Data(x=nothing[0], edge_index=nothing, batch=nothing[0]), 7).types.shape == (0, 7)
+
+
 @pytest.mark.parametrize(
     "part, change, words",
     [
         ("x", lambda x: None, "`x` is no tensor"),
         ("x", lambda x: x[:, None], r"`x` is torch.int64 of shape \[[0-9]+, 1\]"),
         ("x", lambda x: x.float(), "`x` is torch.float32"),
-        ("x", lambda x: x[1:], "its parts do not fit together: [0-9]+ types, a graph for [0-9]+ vertices"),
+        ("x", lambda x: x[1:], "`x` has [0-9]+ types, but `batch` [0-9]+ vertices"),
+        ("x", lambda x: x.scatter(0, torch.tensor([2]), NO_VERTEX), "`x` has a negative type"),
         ("batch", lambda batch: None, "`batch` is no tensor"),
         ("edge_index", lambda edges: None, "`edge_index` is no tensor"),
         ("edge_index", lambda edges: edges[:1], r"`edge_index` is torch.int64 of shape \[1, [0-9]+\]"),
-        ("edge_index", lambda edges: edges + 999, r"edges of vertices \[[0-9]+\] outside"),
+        ("batch", lambda batch: batch.flip(0), "`batch` does not ascend"),
+        ("batch", lambda batch: batch - 1, "`batch` numbers the 5 graphs from 0, but goes outside"),
+        ("batch", lambda batch: batch + 1, "`batch` numbers the 5 graphs from 0, but goes outside"),
+        ("edge_index", lambda edges: edges + 999, "`edge_index` numbers the [0-9]+ vertices from 0, but goes outside"),
         ("edge_index", lambda edges: edges * 0 + torch.tensor([[0], [9]]), "Graph 0 .* lead to a later one of its own"),
     ],
 )
@@ -149,9 +163,10 @@ def test_an_edge_of_weight_0_is_one_and_a_vertex_needs_a_type():
     graph = networkx.DiGraph([(0, 1, {"weight": 0})])
     networkx.set_node_attributes(graph, {0: 0, 1: 1}, "type")
     assert from_networkx([graph], 3).adjacency.sum() == 1
-    graph.nodes[1]["type"] = "conv"
-    with pytest.raises(ValueError, match="its vertex 1 has no attribute `type` that is a whole number"):
-        from_networkx([graph], 3)
+    for wrong in ("conv", NO_VERTEX):
+        graph.nodes[1]["type"] = wrong
+        with pytest.raises(ValueError, match="its vertex 1 has no attribute `type` that is a whole number from 0"):
+            from_networkx([graph], 3)
     graph.nodes[1]["type"] = 1
     graph.add_edge(1, "last")
     with pytest.raises(ValueError, match="Graph 1 cannot be batched: its vertex last has no attribute `type`"):

@@ -164,7 +164,7 @@ def to_networkx(batch: DagBatch, index: int) -> networkx.DiGraph:
 
 def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagBatch:
     """Graphs with the node attribute `type`, renumbered in topological order (ties by the old number); ValueError for
-    one with a cycle, a vertex whose type is missing or no whole number, or more than `max_vertices` vertices."""
+    one with a cycle, a vertex whose type is missing or no whole number from 0 on, or too many vertices."""
     import networkx
 
     types = torch.full((len(graphs), max_vertices), NO_VERTEX)
@@ -175,11 +175,12 @@ def from_networkx(graphs: Sequence[networkx.DiGraph], max_vertices: int) -> DagB
             asked = f"it needs to be acyclic with at most {max_vertices} vertices"
             raise ValueError(f"Graph {index} cannot be batched: {asked}, but {found}.")
         order, size = list(networkx.lexicographical_topological_sort(graph)), len(graph)
-        nameless = [vertex for vertex in order if not isinstance(graph.nodes[vertex].get("type"), Integral)]
-        if nameless:
-            found = f"its vertex {nameless[0]} has no attribute `type` that is a whole number"
-            raise ValueError(f"Graph {index} cannot be batched: {found}.")
-        types[index, :size] = torch.tensor([graph.nodes[vertex]["type"] for vertex in order])
+        own = [graph.nodes[vertex].get("type") for vertex in order]
+        for vertex, kind in zip(order, own):
+            if not isinstance(kind, Integral) or kind < 0:
+                found = f"its vertex {vertex} has no attribute `type` that is a whole number from 0 on"
+                raise ValueError(f"Graph {index} cannot be batched: {found}.")
+        types[index, :size] = torch.tensor(own)
         edges = networkx.to_numpy_array(graph, order, dtype=bool, weight=None)  # an edge of weight 0 is one, too
         adjacency[index, :size, :size] = torch.from_numpy(edges)
     return DagBatch(types, adjacency, torch.tensor([len(graph) for graph in graphs], dtype=torch.int64))
@@ -200,8 +201,8 @@ def to_pyg(batch: DagBatch) -> Batch:
 
 
 def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
-    """The inverse of `to_pyg`; ValueError for what is no such batch, an edge that leads to no later vertex of its
-    graph, or more than `max_vertices` vertices."""
+    """The inverse of `to_pyg`; ValueError for what is no such batch, whose vertices are sorted by graph, an edge that
+    leads to no later vertex of its graph, or more than `max_vertices` vertices."""
     from torch_geometric.utils import to_dense_adj, to_dense_batch
 
     wanted = "types in `x` and the graph of each in `batch`, int64 [vertices], and int64 [2, edges] in `edge_index`"
@@ -212,15 +213,28 @@ def from_pyg(graphs: Batch, max_vertices: int) -> DagBatch:
             found = f"{part.dtype} of shape {list(part.shape)}" if kind else "no tensor"
             raise ValueError(f"A batch of PyG cannot be read: it has {wanted}, but `{name}` is {found}.")
     owner, (source, target) = graphs.batch, graphs.edge_index
-    outside = graphs.edge_index[(graphs.edge_index < 0) | (graphs.edge_index >= len(owner))].tolist()
-    if len(owner) != len(graphs.x) or outside:
-        found = f"{len(graphs.x)} types, a graph for {len(owner)} vertices, and edges of vertices {outside[:1]} outside"
-        raise ValueError(f"A batch of PyG cannot be read: its parts do not fit together: {found}.")
+    count = len(graphs.ptr) - 1 if "ptr" in graphs else int(owner.max()) + 1 if len(owner) else 0
+    outside = (graphs.edge_index < 0) | (graphs.edge_index >= len(owner))
+    faults = (
+        (len(owner) != len(graphs.x), f"`x` has {len(graphs.x)} types, but `batch` {len(owner)} vertices"),
+        ((graphs.x < 0).any(), "`x` has a negative type"),
+        (((owner < 0) | (owner >= count)).any(), f"`batch` numbers the {count} graphs from 0, but goes outside"),
+        (
+            (owner.diff() < 0).any(),
+            "`batch` does not ascend: the vertices of a graph stand together, graph after graph",
+        ),
+        (outside.any(), f"`edge_index` numbers the {len(owner)} vertices from 0, but goes outside"),
+    )
+    for fault, found in faults:
+        if fault:
+            raise ValueError(
+                f"A batch of PyG cannot be read: {found}. Number types from 0 and use Batch.from_data_list."
+            )
     astray = (source >= target) | (owner[source] != owner[target])
-    sizes, wrong = (graph.bincount(minlength=graphs.num_graphs) for graph in (owner, owner[source[astray]]))
+    sizes, wrong = (graph.bincount(minlength=count) for graph in (owner, owner[source[astray]]))
     for index in ((sizes > max_vertices) | (wrong > 0)).nonzero().flatten().tolist()[:1]:
         found = f"it has {sizes[index]} vertices, and {wrong[index]} of its edges do not lead to a later one of its own"
         raise ValueError(f"Graph {index} cannot be batched: at most {max_vertices} vertices fit, but {found}.")
-    types, present = to_dense_batch(graphs.x, owner, NO_VERTEX, max_vertices, graphs.num_graphs)
-    adjacency = to_dense_adj(graphs.edge_index, owner, None, max_vertices, graphs.num_graphs)
+    types, present = to_dense_batch(graphs.x, owner, NO_VERTEX, max_vertices, count)
+    adjacency = to_dense_adj(graphs.edge_index, owner, None, max_vertices, count)
     return DagBatch(types, adjacency.bool(), present.sum(dim=1))
