@@ -29,6 +29,7 @@ from latentnas.train import TrainConfig
 
 SMALL = {"hidden": 24, "latent": 5, "convex_hidden": 12, "convex_layers": 2}
 QUICK = TrainConfig(epochs=3, batch_size=64, learning_rate=3e-3, precision="fp32")
+LEAST, MOST = -(2**63), 2**63 - 1
 
 
 def nasbench101_cells(count, seed):
@@ -259,12 +260,18 @@ def test_random_decodes_that_differ_in_edges_of_no_vertex_are_one_graph():
     assert torch.equal(graphs.num_vertices, (graphs.types != NO_VERTEX).sum(dim=1))
 
 
-@pytest.mark.parametrize("columns", [3, 40])
-def test_distinct_rows_are_those_of_unique(columns):
-    """Of forty columns of up to twenty values, more than one number of 64 bits can hold."""
-    rows = torch.randint(0, 20, (60, columns), generator=torch.Generator().manual_seed(0))
-    rows[:, 1] = 0
-    rows = rows[torch.randint(0, 60, (500,), generator=torch.Generator().manual_seed(1))]
+@pytest.mark.parametrize(
+    "columns, low, high",
+    [(3, 0, 20), (40, 0, 20), (65, 0, 2), (66, 0, 2), (3, -5, 5), (3, 0, 2**62), (3, -1, MOST), (3, LEAST, MOST)],
+)
+def test_distinct_rows_are_those_of_unique(columns, low, high):
+    """Most of these have more kinds of rows than one number of 64 bits can tell apart."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(low, high, (60, columns), generator=generator)
+    rows[30:, 1:] = rows[:30, 1:]  # what the first column alone tells apart
+    rows[:, 1] = low
+    rows[:2, 0] = torch.tensor([low, high - 1])
+    rows = rows[torch.randint(0, 60, (500,), generator=generator)]
     first, group = distinct(rows.t())
     expected, inverse = rows.unique(dim=0, return_inverse=True)
     assert torch.equal(rows[first], expected) and torch.equal(group, inverse)

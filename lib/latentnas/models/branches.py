@@ -131,20 +131,22 @@ def decode_in_chunks(write: Callable[[Tensor], Decodes], z: Tensor, together: in
 def count_together(graphs: DagBatch, source: Tensor, count: Tensor) -> Decodes:
     """Decodes in the order of z, equal graphs of one z counted together."""
     u, v = torch.triu_indices(graphs.max_vertices, graphs.max_vertices, 1, device=source.device)
-    first, group = distinct(torch.cat([source[None], graphs.types.t() - NO_VERTEX, graphs.adjacency[:, u, v].t()]))
+    first, group = distinct(torch.cat([source[None], graphs.types.t(), graphs.adjacency[:, u, v].t()]))
     return graphs[first], source[first], torch.zeros_like(first).index_add_(0, group, count)
 
 
 def distinct(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Of rows of whole numbers from 0 on, given by their `columns [F, n]`: the place of one of each kind, in ascending
-    order of the rows, `[M]`, and of which kind each row is, `[n]`. As many columns as fit are read as one number, for
-    which `unique` takes a fiftieth of the time of `unique(dim=0)`."""
+    """Of rows of whole numbers, given by their `columns [F, n]`: the place of one of each kind, in ascending order of
+    the rows, `[M]`, and of which kind each row is, `[n]`. As many columns as fit are read as one number, for which
+    `unique` takes a fiftieth of the time of `unique(dim=0)`."""
     key, most = columns.new_zeros(columns.shape[1]), 1
-    limits = (columns.amax(dim=1) + 1).tolist() if columns.numel() else []
-    for column, limit in zip(columns, limits):
-        if most * limit > 2**63:
+    lows, highs = (bound.tolist() for bound in columns.aminmax(dim=1)) if columns.numel() else ([], [])
+    for column, low, high in zip(columns, lows, highs):
+        if most * (high - low + 1) >= 2**63:  # numbered anew, which leaves the order
             key, most = key.unique(return_inverse=True)[1], len(key)
-        key, most = key * limit + column, most * limit
+        if most * (high - low + 1) >= 2**63:
+            column, low, high = column.unique(return_inverse=True)[1], 0, len(column) - 1
+        key, most = key * (high - low + 1) + (column - low), most * (high - low + 1)
     kinds, group = key.unique(return_inverse=True)
     return torch.zeros_like(kinds).scatter_(0, group, torch.arange(len(group), device=group.device)), group
 
