@@ -161,6 +161,14 @@ def test_shared_accuracy_counts_images_one_cell_at_a_time(data):
     assert shared_accuracy(network, cells, data.valid).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("setting", ["last_learning_rate", "momentum", "weight_decay"])
+def test_what_may_be_zero_trains_without_it(data, path, setting):
+    network, schedule = SharedCells(SKELETON, 0), dataclasses.replace(SCHEDULE, **{setting: 0.0})
+    before = weights(network)
+    history = train_supernet(network, UniformCells(), data, schedule, 0, path)
+    assert np.isfinite(history["train_loss"]).all() and not torch.equal(weights(network), before)
+
+
 def test_uniform_cells_are_drawn_evenly_and_each_learns_from_the_whole_batch(data):
     network, strategy = SharedCells(SKELETON, 0), UniformCells()
     images, labels = data.train.images[:8], data.train.labels[:8]
@@ -228,6 +236,18 @@ def test_children_of_evolution_come_from_the_best():
     assert set(np.unique(children)) == {1, 3}
     assert all(len(set(child)) == 1 for child in children[1::2])  # hardly ever mutated: a parent
     assert any(len(set(child)) == 2 for child in children[::2])  # crossed
+
+
+@pytest.mark.parametrize("name, value", [("population", 0), ("parents", 0), ("mutation", 1.5), ("mutation", -0.1)])
+def test_bad_settings_of_evolution_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"^{name}={value} must be"):
+        TopKEvolution(table_domain(NASBENCH201), 0, **{name: value})
+
+
+def test_less_than_no_cell_is_not_scored(data, path):
+    with pytest.raises(ValueError, match="cells=-1 must be a whole number, at least 0"):
+        one_shot_search(SharedCells(SKELETON, 0), UniformCells(), data, SCHEDULE, 0, path, cells=-1)
+    assert not path.exists()
 
 
 def test_an_architecture_that_is_not_finite_stops_the_search_too(data, path):

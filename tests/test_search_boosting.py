@@ -74,6 +74,6 @@ def test_it_reads_the_inputs_that_it_is_given():
 
 
 def test_bad_settings_are_refused():
-    for name, value in [("leaf", 0), ("explore", 1.5), ("explore", -0.5)]:
+    for name, value in [("initial", 0), ("leaf", 0), ("leaf", 2.5), ("explore", 1.5), ("explore", -0.5)]:
         with pytest.raises(ValueError, match=f"{name}={value}"):
             BoostingSearch(toy_domain(), 0, **{name: value})

@@ -242,6 +242,8 @@ def test_configurations_are_checked():
         RegularisedEvolution(toy_domain(), 0, 8, 9)
     with pytest.raises(ValueError, match="tournament=0"):
         RegularisedEvolution(toy_domain(), 0, 8, 0)
+    with pytest.raises(ValueError, match="population=8.5 must be a whole number"):
+        RegularisedEvolution(toy_domain(), 0, 8.5, 2)
     with pytest.raises(ValueError, match="learning_rate=0"):
         Reinforce(toy_domain(), 0, 0)
     with pytest.raises(ValueError, match="momentum=1"):

@@ -83,9 +83,9 @@ def _train(network: nn.Module, batch: Batch, data: ImageSets, schedule: Schedule
 
 
 def nesterov(network: nn.Module, schedule: Any) -> torch.optim.SGD:
-    """The optimiser of a schedule, whose learning rate is yet to be set for each step."""
-    decay = schedule.weight_decay
-    return torch.optim.SGD(network.parameters(), momentum=schedule.momentum, nesterov=True, weight_decay=decay)
+    """The optimiser of a schedule, whose learning rate is yet to be set for each step; plain SGD without momentum."""
+    momentum, decay = schedule.momentum, schedule.weight_decay
+    return torch.optim.SGD(network.parameters(), momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
 
 
 @torch.no_grad()

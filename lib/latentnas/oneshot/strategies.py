@@ -29,7 +29,7 @@ from latentnas.oneshot.shared_cells import SharedCells, cross_entropy
 from latentnas.oneshot.training import Observer, Strategy, SupernetSchedule, shared_accuracy, train_supernet
 from latentnas.search.base import ModelBasedSearch, run
 from latentnas.search.domains import Domain
-from latentnas.settings import check_settings
+from latentnas.settings import check_settings, whole
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
 CELLS_OF_A_QUERY = 50  # asked for at a time in the search after the training
@@ -137,8 +137,10 @@ class TopKEvolution(ModelBasedSearch):
     def __init__(
         self, domain: Domain, seed: int, population: int = 50, parents: int = 10, mutation: float = 0.1
     ) -> None:
-        super().__init__(domain, seed, population)
-        self.parents, self.mutation = parents, mutation
+        super().__init__(domain, seed, whole("population", population))
+        if not 0 <= mutation <= 1:
+            raise ValueError(f"{mutation=} must be a probability, from 0 to 1.")
+        self.parents, self.mutation = whole("parents", parents), mutation
 
     def _first(self, n: int) -> np.ndarray:
         return self._random.integers(self.domain.size, size=n)
@@ -171,6 +173,7 @@ def one_shot_search(
         searcher: asks for the cells, of the rows of `NASBENCH201.enumerate()`: with uniform cells, `RandomSearch` is
             random search with parameter sharing, `TopKEvolution` SPOS. None: those that were visited last.
     """
+    cells = whole("cells", cells, 0)
     training = train_supernet(network, strategy, data, schedule, seed, path, observe)
     steps = strategy.visited.numpy()
     visited = np.argsort(-steps, kind="stable")[: np.count_nonzero(steps)]

@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from latentnas.search.base import ModelBasedSearch
 from latentnas.search.domains import Domain
 from latentnas.search.ensemble import targets
+from latentnas.settings import whole
 
 PARENTS, FROM_ANYWHERE = 10, 200  # as in `ensemble.EnsembleConfig`
 TREES, LEAF = 50, 3  # of each fit; labels in a leaf at least
@@ -37,10 +38,10 @@ class BoostingSearch(ModelBasedSearch):
         explore: float = 0.0,
         inputs: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
-        super().__init__(domain, seed, initial)
-        if leaf < 1 or not 0 <= explore <= 1:
-            raise ValueError(f"{leaf=} must be at least 1 and {explore=} a share.")
-        self._leaf, self._explore, self._inputs = leaf, explore, inputs or domain.one_hot
+        super().__init__(domain, seed, whole("initial", initial))
+        if not 0 <= explore <= 1:
+            raise ValueError(f"{explore=} must be a share, from 0 to 1.")
+        self._leaf, self._explore, self._inputs = whole("leaf", leaf), explore, inputs or domain.one_hot
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         best = rows[np.argsort(-values, kind="stable")[:PARENTS]].tolist()

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 
 from latentnas.search.domains import Domain, TableDomain
+from latentnas.settings import whole
 
 DRAWS = 100  # of REINFORCE, until enough combinations of decisions are architectures
 
@@ -52,7 +53,7 @@ class RegularisedEvolution:
     sizes are those of the example notebook of NAS-Bench-101; Real et al. used 100 and 25 for 20,000 models."""
 
     def __init__(self, domain: Domain, seed: int, population: int = 50, tournament: int = 10) -> None:
-        if not 1 <= tournament <= population:
+        if whole("tournament", tournament) > whole("population", population):
             raise ValueError(f"{tournament=} must lie between 1 and {population=}.")
         self.domain, self.seed, self.tournament = domain, seed, tournament
         self._random = random.Random(seed)  # for single draws much faster than NumPy
