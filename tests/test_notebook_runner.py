@@ -83,6 +83,12 @@ def test_declarations_are_read_with_type_default_and_help(project):
     assert declared["limit"].default is None
 
 
+def test_who_changes_a_default_changes_it_for_nobody_else(project):
+    declare(project, "rates: list[float] = [1e-3, 1e-4]")
+    parameters_of("00_first")["rates"].default.clear()
+    assert parameters_of("00_first")["rates"].default == [1e-3, 1e-4]
+
+
 @pytest.mark.parametrize(
     "line, word",
     [

@@ -210,13 +210,19 @@ def parameters_of(notebook: str) -> dict[str, Parameter]:
     return declared
 
 
-@cache
 def _declaration(line: str) -> tuple[str, Parameter]:
     """Name and parameter of a line; one of several errors where it is none."""
     parts = DECLARATION.fullmatch(line)
     if parts is None:
         raise ValueError("it reads differently")
     name, annotation, default, help_text = parts.groups("")
+    adapter, relation, other = _allowed(annotation, help_text)
+    return name, Parameter(line, adapter, ast.literal_eval(default), help_text, relation, other)
+
+
+@cache
+def _allowed(annotation: str, help_text: str) -> tuple[TypeAdapter, str | None, str | None]:
+    """The type that an annotation and the help together mean, and the relation to another parameter."""
     found = ALLOWED.search(help_text)
     least, above, low, high, words, relation, other = found.groups() if found else [None] * 7
     limits = {"ge": least or low, "gt": above, "le": high}
@@ -224,5 +230,4 @@ def _declaration(line: str) -> tuple[str, Parameter]:
     text = Literal[tuple(next(csv.reader([words], skipinitialspace=True)))] if words else str
     types = {"int": Annotated[int, limit], "float": Annotated[float, limit], "bool": bool, "str": text, "list": list}
     type, filled = eval(annotation, {"__builtins__": {}}, types), "at least one" in help_text
-    adapter = TypeAdapter(Annotated[type, Field(min_length=1)] if filled else type, config=STRICT)
-    return name, Parameter(line, adapter, ast.literal_eval(default), help_text, relation, other)
+    return TypeAdapter(Annotated[type, Field(min_length=1)] if filled else type, config=STRICT), relation, other
