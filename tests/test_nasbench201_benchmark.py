@@ -198,6 +198,12 @@ def test_a_table_needs_neither_scikit_learn_nor_networks(module):
     assert loaded.stdout == "[]\n"
 
 
+def test_the_door_to_the_tables_opens_without_pytorch():
+    """Only a table that is loaded needs it; the import takes a tenth of the time without."""
+    script = "import sys, latentnas.benchmarks; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def test_loading_is_small(nasbench201):
     tracemalloc.start()
     benchmarks.load("nasbench201", "public")

@@ -6,33 +6,22 @@
 
 A new table is one new file here: a function `load(data_source)` that reads the numbers and returns a `base.Table` with
 a DataFrame in the order of the space's rows, the names of its accuracies (percent; the one that searches select by
-first) and a `base.Source`. Put its name into `TABLES` below and its files, with their checksums, into `download`.
+first) and a `base.Source`. Put its name into `load` below and its files, with their checksums, into `download`.
 `latentnas.interfaces.check_benchmark(table)` says what is still missing, and a line in `tests/test_interfaces.py` keeps
 it so. `digits` is the shortest example; `enas`, whose space is too large to list, has graphs of its own.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latentnas.benchmarks import (
-    digits,
-    download,
-    enas,
-    nasbench101,
-    nasbench101_official,
-    nasbench201,
-    nasbench201_official,
-    nasbenchgraph,
-)
-from latentnas.benchmarks.base import Table
+from latentnas.benchmarks import download
 from latentnas.benchmarks.download import DataError
 
-TABLES = {  # name -> data source -> the module that loads it
-    "enas": {"public": enas, "bundled": enas},
-    "nasbench101": {"public": nasbench101, "official": nasbench101_official},
-    "nasbench201": {"public": nasbench201, "official": nasbench201_official, "bundled": digits},
-    "nasbenchgraph": {"public": nasbenchgraph},
-}
+if TYPE_CHECKING:
+    from latentnas.benchmarks.base import Table
 
 
 def load(name: str, data_source: str) -> Table:
@@ -42,12 +31,28 @@ def load(name: str, data_source: str) -> Table:
         data_source: "public": downloaded once and checked; "bundled": measured by this project and part of it;
             "official": the benchmark's own file, at the path in `LATENTNAS_NASBENCH101` or `LATENTNAS_NASBENCH201`.
     """
-    if name not in TABLES:
-        raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(TABLES)}.")
-    if data_source not in TABLES[name]:
-        known = ", ".join(map(repr, TABLES[name]))
+    from latentnas.benchmarks import (  # PyTorch: slow to import
+        digits,
+        enas,
+        nasbench101,
+        nasbench101_official,
+        nasbench201,
+        nasbench201_official,
+        nasbenchgraph,
+    )
+
+    tables = {  # name -> data source -> the module that loads it
+        "enas": {"public": enas, "bundled": enas},
+        "nasbench101": {"public": nasbench101, "official": nasbench101_official},
+        "nasbench201": {"public": nasbench201, "official": nasbench201_official, "bundled": digits},
+        "nasbenchgraph": {"public": nasbenchgraph},
+    }
+    if name not in tables:
+        raise DataError(f"There is no table called {name!r}. Choose one of {', '.join(tables)}.")
+    if data_source not in tables[name]:
+        known = ", ".join(map(repr, tables[name]))
         raise DataError(f"The table {name!r} has no data source {data_source!r}. Set data_source to one of {known}.")
-    return TABLES[name][data_source].load(data_source)
+    return tables[name][data_source].load(data_source)
 
 
 def fetch() -> list[Path]:
