@@ -106,7 +106,7 @@ def test_best_of_prior_is_the_top_of_the_samples(model, start):
 
 @pytest.mark.parametrize("keep", [0, 6])
 def test_more_points_than_samples_are_not_kept(model, start, keep):
-    with pytest.raises(ValueError, match=f"The best {keep} of 5 points .* at most samples"):
+    with pytest.raises(ValueError, match=f"The best {keep} of 5 points were .* Set keep to 1 or more, at most samples"):
         best_of_prior(model, start, samples=5, keep=keep)
 
 

@@ -38,7 +38,7 @@ def best_of_prior(model: NGAE, train_mu: Tensor, samples: int = 10_000, keep: in
     """The `keep` of `samples` prior points with the highest predicted performance, best first, `[keep, D]`."""
     _check_points(model, "train_mu", train_mu)
     if not 1 <= keep <= samples:
-        raise ValueError(f"The best {keep} of {samples} points were asked for; keep is 1 or more, and at most samples.")
+        raise ValueError(f"The best {keep} of {samples} points were asked for. Set keep to 1 or more, at most samples.")
     z = prior_start(train_mu, samples, seed)
     with torch.no_grad():
         return z[model.performance(z).topk(keep).indices]
