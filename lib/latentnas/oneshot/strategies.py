@@ -33,6 +33,7 @@ from latentnas.settings import check_settings, whole
 from latentnas.spaces.nasbench201 import CELL_EDGES, NASBENCH201, NUM_OPERATIONS
 
 CELLS_OF_A_QUERY = 50  # asked for at a time in the search after the training
+PARENTS, MUTATION = 10, 0.1  # of SPOS's evolution: the best cells that it varies; chance of each edge to change
 
 
 @dataclass(frozen=True)
@@ -132,25 +133,20 @@ def straight_through(logits: Tensor) -> Tensor:
 
 class TopKEvolution(ModelBasedSearch):
     """SPOS's search: after a uniform first `population`, half of each generation are crossovers, half mutations of the
-    best `parents` so far; `mutation` is the probability of each edge to change."""
+    best so far."""
 
-    def __init__(
-        self, domain: Domain, seed: int, population: int = 50, parents: int = 10, mutation: float = 0.1
-    ) -> None:
+    def __init__(self, domain: Domain, seed: int, population: int = 50) -> None:
         super().__init__(domain, seed, whole("population", population))
-        if not 0 <= mutation <= 1:
-            raise ValueError(f"{mutation=} must be a probability, from 0 to 1.")
-        self.parents, self.mutation = whole("parents", parents), mutation
 
     def _first(self, n: int) -> np.ndarray:
         return self._random.integers(self.domain.size, size=n)
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        best = rows[np.argsort(-values, kind="stable")[: self.parents]]
+        best = rows[np.argsort(-values, kind="stable")[:PARENTS]]
         parents = self.domain.choices(self._random.choice(best, size=(2, n)))  # [2, n, edges]
         chosen = np.where(self._random.random(parents[0].shape) < 0.5, *parents)
         drawn = self._random.integers(0, self.domain.options, size=parents[0].shape)
-        mutated = np.where(self._random.random(drawn.shape) < self.mutation, drawn, parents[0])
+        mutated = np.where(self._random.random(drawn.shape) < MUTATION, drawn, parents[0])
         return self.domain.from_choices(np.where((np.arange(n) % 2 == 0)[:, None], chosen, mutated))
 
 
