@@ -91,7 +91,8 @@ class Run:
     model: GraphVAE
     history: pd.DataFrame  # one row an epoch, see fit
     directory: Path
-    loaded_seconds: float = 0.0  # what the epochs took that an earlier call had trained
+    # What the epochs took that an earlier call had trained: no part of what a class that names this run is.
+    loaded_seconds: float = dataclasses.field(default=0.0, compare=False)
 
     @property
     def seconds(self) -> float:
