@@ -3,6 +3,7 @@ what is left behind.
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -60,6 +61,7 @@ def set_profiles(project, text):
 
 
 ARCHIVE = "x_archive: str = ''  # a file\nx_checksum: str = ''  # of it"
+ARCHIVES = ARCHIVE.replace("str = ''", "list[str] = []")
 LEFT_OUT = """models: list[str] = ["a"]  # one of a, "b, c"
 spaces: list[str] = ["nb"]  # one of nb
 left_out: list[str] = ["a on nb"]  # rows"""
@@ -219,6 +221,9 @@ def test_values_out_of_range_are_refused_before_any_kernel_starts(project, decla
         ("x: int = 11  # 1 or more; more than queries", 11, 10),
         ("x: list[int] = [1]  # 1 or more; below queries", [9, 1], [1, 10]),
         ("x: list[float] = [1.0, 2.0]  # above 0; as many as names", [3.0, 0.5], [3.0]),
+        ("x: list[int | None] = [1]  # 1 or more; below queries", [None, 9], [None, 10]),
+        ("x: list[int | None] = [1, 1]  # 1 or more; as many as names", [None, 9], [None]),
+        ("x: int | str = 1  # 1 or more; at most queries", 10, "ten"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(project, declaration, right, wrong):
@@ -243,6 +248,10 @@ def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(pro
         (ARCHIVE, {"x_archive": "pyproject.toml", "x_checksum": f"md5:{'0a' * 16}"}, {"x_archive": "pyproject.toml"}),
         (ARCHIVE, {"x_archive": "https://a/b", "x_checksum": f"sha256:{'0A' * 32}"}, {"x_archive": "~nobody/it"}),
         (ARCHIVE, {}, {"x_checksum": "0" * 32}),
+        (ARCHIVE.replace("str = ''", "str | None = None"), {}, {"x_checksum": "0" * 32}),
+        (ARCHIVE.replace("str = ''", "str | None = None"), {}, {"x_archive": "https://a/b"}),
+        (ARCHIVES, {"x_archive": ["pyproject.toml"], "x_checksum": [f"md5:{'0a' * 16}"]}, {"x_archive": ["~nobody"]}),
+        (ARCHIVES, {}, {"x_archive": ["https://a/b"], "x_checksum": ["0" * 32]}),
         (LEFT_OUT, {"left_out": ["b, c on nb"]}, {"left_out": ["a on enas"]}),
         (LEFT_OUT, {"left_out": []}, {"left_out": ["d on nb"]}),
     ],
@@ -258,7 +267,11 @@ def test_what_no_line_says_is_checked_by_type_and_name(project, line, right, wro
     "line",
     [
         "x_checksum: str = ''  # of no archive",
+        "x_checksum: float = 0.5  # of another kind\nx_archive: bool = True",
+        "x_archive: list[int] = [3]  # of another kind",
         "left_out: list[str] = ['a']  # no `models` beside it",
+        LEFT_OUT.replace('list[str] = ["a on nb"]', "list[str] | None = None"),
+        LEFT_OUT.replace('list[str] = ["a on nb"]', "int = 3"),
         "most: int = 9  # 1 or more\nx: int | None = None  # 1 or more; below most",
         "most: int | None = None  # 1 or more\nx: int = 1  # 1 or more; at most most",
     ],
@@ -361,23 +374,34 @@ def test_a_notebook_may_be_given_by_its_file(project):
             profiles.select_notebooks([nothing])
 
 
-def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(project, monkeypatch, capsys):
+@pytest.fixture
+def line_after(project, monkeypatch, capsys):
+    """What a job says of the time left so many seconds after the run began. Of jobs by name: the seconds that they
+    took, as a text, or for how many seconds they have been running."""
+
+    def line(gone, planned, **jobs):
+        folder = profiles.stamp_path("quick", "00").parent
+        for name, seconds in jobs.items():
+            (file := folder / f"{name.removeprefix('n')}.seconds").write_text("" if type(seconds) is int else seconds)
+            os.utime(file, (time.time() - (seconds if type(seconds) is int else 0),) * 2)
+        monkeypatch.setenv("LATENTNAS_PLANNED", f"{time.time() - gone} {planned}")
+        runner.report_progress(SimpleNamespace(notebook="00", label="quick"), "running")
+        return capsys.readouterr().err.rpartition("[")[2].strip()
+
+    monkeypatch.setenv("LATENTNAS_JOBS", "2")
+    profiles.stamp_path("quick", "00").parent.mkdir(parents=True)
+    return line
+
+
+def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(line_after, monkeypatch):
     timed = {"wall_seconds": 60.0, "loaded_seconds": 180.0}
     monkeypatch.setattr(runner, "last_run", lambda label, notebook: timed)
     agenda = [("quick", f"0{number}") for number in range(4)]
     stamps = profiles.stamp_path(*agenda[0]).parent
-    stamps.mkdir(parents=True)
-
-    def line_after(seconds):
-        monkeypatch.setenv("LATENTNAS_PLANNED", f"{time.time() - seconds} {planned}")
-        runner.report_progress(SimpleNamespace(notebook="00", label="quick"), "running")
-        return capsys.readouterr().err.rpartition("[")[2].strip()
-
     planned = runner.seconds_left(agenda)
     assert planned == 960
     monkeypatch.setenv("LATENTNAS_AGENDA", json.dumps(agenda))
-    monkeypatch.setenv("LATENTNAS_JOBS", "2")
-    assert line_after(300) == "0 of 4 done, about 8 min left]"  # nothing to go by but the last runs
+    assert line_after(300, planned) == "0 of 4 done, about 8 min left]"  # nothing to go by but the last runs
     (stamps / "00.trainings-1-of-2.done").touch()
     assert runner.seconds_left(agenda) == 870
     (stamps / "00.trainings-2-of-2.done").touch()
@@ -388,10 +412,56 @@ def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(proj
     for stamp in ("00.trainings.done", "00.done", "01.trainings.done"):
         (stamps / stamp).touch()
     assert runner.seconds_left(agenda[1:]) == 540
-    assert line_after(200) == "1 of 4 done, about 4 min left]"  # about as fast as the last runs
-    assert line_after(600) == "1 of 4 done, about 13 min left]"  # a third as fast
+    shares = {"00.trainings-1-of-2": "150", "00.trainings-2-of-2": "130"}
+    took = shares | {"00": "60", "01.trainings-1-of-1": "60"}
+    assert line_after(200, planned, **took) == "1 of 4 done, about 4 min left]"  # about as fast as the last runs
+    took = shares | {"00": "300", "01.trainings-1-of-1": "620"}
+    assert line_after(600, planned, **took) == "1 of 4 done, about 13 min left]"  # a third as fast
     monkeypatch.setattr(runner, "last_run", lambda label, notebook: {})
-    assert line_after(600) == "1 of 4 done]" and runner.seconds_left(agenda) is None
+    assert line_after(600, planned) == "1 of 4 done]" and runner.seconds_left(agenda) is None
+
+
+def test_what_runs_now_counts_in_the_time_left(line_after, monkeypatch):
+    """One notebook of 1000 s beside ten of 100 s."""
+    agenda = [["quick", f"{number:02d}"] for number in range(11)]
+    seconds = {notebook: 100.0 for _, notebook in agenda} | {"00": 1000.0}
+    timed = {notebook: {"wall_seconds": wall, "loaded_seconds": 0.0} for notebook, wall in seconds.items()}
+    monkeypatch.setattr(runner, "last_run", lambda label, notebook: timed[notebook])
+    monkeypatch.setenv("LATENTNAS_AGENDA", json.dumps(agenda))
+
+    def end(*names):
+        for name in names:
+            profiles.stamp_path("quick", name).touch()
+
+    assert line_after(50, 2000, n00=49, n01=49) == "0 of 11 done, about 16 min left]"
+    end("01", "02")
+    # up to a tenth of what was planned, this machine counts as fast as in the last runs
+    assert line_after(500, 2000, n00=480, n01="250", n02="250", n03=0) == "2 of 11 done, about 11 min left]"
+    end("03")
+    assert line_after(500, 2000, n03="250", n04=0) == "3 of 11 done, about 31 min left]"
+    end("04", "05")
+    took = {f"n0{number}": "100" for number in range(1, 6)}
+    assert line_after(500, 2000, n06=0, **took) == "5 of 11 done, about 8 min left]"  # not 25: the first is half done
+    assert line_after(500, 2000, n06=150) == "5 of 11 done, about 8 min left]"  # longer than the last time
+    assert line_after(500, 2000, n07=9999) == "5 of 11 done, about 8 min left]"  # of an earlier run, which was killed
+
+
+def test_of_each_job_the_time_it_took_is_kept_however_it_ends(project, monkeypatch):
+    job, there = plan("quick", ["00"])[0], []
+    monkeypatch.setattr(runner, "take_gpu", lambda: None)
+    monkeypatch.setattr(runner, "limit_threads", lambda job: None)
+
+    def stopped(job, *share):
+        there.append(runner.time_used(job.label, job.notebook, 0))
+        raise KeyboardInterrupt if share else NotebookFailed(job, "stopped")
+
+    monkeypatch.setattr(runner, "run_job", stopped)
+    monkeypatch.setattr(runner, "run_share", stopped)
+    assert runner.main(json.dumps(asdict(job)), "1-of-2") == 130
+    assert runner.main(json.dumps(asdict(job))) == 1
+    files = sorted(job.stamp.parent.glob("*.seconds"))
+    assert [file.name for file in files] == ["00_first.seconds", "00_first.trainings-1-of-2.seconds"]
+    assert all(float(file.read_text()) < 60 for file in files) and there[0][0] == 0
 
 
 def test_a_plan_contains_what_is_needed_first(project):

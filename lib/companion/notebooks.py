@@ -31,10 +31,10 @@ PROFILES = ("smoke", "quick", "recommended", "paper")  # that ./run_all.sh runs
 NAME = re.compile(r"\d\d[a-z]?_[A-Za-z0-9_]+")  # so no Untitled, no copy that Jupyter made, no file of a save cut off
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 DECLARATION = re.compile(r"(\w+): ([\w\[\]| ]+) = (.+?)(?:\s*# (.*))?")
-RELATIONS = {  # of a parameter's entries to another parameter
-    "below": lambda entries, other: all(entry < other for entry in entries),
-    "at most": lambda entries, other: all(entry <= other for entry in entries),
-    "more than": lambda entries, other: all(entry > other for entry in entries),
+RELATIONS = {  # of a parameter's entries, those that are None left out, to another parameter; or of their number
+    "below": lambda entries, other: all(entry < other for entry in entries if entry is not None),
+    "at most": lambda entries, other: all(entry <= other for entry in entries if entry is not None),
+    "more than": lambda entries, other: all(entry > other for entry in entries if entry is not None),
     "as many as": lambda entries, other: len(entries) == len(other),
 }
 ALLOWED = re.compile(

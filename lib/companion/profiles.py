@@ -189,28 +189,44 @@ def profile_parameters(profile: str, notebook: str) -> dict[str, object]:
 
 def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, object]) -> str:
     """What a parameter has to be, by its type, its name or another parameter that its line names, and is not; else
-    nothing. What the line says of the value alone is checked where the value is read."""
+    nothing. What the line says of the value alone is checked where the value is read. A name asks something of texts
+    only: in a notebook of one's own it may be that of a number."""
     value, parameter, other = values[name], declared[name], values.get(declared[name].other)
     entries = value if isinstance(value, list) else [value]
     if any(isinstance(entry, int) and entry > MOST for entry in entries):
         return f"at most {MOST}"
     if all(isinstance(entry, str) for entry in entries) and len({*entries}) < len(entries):  # numbers may be alike
         return "a list in which nothing comes twice"
-    if parameter.relation and None not in (*entries, other) and not RELATIONS[parameter.relation](entries, other):
+    if parameter.relation and None not in (value, other) and not is_so(parameter.relation, entries, other):
         return f"{parameter.relation} {parameter.other}, which is {other!r}"
     if name == "data_source" and not notebooks.ALLOWED.search(parameter.help) and value != parameter.default:
         return f"{parameter.default!r}, the only source here"
-    if name.endswith("_archive") and value and not value.startswith(("http://", "https://")):
-        return "" if os.path.isfile(paths.ROOT / os.path.expanduser(value)) else "a file that is there, or a URL"
-    if name.endswith("_checksum") and (value or values.get(name.replace("_checksum", "_archive"))):
-        return "" if CHECKSUM.fullmatch(value) else "md5: or sha256: and the digits, with the archive"
-    rows = value if name == "left_out" and {"models", "spaces"} <= declared.keys() else []
+    texts, archives = texts_in(value), texts_in(values.get(name.replace("_checksum", "_archive")))
+    files = [archive for archive in archives if not archive.startswith(("http://", "https://"))]
+    if name.endswith("_archive") and not all(os.path.isfile(paths.ROOT / os.path.expanduser(file)) for file in files):
+        return "a file that is there, or a URL"
+    if name.endswith("_checksum") and (texts or archives) and not (texts and all(map(CHECKSUM.fullmatch, texts))):
+        return "md5: or sha256: and the digits, with the archive"
+    lists = isinstance(values.get("models"), list) and isinstance(values.get("spaces"), list)
     try:
-        for model, _, space in (row.rpartition(" on ") for row in rows):
+        for model, _, space in (row.rpartition(" on ") for row in texts if name == "left_out" and lists):
             declared["models"].checked([model]), declared["spaces"].checked([space])
     except ValueError:
         return "a list of 'MODEL on SPACE', with the names that `models` and `spaces` may have"
     return ""
+
+
+def is_so(relation: str, entries: list, other: object) -> bool:
+    """Whether entries have a relation to a value; not where nothing of the kind can be said, as of a text and a number."""
+    try:
+        return RELATIONS[relation](entries, other)
+    except TypeError:
+        return False
+
+
+def texts_in(value: object) -> list[str]:
+    """A text as a list, or the texts in a list; without empty ones."""
+    return [text for text in (value if isinstance(value, list) else [value]) if text and isinstance(text, str)]
 
 
 def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -232,7 +232,7 @@ def run_share(job: Job, share: str) -> None:
     """Make the trainings of one share, such as "2-of-4". One that fails keeps none of the others from being made."""
     check_unchanged(job)
     number, shares = map(int, share.split("-of-"))
-    log = profiles.stamp_path(job.label, f"{job.notebook}.{TRAININGS}-{share}").with_suffix(".log")
+    log = state_file(job, ".log", share)
     lines, failed = LineWriter(job.notebook, log), []
     with contextlib.redirect_stdout(io.StringIO()):  # what the cells print belongs to the notebook
         mine = list(trainings_of(job).items())[number - 1 :: shares]
@@ -316,22 +316,62 @@ def seconds_left(jobs: Sequence[tuple[str, str]]) -> float | None:
     return left
 
 
-def total_time(jobs: Sequence[tuple[str, str]], side_by_side: int = 1, factor: float = 1.0) -> str:
+def total_time(jobs: Sequence[tuple[str, str]], side_by_side: int = 1) -> str:
     """', about 3 min' for [(label, notebook), ...]; '' where one was never timed."""
     left = seconds_left(jobs)
-    return f", about {in_words(factor * left / min(side_by_side, len(jobs)))}" if left else ""
+    return f", about {in_words(left / min(side_by_side, len(jobs)))}" if left else ""
+
+
+def state_file(job: Job, suffix: str, *share: str) -> Path:
+    """A file of this job in data/state, or of one share of its trainings."""
+    return profiles.stamp_path(job.label, f".{TRAININGS}-".join([job.notebook, *share])).with_suffix(suffix)
+
+
+@contextlib.contextmanager
+def timed(job: Job, *share: str) -> Iterator[None]:
+    """Keep in a file how many seconds the block takes; the file is empty as long as it runs."""
+    started, file = time.monotonic(), state_file(job, ".seconds", *share)
+    paths.write_text(file, "")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # a full disk must not hide why the block stopped
+            paths.write_text(file, f"{time.monotonic() - started:.1f}")
+
+
+def time_used(label: str, notebook: str, since: float) -> tuple[float, float]:
+    """Seconds that jobs of a notebook, which began after a moment, took: those that have ended, those that run."""
+    ended = running = 0.0
+    for file in profiles.stamp_path(label, notebook).parent.glob(f"{notebook}.*seconds"):
+        if (began := file.stat().st_mtime) >= since:
+            if text := file.read_text():
+                ended += float(text)
+            else:
+                running += max(0.0, time.time() - began)
+    return ended, running
 
 
 def report_progress(job: Job, words: str) -> None:
     """Say something about a job; in a run of the command line also how many are done and the time left: by the last
-    runs and, once a tenth is done, by how much longer this run takes than those."""
+    runs and, once a tenth is done, by how much longer that took than in those."""
     agenda, jobs = json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")), int(os.environ.get("LATENTNAS_JOBS", 1))
-    waiting = [job for job in agenda if not profiles.stamp_path(*job).exists()]
     started, planned = map(float, os.environ.get("LATENTNAS_PLANNED", "0 0").split())
-    gone = planned - (seconds_left(waiting) or 0)
-    factor = min(jobs, len(agenda)) * (time.time() - started) / gone if gone > planned / 10 else 1.0
-    took = total_time(waiting, jobs, factor)
-    done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{took and f'{took} left'}]" if agenda else ""
+    spent, waiting, running = 0.0, [], []
+    for known in agenda:
+        ended, now = time_used(*known, started)
+        spent += ended
+        if profiles.stamp_path(*known).exists():
+            spent += now  # it is about to end
+        else:
+            waiting.append(seconds_left([known]))
+            running.append(now)
+    took = ""
+    if waiting and None not in waiting:
+        gone = planned - sum(waiting)
+        factor = spent / gone if gone > planned / 10 else 1.0
+        left = sum(max(0.0, factor * seconds - now) for seconds, now in zip(waiting, running))
+        took = f", about {in_words(left / min(jobs, len(waiting)))} left"
+    done = f" [{len(agenda) - len(waiting)} of {len(agenda)} done{took}]" if agenda else ""
     say(f"{job.notebook} ({job.label}): {words}{done}")
 
 
@@ -351,7 +391,8 @@ def main(job: str, *share: str) -> int:
         with ending_together("LATENTNAS_JOB"):
             take_gpu()
             limit_threads(job)
-            (run_share if share else run_job)(job, *share)
+            with timed(job, *share):
+                (run_share if share else run_job)(job, *share)
     except KeyboardInterrupt:
         say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
         return 130
