@@ -1,5 +1,6 @@
 """Weights as files of a release: packed, fetched from a mirror, and loaded in place of a training."""
 
+import contextlib
 import hashlib
 import http.server
 import io
@@ -32,17 +33,16 @@ SCHEDULE = TrainConfig(epochs=3, batch_size=16, learning_rate=3e-3, optimizer="m
 FETCH, RELEASE = ["fetch", "--profile", "smoke"], ["release", "--profile", "smoke"]
 
 
-@pytest.fixture
-def listed(tmp_path, monkeypatch):
-    """What a notebook lists: a model, the same trained on from there, shared weights. All folders are the test's."""
-    folder = tmp_path / "checkpoints"
+def what_is_listed(folder, monkeypatch):
+    """What a notebook lists: a model, the same trained on from there, shared weights. All files are in the folder."""
+    checkpoints = folder / "checkpoints"
     for module in (train, weights):
-        monkeypatch.setattr(module, "CHECKPOINTS", folder)
-    monkeypatch.setattr("latentnas.paths.CACHE", tmp_path / "cache")
-    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
-    monkeypatch.setattr(weights, "LIST", tmp_path / "weights.json")
-    monkeypatch.setattr(weights, "PACKED", tmp_path / "release")
-    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / "release"))
+        monkeypatch.setattr(module, "CHECKPOINTS", checkpoints)
+    monkeypatch.setattr("latentnas.paths.CACHE", folder / "cache")
+    monkeypatch.setattr(paths, "STATE", folder / "state")
+    monkeypatch.setattr(weights, "LIST", folder / "weights.json")
+    monkeypatch.setattr(weights, "PACKED", folder / "release")
+    monkeypatch.setenv(MIRROR_VARIABLE, str(folder / "release"))
     graphs, labels = ENAS.sample(32, seed=0), dict.fromkeys(("performance", "complexity"), torch.linspace(0, 1, 32))
     whole = digits.load(0.5, copies=1)
     parts = (Images(part.images[:16], part.labels[:16]) for part in (whole.train, whole.valid, whole.test))
@@ -53,7 +53,7 @@ def listed(tmp_path, monkeypatch):
 
     def shared():
         network, strategy, schedule = SharedCells(SharedSkeleton(channels=2), 0), Darts(0), SupernetSchedule(2, 8)
-        file = checkpoint_file(folder / "shared", network, strategy, images, schedule, 0)
+        file = checkpoint_file(checkpoints / "shared", network, strategy, images, schedule, 0)
         return train_supernet(network, strategy, images, schedule, 0, file)
 
     trainings = {"toy": train_toy, "on": lambda: train_toy("toy-on", start=train_toy()), "shared": shared}
@@ -64,15 +64,29 @@ def listed(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def released(listed, capfd):
+def listed(tmp_path, monkeypatch):
+    return what_is_listed(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A folder where all are trained and packed, and the run of the first."""
+    folder, told = tmp_path_factory.mktemp("packed"), io.StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(told):
+        run, *_ = [make() for make in what_is_listed(folder, monkeypatch).values()]
+        run.model.eval()
+        assert cli.main(RELEASE) == 0
+    (archive,) = folder.glob("release/weights/*")
+    assert f"{archive.name} (" in told.getvalue()
+    return folder, run
+
+
+@pytest.fixture
+def released(listed, packed, tmp_path):
     """All are trained and packed, and the checkpoints are gone: the run of the first, and where they were."""
-    run, *_ = [make() for make in listed.values()]
-    run.model.eval()
-    assert cli.main(RELEASE) == 0
-    (archive,) = weights.PACKED.glob("weights/*")
-    assert f"{archive.name} (" in capfd.readouterr().out
-    weights.CHECKPOINTS.rename(aside := weights.CHECKPOINTS.with_name("trained"))
-    return run, aside
+    folder, run = packed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return run, weights.CHECKPOINTS.rename(tmp_path / "trained")
 
 
 def train_nothing(*arguments):
@@ -129,11 +143,24 @@ def test_packed_anew_an_archive_replaces_no_file_that_an_older_list_names(releas
 
 def test_a_release_of_all_keeps_what_was_released_of_notebooks_that_run_only_when_asked_for(released):
     lists = json.loads(weights.LIST.read_text())
-    lists["smoke"] |= {"12_alone": ENTRY, "01_none": ENTRY}
+    lists["smoke"] |= {"12_tuning": ENTRY, "01_none": ENTRY}
     weights.LIST.write_text(json.dumps(lists))
     shutil.copytree(released[1], weights.CHECKPOINTS)
     assert cli.main(RELEASE) == 0
-    assert [*weights.listed()["smoke"]] == ["00_toy", "12_alone"]  # 01_none was planned, and has nothing to release
+    assert [*weights.listed()["smoke"]] == ["00_toy", "12_tuning"]  # 01_none was planned, and has nothing to release
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "00"]])
+def test_a_release_forgets_notebooks_and_profiles_that_are_no_more(released, only):
+    lists = json.loads(weights.LIST.read_text())
+    lists["smoke"] |= {"98_deleted": ENTRY, "01_none": ENTRY, "12_tuning": ENTRY}
+    weights.LIST.write_text(json.dumps(lists | {"paper": {"12_tuning": ENTRY}, "deleted": {"12_tuning": ENTRY}}))
+    shutil.copytree(released[1], weights.CHECKPOINTS)
+    assert cli.main([*RELEASE, *only]) == 0
+    assert {name: [*entries] for name, entries in weights.listed().items()} == {
+        "smoke": ["00_toy", "12_tuning"],
+        "paper": ["12_tuning"],
+    }
 
 
 def saved_otherwise(path, description, parts, history, save=weights.checkpoint.save):

@@ -217,7 +217,7 @@ def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, o
 
 
 def is_so(relation: str, entries: list, other: object) -> bool:
-    """Whether entries have a relation to a value; not where nothing of the kind can be said, as of a text and a number."""
+    """Whether entries have a relation to a value; a text and a number, for example, have none."""
     try:
         return RELATIONS[relation](entries, other)
     except TypeError:

@@ -97,9 +97,11 @@ def pack(profile: str, only: Sequence[str]) -> str:
     if not now:
         remedy = f"Train first: ./run_all.sh --profile {profile}. {LIST.name} stays as it is."
         raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
-    planned = {job.notebook for job in jobs}  # without those that run only when asked for
-    kept = dict(sorted(({name: known[name] for name in known if only or name not in planned} | now).items()))
-    paths.write_text(LIST, LISTS.dump_json(lists | {profile: kept}, indent=1).decode() + "\n")
+    stale = {job.notebook for job in jobs if not (only and job.trainings)}
+    current = {*notebooks.names()} - stale  # with those that were not planned
+    kept = dict(sorted(({name: known[name] for name in known if name in current} | now).items()))
+    lists = {name: lists[name] for name in lists if name in profiles.read_profiles().model_extra} | {profile: kept}
+    paths.write_text(LIST, LISTS.dump_json(lists, indent=1).decode() + "\n")
     new = [
         f"{archive.name} ({archive.size / 1e6:.1f} MB)" for archive in kept.values() if archive not in known.values()
     ]
