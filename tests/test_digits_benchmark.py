@@ -1,5 +1,6 @@
 """The bundled table of cells: its loader, on invented numbers, and the table that is shipped."""
 
+import json
 import shutil
 from functools import partial
 
@@ -24,6 +25,7 @@ from latentnas.benchmarks.download import BUNDLED, DataError
 from latentnas.measure import tables
 from latentnas.measure.relabel import shared_labels
 from latentnas.measure.tables import SCHEDULE, cell_groups, measure_again, score_cells
+from latentnas.parallel import kept
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -172,9 +174,8 @@ def test_cells_are_trained_again_by_class_and_kept(tmp_path, monkeypatch):
     expected = score_cells(NASBENCH201.enumerate()[first[classes[[row]]]], seed=3)
     assert again[["row", "seed"]].to_numpy().tolist() == [[first[classes[row]], 3]]
     assert again[["valid", "test"]].to_numpy() == pytest.approx(expected[["valid", "test"]].to_numpy())
-    [file] = tmp_path.rglob("*.csv")
-    again.assign(test=12.5).to_csv(file, index=False)
-    assert measure_again([row], seeds=[3], jobs=1)["test"].tolist() == [12.5]  # read, not trained
+    monkeypatch.setattr(tables, "cell_group", None)
+    assert measure_again([row], seeds=[3], jobs=1).equals(again)  # read, not trained
     with pytest.raises(ValueError, match="Seed 2 is one of the table's own"):
         measure_again([row], seeds=[3, 2], jobs=1)
 
@@ -183,8 +184,10 @@ def test_a_damaged_part_of_a_measurement_is_set_aside_and_measured_again(tmp_pat
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     table = benchmarks.load("enas", "bundled")
     labels = shared_labels(table.batch[:2], jobs=1)
-    [file] = tmp_path.rglob("*.csv")
-    for damaged in (b"", b'"valid\n80', b"\xff\xfe\x00"):
+    [file] = tmp_path.rglob("*.json")
+    whole = file.read_bytes()
+    cut = json.dumps(json.loads(whole) | {"answer": {"valid": [labels[0]]}}).encode()  # one line less
+    for damaged in (b"", whole[:-9], cut, b"valid\n80.0\n", b"\xff\xfe\x00"):
         file.write_bytes(damaged)
         assert np.array_equal(shared_labels(table.batch[:2], jobs=1), labels)
         assert f"{file} is damaged" in capsys.readouterr().err and file.with_name(f"{file.name}.damaged").exists()
@@ -202,8 +205,9 @@ def test_any_graphs_get_labels_of_the_shared_weights_which_are_kept(tmp_path, mo
     rows = [7, 3, 11]
     labels = table.accuracy.numpy()[rows]
     assert shared_labels(table.batch[rows], jobs=1) == pytest.approx(labels, abs=1e-9)  # as those of the table
-    _, second = sorted(tmp_path.rglob("*.csv"))
-    pd.DataFrame({"valid": [12.5]}).to_csv(second, index=False)
+    _, second = sorted(tmp_path.rglob("*.json"))
+    second.unlink()
+    kept(second, lambda: {"valid": [12.5]}, ())
     assert shared_labels(table.batch[rows], jobs=1).tolist() == [*labels[:2], 12.5]  # read, not measured
     assert shared_labels(table.batch[rows[:2]], jobs=1) == pytest.approx(labels[:2])  # other graphs, other files
 

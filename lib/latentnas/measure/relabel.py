@@ -31,7 +31,7 @@ def shared_labels(batch: DagBatch, jobs: int) -> np.ndarray:
     weights = bundled(WEIGHTS_FILES[NUM_LAYERS]).read_bytes()
     digest = hashlib.sha256(weights + "\n".join(texts).encode()).hexdigest()[:12]
     starts = range(0, len(texts), AT_ONCE)
-    tasks = [(folder / digest / f"{start:05d}.csv", texts[start : start + AT_ONCE]) for start in starts]
+    tasks = [(folder / digest / f"{start:05d}.json", texts[start : start + AT_ONCE]) for start in starts]
     return measure_parts(_part, tasks, jobs)["valid"].to_numpy(np.float64)
 
 

@@ -13,7 +13,6 @@ the same kind of machine; that is what `--row` trains.
 import argparse
 import hashlib
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from latentnas.measure import digits
 from latentnas.measure.cells import CellNetworks
 from latentnas.measure.macro import MacroNetwork
 from latentnas.measure.train import Schedule, accuracy, shared_accuracy, train_shared, train_side_by_side
-from latentnas.parallel import in_processes
+from latentnas.parallel import in_processes, kept
 from latentnas.spaces.enas import ENAS, NUM_LAYERS
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -98,7 +97,7 @@ def score_shared(network: MacroNetwork, architectures: DagBatch) -> np.ndarray:
 def measure_cells(jobs: int) -> Path:
     """Train all classes of cells, `jobs` groups at a time, and write the table: one line a class, one column a seed."""
     folder = parts_folder("digits-nb201", SCHEDULE, NETWORKS_AT_ONCE)
-    tasks = [(folder / f"{seed}-{rows[0]:05d}.csv", seed, rows) for seed, rows in cell_groups()]
+    tasks = [(folder / f"{seed}-{rows[0]:05d}.json", seed, rows) for seed, rows in cell_groups()]
     measured = measure_parts(cell_group, tasks, jobs)
     return _write(_by_seed(measured).assign(seconds=measured.groupby("row")["seconds"].mean().round(3)), CELL_FILE)
 
@@ -135,7 +134,7 @@ def measure_groups(
     """`cell_group` of these rows, in groups in their order, for each seed; what is in the folder is read."""
     groups = np.split(rows, range(NETWORKS_AT_ONCE, len(rows), NETWORKS_AT_ONCE))
     named = {"-".join(map(str, group)): group for group in groups}
-    tasks = [(folder / f"{seed}-{name}.csv", seed, group, setting) for seed in seeds for name, group in named.items()]
+    tasks = [(folder / f"{seed}-{name}.json", seed, group, setting) for seed in seeds for name, group in named.items()]
     return measure_parts(cell_group, tasks, jobs)
 
 
@@ -143,10 +142,10 @@ def measure_macros(jobs: int) -> Path:
     """Train the shared weights, score `ENAS_ROWS` with them, train `FROM_SCRATCH` of these alone; write all three."""
     measure_shared(NUM_LAYERS)
     folder = parts_folder("digits-enas", SCHEDULE, SHARED_SCHEDULE, SHARED_AT_ONCE)
-    parts = [(folder / f"shared-{rows[0]:05d}.csv", rows) for rows in np.array_split(np.arange(ENAS_ROWS), 120)]
+    parts = [(folder / f"shared-{rows[0]:05d}.json", rows) for rows in np.array_split(np.arange(ENAS_ROWS), 120)]
     shared = measure_parts(_macro_part, parts, jobs).sort_values("row")
     _write(shared.set_index("arch")[["valid"]].round(3), SHARED_FILE)
-    alone = [(folder / f"alone-{row:03d}.csv", row) for row in range(FROM_SCRATCH)]
+    alone = [(folder / f"alone-{row:03d}.json", row) for row in range(FROM_SCRATCH)]
     return _write(_by_seed(measure_parts(_macro_alone, alone, jobs)), ALONE_FILE)
 
 
@@ -190,27 +189,15 @@ def parts_folder(name: str, *settings: Schedule | Setting | int) -> Path:
 
 
 def measure_parts(work: Callable[..., pd.DataFrame], tasks: list[tuple], jobs: int) -> pd.DataFrame:
-    """Do the tasks (file, arguments of `work`) whose file is not there yet; the tables in all files, together."""
-    missing = [(work, *task) for task in tasks if _part(task[0]) is None]
-    for _ in in_processes(_do, missing, jobs, "parts measured"):
-        pass
-    return pd.concat([_part(task[0]) for task in tasks], ignore_index=True)
+    """The tables of all tasks (file, arguments of `work`), together. Each is kept in its file, as `parallel.kept`
+    does, and is not measured again; where all files are there, this process reads them."""
+    calls = [(path, _columns, (work, *arguments)) for path, *arguments in tasks]
+    parts = in_processes(kept, calls, 1 if all(path.exists() for path, *_ in tasks) else jobs, "parts measured")
+    return pd.concat(map(pd.DataFrame, parts), ignore_index=True)
 
 
-def _part(path: Path) -> pd.DataFrame | None:
-    """The table in a file, None where there is no file. What is no table is set aside."""
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:  # as pandas says that it cannot read a file
-        print(f"{path} is damaged ({error}): set aside as {paths.put_aside(path)}; done anew", file=sys.stderr)
-        return None
-
-
-def _do(work: Callable[..., pd.DataFrame], path: Path, *arguments: Any) -> None:
-    with paths.atomic_write(path) as temporary:
-        work(*arguments).to_csv(temporary, index=False)
+def _columns(work: Callable[..., pd.DataFrame], *arguments: Any) -> dict[str, list]:
+    return work(*arguments).to_dict("list")
 
 
 def _write(table: pd.DataFrame, name: str) -> Path:
