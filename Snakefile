@@ -41,6 +41,7 @@ elif workflow.is_main_process:
     RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
+HIGHEST = max(WAITED_FOR.values(), default=0) + 4    # of all priorities
 # None where a cluster runs the jobs, and in such a job too: its node may have more cores than the job was given
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
@@ -130,7 +131,7 @@ for job in JOBS:
         rule:
             name: f"{job.notebook}_trained"
             localrule: True
-            priority: 10    # at once, so that the time left is known
+            priority: HIGHEST    # at once, so that the time left is known
             input: gather.trainings(relative(share))
             output: trained(job.label, job.notebook)
             params: inputs=job.trainings
@@ -138,7 +139,7 @@ for job in JOBS:
 
     rule:
         name: job.notebook
-        priority: 9 if job is JOBS[0] else priority    # so that a first figure is there within a minute
+        priority: HIGHEST - 1 if job is JOBS[0] else priority    # so that a first figure is there within a minute
         input:
             trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -104,6 +105,19 @@ def test_shares_of_a_list_that_has_changed_are_made_again(project):
     notebook.write_text(notebook.read_text().replace("{number}.txt", "{number}-anew.txt"))
     ended = run_all(project)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_however_many_notebooks_wait_a_list_that_is_trained_is_noted_at_once_and_then_the_first_figure_comes(project):
+    names = [f"{number:02d}_more" for number in range(2, 14)]
+    for name in names:
+        write_notebook(project / f"notebooks/{name}.ipynb", [FINISH.format(name=name)])
+    depends = "".join(f'"{name}" = ["00_first"]\n' for name in ["01_second", *names])
+    (project / "notebooks/profiles.toml").write_text(f"[depends]\n{depends}[quick]\n")
+    told = snakemake(project, "-n").stdout
+    rules = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", told, re.M)
+    priority = {name: int((re.findall(r"priority: (\d+)", about) or [0])[0]) for name, about in rules}
+    first, second = sorted(set(priority.values()), reverse=True)[:2]
+    assert priority["00_first_trained"] == first and priority["00_first"] == second, priority
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,11 @@ def ended_with_us(
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what is out of date of the selected notebooks; as `bench` those that profiles.toml names for it, again, and
-    print their numbers."""
+    """Run those of the selected notebooks that are out of date.
+
+    The command `bench` selects the notebooks that profiles.toml lists under `bench`. It runs them even if they are up
+    to date, and prints their numbers.
+    """
     if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs must be 1 or more.")
     profile, anew = options.profile or "quick", options.command == "bench"
