@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import dataclasses
+import shutil
 import signal
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import settings
 
 from latentnas import benchmarks
 from latentnas.benchmarks.download import FILES, DataUnreachable, PublicFile
+from toy_project import make_project, run_all
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
 settings.load_profile("any machine")
@@ -64,3 +66,18 @@ def nasbench201():
 @pytest.fixture(scope="session")
 def nasbench101():
     return public("nasbench101")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A toy project after its first complete run, and that run; tests copy it rather than change it."""
+    folder = make_project(tmp_path_factory.mktemp("finished"))
+    run = run_all(folder, PYTHONWARNINGS="always::ResourceWarning")
+    assert run.returncode == 0, run.stderr
+    return folder, run
+
+
+@pytest.fixture
+def finished_project(finished, tmp_path):
+    """A copy of the finished toy project, which a test may change."""
+    return shutil.copytree(finished[0], tmp_path / "project", symlinks=True)

@@ -187,20 +187,9 @@ def test_the_command_line_does_not_import_torch():
 # ---------------------------------------------------------------- whole runs
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A toy project after its first complete run, and that run; tests copy it rather than change it."""
-    folder = make_project(tmp_path_factory.mktemp("finished"))
-    run = run_all(folder, PYTHONWARNINGS="always::ResourceWarning")
-    assert run.returncode == 0, run.stderr
-    return folder, run
-
-
 @pytest.fixture
-def project(finished, tmp_path):
-    folder = tmp_path / "project"
-    shutil.copytree(finished[0], folder, symlinks=True)
-    return folder
+def project(finished_project):
+    return finished_project
 
 
 def test_a_run_leaves_everything_and_tells_how_it_goes(finished):
@@ -341,8 +330,7 @@ def test_two_runs_at_once_do_not_mix(project):
         assert first.wait(timeout=60) == 0
 
 
-def test_bench_measures_each_time_what_no_other_command_runs(tmp_path):
-    project = make_project(tmp_path)
+def test_bench_measures_each_time_what_no_other_command_runs(project):
     toml = project / "notebooks/profiles.toml"
     toml.write_text('bench = ["02_speed"]\nalone = ["02_speed"]\n' + toml.read_text())
     measure = FINISH.format(name="02_speed").replace("toy.space.number", "speed.toy.step").replace("points", "ms")

@@ -141,8 +141,8 @@ def test_an_edit_while_a_notebook_runs_is_noticed(project, name):
     assert would_run(project) == []
 
 
-def test_contents_count_and_not_times(project):
-    assert run_all(project).returncode == 0
+def test_contents_count_and_not_times(finished_project):
+    project = finished_project
     source = project / "notebooks/00_first.ipynb"
     before = source.read_bytes()
     os.utime(source, (time.time() + 3600,) * 2)
@@ -150,7 +150,7 @@ def test_contents_count_and_not_times(project):
     assert would_run(project) == []
     rewrite(project, WORK, "'changed'")
     os.utime(source, (1e9, 1e9))  # an older file in place of a newer one
-    assert would_run(project) == ["00_first"]
+    assert would_run(project, "--only", "00") == ["00_first"]
     source.write_bytes(before)
     assert run_all(project).returncode == 0
 
@@ -172,9 +172,8 @@ def test_how_many_processes_work_on_it_is_no_other_experiment(project):
     assert set(os.listdir(project / "data/results")) == {"quick"} and would_run(project) == []
 
 
-def test_a_clock_that_was_set_back_and_a_folder_that_is_gone_stop_no_run(tmp_path):
-    project, gone = make_project(tmp_path / "project"), tmp_path / "gone"
-    assert run_all(project).returncode == 0
+def test_a_clock_that_was_set_back_and_a_folder_that_is_gone_stop_no_run(finished_project, tmp_path):
+    project, gone = finished_project, tmp_path / "gone"
     stamp = project / "data/state/quick/00_first.done"
     os.utime(stamp, (time.time() + 86400,) * 2)
     rewrite(project, WORK, "'changed'", name="01_second")
@@ -188,8 +187,8 @@ def test_a_clock_that_was_set_back_and_a_folder_that_is_gone_stop_no_run(tmp_pat
 # ---------------------------------------------------------------- damaged, foreign and unwritable files
 
 
-def test_files_that_something_else_put_in_place_are_kept_and_named(project):
-    assert run_all(project).returncode == 0
+def test_files_that_something_else_put_in_place_are_kept_and_named(finished_project):
+    project = finished_project
     results = project / "data/results/quick/00_first.json"
     executed = project / "notebooks/executed/quick/00_first.ipynb"
     results.write_text(results.read_text().replace('"unit": "points"', '"unit": "%"'))
@@ -201,21 +200,20 @@ def test_files_that_something_else_put_in_place_are_kept_and_named(project):
         executed.write_text(executed.read_text().replace("step", "stop"))
     assert results.read_text() == before
     results.unlink()
-    assert run_all(project).returncode == 0
-    assert results.read_text() != before and run_all(project).stderr == ""
+    assert run_all(project, "--only", "00").returncode == 0
+    assert results.read_text() != before and run_all(project, "--only", "00").stderr == ""
 
 
-def test_a_stamp_of_an_older_version_holds(project):
-    assert run_all(project).returncode == 0
+def test_a_stamp_of_an_older_version_holds(finished_project):
+    project = finished_project
     stamp = project / "data/state/quick/00_first.done"
     stamp.write_text(stamp.read_text().split()[0] + "\n")
     run = run_all(project)
     assert "Everything is up to date" in run.stdout and run.stderr == ""
 
 
-def test_a_damaged_results_file_is_made_again(project):
-    rewrite(project, WORK, name="01_second")
-    assert run_all(project).returncode == 0
+def test_a_damaged_results_file_is_made_again(finished_project):
+    project = finished_project
     before = results_of(project)
     for name in ("00_first", "01_second"):
         (project / f"data/results/quick/{name}.json").write_text("")
@@ -231,8 +229,8 @@ def test_a_damaged_results_file_is_made_again(project):
     assert before == {name: text for name, text in after.items() if not name.endswith(".damaged")}
 
 
-def test_only_files_named_as_notebooks_are_notebooks(project):
-    assert run_all(project).returncode == 0
+def test_only_files_named_as_notebooks_are_notebooks(finished_project):
+    project = finished_project
     copy = (project / "notebooks/00_first.ipynb").read_text()
     for name in ("Untitled", "00_first-Copy1", ".~00_first", ".00_first", "00_{x}"):
         (project / f"notebooks/{name}.ipynb").write_text(copy)
@@ -243,8 +241,8 @@ def test_only_files_named_as_notebooks_are_notebooks(project):
     assert refused.returncode == 2 and "NN_name.ipynb" in refused.stderr
 
 
-def test_a_copy_does_not_write_over_the_results_of_its_original(project):
-    assert run_all(project).returncode == 0
+def test_a_copy_does_not_write_over_the_results_of_its_original(finished_project):
+    project = finished_project
     before = results_of(project)
     copy = [WORK.replace("random.seed(seed)", "random.seed(77)"), FINISH.format(name="00_first")]
     write_notebook(project / "notebooks/07_copy.ipynb", copy)
@@ -297,8 +295,8 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(project):
     assert run.returncode == 1 and str(project / "notebooks/executed") in run.stderr and "| step 0" not in run.stderr
 
 
-def test_a_reader_who_has_enough_is_no_error(project):
-    assert run_all(project).returncode == 0
+def test_a_reader_who_has_enough_is_no_error(finished_project):
+    project = finished_project
     file = project / "data/results/quick/00_first.json"
     content = json.loads(file.read_text())
     content["claims"] = [content["claims"][0] | {"id": f"toy.space.number{n}"} for n in range(3000)]
@@ -308,8 +306,8 @@ def test_a_reader_who_has_enough_is_no_error(project):
     assert ended.stdout == ended.stderr == ""
 
 
-def test_a_report_in_another_encoding_is_written_anew(project):
-    assert run_all(project).returncode == 0
+def test_a_report_in_another_encoding_is_written_anew(finished_project):
+    project = finished_project
     report = project / "figures/quick/REPORT.md"
     before = report.read_bytes()
     report.write_bytes(before + b"\xe9")
@@ -367,8 +365,8 @@ def test_an_edit_of_the_library_while_trainings_run_is_noticed(project):
     assert run_all(project).returncode == 0
 
 
-def test_a_copy_that_was_cut_off_is_made_again(project):
-    assert run_all(project).returncode == 0
+def test_a_copy_that_was_cut_off_is_made_again(finished_project):
+    project = finished_project
     executed = project / "notebooks/executed/quick/00_first.ipynb"
     executed.write_bytes(executed.read_bytes()[:100])
     assert would_run(project)
@@ -405,9 +403,8 @@ def told_by_snakemake(project, *arguments, **variables):
     return told
 
 
-def test_a_dry_run_of_snakemake_says_what_is_out_of_date_and_changes_nothing(tmp_path):
-    project = make_project(tmp_path)
-    assert run_all(project).returncode == 0
+def test_a_dry_run_of_snakemake_says_what_is_out_of_date_and_changes_nothing(finished_project):
+    project = finished_project
     assert "Nothing to be done" in snakemake(project, "-n").stdout
     write_notebook(project / "notebooks/01_second.ipynb", [WORK, "2", FINISH.format(name="01_second")])
     (project / "data/state/run.lock").unlink()
