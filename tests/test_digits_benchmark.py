@@ -24,7 +24,8 @@ from latentnas.benchmarks.digits import (
 from latentnas.benchmarks.download import BUNDLED, DataError
 from latentnas.measure import tables
 from latentnas.measure.relabel import shared_labels
-from latentnas.measure.tables import SCHEDULE, cell_groups, measure_again, score_cells
+from latentnas.measure.tables import SCHEDULE, Setting, cell_groups, measure_again, score_cells
+from latentnas.measure.train import Schedule
 from latentnas.parallel import kept
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench201 import NASBENCH201
@@ -170,8 +171,10 @@ def test_cells_are_trained_again_by_class_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path)
     classes, first = NASBENCH201.canonical(NASBENCH201.enumerate()), NASBENCH201.representatives()
     row = next(row for row in range(NASBENCH201.size) if first[classes[row]] < row)
+    short = Setting(schedule=Schedule(epochs=1))
+    monkeypatch.setattr(tables, "score_cells", lambda cells, seed, setting: score_cells(cells, seed, short))
     again = measure_again([row, first[classes[row]], row], seeds=[3], jobs=1)
-    expected = score_cells(NASBENCH201.enumerate()[first[classes[[row]]]], seed=3)
+    expected = score_cells(NASBENCH201.enumerate()[first[classes[[row]]]], seed=3, setting=short)
     assert again[["row", "seed"]].to_numpy().tolist() == [[first[classes[row]], 3]]
     assert again[["valid", "test"]].to_numpy() == pytest.approx(expected[["valid", "test"]].to_numpy())
     monkeypatch.setattr(tables, "cell_group", None)

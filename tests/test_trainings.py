@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -36,10 +37,9 @@ assert len(set(found)) == SHARES, found
 import random; random.seed(seed)"""
 
 
-@pytest.fixture
-def project(tmp_path):
+def make_listing_project(folder):
     """A toy project whose first notebook lists five trainings; the parameter `seed` names one that fails."""
-    folder = make_project(tmp_path)
+    make_project(folder)
     cells = [LIST, USE.replace("SHARES", "2"), FINISH.format(name="00_first")]
     write_notebook(folder / "notebooks/00_first.ipynb", cells, tags={1: ["trainings"]})
     (folder / "notebooks/profiles.toml").write_text(
@@ -48,11 +48,25 @@ def project(tmp_path):
     return folder
 
 
-def test_a_notebook_finds_its_trainings_made_by_two_processes(project):
-    ended = run_all(project, "--jobs", "2")
+@pytest.fixture
+def project(tmp_path):
+    return make_listing_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The project after a run, and that run; tests copy it rather than change it."""
+    folder = make_listing_project(tmp_path_factory.mktemp("trained"))
+    ended = run_all(folder, "--jobs", "2")
     assert ended.returncode == 0, ended.stderr
+    return folder, ended
+
+
+def test_a_notebook_finds_its_trainings_made_by_two_processes(trained, tmp_path):
+    made, ended = trained
     assert "00 | training 3" in ended.stderr and "share 2-of-2" in ended.stderr
-    assert "training 3" in (project / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
+    assert "training 3" in (made / "data/state/quick/00_first.trainings-2-of-2.log").read_text()
+    project = shutil.copytree(made, tmp_path / "project")
     again = run_all(project, "--jobs", "3")  # other shares, but nothing to do
     assert again.returncode == 0 and "up to date" in again.stdout
     stamps = sorted((project / "data/state/quick").glob("*.done"))
@@ -80,15 +94,15 @@ def test_two_notebooks_with_processes_of_their_own_share_the_cores(project, argu
         assert f"WORKERS {workers} 1" in (project / f"notebooks/executed/quick/{name}.ipynb").read_text()
 
 
-def test_one_training_that_fails_takes_nothing_away(project):
-    assert run_all(project).returncode == 0
+def test_one_training_that_fails_takes_nothing_away(trained, tmp_path):
+    project = shutil.copytree(trained[0], tmp_path / "project")
     results = project / "data/results/quick/00_first.json"
     stored = results.read_bytes()
     for file in (project / "data/checkpoints").iterdir():
         file.unlink()
     text = (project / "notebooks/profiles.toml").read_text()
     (project / "notebooks/profiles.toml").write_text(text.replace("seed = 9", "seed = 1"))
-    ended = run_all(project)
+    ended = run_all(project, "--jobs", "2")
     assert ended.returncode == 1
     assert "('toy', 1) with FloatingPointError: the loss became nan" in ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout
