@@ -197,15 +197,21 @@ def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, o
         return f"at most {MOST}"
     if all(isinstance(entry, str) for entry in entries) and len({*entries}) < len(entries):  # numbers may be alike
         return "a list in which nothing comes twice"
-    if parameter.relation and None not in (value, other) and not is_so(parameter.relation, entries, other):
+    try:
+        fits = not parameter.relation or None in (value, other) or RELATIONS[parameter.relation](entries, other)
+    except TypeError:  # a text, for example, is below no number
+        fits = False
+    if not fits:
         return f"{parameter.relation} {parameter.other}, which is {other!r}"
     if name == "data_source" and not notebooks.ALLOWED.search(parameter.help) and value != parameter.default:
         return f"{parameter.default!r}, the only source here"
-    texts, archives = texts_in(value), texts_in(values.get(name.replace("_checksum", "_archive")))
-    files = [archive for archive in archives if not archive.startswith(("http://", "https://"))]
+    texts = [entry for entry in entries if entry and isinstance(entry, str)]
+    files = [text for text in texts if not text.startswith(("http://", "https://"))]
     if name.endswith("_archive") and not all(os.path.isfile(paths.ROOT / os.path.expanduser(file)) for file in files):
         return "a file that is there, or a URL"
-    if name.endswith("_checksum") and (texts or archives) and not (texts and all(map(CHECKSUM.fullmatch, texts))):
+    archive = values.get(name.replace("_checksum", "_archive"))
+    wanted = name.endswith("_checksum") and (texts or (isinstance(archive, str | list) and archive))
+    if wanted and not (texts and all(map(CHECKSUM.fullmatch, texts))):
         return "md5: or sha256: and the digits, with the archive"
     lists = isinstance(values.get("models"), list) and isinstance(values.get("spaces"), list)
     try:
@@ -214,19 +220,6 @@ def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, o
     except ValueError:
         return "a list of 'MODEL on SPACE', with the names that `models` and `spaces` may have"
     return ""
-
-
-def is_so(relation: str, entries: list, other: object) -> bool:
-    """Whether entries have a relation to a value; a text and a number, for example, have none."""
-    try:
-        return RELATIONS[relation](entries, other)
-    except TypeError:
-        return False
-
-
-def texts_in(value: object) -> list[str]:
-    """A text as a list, or the texts in a list; without empty ones."""
-    return [text for text in (value if isinstance(value, list) else [value]) if text and isinstance(text, str)]
 
 
 def parse_overrides(assignments: Iterable[str], selected: Sequence[str]) -> dict[str, object]:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -327,18 +327,6 @@ def state_file(job: Job, suffix: str, *share: str) -> Path:
     return profiles.stamp_path(job.label, f".{TRAININGS}-".join([job.notebook, *share])).with_suffix(suffix)
 
 
-@contextlib.contextmanager
-def timed(job: Job, *share: str) -> Iterator[None]:
-    """Keep in a file how many seconds the block takes; the file is empty as long as it runs."""
-    started, file = time.monotonic(), state_file(job, ".seconds", *share)
-    paths.write_text(file, "")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # a full disk must not hide why the block stopped
-            paths.write_text(file, f"{time.monotonic() - started:.1f}")
-
-
 def time_used(label: str, notebook: str, since: float) -> tuple[float, float]:
     """Seconds that jobs of a notebook, which began after a moment, took: those that have ended, those that run."""
     ended = running = 0.0
@@ -386,13 +374,14 @@ def explained(error: Exception) -> str:
 
 def main(job: str, *share: str) -> int:
     """Carry out what Snakemake asks for; the exit status says whether it succeeded."""
-    job = Job(**json.loads(job))
+    job, started = Job(**json.loads(job)), time.monotonic()
+    clock = state_file(job, ".seconds", *share)  # empty as long as the job runs
     try:
+        paths.write_text(clock, "")
         with ending_together("LATENTNAS_JOB"):
             take_gpu()
             limit_threads(job)
-            with timed(job, *share):
-                (run_share if share else run_job)(job, *share)
+            (run_share if share else run_job)(job, *share)
     except KeyboardInterrupt:
         say(f"{job.notebook} ({job.label}): interrupted. The same command goes on from here.")
         return 130
@@ -402,6 +391,9 @@ def main(job: str, *share: str) -> int:
             traceback.print_exc()
         say(f"\n{explained(error)}\n")
         return 1
+    finally:
+        with contextlib.suppress(OSError):  # a full disk is named above
+            paths.write_text(clock, f"{time.monotonic() - started:.1f}")
     return 0
 
 
