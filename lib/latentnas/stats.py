@@ -25,8 +25,8 @@ def estimate(
 
     Args:
         clusters: Which training, say, each value belongs to. Values of one cluster are averaged first.
-        trials: The values are percentages of so many independent trials each, such as decoded graphs. The interval
-            is at least as wide as the exact one of a single value's trials, so that 100 % from every training has one.
+        trials: The values are percentages of so many independent trials each, such as decoded graphs; the interval is
+            `clustered_share_interval`'s, so that 100 % from every training has one too.
         family: Of how many comparisons this is one; the intervals hold for all of them together (Bonferroni).
     """
     if statistic not in ("mean", "share", "median", "correlation"):
@@ -55,11 +55,10 @@ def estimate(
         (low, high), method = share_interval(round(value / 100 * len(values)), len(values), confidence), "exact"
     elif statistic == "median":
         (low, high), method = median_interval(values, confidence), "order statistics"
+    elif trials is not None:
+        (low, high), method = clustered_share_interval(values, trials, confidence), "Korn-Graubard"
     else:
         (low, high), method = mean_interval(values, confidence), "t"
-        if trials is not None:
-            least, most = share_interval(round(value / 100 * trials), trials, confidence)
-            low, high, method = max(0.0, min(low, least)), min(100.0, max(high, most)), "t, exact"
     there = len(values) > 1 and not np.isnan(low) and not (method == "t" and _alike(values))
     if statistic == "correlation":
         value, low, high, method = *np.tanh((value, low, high)).tolist(), "t of Fisher's z"
@@ -90,10 +89,35 @@ def share_interval(hits: int, total: int, confidence: float = 0.95) -> tuple[flo
     """Low and high end, in percent, of the exact (Clopper-Pearson) interval of a share."""
     if not 0 <= hits <= total or total < 1:
         raise ValueError(f"A share needs at least one trial and none to all of them as hits, not {hits} of {total}.")
-    tail = (1 - confidence) / 2
-    low = special.betaincinv(hits, total - hits + 1, tail) if hits else 0.0
-    high = special.betaincinv(hits + 1, total - hits, 1 - tail) if hits < total else 1.0
-    return 100 * float(low), 100 * float(high)
+    return _exact(hits, total, confidence)
+
+
+def clustered_share_interval(percent: ArrayLike, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Low and high end, in percent, of the interval of a share from clusters, such as trainings, of so many trials each
+    (Korn and Graubard, 1998): the exact one of an effective number of trials, p (1 - p) over the squared standard error
+    of the clusters' percentages `[n]`, less what few clusters cost. It is at most the trials of one cluster: a few that
+    are alike do not show that all are. NaN for one cluster.
+
+    In 216 simulated cases (3, 5 or 10 clusters, shares of 50 to 99 %) it holds the truth in fewer than 90 % of draws in
+    19. Student's t, widened to the exact interval of one cluster, does so in 35, and is 0.86 times as wide. Neither
+    helps where the share is near 100 % but for rare clusters that are far below, which the few drawn seldom show: with
+    99 % and a standard deviation of 3 points between clusters this one holds it in two draws of three.
+
+    Raises:
+        ValueError: A value is no percentage, or there is no trial.
+    """
+    percent = _finite("the percentages", percent)
+    if percent.min() < -1e-9 or percent.max() > 100 + 1e-9 or trials < 1:
+        found = f"{percent.min():g} to {percent.max():g} of {trials} trials"
+        raise ValueError(f"Percentages lie from 0 to 100, of one trial or more each, but these are {found}.")
+    if len(percent) < 2:
+        return np.nan, np.nan
+    share, effective = min(max(percent.mean() / 100, 0.0), 1.0), float(trials)
+    if not _alike(percent):
+        freedoms, end = (len(percent) * trials - 1, len(percent) - 1), (1 + confidence) / 2
+        fewer = (special.stdtrit(freedoms[0], end) / special.stdtrit(freedoms[1], end)) ** 2
+        effective = min(effective, 1e4 * share * (1 - share) * len(percent) / percent.var(ddof=1) * fewer)
+    return _exact(share * effective, effective, confidence)
 
 
 def median_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -191,6 +215,14 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     order = np.argsort(p_values)  # NaN last
     stepped = np.fmax.accumulate(p_values[order] * np.arange(len(order), 0, -1))
     return np.where(np.isnan(p_values), np.nan, np.minimum(stepped, 1)[np.argsort(order)])
+
+
+def _exact(hits: float, total: float, confidence: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval in percent; by the beta distribution it takes fractions of a trial too."""
+    tail, misses = (1 - confidence) / 2, total - hits
+    low = special.betaincinv(hits, misses + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, misses, 1 - tail) if misses > 0 else 1.0
+    return 100 * float(low), 100 * float(high)
 
 
 def _alike(values: np.ndarray) -> bool:
