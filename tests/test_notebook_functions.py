@@ -21,6 +21,7 @@ from companion import paths, profiles
 from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
+    best_cell,
     compared,
     convexity,
     e2nas,
@@ -1091,9 +1092,42 @@ def test_graph_networks_reach_their_target_or_not():
     assert nas_bench_graph.counted(pd.Series(["level"])) == "none of 1 comparisons of codes shows more queries or fewer"
 
 
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ([-0.9, -1.0, -1.1], "falls by 1.00 points (0.75 to 1.25)"),
+        ([0.9, 1.0, 1.1], "rises by 1.00 points (0.75 to 1.25)"),
+        ([-2.0, -1.0, 0.0], "falls by 1.00 points (-1.48 to 3.48, undecided)"),
+        ([-0.5], "falls by 0.50 points (undecided)"),
+    ],
+)
+def test_a_fall_whose_interval_holds_no_change_is_undecided(changes, words):
+    assert best_cell.change_in_words(changes) == words
+
+
+def test_the_interval_of_two_runs_agreement_is_over_classes_and_not_over_their_strings():
+    """Each class four times over is no more known than once; Fieller's interval over strings would be half as wide."""
+    rng = np.random.default_rng(1)
+    runs = rng.normal(size=(300, 1)) + rng.normal(size=(300, 3))
+    found = []
+    for twins in (1, 4):
+        table = SimpleNamespace(runs=lambda signal, twins=twins: np.repeat(runs, twins, axis=0))
+        known = {"np": np, "stats": stats, "nb201": table, "classes": np.repeat(np.arange(300), twins)}
+        known |= {"nasbench201": SimpleNamespace(PUBLIC_RUNS={"a": "a"}), "DATASETS": {"a": "A"}}
+        found.append(function_of("01b_nas_bench", "agreement_of", **known)("a", 100))
+    once, often = found
+    fieller = np.tanh(np.arctanh(once["spearman"]) + np.array([-1.96, 1.96]) * np.sqrt(1.06 / 297))
+    assert [once["low"], once["high"]] == pytest.approx(fieller, abs=0.025)
+    assert [often[key] for key in ("spearman", "low", "high")] == pytest.approx(
+        [once[key] for key in ("spearman", "low", "high")], abs=1e-6
+    )
+    assert (once["cells"], often["cells"]) == (300, 1200) and once["classes"] == often["classes"] == 300
+
+
 def test_the_model_by_hand_says_how_many_graphs_it_decodes_as_the_library_does():
     plain_and_short(model_by_hand.findings(6e-8, 1902, 1902, 99.95, 100.0))
-    first, second, third = model_by_hand.findings(6e-8, 1900, 1902, 12.34, 100.0)
+    first, second, third = model_by_hand.findings(1.19e-7, 1900, 1902, 12.34, 100.0)
+    assert "library's is 1.19e-07. Once" in first  # not rounded down to 1e-07
     assert first.endswith("both decode 1,900 of 1,902 unseen test graphs alike.")
     assert "12.3 % of these" in second and " 100 % are" in third
 

@@ -4,8 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from companion.figures import StoredFigure
+from latentnas import stats
 from latentnas.plots.style import DOUBLE, GREY, METHOD_COLOURS, VERMILLION, SteadyLayout, rows_of, styled
 
 STYLES = {"the highest of the table": (VERMILLION, "s"), "most parameters": (METHOD_COLOURS["most parameters"], "D")}
@@ -37,6 +39,17 @@ def one_shot_again(cells: pd.DataFrame) -> Figure:
     ax.plot([], [], color=GREY, alpha=0.5, linewidth=0.7, label="bars: 95 % intervals")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
+
+
+def change_in_words(changes: ArrayLike) -> str:
+    """How far accuracy is from the table's when trained again, from the changes with several seeds (points): "falls by
+    0.50 points (0.20 to 0.80)", with "undecided" where the 95 % interval holds 0, or there is none."""
+    changes = np.asarray(changes, dtype=float)
+    side = 1 if changes.mean() > 0 else -1
+    low, high = stats.mean_interval(side * changes)
+    around = [f"{low:.2f} to {high:.2f}"] * (low <= high) + ["undecided"] * (not low > 0)
+    brackets = f" ({', '.join(around)})" * bool(around)
+    return f"{'rises' if side > 0 else 'falls'} by {abs(changes.mean()):.2f} points{brackets}"
 
 
 NOTEBOOK = "15_best_cell"

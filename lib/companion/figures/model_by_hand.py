@@ -90,7 +90,7 @@ def findings(difference: float, alike: int, tested: int, returned: float, valid:
     same = f"all {tested:,}" if alike == tested else f"{alike:,} of {tested:,}"
     back, networks = (f"{share:.1f} %".replace(".0 ", " ") for share in (returned, valid))
     return [
-        f"With the same weights, the model by hand and the library's differ by at most {difference:.0e}. "
+        f"With the same weights, the largest difference of the model by hand from the library's is {difference:.2e}. "
         f"Once trained, both decode {same} unseen test graphs alike.",
         f"After this short training {back} of these graphs come back whole (figure `{NOTEBOOK}_decoded`).",
         f"Of what it writes for them {networks} are valid networks. Points of the prior are another test "
