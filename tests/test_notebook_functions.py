@@ -17,7 +17,7 @@ import scipy.stats
 import torch
 
 import companion.figures
-from companion import paths, profiles
+from companion import notebooks, paths, profiles
 from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
@@ -40,6 +40,7 @@ from companion.figures.nasbench101_search import NAMES as SEARCHES_OF_LARGER_CEL
 from companion.figures.nasbench101_search import curves, findings_in_words, most_given_back, stands
 from companion.figures.redraw import stored_figures
 from companion.figures.svge import report
+from companion.figures.verdicts import by_holm
 from latentnas import plots, stats
 from latentnas.evaluate import encode_all
 from latentnas.graphs import canonical_hash
@@ -727,6 +728,47 @@ def test_findings_about_labels_fit_tables_and_trainings(trainings, points):
     assert ("the same labels, has 0.307" in own[2]) == (trainings < 3) and len(own) == points
     few = enas_labels.found_in_words(audits[["digits-enas"]], errors, orders[:0], tests[:0], trainings)
     assert len(few) == (2 if trainings < 3 else 1) and few[0].startswith("**Labels:** in `digits-enas` operations")
+
+
+def test_codes_are_compared_with_trees_told_all_that_encoders_are():
+    told = {"TOLD": "flags + operations", "TOLD_BOTH": enas_labels.TOLD_BOTH}
+    marks_of = function_of("11_enas_labels", "marks_of", **told)
+    for table, most in (("enas", enas_labels.TOLD_BOTH), ("relabelled", "boosting"), ("digits-enas", "boosting")):
+        marks = marks_of(table, "a")
+        assert marks[most][0] == "boosting, flags + operations" and len(dict(marks.values())) == len(marks)
+    assert marks_of("enas", "a")["boosting"] == ("boosting, flags", "lead")
+    tests = pd.DataFrame({"panel": "x", "method": "a", "against": ["boosting", enas_labels.TOLD_BOTH]})
+    tests = tests.assign(lead=[-0.2, -0.1], encoder=["behind", "undecided"])
+    audits = pd.DataFrame({"enas": [1, 0, 72.1]}, ["most labels in a set", "variance within sets", "test labels known"])
+    said = enas_labels.found_in_words(audits, pd.Series(dtype=float), pd.DataFrame(), tests, 3)
+    assert said[1:] == [
+        "**Codes against boosted trees on plain inputs:** more error for a on *x*, by 0.200. "
+        "Against trees told flags and operations there: a has 0.100 more error on *x* (undecided)."
+    ]
+
+
+@pytest.mark.parametrize("seeds, spread", [(5, 0.1), (5, 2.0), (5, 0.0), (1, 1.0)])
+def test_the_gains_of_an_ascent_have_intervals_that_say_what_their_p_do(seeds, spread):
+    """All of one family: Holm's rule for both. Without the rule some intervals exclude 0 where p is above 0.05."""
+    cells = json.loads((paths.NOTEBOOKS / "03_ngae_predictor.ipynb").read_text())["cells"]
+    (source,) = (text for cell in cells if "evaluated = found.pivot(" in (text := "".join(cell["source"])))
+    rng, rows = np.random.default_rng(1), []
+    for variant, gain in {"starting points": 0, "best ranked prior samples": 1, "NGAE": 1.6}.items():
+        rows += [(variant, seed, start, gain + spread * rng.normal()) for seed in range(seeds) for start in range(2)]
+    rows += [("NGAE without complexity predictor", *row[1:]) for row in rows if row[0] == "NGAE"]
+    found = pd.DataFrame(rows, columns=["variant", "seed", "start", "evaluated"])
+    known = dict.fromkeys(notebooks.parameters_of("03_ngae_predictor"), 0) | {"profile": "x", "data_source": "bundled"}
+    results, shown = Results("03_ngae_predictor", known), []
+    results.frame = lambda name, table: None
+    run = {"found": found, "results": results, "TABLE": "digits-enas", "tidy": shown.append, "by_holm": by_holm}
+    exec(source, run | {"np": np, "pd": pd, "scipy": scipy, "stats": stats})
+    claims, p = [*results.claims.values()], pd.to_numeric(shown[0]["p (Holm)"].replace("< 0.001", 0))
+    assert [claim.ours for claim in claims] == pytest.approx(shown[0]["gain (points)"].tolist()) and len(claims) == 4
+    if seeds == 1 or spread == 0:
+        assert p.isna().all() and all(claim.low is None for claim in claims)
+    else:
+        assert [claim.low > 0 or claim.high < 0 for claim in claims] == (p < 0.05).tolist()
+        assert all("Bonferroni over" in claim.method for claim in claims if claim.verdict == "undecided")
 
 
 def test_few_trainings_show_the_errors_of_codes_without_a_verdict():

@@ -24,6 +24,7 @@ BASELINES = {
     "same process": "the same process on plain inputs",
     "untrained": "the untrained encoder",
 }
+TOLD_BOTH = "boosting, told both"  # where operations do not count, boosting of `BASELINES` is told the flags alone
 
 
 @styled
@@ -156,7 +157,8 @@ def found_in_words(
         audits: As `labels_in_words` takes them.
         errors: Of the methods on `digits-enas`, by name.
         orders: As `orders_in_words` takes them; may have no row.
-        tests: Encoders that saw no label: panel, method, against (of `BASELINES`), lead, encoder; may have no row.
+        tests: Encoders that saw no label: panel, method, against (of `BASELINES`, or `TOLD_BOTH`), lead, encoder; may
+            have no row.
         trainings: How many of each encoder; under three decide nothing.
     """
     said = [f"**Labels:** {labels_in_words(audits)}"]
@@ -175,7 +177,9 @@ def found_in_words(
         return [*said, *codes_in_words(errors, tests.method.unique(), few)]
     for against, words in BASELINES.items():
         if len(rows := tests[tests.against == against]):
-            said.append(f"**Codes against {words}:** {errors_in_words(rows)}")
+            told = tests[tests.against == TOLD_BOTH] if against == "boosting" else tests[:0]
+            more = f" Against trees told flags and operations there: {errors_in_words(told)}" if len(told) else ""
+            said.append(f"**Codes against {words}:** {errors_in_words(rows)}{more}")
     return said
 
 
