@@ -32,6 +32,7 @@ from companion.figures import (
     nas_bench_graph,
     ngae_latent_space,
     svge,
+    tuning,
     verdicts,
     winners_curse,
 )
@@ -769,6 +770,14 @@ def test_the_gains_of_an_ascent_have_intervals_that_say_what_their_p_do(seeds, s
     else:
         assert [claim.low > 0 or claim.high < 0 for claim in claims] == (p < 0.05).tolist()
         assert all("Bonferroni over" in claim.method for claim in claims if claim.verdict == "undecided")
+
+
+def test_rates_of_both_optimisers_are_looked_for_at_the_ends_of_their_space():
+    rows = [("x", "a", "muon", 1), ("x", "a", "muon", 4), ("x", "a", "muon", 2), ("x", "a", "adamw", 4)]
+    rows += [("y", "a", "muon", 4), ("y", "a", "adamw", 8), ("y", "a", "adamw", 6), ("y", "b", "adamw", 4)]
+    edge = tuning.at_an_end(pd.DataFrame(rows, columns=["space", "model", "optimizer", "rate"]))
+    kept = {("x", "a", "muon"): False, ("x", "a", "adamw"): True, ("y", "a", "muon"): True}
+    assert edge.to_dict() == kept | {("y", "a", "adamw"): False, ("y", "b", "adamw"): True}
 
 
 def test_few_trainings_show_the_errors_of_codes_without_a_verdict():

@@ -35,6 +35,14 @@ def panels_of(frame: pd.DataFrame, height: float) -> tuple[Figure, list]:
     return figure, panels
 
 
+def at_an_end(trials: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether the rate that an optimiser keeps, its last, is the lowest or highest that was tried on its space, where a
+    better one may lie outside; by space, model and optimizer. The columns of `validation_loss_by_rate`."""
+    kept = trials.groupby(["space", "model", "optimizer"], sort=False)["rate"].last()
+    tried = trials.groupby("space")["rate"].agg(["min", "max"]).loc[kept.index.get_level_values("space")]
+    return tried.eq(kept.to_numpy(), axis=0).any(axis=1).set_axis(kept.index)
+
+
 @styled
 def validation_loss_by_rate(trials: pd.DataFrame) -> Figure:
     """Loss on held-out graphs against the learning rate, a line for each optimiser and length of training. Losses above
