@@ -17,13 +17,14 @@ from companion.figures import crlso, latent_search, save, show
 from companion.figures import redraw as drawing
 from companion.figures.best_cell import one_shot_again
 from companion.figures.e2nas import cells_handed_in
+from companion.figures.enas_labels import method_errors
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
 from companion.figures.nasbench import EDGE_HEIGHTS, draw_edge_labelled
 from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
 from companion.figures.redraw import redraw, stored_figures
 from companion.figures.tuning import validation_loss_by_rate
-from companion.figures.winners_curse import published_differences
+from companion.figures.winners_curse import published_differences, third_runs
 from latentnas import plots
 from latentnas.plots.cells import arc_sides, operation_look
 from latentnas.plots.search import arrivals, incumbent_curves, optimum_found
@@ -513,6 +514,16 @@ def speed_tables():
     return {"step": [step, training], "growth": [[line | {"size": n, "seconds": 0.1 * n} for n in (8, 16)]]}
 
 
+def test_the_foot_of_11_names_the_tables_of_all_panels_and_every_panel_of_14_its_axis():
+    errors = pd.DataFrame(tables()["errors"][0])
+    panels = ["public, all (9)", "public, our labels (9)", "digits-enas (9)"]
+    for names, source in ((panels, "public and bundled"), (panels[:2], "public"), (panels[2:], "bundled")):
+        several = pd.concat([errors[errors["panel"] == "digits-enas"].assign(panel=name) for name in names])
+        assert method_errors(several).get_gid() == source
+    figure = third_runs(pd.DataFrame(tables()["third_runs"][0]))
+    assert len(figure.axes) > 1 and all("validation accuracy" in ax.get_ylabel() for ax in figure.axes)
+
+
 CURVE = "03_ngae_predictor_rmse_curve"
 MANIFEST = {"device": "cpu", "cpu_cores": 2, "wall_seconds": 1.0, "loaded_seconds": 0.0, "peak_memory_mb": {"cpu": 1}}
 MANIFEST |= {"versions": {}, "git": None}
@@ -808,6 +819,9 @@ def test_errors_above_the_panel_are_named_and_each_curve_keeps_its_colour():
 def test_the_front_says_who_lies_on_it():
     [front] = tables()["front"]
     figure = accuracy_flops_front(pd.DataFrame(front))
+    assert [ax.get_ylabel().endswith(", cut below") for ax in figure.axes] == [True, False]
+    high = front.assign(evaluated=front["evaluated"].mask(front["method"] == DRAWN, 75))
+    assert not accuracy_flops_front(high).axes[0].get_ylabel().endswith("below")
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[:2] == ["NGAE: 2 of 2 on the front", "random: 0 of 1 on the front"] and WHOLE[0] in said
     ringed = figure.axes[1].collections[-1].get_offsets().tolist()

@@ -40,7 +40,9 @@ def method_errors(errors: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(name for kind in kinds for name in errors.method[errors.kind == kind]))
     panels = list(errors.groupby("panel", sort=False))
     colours = colours_of(name.split(",")[0] for name in errors.method[errors.kind == "codes"])
-    figure, axes = new_figure(0.9 + 0.16 * len(names), columns=len(panels), sharex=True, sharey=True)
+    sources = {"public" if panel.startswith("public") else "bundled": None for panel, _ in panels}
+    shape = {"columns": len(panels), "sharex": True, "sharey": True, "gid": " and ".join(sources)}
+    figure, axes = new_figure(0.9 + 0.16 * len(names), **shape)
     for ax, (_, rows) in zip(axes[0], panels):
         known = rows.set_index("method")["rmse_std"]
         for method, style in LINES.items():

@@ -346,12 +346,14 @@ def accuracy_flops_front(points: pd.DataFrame) -> Figure:
     wide, tall = 0.12 * max(right - left, 0.1 * right), 0.15 * max(high - low, 0.02)
     begins = max(left - wide, 0.6 * left)  # above 0, for the logarithmic axis of (a)
     axes[1].set(xlim=(begins, right + wide), ylim=(low - tall, high + tall))
-    axes[0].set(ylim=(found.evaluated.min() - tall, high + 2 * tall), xscale="log", xlabel="cost (MFLOPs, log)")
+    lowest, cut = found.evaluated.min() - tall, "evaluated accuracy (%), cut below"
+    axes[0].set(ylim=(lowest, high + 2 * tall), xscale="log", xlabel="cost (MFLOPs, log)")
+    axes[0].set_ylabel(cut if drawn.evaluated.min() < lowest else axes[1].get_ylabel())
     axes[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].indicate_inset([begins, low - tall, right + wide - begins, high - low + 2 * tall], edgecolor=INK)
-    letter(axes, ["All; the lower part is cut off", "Around the front: the box of (a)"])
+    letter(axes, ["All that is handed in", "Around the front: the box of (a)"])
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 

@@ -33,7 +33,7 @@ def third_runs(again: pd.DataFrame) -> Figure:
         for column, (label, colour, line) in LINES.items():
             ax.plot(rows.best, rows[column], line, color=colour, label=label)
         _cells_axis(ax, rows.best.max())
-    axes[0, 0].set_ylabel("mean validation accuracy (%)")
+        ax.set_ylabel("mean validation accuracy (%)")
     letter(axes, datasets)
     band, *lines = zip(*axes[0, 0].get_legend_handles_labels())
     figure.legend(*zip(*lines, band), loc="outside upper left", ncols=4)
