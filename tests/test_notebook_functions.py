@@ -744,7 +744,7 @@ def test_codes_are_compared_with_trees_told_all_that_encoders_are():
     said = enas_labels.found_in_words(audits, pd.Series(dtype=float), pd.DataFrame(), tests, 3)
     assert said[1:] == [
         "**Codes against boosted trees on plain inputs:** more error for a on *x*, by 0.200. "
-        "Against trees told flags and operations there: a has 0.100 more error on *x* (undecided)."
+        "On public labels, against trees told operations too: a has 0.100 more error on *x* (undecided)."
     ]
 
 

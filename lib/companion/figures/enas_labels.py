@@ -180,7 +180,7 @@ def found_in_words(
     for against, words in BASELINES.items():
         if len(rows := tests[tests.against == against]):
             told = tests[tests.against == TOLD_BOTH] if against == "boosting" else tests[:0]
-            more = f" Against trees told flags and operations there: {errors_in_words(told)}" if len(told) else ""
+            more = f" On public labels, against trees told operations too: {errors_in_words(told)}" if len(told) else ""
             said.append(f"**Codes against {words}:** {errors_in_words(rows)}{more}")
     return said
 
