@@ -10,6 +10,7 @@ import torch
 from latentnas import benchmarks
 from latentnas.benchmarks.base import hold_out
 from latentnas.benchmarks.digits import SHARED_FILE
+from latentnas.benchmarks.download import DataError
 from latentnas.benchmarks.enas import read_structures
 from latentnas.graphs import DagBatch
 from latentnas.spaces.enas import ENAS
@@ -131,6 +132,24 @@ def test_read_structures(tmp_path):
     path.write_text(f"{GOOD}\n{GOOD.replace('0.7302', '.75')}\n")
     batch, accuracy = read_structures(path)
     assert ENAS.to_strings(batch) == [GOOD.removesuffix(", 0.7302")] * 2 and accuracy.tolist() == [73.02, 75]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"\xff\xfe\x00", "'utf-8' codec can't decode"),
+        (b"", "not enough values"),
+        (b"[[1]]\n", "not enough values|Text 1 of 1"),
+        (GOOD.replace("0.7302", "high").encode(), "could not convert string to float: .* high"),
+        (f"{GOOD}\n{'[' * 5000}, 0.7\n".encode(), "Text 2 of 2: .*recursion"),
+    ],
+)
+def test_a_file_of_structures_in_another_format_is_named(tmp_path, content, words):
+    path = tmp_path / "structures.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"The file {path} is not in D-VAE's format, .*({words})") as error:
+        read_structures(path)
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_fetched_beforehand_is_what_the_tables_read(enas, nasbench101, nasbench201):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from latentnas.benchmarks.base import Source, Table, bundled_source, public_source
 from latentnas.benchmarks.digits import SHARED_FILE
+from latentnas.benchmarks.download import DataError
 from latentnas.graphs import DagBatch, canonical_hash
 from latentnas.spaces.enas import ENAS
 
@@ -115,6 +116,11 @@ def assemble(batch: DagBatch, accuracy: np.ndarray, source: Source) -> EnasTable
 
 def read_structures(path: Path) -> tuple[DagBatch, np.ndarray]:
     """All architectures of a file in D-VAE's format, a line of six lists, a comma and a fraction for each, and their
-    accuracies in percent, float64."""
-    texts, fractions = zip(*(line.rsplit(",", 1) for line in path.read_text().splitlines()), strict=True)
-    return ENAS.to_batch(list(texts)), (100 * np.array(fractions, np.float64)).round(8)  # as many digits as on file
+    accuracies in percent, float64. Raises DataError for a file of another format."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        texts, fractions = zip(*(line.rsplit(",", 1) for line in lines), strict=True)
+        return ENAS.to_batch(list(texts)), (100 * np.array(fractions, np.float64)).round(8)  # as many digits as on file
+    except ValueError as error:
+        asked = "a line for each architecture of six lists, a comma and an accuracy between 0 and 1"
+        raise DataError(f"The file {path} is not in D-VAE's format, {asked}: {error}") from error
