@@ -75,9 +75,10 @@ def renewed(readme: str) -> str:
 
 def findings() -> str:
     """The [[finding]] tables of profiles.toml with their figures, without those that stored results do not bear out."""
-    rows = []
-    for finding in profiles.read_profiles().finding:
-        result = load_results(finding.profile).get(finding.notebook, {"claims": [], "manifest": {"times": []}})
+    rows, found = [], profiles.read_profiles().finding
+    results = {profile: load_results(profile) for profile in {finding.profile for finding in found}}
+    for finding in found:
+        result = results[finding.profile].get(finding.notebook, {"claims": [], "manifest": {"times": []}})
         known = {claim["id"]: claim for claim in all_claims(result) if claim["ours"] is not None}
         wanted = [*re.findall(r"{(.+?)(?::interval)?}", finding.text), *finding.when]
         if all(id in known and known[id]["verdict"] in finding.when.get(id, known[id]["verdict"]) for id in wanted):
