@@ -73,8 +73,11 @@ def check_run(job, output, **variables):
     executed = (output / "notebooks/executed" / job.label / f"{job.notebook}.ipynb").read_text()
     assert str(output) not in executed and str(paths.ROOT) not in executed
     outputs = [shown for cell in json.loads(executed)["cells"] for shown in cell.get("outputs", [])]
-    images = [shown["metadata"] for shown in outputs if "image/png" in shown.get("data", {})]
-    assert all(about.get("image/png", {}).get("alt") for about in images), "an image without alt text: see figures.show"
+    images = [shown for shown in outputs if "image/png" in shown.get("data", {})]
+    alts = [shown["metadata"].get("image/png", {}).get("alt") for shown in images]
+    assert all(alts), "an image without alt text: see figures.show"
+    assert len({shown["data"]["image/png"] for shown in images}) == len(images), "a figure is shown twice"
+    assert "PosixPath(" not in json.dumps([shown for shown in outputs if shown not in images]), "a path is shown"
 
 
 def test_every_notebook_says_what_to_install_where_the_library_is_missing(monkeypatch):
