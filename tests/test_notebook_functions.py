@@ -1129,7 +1129,8 @@ def test_graph_networks_reach_their_target_or_not():
     )
     assert third == (
         "Beside paths, the ensemble on codes is level for SVGe; later for NGAE and GCN, in the mean over the data "
-        "sets. On single data sets codes need more queries in 1 of 1 comparisons, fewer in 0 (uncorrected)."
+        "sets. On single data sets codes need more queries in 1 of 1 comparisons, fewer in 0 (corrected within a data "
+        "set only)."
     )
     assert "on none of 3 data sets (too few runs)." in said(*["seen once"] * 3)[0]
     assert said("met", "met", "met")[0].endswith("on 3 of 3 data sets. At least one search by labels reaches it on 3.")

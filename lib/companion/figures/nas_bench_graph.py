@@ -148,7 +148,8 @@ def counted(verdicts: "pd.Series[str]") -> str:
     """How many comparisons show more queries or fewer."""
     later, sooner = (int((verdicts == word).sum()) for word in ("later", "sooner"))
     if later or sooner:
-        return f"codes need more queries in {later} of {len(verdicts)} comparisons, fewer in {sooner} (uncorrected)"
+        shown = f"codes need more queries in {later} of {len(verdicts)} comparisons, fewer in {sooner}"
+        return f"{shown} (corrected within a data set only)"
     return f"none of {len(verdicts)} comparisons of codes shows more queries or fewer"
 
 
