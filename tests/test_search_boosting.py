@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from latentnas.search import boosting
 from latentnas.search.base import run
 from latentnas.search.boosting import BoostingSearch
 from test_search_ensemble import toy_domain, toy_values
@@ -24,13 +23,12 @@ def test_what_the_trees_predict_to_be_best_is_asked_for():
     assert set(searcher.ask(len(best)).tolist()) == set(best.tolist())
 
 
-def test_equal_predictions_are_asked_for_in_random_order(monkeypatch):
+def test_equal_predictions_are_asked_for_in_random_order():
     """With too few labels for a split all candidates are predicted alike; how a table is numbered must not decide."""
-    monkeypatch.setattr(boosting, "LEAF", 10)
     domain = toy_domain(classes=False)
     asked = []
     for seed in range(8):
-        searcher = make(domain, seed)
+        searcher = make(domain, seed, leaf=10)
         first = searcher.ask(12)
         searcher.tell(first, toy_values()[first])
         asked.append(searcher.ask(6))
@@ -64,11 +62,10 @@ def test_the_seed_fixes_the_history():
     assert first.equals(again) and not first.row.equals(other.row)
 
 
-def test_it_reads_the_inputs_that_it_is_given(monkeypatch):
+def test_it_reads_the_inputs_that_it_is_given():
     """Of values that no decision tells, an input that is the value itself tells everything."""
-    monkeypatch.setattr(boosting, "LEAF", 1)
     domain, values = toy_domain(classes=False), np.random.default_rng(0).permutation(64).astype(float)
-    searcher = BoostingSearch(domain, 0, initial=32, inputs=domain.lookup(values[:, None]))
+    searcher = BoostingSearch(domain, 0, initial=32, leaf=1, inputs=domain.lookup(values[:, None]))
     first = searcher.ask(32)
     searcher.tell(first, values[first])
     unknown = np.setdiff1d(np.arange(64), first)
@@ -77,6 +74,6 @@ def test_it_reads_the_inputs_that_it_is_given(monkeypatch):
 
 
 def test_bad_settings_are_refused():
-    for name, value in [("initial", 0), ("explore", 1.5), ("explore", -0.5)]:
+    for name, value in [("initial", 0), ("leaf", 0), ("leaf", 2.5), ("explore", 1.5), ("explore", -0.5)]:
         with pytest.raises(ValueError, match=f"{name}={value}"):
             BoostingSearch(toy_domain(), 0, **{name: value})

@@ -24,6 +24,7 @@ class BoostingSearch(ModelBasedSearch):
     """The highest predictions; each call of `ask` fits once.
 
     Args:
+        leaf: labels in a leaf, at least.
         explore: share of what is asked for that is drawn from the other candidates.
         inputs: features of rows, `[n, F]`; their plain decisions by default.
     """
@@ -33,13 +34,14 @@ class BoostingSearch(ModelBasedSearch):
         domain: Domain,
         seed: int,
         initial: int = 10,
+        leaf: int = LEAF,
         explore: float = 0.0,
         inputs: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         super().__init__(domain, seed, whole("initial", initial))
         if not 0 <= explore <= 1:
             raise ValueError(f"{explore=} must be a share, from 0 to 1.")
-        self._explore, self._inputs = explore, inputs or domain.one_hot
+        self._leaf, self._explore, self._inputs = whole("leaf", leaf), explore, inputs or domain.one_hot
 
     def _propose(self, n: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         best = rows[np.argsort(-values, kind="stable")[:PARENTS]].tolist()
@@ -47,7 +49,7 @@ class BoostingSearch(ModelBasedSearch):
         candidates = self._random.permutation(candidates)  # trees often predict the same for several
         if not len(candidates):
             return candidates
-        trees = HistGradientBoostingRegressor(max_iter=TREES, min_samples_leaf=LEAF, early_stopping=False)
+        trees = HistGradientBoostingRegressor(max_iter=TREES, min_samples_leaf=self._leaf, early_stopping=False)
         predicted = trees.fit(self._inputs(rows), targets(values)).predict(self._inputs(candidates))
         order = np.argsort(-predicted, kind="stable")
         if self._explore:
