@@ -239,10 +239,10 @@ def version_with(**held):
     return code.version_of(type("Typed", (), {"__module__": "__main__", "held": held}))
 
 
-def test_what_the_user_alone_installed_is_installed(monkeypatch):
+def test_what_the_user_alone_installed_is_installed(monkeypatch, tmp_path):
     for folder, installed in ((".local/lib/python3.11/site-packages", True), ("work", False)):
         module = types.ModuleType("found")
-        module.__file__ = f"/home/reader/{folder}/found.py"
+        module.__file__ = str(tmp_path / folder / "found.py")
         monkeypatch.setitem(sys.modules, "found", module)
         assert code._is_installed("found") is installed
 
