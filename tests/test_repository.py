@@ -165,6 +165,13 @@ def test_an_executed_copy_carries_no_machine(path):
     assert "papermill" not in json.loads(text)["metadata"]
 
 
+@pytest.mark.skipif(not (paths.ROOT / ".git").exists(), reason="not a checkout of git")
+def test_no_tracked_file_names_a_folder_of_one_machine():
+    folder = "[^[:alnum:]_.]/(home|root|Users|work)/[a-z]"
+    found = subprocess.run(["git", "grep", "-nIE", folder], cwd=paths.ROOT, capture_output=True, text=True)
+    assert (found.stdout, found.returncode) == ("", 1)  # nothing found
+
+
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_an_executed_copy_is_of_the_source_that_its_results_name(path):
     manifest = load_results(path.parent.name)[path.stem]["manifest"]
