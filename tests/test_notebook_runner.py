@@ -254,6 +254,7 @@ def test_values_that_do_not_go_together_are_refused_before_any_kernel_starts(pro
         (ARCHIVES, {}, {"x_archive": ["https://a/b"], "x_checksum": ["0" * 32]}),
         (LEFT_OUT, {"left_out": ["b, c on nb"]}, {"left_out": ["a on enas"]}),
         (LEFT_OUT, {"left_out": []}, {"left_out": ["d on nb"]}),
+        (LEFT_OUT, {"left_out": []}, {"left_out": [""]}),
     ],
 )
 def test_what_no_line_says_is_checked_by_type_and_name(project, line, right, wrong):
@@ -462,6 +463,8 @@ def test_of_each_job_the_time_it_took_is_kept_however_it_ends(project, monkeypat
     files = sorted(job.stamp.parent.glob("*.seconds"))
     assert [file.name for file in files] == ["00_first.seconds", "00_first.trainings-1-of-2.seconds"]
     assert all(float(file.read_text()) < 60 for file in files) and there[0][0] == 0
+    files[0].write_text("\0\0")  # as after a power cut: an estimate does not end a job
+    assert runner.time_used(job.label, job.notebook, 0) == (float(files[1].read_text()), 0)
 
 
 def test_a_plan_contains_what_is_needed_first(project):

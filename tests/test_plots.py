@@ -628,6 +628,16 @@ def test_figures_are_the_same_bytes_every_time():
     assert b"CreationDate" not in first[1]
 
 
+def test_an_axes_that_was_placed_by_hand_stays_there():
+    figure = plt.figure(layout=plots.style.SteadyLayout())
+    placed = figure.subplots(1, 2)[1]
+    placed.set_position([0.7, 0.7, 0.2, 0.2])
+    for _ in range(2):
+        figure.draw_without_rendering()
+        assert placed.get_position(original=True).bounds == pytest.approx((0.7, 0.7, 0.2, 0.2))
+    plt.close(figure)
+
+
 def test_a_solver_whose_last_digits_differ_changes_no_byte(monkeypatch):
     """As that of constrained layout, from one run to the next."""
 

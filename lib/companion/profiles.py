@@ -220,8 +220,9 @@ def must_be(name: str, declared: Mapping[str, Parameter], values: Mapping[str, o
     if wanted and not (texts and all(map(CHECKSUM.fullmatch, texts))):
         return "md5: or sha256: and the digits, with the archive"
     lists = isinstance(values.get("models"), list) and isinstance(values.get("spaces"), list)
+    rows = [entry for entry in entries if isinstance(entry, str)] if name == "left_out" and lists else []
     try:
-        for model, _, space in (row.rpartition(" on ") for row in texts if name == "left_out" and lists):
+        for model, _, space in (row.rpartition(" on ") for row in rows):
             declared["models"].checked([model]), declared["spaces"].checked([space])
     except ValueError:
         return "a list of 'MODEL on SPACE', with the names that `models` and `spaces` may have"

@@ -331,11 +331,12 @@ def time_used(label: str, notebook: str, since: float) -> tuple[float, float]:
     """Seconds that jobs of a notebook, which began after a moment, took: those that have ended, those that run."""
     ended = running = 0.0
     for file in profiles.stamp_path(label, notebook).parent.glob(f"{notebook}.*seconds"):
-        if (began := file.stat().st_mtime) >= since:
-            if text := file.read_text():
-                ended += float(text)
-            else:
-                running += max(0.0, time.time() - began)
+        with contextlib.suppress(OSError, ValueError):  # an estimate ends no job
+            if (began := file.stat().st_mtime) >= since:
+                if text := file.read_text():
+                    ended += float(text)
+                else:
+                    running += max(0.0, time.time() - began)
     return ended, running
 
 

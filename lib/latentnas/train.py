@@ -54,7 +54,7 @@ class TrainConfig:
     learning_rate: float = 1e-3  # the peak of one cycle: up in the first tenth of the steps, then down to 0
     schedule: str = "one_cycle"  # or "constant"
     weight_decay: float = 0.0
-    gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss
+    gradient_clip: float = 1.0  # largest norm of the gradient of the mean loss; a huge number clips nothing
     optimizer: str = "adamw"  # or "muon": Muon for the matrices, AdamW for the rest
     precision: str = "auto"  # of matrix products: "fp32", "bf16", or "auto", the faster one here; weights stay in fp32
     seed: int = 0

@@ -93,7 +93,7 @@ class SteadyLayout(ConstrainedLayoutEngine):
         super().execute(fig)
         for part in fig.subfigs:
             part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 9))
-        for axes in fig.axes:
+        for axes in [axes for axes in fig.axes if axes.get_in_layout()]:
             axes.set_position(np.round(axes.get_position(original=True).bounds, 9), which="original")
             axes.set_in_layout(True)  # setting a position takes it out
 
