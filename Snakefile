@@ -45,6 +45,7 @@ HIGHEST = max(WAITED_FOR.values(), default=0) + 4    # of all priorities
 # None where a cluster runs the jobs, and in such a job too: its node may have more cores than the job was given
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
+BENCH = profiles.read_profiles().bench
 WAITING = len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS)
 
 
@@ -82,6 +83,8 @@ def trained(label, notebook):
 
 
 LISTED = {(job.label, job.notebook) for job in JOBS if job.trainings}
+UNTRAINED = [job for job in JOBS if LISTED.isdisjoint([(job.label, job.notebook), *job.needs])]
+FIRST = [*UNTRAINED, *JOBS][0]    # its figures wait for no training
 
 
 workdir: str(paths.OUTPUT)
@@ -124,7 +127,8 @@ for job in JOBS:
             input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
             output: temp(touch(relative(share)))
             params: command=command(job)
-            threads: threads_for(SIDE_BY_SIDE) if CORES else 1
+            # no training beside one whose time is measured
+            threads: threads_for(1 if job.notebook in BENCH else SIDE_BY_SIDE) if CORES else 1
             resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
             shell: "{params.command}"
 
@@ -139,7 +143,7 @@ for job in JOBS:
 
     rule:
         name: job.notebook
-        priority: HIGHEST - 1 if job is JOBS[0] else priority    # so that a first figure is there within a minute
+        priority: HIGHEST - 1 if job is FIRST else priority    # so that a first figure is there within a minute
         input:
             trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],

@@ -121,9 +121,10 @@ def test_shares_of_a_list_that_has_changed_are_made_again(project):
     assert ended.returncode == 0, ended.stderr
 
 
-def test_however_many_notebooks_wait_a_list_that_is_trained_is_noted_at_once_and_then_the_first_figure_comes(project):
-    names = [f"{number:02d}_more" for number in range(2, 14)]
-    for name in names:
+@pytest.mark.parametrize("alone", [[], ["03_alone"]], ids=["all wait for trainings", "one waits for none"])
+def test_a_list_that_is_trained_is_noted_at_once_and_then_comes_the_first_figure(project, alone):
+    names = [f"{number:02d}_more" for number in range(4, 16)]
+    for name in [*alone, *names]:
         write_notebook(project / f"notebooks/{name}.ipynb", [FINISH.format(name=name)])
     depends = "".join(f'"{name}" = ["00_first"]\n' for name in ["01_second", *names])
     (project / "notebooks/profiles.toml").write_text(f"[depends]\n{depends}[quick]\n")
@@ -131,7 +132,7 @@ def test_however_many_notebooks_wait_a_list_that_is_trained_is_noted_at_once_and
     rules = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", told, re.M)
     priority = {name: int((re.findall(r"priority: (\d+)", about) or [0])[0]) for name, about in rules}
     first, second = sorted(set(priority.values()), reverse=True)[:2]
-    assert priority["00_first_trained"] == first and priority["00_first"] == second, priority
+    assert priority["00_first_trained"] == first and priority[(alone or ["00_first"])[0]] == second, priority
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,34 @@ def test_the_tagged_cells_of_each_notebook_run_alone(notebook, capsys, monkeypat
     monkeypatch.chdir(paths.ROOT)
     values = profiles.profile_parameters("smoke", notebook)
     listed = runner.trainings_of(profiles.Job(notebook, "smoke", values, ()))
-    assert len(listed) > 1
+    assert len(listed) > (notebook != "00_start_here")
+
+
+# What the cells that list no trainings may train all the same, and why.
+NOT_LISTED = {
+    ("04_ngae_architectures", "train_model"),  # loads those that 02 lists
+    ("12_tuning", "train_model"),  # with the rate that its listed trainings have chosen
+    ("08_e2nas", "train_supernet"),  # times one step
+    ("10_speed", "train_supernet"),  # times one epoch
+}
+
+
+def test_what_a_notebook_trains_is_listed():
+    found = set()
+    for name in notebooks.names():
+        for cell in notebooks.cells_of(notebooks.source_of(name)):
+            if "trainings" not in cell.tags:
+                found |= {(name, called) for called in re.findall(r"\b(train_model|train_supernet)\(", cell.source)}
+    assert found == NOT_LISTED
+
+
+@pytest.mark.parametrize("bench, threads", [("[]", set()), ('["00_first"]', {"2"})], ids=["side by side", "measured"])
+def test_trainings_whose_time_is_measured_have_all_cores(project, bench, threads):
+    (project / "notebooks/profiles.toml").write_text(f"bench = {bench}\n[quick]\n")
+    told = snakemake(project, "-n", "--cores", "2").stdout
+    shares = re.findall(r"^rule 00_first_trainings:\n((?: .*\n)+)", told, re.M)
+    assert len(shares) == 2, told
+    assert {number for share in shares for number in re.findall(r"threads: (\d+)", share)} == threads, told
 
 
 def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):

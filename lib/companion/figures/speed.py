@@ -36,6 +36,12 @@ TIMED = {  # what growth is measured of
 SETTINGS |= {"default": ("ours, defaults", VERMILLION, "D")}
 
 
+def first_times(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Steps and minutes of each training, by model and seed, until so many (%) of the held-out graphs came back."""
+    reached = rows[rows["returned"] >= share].groupby(["model", "seed"])[["steps", "minutes"]].first()
+    return reached.add_suffix(f" to {share} %")
+
+
 @styled
 def step_parts(step: pd.DataFrame, training: pd.DataFrame) -> Figure:
     """Where an epoch's time goes, and what it was with other settings.
