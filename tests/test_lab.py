@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import lab_checks
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -133,6 +134,11 @@ def state_alone(cell, message, types, adjacency):
     return message.gate(torch.zeros(len(types), cell.hidden_size))
 
 
+def nothing_is_a_number(cell, message, types, adjacency):
+    """The sum of no messages, which Python's `sum` makes 0."""
+    return cell(F.one_hot(types[:, 0], cell.input_size).float(), sum([]))
+
+
 def in_another_order(cell, message, types, adjacency):
     """The number before the state."""
 
@@ -181,6 +187,10 @@ def round_trip(walk):
 
 def forty(walk):
     return sum(bool(equal(walk[[i]], walk[[i + 1]])) for i in range(40))
+
+
+def beyond_the_last(walk):
+    return sum(bool(equal(walk[[i]], walk[[i + 1]])) for i in range(len(walk)))
 
 
 def apart(compare=lambda p, e, margin: p - e > margin, last=False, place=False):
@@ -240,6 +250,7 @@ WRONG = {
     "1a": {
         "no edge to the next": lambda: graph(chain=False),
         "counted from 0": lambda: graph(types=(0, 0, 4, 1, 5, 2, 3, 1)),
+        "of the 8 types 1 is not right": lambda: graph(types=(0, 2, 6, 3, 7, 4, 5, 7)),
         "point backwards": undirected,
         "1 are missing and 1 are too many": lambda: graph(skips=((0, 3), (1, 4), (0, 6), (3, 6))),
         "4 are missing and 3 are too many": lambda: graph(skips=((1, 3), (2, 5), (1, 6))),
@@ -289,6 +300,7 @@ WRONG = {
         "vertex 2 are the first that differ from the library's, those of graph 2": edges_of_one,
         "σ, G, M, the order": in_another_order,
         "its width is H + N": state_alone,
+        "is a tensor of zeros": nothing_is_a_number,
         "vertex 0 are the first": lambda cell, message, types, adjacency: torch.zeros(6, 8, 5),
         "in line": lambda cell, message, types, adjacency: message.gates,
         "real numbers": complex_of("2b"),
@@ -309,9 +321,9 @@ WRONG = {
         "z should be a tensor": bent(z=lambda mu, logvar, noise: mu.tolist()),
         "z should have the shape": bent(z=lambda mu, logvar, noise: mu[:, 0]),
         "two things": lambda mu, logvar, noise: mu,
-        "are NaN or infinite": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) * torch.nan),
+        "values of kl (z is right) are NaN": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) * torch.nan),
         "z should hold real numbers": bent(z=lambda mu, logvar, noise: mu + (logvar / 2).exp() * noise + 1j),
-        "kl should hold real numbers": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) + 1j),
+        "kl (z is right) should hold real numbers": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) + 1j),
     },
     "3b": {
         "some dimensions": lambda: "A",
@@ -401,6 +413,7 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
         ("2a", lambda: [0.8, 0.9, 0.6, 0.75], "Which tanh"),  # only vertex 0 has its whole tanh
         ("4b", round_trip, "from the last point to the first"),
         ("4b", forty, "Is there a 40 in it?"),
+        ("4b", beyond_the_last, "look for a next one"),
         ("5a", added_up, "Or do gradients add up, as `backward` makes them?"),
         ("5b", stays_apart, "they may meet again"),
         ("6", from_the_first, "never recovers"),
@@ -632,6 +645,16 @@ def test_the_stored_solutions_are_executed():
     outputs = [output for cell in SOLUTIONS["cells"] for output in cell.get("outputs", ())]
     stored = json.dumps(outputs)
     assert stored.count(": right.") == len(EXERCISES) and "not yet" not in stored
+
+
+def test_where_curves_part_and_meet_again_only_the_first_step_is_told(capsys):
+    [source] = [cell for cell in map("".join, (cell["source"] for cell in SOLUTIONS["cells"])) if "3.0)" in cell]
+    table = pd.DataFrame({"step": [0, 10, 20], "predicted": [80.0, 90.0, 90.0], "evaluated": [80.0, 86.0, 88.0]})
+    exec(source, {"solved": {"5a", "5b"}, "climbs": {0.5: table, 0.0: table[:1]}, "parting": apart()})
+    assert capsys.readouterr().out.splitlines() == [
+        "complexity weight 0.5: more than 3 points apart at step 10 for the first time",
+        "complexity weight 0.0: more than 3 points apart at no station",
+    ]
 
 
 def stored_pages():

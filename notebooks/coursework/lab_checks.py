@@ -274,7 +274,7 @@ def check_1a(answer: Callable) -> None:
     if not (graph.types == right.types).all():
         wrong = int((graph.types != right.types).sum())
         reason = "In the text operations are counted from 0. Which types are taken before the first operation?"
-        raise Wrong(f"the types of {wrong} vertices are not right. {reason}")
+        raise Wrong(f"of the 8 types {wrong} {'is' if wrong == 1 else 'are'} not right. {reason}")
     missing, more = int((own & ~edges).sum()), int((edges & ~own).sum())
     reason = "In the row of vertex v, the first flag is about vertex 0, the next about vertex 1, and so on"
     raise Wrong(f"of the skip connections {missing} are missing and {more} are too many. {reason}.")
@@ -332,7 +332,10 @@ def check_2b(answer: Callable) -> None:
         torch.manual_seed(0)
         encoder = NGAE(NGAEConfig(hidden=5, latent=3)).encoder
     cell, message, batch = encoder.forward_cell, encoder.forward_message, ENAS.sample(6, seed=1)
-    hints = {"mat1 and mat2": "m is [h ; onehot(u)], so its width is H + N."}
+    hints = {
+        "mat1 and mat2": "m is [h ; onehot(u)], so its width is H + N.",
+        "no attribute 'dim'": "What a vertex receives that reads no other is a tensor of zeros, no number.",
+    }
     found = result_of(answer, cell, message, batch.types, batch.adjacency, hints=hints)
     found, right = tensor(found, "the result", (6, 8, 5), "[B, N, H]"), propagate(cell, message, batch)[0].double()
     mistakes = {
@@ -400,7 +403,7 @@ def check_3a(answer: Callable) -> None:
     terms, right = 1 + logvar - mu.square() - logvar.exp(), kl_divergence(mu, logvar)
     if isinstance(kl, Tensor) and kl.shape == (5, 4):
         raise Wrong("z is right. The KL divergence of a graph is one number: which dimension is left to sum over?")
-    kl = tensor(kl, "z is right, kl", (5,), "[B]")
+    kl = tensor(kl, "kl (z is right)", (5,), "[B]")
     mistakes = {
         "z is right. A KL divergence is never negative: look at the sign of yours.": -right,
         "z is right. The KL divergence is the sum over the dimensions, not the mean.": right / 4,
@@ -438,7 +441,7 @@ def check_4b(answer: Callable) -> None:
     graphs = {"f": first, "o": near[:1], "e": near[-1:], "l": last}
     walk = DagBatch.cat([graphs[letter] for letter in "lffeooffeflllfo"])  # each mistake gives another number
     one_walk = f"{WALK_STEPS} is the length of one walk; this one has another."
-    hints = {"out of bounds": f"Is there a {WALK_STEPS} in it? {one_walk}"}
+    hints = {"out of bounds": f"Does the last point look for a next one? Is there a {WALK_STEPS} in it? {one_walk}"}
     found = whole_number(result_of(answer, walk, hints=hints), "the number of steps", 0, 100)
     before, after, different = walk[:-1], walk[1:], len(set(walk.keys()))
     quiet = int(equal(before, after).sum())
