@@ -525,6 +525,20 @@ def test_links_of_an_executed_copy_lead_to_what_is_beside_the_sources(monkeypatc
     assert notebook["cells"][0]["source"] == ["A [DAG](../../glossary.md#dag), see\n", expected]
 
 
+def test_what_a_cell_prints_is_one_output_however_many_parts_it_came_in(project):
+    """In how many moments it is printed depends on what else the machine does, and on progress in between."""
+    printing = "import sys\nfor part in ('a', 'b\\n', 'c'):\n    print(part, end='', flush=True)\n"
+    between = "    print('progress', file=sys.stderr, flush=True)\n"
+    cells = [printing, printing + between, printing + "    display(part)\n"]
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, *cells, FINISH.format(name="00_first")])
+    job = plan("quick", ["00"])[0]
+    run_job(job)
+    shown = [cell["outputs"] for cell in json.loads(job.executed.read_text())["cells"] if cell["cell_type"] == "code"]
+    printed = {"name": "stdout", "output_type": "stream", "text": ["ab\n", "c"]}
+    assert [printed] in shown and shown.count([printed]) == 2
+    assert [len(outputs) for outputs in shown if len(outputs) > 2] == [6]  # displays stay where they were
+
+
 def test_cleaning_leaves_images_alone():
     folder = tempfile.gettempdir()
     picture = f'<img src="data:image/png;base64,iVBO{folder}+AA=="> {folder}'

@@ -170,8 +170,14 @@ def clean(notebook: dict) -> None:
             cell["source"] = beside.sub(r"](../../\1", "".join(cell["source"])).splitlines(keepends=True)
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-        outputs = cell.get("outputs", [])
-        outputs[:] = [output for output in outputs if output.get("name") != "stderr"]
+        outputs, received = cell.get("outputs", []), [*cell.get("outputs", [])]
+        outputs.clear()
+        for output in received:
+            if output.get("name") == "stdout" and outputs and outputs[-1].get("name") == "stdout":
+                joined = "".join([*outputs[-1]["text"], *output["text"]])  # in how many parts it came is chance
+                outputs[-1]["text"] = joined.splitlines(keepends=True)
+            elif output.get("name") != "stderr":
+                outputs.append(output)
         for part in (*outputs, *(output["data"] for output in outputs if "data" in output)):
             part |= {key: constant(value) for key, value in part.items() if not key.startswith(PICTURES)}
 
