@@ -41,7 +41,7 @@ elif workflow.is_main_process:
     RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
-HIGHEST = max(WAITED_FOR.values(), default=0) + 4    # of all priorities
+HIGHEST = max(WAITED_FOR.values(), default=0) + 5    # of all priorities
 # None where a cluster runs the jobs, and in such a job too: its node may have more cores than the job was given
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
@@ -54,7 +54,8 @@ def threads_for(side_by_side):
     return max(1, CORES // side_by_side) if CORES else count("SLURM_CPUS_PER_TASK", os.environ.get("SLURM_CPUS_PER_TASK", 2))
 
 
-THREADS = threads_for(min(SIDE_BY_SIDE, WAITING))    # of a notebook, which its processes share
+ALL_CORES = threads_for(1)    # of jobs whose times are measured, so that nothing runs beside them
+THREADS = threads_for(min(SIDE_BY_SIDE, WAITING))    # of another notebook, which its processes share
 GPU = count("gpu", config.get("gpu", min(1, len(runner.visible_gpus()))), least=0)     # of each job
 
 
@@ -84,7 +85,7 @@ def trained(label, notebook):
 
 LISTED = {(job.label, job.notebook) for job in JOBS if job.trainings}
 UNTRAINED = [job for job in JOBS if LISTED.isdisjoint([(job.label, job.notebook), *job.needs])]
-FIRST = [*UNTRAINED, *JOBS][0]    # its figures wait for no training
+FIRST = [*UNTRAINED[:1], *JOBS[:1]]    # figures that wait for no training, then those where readers begin
 
 
 workdir: str(paths.OUTPUT)
@@ -117,18 +118,18 @@ rule all:
 # A stamp marks that this machine ran the job to its end, and with which inputs. Stamps are the only outputs that
 # Snakemake knows of: it deletes those of a job that fails, and stored results and checkpoints must outlive it.
 for job in JOBS:
-    priority = WAITED_FOR[job.notebook]
+    later = job not in FIRST
+    priority = WAITED_FOR[job.notebook] if later else HIGHEST - 1 - FIRST.index(job)
     if (job.label, job.notebook) in LISTED:
         share = profiles.stamp_path(job.label, f"{job.notebook}.trainings-{{scatteritem}}")
 
         rule:
             name: f"{job.notebook}_trainings"
-            priority: 2 + priority
+            priority: priority + 2 * later
             input: [trained(*needed) for needed in job.needs if needed in LISTED]    # they may be the same ones
             output: temp(touch(relative(share)))
             params: command=command(job)
-            # no training beside one whose time is measured
-            threads: threads_for(1 if job.notebook in BENCH else SIDE_BY_SIDE) if CORES else 1
+            threads: ALL_CORES if job.notebook in BENCH else threads_for(SIDE_BY_SIDE) if CORES else 1
             resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb"), gpu=GPU
             shell: "{params.command}"
 
@@ -143,13 +144,13 @@ for job in JOBS:
 
     rule:
         name: job.notebook
-        priority: HIGHEST - 1 if job is FIRST else priority    # so that a first figure is there within a minute
+        priority: priority
         input:
             trained=[trained(*needed) for needed in [(job.label, job.notebook), *job.needs] if needed in LISTED],
             needs=[relative(profiles.stamp_path(*needed)) for needed in job.needs if needed not in LISTED],
         output:
             stamp=relative(job.stamp),
         params: command=command(job)
-        threads: THREADS
+        threads: ALL_CORES if job.notebook in BENCH else THREADS
         resources: runtime=resource(job, "runtime"), mem_mb=resource(job, "mem_mb", **processes(job)), gpu=GPU
         shell: "{params.command}"

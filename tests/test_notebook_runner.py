@@ -445,6 +445,11 @@ def test_what_runs_now_counts_in_the_time_left(line_after, monkeypatch):
     assert line_after(500, 2000, n06=0, **took) == "5 of 11 done, about 8 min left]"  # not 25: the first is half done
     assert line_after(500, 2000, n06=150) == "5 of 11 done, about 8 min left]"  # longer than the last time
     assert line_after(500, 2000, n07=9999) == "5 of 11 done, about 8 min left]"  # of an earlier run, which was killed
+    assert line_after(500, 2000, n05=400) == "5 of 11 done, about 15 min left]"  # says so itself, about to end
+    end(*(f"{number:02d}" for number in range(6, 11)))
+    took = {f"n{number:02d}": "100" for number in range(1, 11)}
+    assert line_after(500, 2000, n00=0, **took) == "10 of 11 done, about 17 min left]"  # nothing can run beside it
+    assert runner.total_time(agenda[:1], 2) == ", about 17 min"
 
 
 def test_of_each_job_the_time_it_took_is_kept_however_it_ends(project, monkeypatch):

@@ -126,6 +126,7 @@ def test_a_list_that_is_trained_is_noted_at_once_and_then_comes_the_first_figure
     names = [f"{number:02d}_more" for number in range(4, 16)]
     for name in [*alone, *names]:
         write_notebook(project / f"notebooks/{name}.ipynb", [FINISH.format(name=name)])
+    write_notebook(project / "notebooks/16_last.ipynb", [LIST, FINISH.format(name="16_last")], tags={1: ["trainings"]})
     depends = "".join(f'"{name}" = ["00_first"]\n' for name in ["01_second", *names])
     (project / "notebooks/profiles.toml").write_text(f"[depends]\n{depends}[quick]\n")
     told = snakemake(project, "-n").stdout
@@ -133,6 +134,9 @@ def test_a_list_that_is_trained_is_noted_at_once_and_then_comes_the_first_figure
     priority = {name: int((re.findall(r"priority: (\d+)", about) or [0])[0]) for name, about in rules}
     first, second = sorted(set(priority.values()), reverse=True)[:2]
     assert priority["00_first_trained"] == first and priority[(alone or ["00_first"])[0]] == second, priority
+    begin, notes = {"00_first", "00_first_trainings", *alone}, {"00_first_trained", "16_last_trained"}
+    # where readers begin is next
+    assert min(priority[name] for name in begin) > max(priority[name] for name in {*priority} - begin - notes), priority
 
 
 @pytest.mark.parametrize(
@@ -181,13 +185,21 @@ def test_what_a_notebook_trains_is_listed():
     assert found == NOT_LISTED
 
 
-@pytest.mark.parametrize("bench, threads", [("[]", set()), ('["00_first"]', {"2"})], ids=["side by side", "measured"])
-def test_trainings_whose_time_is_measured_have_all_cores(project, bench, threads):
+@pytest.mark.parametrize(
+    "bench, cluster, threads",
+    [("[]", False, "1111"), ('["00_first"]', False, "2212"), ("[]", True, "1122"), ('["00_first"]', True, "2222")],
+    ids=["side by side", "measured", "on a cluster", "measured on a cluster"],
+)
+def test_a_notebook_whose_times_are_measured_and_its_trainings_have_all_cores(project, bench, cluster, threads):
+    """Of two shares, another notebook and their own."""
     (project / "notebooks/profiles.toml").write_text(f"bench = {bench}\n[quick]\n")
+    if cluster:  # where Snakemake knows of no cores
+        text = (project / "Snakefile").read_text()
+        (project / "Snakefile").write_text(text.replace("settings.cores", "settings.nodes"))
     told = snakemake(project, "-n", "--cores", "2").stdout
-    shares = re.findall(r"^rule 00_first_trainings:\n((?: .*\n)+)", told, re.M)
-    assert len(shares) == 2, told
-    assert {number for share in shares for number in re.findall(r"threads: (\d+)", share)} == threads, told
+    rules = re.findall(r"^rule (00_first_trainings|00_first|01_second):\n((?: .*\n)+)", told, re.M)
+    found = sorted((len(name), *re.findall(r"threads: (\d)", about)) for name, about in rules)
+    assert [number for _, *number in reversed(found)] == [[] if n == "1" else [n] for n in threads], told
 
 
 def test_each_of_two_jobs_takes_one_of_two_gpus(tmp_path):

@@ -324,6 +324,24 @@ def test_where_nothing_is_trained_nothing_is_released_and_the_list_stays(release
     assert "run_all.sh --profile smoke" in told[1]
 
 
+def test_a_release_of_one_notebook_keeps_what_was_released_of_those_it_needs(listed, monkeypatch):
+    listed["toy"]()
+    needed, ready = (Job(name, "smoke", {}, (), trainings="hash") for name in ("02_ngae_latent_space", "03_mine"))
+    monkeypatch.setattr(weights.profiles, "plan", lambda profile, only: [needed, ready])
+    lists = {"02_ngae_latent_space": {"elsewhere": listed["shared"]}, "03_mine": {"toy": listed["toy"]}}
+    monkeypatch.setattr(weights, "trainings_of", lambda job: lists[job.notebook])
+    weights.LIST.write_text(json.dumps({"smoke": {"02_ngae_latent_space": ENTRY}}))
+    assert cli.main([*RELEASE, "--only", "03"]) == 0 and [*weights.listed()["smoke"]] == [*lists]
+
+
+def test_trainings_whose_time_is_measured_are_not_released(listed, monkeypatch, capfd):
+    """Elsewhere they would be loaded, with the times of this machine."""
+    monkeypatch.setattr(weights.profiles, "plan", lambda *_: [Job("10_speed", "smoke", {}, (), trainings="hash")])
+    listed["toy"]()
+    assert cli.main([*RELEASE, "--only", "10"]) == 2 and not weights.LIST.exists()
+    assert "Trainings that are timed (10_speed) stay." in capfd.readouterr().err
+
+
 def test_a_notebook_whose_list_needs_a_training_that_is_not_done_keeps_no_other_from_being_packed(
     listed, monkeypatch, capfd
 ):

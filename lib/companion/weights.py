@@ -88,14 +88,17 @@ def is_here(name: str) -> bool:
 def pack(profile: str, only: Sequence[str]) -> str:
     """Pack what notebooks list and this machine has trained, and list the archives; says what there is to upload."""
     lists, now, elsewhere, jobs = listed(), {}, set(), profiles.plan(profile, only)
-    known = lists.get(profile, {})
+    known, measured = lists.get(profile, {}), profiles.read_profiles().bench
     with profiles.only_run():
         for job in jobs:
-            if job.trainings and (archive := _pack(job, elsewhere, known.get(job.notebook))):
+            timed = job.notebook in measured  # elsewhere a fetched one would bring the times of this machine
+            if job.trainings and not timed and (archive := _pack(job, elsewhere, known.get(job.notebook))):
                 now[job.notebook] = archive
                 elsewhere |= {*archive.trainings}
     if not now:
-        remedy = f"Train first: ./run_all.sh --profile {profile}. {LIST.name} stays as it is."
+        remedy = (
+            f"Train first: ./run_all.sh --profile {profile}. Trainings that are timed ({', '.join(measured)}) stay."
+        )
         raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
     stale = {job.notebook for job in jobs if not (only and job.trainings)}
     current = {*notebooks.names()} - stale  # with those that were not planned
