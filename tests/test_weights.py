@@ -57,7 +57,7 @@ def what_is_listed(folder, monkeypatch):
         return train_supernet(network, strategy, images, schedule, 0, file)
 
     trainings = {"toy": train_toy, "on": lambda: train_toy("toy-on", start=train_toy()), "shared": shared}
-    jobs = [Job("00_toy", "smoke", {}, (), trainings="hash"), Job("01_none", "smoke", {}, ())]
+    jobs = [Job("00_toy", "smoke", {}, (), trainings="hash"), Job("01a_enas", "smoke", {}, ())]
     monkeypatch.setattr(weights.profiles, "plan", lambda profile, only: jobs)
     monkeypatch.setattr(weights, "trainings_of", lambda job: trainings)
     return trainings
@@ -143,17 +143,17 @@ def test_packed_anew_an_archive_replaces_no_file_that_an_older_list_names(releas
 
 def test_a_release_of_all_keeps_what_was_released_of_notebooks_that_run_only_when_asked_for(released):
     lists = json.loads(weights.LIST.read_text())
-    lists["smoke"] |= {"12_tuning": ENTRY, "01_none": ENTRY}
+    lists["smoke"] |= {"12_tuning": ENTRY, "01a_enas": ENTRY}
     weights.LIST.write_text(json.dumps(lists))
     shutil.copytree(released[1], weights.CHECKPOINTS)
     assert cli.main(RELEASE) == 0
-    assert [*weights.listed()["smoke"]] == ["00_toy", "12_tuning"]  # 01_none was planned, and has nothing to release
+    assert [*weights.listed()["smoke"]] == ["00_toy", "12_tuning"]  # 01a_enas was planned, and has nothing to release
 
 
 @pytest.mark.parametrize("only", [[], ["--only", "00"]])
 def test_a_release_forgets_notebooks_and_profiles_that_are_no_more(released, only):
     lists = json.loads(weights.LIST.read_text())
-    lists["smoke"] |= {"98_deleted": ENTRY, "01_none": ENTRY, "12_tuning": ENTRY}
+    lists["smoke"] |= {"98_deleted": ENTRY, "12_tuning": ENTRY}
     weights.LIST.write_text(json.dumps(lists | {"paper": {"12_tuning": ENTRY}, "deleted": {"12_tuning": ENTRY}}))
     shutil.copytree(released[1], weights.CHECKPOINTS)
     assert cli.main([*RELEASE, *only]) == 0

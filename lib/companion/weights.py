@@ -100,8 +100,7 @@ def pack(profile: str, only: Sequence[str]) -> str:
             f"Train first: ./run_all.sh --profile {profile}. Trainings that are timed ({', '.join(measured)}) stay."
         )
         raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
-    stale = {job.notebook for job in jobs if not (only and job.trainings)}
-    current = {*notebooks.names()} - stale  # with those that were not planned
+    current = {*notebooks.names()}.difference(() if only else (job.notebook for job in jobs))  # and those not planned
     kept = dict(sorted(({name: known[name] for name in known if name in current} | now).items()))
     lists = {name: lists[name] for name in lists if name in profiles.read_profiles().model_extra} | {profile: kept}
     paths.write_text(LIST, LISTS.dump_json(lists, indent=1).decode() + "\n")
