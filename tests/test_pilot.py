@@ -72,3 +72,17 @@ def test_the_setting_with_most_properties_comes_first(monkeypatch):
     monkeypatch.setattr(pilot, "measure", measured)
     _, found = pilot.pilot([*by_setting], 5, jobs=1)
     assert found["setting"].tolist() == ["short", "deep", "table"] and found[pilot.HELD].tolist() == [3, 2, 1]
+
+
+def test_where_all_parts_are_stored_no_process_is_started(tmp_path, monkeypatch):
+    """Each would take seconds to import PyTorch."""
+    measure, asked = tables.in_processes, []
+
+    def alone(function, calls, jobs, called):
+        asked.append(jobs)
+        return measure(function, calls, 1, called)
+
+    monkeypatch.setattr(tables, "in_processes", alone)
+    tasks = [(tmp_path / f"{row}.json", row) for row in range(2)]
+    first, second = (tables.measure_parts(lambda row: pd.DataFrame({"row": [row]}), tasks, 2) for _ in range(2))
+    assert asked == [2, 1] and first.equals(second) and [*first["row"]] == [0, 1]
