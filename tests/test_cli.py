@@ -121,6 +121,8 @@ def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkey
     monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     assert cli.main(["lab", "--help"]) == 0 and not (tmp_path / "notebooks/mine").exists()
     assert cli.main(["lab"]) == 0 and len(list((tmp_path / "notebooks/mine").glob("*.ipynb"))) == 2
+    (mine := tmp_path / "notebooks/mine/00_first.ipynb").write_text("what one tried")
+    assert cli.main(["lab"]) == 0 and mine.read_text() == "what one tried"
     assert (tmp_path / "notebooks/mine/glossary.md").exists()
     assert sorted(os.listdir(tmp_path / "notebooks/mine/coursework")) == [
         "colab.svg",

@@ -477,6 +477,19 @@ def test_a_plan_contains_what_is_needed_first(project):
     assert plan("quick", ["01"])[1].needs == (("quick", "00_first"),)
 
 
+def test_a_number_selects_one_notebook(project):
+    write_notebook(project / "notebooks/00b_more.ipynb", [WORK])
+    assert profiles.select_notebooks(["00"]) == ["00_first"] and profiles.select_notebooks(["00b"]) == ["00b_more"]
+
+
+def test_what_a_notebook_needs_decides_its_results_too(project):
+    """So it runs again also where a run of what it needs alone came between."""
+    before = plan("quick", ["01"])[1]
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, "1", FINISH.format(name="00_first")])
+    after = plan("quick", ["01"])[1]
+    assert after.cells == before.cells and after.inputs != before.inputs
+
+
 def test_changed_parameters_change_the_label_of_what_they_reach_and_of_nothing_else(project):
     declare(project, "epochs: int = 1")
     write_notebook(project / "notebooks/02_third.ipynb", [WORK])
@@ -585,6 +598,9 @@ def test_a_failing_cell_is_named_and_nothing_in_place_is_touched(project):
     assert "ZeroDivisionError" in (project / "data/failed/quick/00_first.ipynb").read_text()
     assert (job.results.read_bytes(), job.executed.read_bytes()) == (results, executed)
     assert not job.stamp.exists()  # so it is run again
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, FINISH.format(name="00_first")])
+    run_job(job)
+    assert not (project / "data/failed/quick/00_first.ipynb").exists()
 
 
 def test_a_copy_for_which_there_is_no_room_is_not_named(project, monkeypatch):

@@ -12,7 +12,7 @@ from joblib import cpu_count
 
 from companion import notebooks, paths, profiles, runner
 from companion.runner import NotebookFailed
-from toy_project import FINISH, PARAMETERS, make_project, run_all, snakemake, write_notebook
+from toy_project import FINISH, PARAMETERS, make_project, run_all, snakemake, would_run, write_notebook
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +69,9 @@ def test_a_notebook_finds_its_trainings_made_by_two_processes(trained, tmp_path)
     project = shutil.copytree(made, tmp_path / "project")
     again = run_all(project, "--jobs", "3")  # other shares, but nothing to do
     assert again.returncode == 0 and "up to date" in again.stdout
+    (results := project / "data/results/quick/00_first.json").rename(project / "lost")
+    assert would_run(project) == ["00_first"]  # what needs it needs its trainings, and those are as they were
+    (project / "lost").rename(results)
     stamps = sorted((project / "data/state/quick").glob("*.done"))
     use = [USE.replace("SHARES", "2"), FINISH.format(name="00_first")]
     for listed in (LIST, LIST + "; 1"):
@@ -92,6 +95,21 @@ def test_two_notebooks_with_processes_of_their_own_share_the_cores(project, argu
     assert ended.returncode == 0, ended.stderr
     for name in ("00_first", "01_second"):
         assert f"WORKERS {workers} 1" in (project / f"notebooks/executed/quick/{name}.ipynb").read_text()
+
+
+def test_a_notebook_that_is_alone_out_of_date_has_all_cores(project):
+    (project / "notebooks/profiles.toml").write_text("[quick]\n")
+    told = snakemake(project, "-n", "--cores", "2", LATENTNAS_AGENDA='[["quick", "01_second"]]').stdout
+    assert re.search(r"^rule 01_second:\n(?: .*\n)* +threads: 2$", told, re.M), told
+
+
+def test_trainings_that_two_notebooks_list_are_made_once(project):
+    """The shares of the second wait for those of the first, and load what these made."""
+    cells = [LIST, FINISH.format(name="01_second")]
+    write_notebook(project / "notebooks/01_second.ipynb", cells, tags={1: ["trainings"]})
+    told = snakemake(project, "-n").stdout
+    awaited = re.findall(r"^rule 01_second_trainings:\n +input: (\S+)", told, re.M)
+    assert awaited == ["data/state/quick/00_first.trainings.done"], told
 
 
 def test_one_training_that_fails_takes_nothing_away(trained, tmp_path):
