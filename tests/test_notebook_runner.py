@@ -621,6 +621,14 @@ def test_an_error_of_the_disk_that_names_no_file_is_told_with_the_places_where_i
     assert str(paths.OUTPUT) in told and tempfile.gettempdir() in told and "TMPDIR" in told
 
 
+def test_a_log_keeps_what_earlier_runs_said_until_it_is_long(tmp_path):
+    log = tmp_path / "00.log"
+    for before, stays in (("said before\n", True), ("x" * 1_000_001, False)):
+        log.write_text(before)
+        runner.LineWriter("00_first", log).log.close()
+        assert log.read_text().startswith(before) == stays
+
+
 def test_an_error_without_words_is_told_by_its_name():
     assert runner.explained(AssertionError()) == "AssertionError"
 
