@@ -111,6 +111,15 @@ def test_fetch_brings_the_public_files_or_says_which_is_missing(tmp_path, monkey
     assert "1 of " in told and "nowhere" in told and "Traceback" not in told
 
 
+def test_figures_of_one_profile_are_drawn_alone(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "labels_with_results", lambda: ["quick", "smoke"])
+    monkeypatch.setattr(report, "renew", lambda labels: None)
+    monkeypatch.setattr("companion.figures.redraw.redraw", drawn.append)
+    assert cli.main(["figures", "--profile", "smoke"]) == 0 and drawn == ["smoke"]
+    assert cli.main(["figures"]) == 0 and drawn[1:] == ["quick", "smoke"]
+
+
 def test_lab_copies_notebooks_and_glossary_and_its_help_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", make_project(tmp_path) / "notebooks")
     (paths.NOTEBOOKS / "glossary.md").write_text("# Glossary")

@@ -567,6 +567,14 @@ def test_cleaning_leaves_images_alone():
     assert data == {"image/png": f"iVBO{folder}AAAA", "text/plain": ["<temporary>/file"]}
 
 
+def test_cleaning_names_the_deepest_of_folders_that_lie_in_each_other(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "home/project")
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": f"{paths.ROOT}/data {tmp_path}/home/more"}]}
+    runner.clean({"metadata": {}, "cells": [cell]})
+    assert cell["outputs"][0]["text"] == "./data ~/more"
+
+
 def test_cleaning_gives_styled_tables_the_same_names_every_time():
     def cleaned(*ids):
         html = [f'<style>#T_{id}_row0_col1 {{}}</style><table id="T_{id}"></table>' for id in ids]

@@ -334,6 +334,14 @@ def test_a_release_of_one_notebook_keeps_what_was_released_of_those_it_needs(lis
     assert cli.main([*RELEASE, "--only", "03"]) == 0 and [*weights.listed()["smoke"]] == [*lists]
 
 
+def test_a_training_that_two_notebooks_list_is_packed_once(listed, monkeypatch):
+    listed["toy"]()
+    first, second = (Job(name, "smoke", {}, (), trainings="hash") for name in ("02_ngae_latent_space", "03_mine"))
+    monkeypatch.setattr(weights.profiles, "plan", lambda profile, only: [first, second])
+    monkeypatch.setattr(weights, "trainings_of", lambda job: {"toy": listed["toy"]})
+    assert cli.main(RELEASE) == 0 and [*weights.listed()["smoke"]] == ["02_ngae_latent_space"]
+
+
 def test_trainings_whose_time_is_measured_are_not_released(listed, monkeypatch, capfd):
     """Elsewhere they would be loaded, with the times of this machine."""
     monkeypatch.setattr(weights.profiles, "plan", lambda *_: [Job("10_speed", "smoke", {}, (), trainings="hash")])
