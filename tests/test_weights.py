@@ -347,7 +347,7 @@ def test_trainings_whose_time_is_measured_are_not_released(listed, monkeypatch, 
     monkeypatch.setattr(weights.profiles, "plan", lambda *_: [Job("10_speed", "smoke", {}, (), trainings="hash")])
     listed["toy"]()
     assert cli.main([*RELEASE, "--only", "10"]) == 2 and not weights.LIST.exists()
-    assert "Trainings that are timed (10_speed) stay." in capfd.readouterr().err
+    assert "Those that are timed (10_speed) stay." in capfd.readouterr().err
 
 
 def test_a_notebook_whose_list_needs_a_training_that_is_not_done_keeps_no_other_from_being_packed(

@@ -96,17 +96,13 @@ def pack(profile: str, only: Sequence[str]) -> str:
                 now[job.notebook] = archive
                 elsewhere |= {*archive.trainings}
     if not now:
-        remedy = (
-            f"Train first: ./run_all.sh --profile {profile}. Trainings that are timed ({', '.join(measured)}) stay."
-        )
+        remedy = f"Train first: ./run_all.sh --profile {profile}. Those that are timed ({', '.join(measured)}) stay."
         raise UsageError(f"None of the trainings of {profile} that these notebooks list is done here. {remedy}")
     current = {*notebooks.names()}.difference(() if only else (job.notebook for job in jobs))  # and those not planned
     kept = dict(sorted(({name: known[name] for name in known if name in current} | now).items()))
     lists = {name: lists[name] for name in lists if name in profiles.read_profiles().model_extra} | {profile: kept}
     paths.write_text(LIST, LISTS.dump_json(lists, indent=1).decode() + "\n")
-    new = [
-        f"{archive.name} ({archive.size / 1e6:.1f} MB)" for archive in kept.values() if archive not in known.values()
-    ]
+    new = [f"{file.name} ({file.size / 1e6:.1f} MB)" for file in kept.values() if file not in known.values()]
     return f"Upload from {PACKED}/weights, then commit {LIST.name}: {', '.join(new) or 'nothing new'}."
 
 
