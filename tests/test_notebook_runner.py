@@ -568,9 +568,9 @@ def test_cleaning_leaves_images_alone():
 
 
 def test_cleaning_names_the_deepest_of_folders_that_lie_in_each_other(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(paths, "ROOT", tmp_path / "home/project")
-    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": f"{paths.ROOT}/data {tmp_path}/home/more"}]}
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "me/project")
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": f"{paths.ROOT}/data {tmp_path}/me/more"}]}
     runner.clean({"metadata": {}, "cells": [cell]})
     assert cell["outputs"][0]["text"] == "./data ~/more"
 
