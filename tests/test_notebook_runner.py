@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -520,16 +520,18 @@ def test_a_run_leaves_results_executed_copy_and_stamp(project, capfd):
 
 def test_the_executed_copy_carries_no_machine_and_no_moment(project):
     where = "import sys\nprint(paths.ROOT, sys.executable)\nprint('progress', file=sys.stderr)\npaths.ROOT"
-    write_notebook(project / "notebooks/00_first.ipynb", [WORK, where, FINISH.format(name="00_first")])
+    cells = [WORK, where, "kept = [object()]; kept", FINISH.format(name="00_first")]
+    write_notebook(project / "notebooks/00_first.ipynb", cells, PARAMETERS + "jobs: int = 1\n")
     job = plan("quick", ["00"])[0]
     copies = []
-    for _ in range(2):
-        run_job(job)
+    for processes in (1, 2):
+        run_job(replace(job, parameters=job.parameters | {"jobs": processes}))
         copies.append(job.executed.read_text())
     assert copies[0] == copies[1]
     for forbidden in (str(project), sys.prefix, "papermill", "progress\\n", "step 4"):
         assert forbidden not in copies[0]
     assert "seed = 3" in copies[0]  # the injected parameters, which tell what was run
+    assert "[<object at 0x0>]" in copies[0]
 
 
 def test_links_of_an_executed_copy_lead_to_what_is_beside_the_sources(monkeypatch):

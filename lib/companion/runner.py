@@ -148,13 +148,16 @@ def clean(notebook: dict) -> None:
     names = {os.path.expanduser("~"): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
     folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
-    words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}"]  # the last is pandas' id of a styled table
+    # ids of pandas' styled tables, and addresses of objects
+    words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}", r"(?<= at )0x[0-9a-f]+"]
     picture = r"\bdata:[\w/+.;=-]+;base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
     moment = re.compile(f"{picture}|(?:{'|'.join(words)})(?![0-9A-Za-z])")
 
     def named(found: re.Match[str]) -> str:
         text = found.group()
-        return text if ";base64," in text else names.setdefault(text, f"T_{len(names) - len(folders)}")
+        if ";base64," in text:
+            return text
+        return "0x0" if text.startswith("0x") else names.setdefault(text, f"T_{len(names) - len(folders)}")
 
     def constant(text: object) -> object:
         if isinstance(text, list):
@@ -170,6 +173,8 @@ def clean(notebook: dict) -> None:
             cell["source"] = beside.sub(r"](../../\1", "".join(cell["source"])).splitlines(keepends=True)
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
+        if notebooks.INJECTED in cell["metadata"].get("tags", []):  # how many processes there were decides nothing
+            cell["source"] = [line for line in cell["source"] if line.split(" = ")[0] not in notebooks.NOT_DECIDING]
         outputs, received = cell.get("outputs", []), [*cell.get("outputs", [])]
         outputs.clear()
         for output in received:
