@@ -174,7 +174,8 @@ def clean(notebook: dict) -> None:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         if notebooks.INJECTED in cell["metadata"].get("tags", []):  # how many processes there were decides nothing
-            cell["source"] = [line for line in cell["source"] if line.split(" = ")[0] not in notebooks.NOT_DECIDING]
+            lines = "".join(cell["source"]).splitlines(keepends=True)
+            cell["source"] = [line for line in lines if line.split(" = ")[0] not in notebooks.NOT_DECIDING]
         outputs, received = cell.get("outputs", []), [*cell.get("outputs", [])]
         outputs.clear()
         for output in received:
