@@ -3,7 +3,7 @@
 # LATENTNAS_PYTHON=/path/to/python uses an interpreter that has the packages already, and sets nothing up.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"      # called with sh
 set -euo pipefail
-arguments=$*
+arguments=$* child=
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 watch() {       # a process group of its own, which a signal to this script alone ends too
     set -m; "$@" & child=$!; set +m
@@ -12,7 +12,7 @@ watch() {       # a process group of its own, which a signal to this script alon
 }
 interrupted() {
     trap '' INT TERM HUP
-    { [ -z "${child:-}" ] || kill -- "-$child" && wait "$child"; } 2>/dev/null || true
+    { [ -z "$child" ] || kill -- "-$child" && wait "$child"; } 2>/dev/null || true
     printf '\nInterrupted: %s. The same command goes on from here.\n' "run_all.sh${arguments:+ $arguments}" >&2
     exit "$1"
 }
@@ -21,7 +21,8 @@ trap 'interrupted 130' INT
 trap 'interrupted 143' TERM
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 stamp=$here/.venv/installed             # written last: without it, or after a change, all is done again
-wanted="$(cksum < "$here/requirements.lock") $(cksum < "$here/pyproject.toml") $here"
+wanted=$(cksum < "$here/requirements.lock")   # one at a time: of two bash 5.2 takes a signal for a syntax error
+wanted+=" $(cksum < "$here/pyproject.toml") $here"
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
 
 is_made() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; }

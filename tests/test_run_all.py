@@ -149,6 +149,22 @@ def note_of(process):
         return process.environ().get("NOTES")
 
 
+@pytest.mark.parametrize("program, number", [("readlink", signal.SIGINT), ("cksum", signal.SIGTERM)])
+def test_a_signal_before_anything_was_started_is_answered_too(bare, program, number):
+    """As in each call after the first, which finds the environment made."""
+    start, notes, _ = bare
+    slow = notes.parent / "programs" / program
+    slow.write_text(f'#!/bin/bash\ntouch "$NOTES.asked"; sleep 0.3; exec {shutil.which(program)} "$@"\n')
+    slow.chmod(0o755)
+    running = start("--only", "02")
+    while not notes.with_name("notes.asked").exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(number)
+    status, _, stderr = end(running)
+    line = "\nInterrupted: run_all.sh --only 02. The same command goes on from here.\n"
+    assert (status, stderr) == (128 + number, line)
+
+
 def test_a_signal_while_python_starts_is_answered_as_later(bare):
     start, notes, _ = bare
     notes.with_name("notes.early").touch()
