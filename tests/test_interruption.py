@@ -229,6 +229,16 @@ def test_a_damaged_results_file_is_made_again(finished_project):
     assert before == {name: text for name, text in after.items() if not name.endswith(".damaged")}
 
 
+def test_damaged_notes_of_snakemake_end_no_run(finished_project):
+    project = finished_project
+    (project / ".snakemake/metadata").mkdir(parents=True, exist_ok=True)
+    for file in [*(project / ".snakemake/metadata").iterdir()]:
+        file.write_bytes(b"\0\xff")
+    (project / "data/results/quick/00_first.json").unlink()
+    ended = run_all(project)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_only_files_named_as_notebooks_are_notebooks(finished_project):
     project = finished_project
     copy = (project / "notebooks/00_first.ipynb").read_text()

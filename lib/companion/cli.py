@@ -150,6 +150,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     variables = {"LATENTNAS_ROOT": str(paths.ROOT), "LATENTNAS_OUTPUT": str(paths.OUTPUT), "LATENTNAS_JOBS": str(jobs)}
     variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
     variables["LATENTNAS_PLANNED"] = f"{time.time()} {runner.seconds_left(agenda) or 0}"
+    shutil.rmtree(paths.OUTPUT / ".snakemake/metadata", ignore_errors=True)  # decide nothing; damaged they end each run
     log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     running = subprocess.Popen(command, cwd=paths.OUTPUT, env=os.environ | variables, start_new_session=True, **streams)
