@@ -119,6 +119,7 @@ def test_a_killed_runner_is_reported_with_what_snakemake_says(project):
     run = run_all(project)
     assert run.returncode == 1 and "Not finished: 00_first" in run.stderr
     assert "Snakemake failed" in run.stderr and "Error in rule 00_first" in run.stderr and "snakemake.log" in run.stderr
+    assert "A job was killed, most often because memory ran out. Close other programs, or" in run.stderr
 
 
 def test_a_snakefile_that_fails_is_reported(project):

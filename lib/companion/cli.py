@@ -151,7 +151,7 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
     variables |= {"LATENTNAS_AGENDA": json.dumps(agenda), "PYTHONPATH": runner.library_path()}
     variables["LATENTNAS_PLANNED"] = f"{time.time()} {runner.seconds_left(agenda) or 0}"
     shutil.rmtree(paths.OUTPUT / ".snakemake/metadata", ignore_errors=True)  # decide nothing; damaged they end each run
-    log, last, told = paths.STATE / "snakemake.log", deque(maxlen=15), False
+    log, last, told, killed = paths.STATE / "snakemake.log", deque(maxlen=15), False, False
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
     running = subprocess.Popen(command, cwd=paths.OUTPUT, env=os.environ | variables, start_new_session=True, **streams)
     with open(log, "w", encoding="utf-8") as file, running.stdout:
@@ -162,8 +162,12 @@ def run_snakemake(profile: str, options: argparse.Namespace, agenda: list[tuple[
                 told |= ": failed" in line
             else:
                 last.append(line)
+                killed |= "<Signals.SIGKILL" in line
     if running.wait() and not told:
         print(f"Snakemake failed. All that it said is in {log}; the end of it:\n{''.join(last)}", file=sys.stderr)
+    if killed:
+        remedy = "Close other programs, or choose a smaller --jobs or --profile."
+        print(f"A job was killed, most often because memory ran out. {remedy} Nothing stored is lost.", file=sys.stderr)
 
 
 def fetch(options: argparse.Namespace) -> int:
