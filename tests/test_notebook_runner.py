@@ -651,11 +651,13 @@ def test_a_notebook_that_names_no_language_runs(project):
 
 
 def test_a_notebook_that_writes_no_results_has_not_run(project):
-    write_notebook(project / "notebooks/00_first.ipynb", [WORK])
-    job = plan("quick", ["00"])[0]
-    with pytest.raises(NotebookFailed, match="Results.write"):
-        run_job(job)
-    assert not job.stamp.exists()
+    run_job(job := plan("quick", ["00"])[0])
+    executed = job.executed.read_bytes()
+    write_notebook(project / "notebooks/00_first.ipynb", [WORK, "sys.exit()", FINISH.format(name="00_first")])
+    with pytest.raises(NotebookFailed, match="Results.write.*as it ran is .*data/failed/quick/00_first.ipynb"):
+        run_job(job := plan("quick", ["00"])[0])
+    assert not job.stamp.exists() and job.executed.read_bytes() == executed
+    assert "sys.exit" in (project / "data/failed/quick/00_first.ipynb").read_text()
 
 
 def test_a_parameter_that_the_notebook_changes_is_no_result(project):

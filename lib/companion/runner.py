@@ -63,6 +63,7 @@ def execute(job: Job) -> None:
     log = LineWriter(job.notebook, job.stamp.with_suffix(".log"))
     kernel |= {"start_timeout": 300, "stderr_file": log}  # seconds, for busy machines
     failed_copy = paths.FAILED / job.label / f"{job.notebook}.ipynb"
+    before = job.results.exists() and job.results.stat()
     with tempfile.TemporaryDirectory() as scratch, mock.patch.dict(os.environ, kernel_variables(job, scratch)):
         run_copy, source = Path(scratch) / "run.ipynb", notebooks.source_of(job.notebook)
         # papermill formats paths
@@ -90,6 +91,10 @@ def execute(job: Job) -> None:
             remedy = "Close other programs or choose a smaller --profile, and give the command again."
             what = f"stopped: its Python process died ({error}), most often because memory ran out"
             raise NotebookFailed(job, f"{what}. {remedy}") from error
+        if not job.results.exists() or job.results.stat() == before:  # each write makes another file
+            save_copy(run_copy, failed_copy)
+            what = f"wrote no results file {job.results}. Its last cell must call Results.write()"
+            raise NotebookFailed(job, f"{what}. The notebook as it ran is {failed_copy}.")
         save_copy(run_copy, job.executed)
         failed_copy.unlink(missing_ok=True)
 
@@ -201,15 +206,13 @@ def check_unchanged(job: Job) -> None:
 def run_job(job: Job) -> None:
     """Run a job: executed copy and results in place, then the stamp."""
     check_unchanged(job)
-    started, before = time.monotonic(), job.results.exists() and job.results.stat()
+    started = time.monotonic()
     report_progress(job, "running")
     job.stamp.unlink(missing_ok=True)
     for file in (job.results, job.executed):  # now, not after hours, an error says where one may not write
         file.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=file.parent).close()
     execute(job)
-    if not job.results.exists() or job.results.stat() == before:  # each write makes another file, whatever the clocks
-        raise NotebookFailed(job, f"wrote no results file {job.results}. Its last cell must call Results.write().")
     written = json.loads(job.results.read_text(encoding="utf-8"))
     for name, value in notebooks.deciding(job.parameters).items():
         recorded = (written | written["parameters"]).get(name)
