@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from joblib import cpu_count
@@ -162,6 +163,7 @@ def test_a_list_that_is_trained_is_noted_at_once_then_come_a_first_figure_and_th
         (["trainings = made_elsewhere"], r"cell 2, .* NameError: .* not defined\. Such cells .* that they need\.$"),
         (["raise ValueError('Give at least one model.')"], r"with ValueError: Give at least one model\.$"),
         (["trainings = [print]"], "no dictionary `trainings`"),
+        (["raise SystemExit('There are no data.')"], r"with SystemExit: There are no data\.$"),
     ],
 )
 def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells, words):
@@ -169,6 +171,17 @@ def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells,
     write_notebook(tmp_path / "00_first.ipynb", cells, tags={1: ["trainings"]})
     with pytest.raises(NotebookFailed, match=words):
         runner.trainings_of(profiles.Job("00_first", "quick", {}, ()))
+
+
+def test_a_training_that_leaves_python_is_one_that_failed(project, monkeypatch):
+    """As `sys.exit()` does, which ends no process with an error."""
+    made = []
+    monkeypatch.setattr(runner, "trainings_of", lambda job: {"first": sys.exit, "second": partial(made.append, 2)})
+    monkeypatch.setattr(runner, "check_unchanged", lambda job: None)
+    monkeypatch.setattr(paths, "STATE", project / "data/state")
+    with pytest.raises(NotebookFailed, match="stopped in 1 of 2 trainings: first with SystemExit"):
+        runner.run_share(profiles.Job("00_first", "quick", {}, ()), "1-of-1")
+    assert made == [2]
 
 
 LISTING = [path.stem for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")) if notebooks.tagged_cells(path, "trainings")]

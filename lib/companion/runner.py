@@ -232,7 +232,7 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
     for number, source in notebooks.tagged_cells(notebooks.source_of(job.notebook), TRAININGS):
         try:
             exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}".rstrip(".")
             remedy = " Such cells run before the notebook, without those between them: tag each that they need."
             raise NotebookFailed(job, f"{what}." + remedy * isinstance(error, NameError)) from error
@@ -256,7 +256,7 @@ def run_share(job: Job, share: str) -> None:
         try:
             with contextlib.redirect_stderr(lines):
                 train()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             traceback.print_exc(file=lines.log)
             failed.append(f"{key} with {type(error).__name__}: {error}")
     if failed:
