@@ -19,6 +19,7 @@ from companion.figures.best_cell import one_shot_again
 from companion.figures.e2nas import cells_handed_in
 from companion.figures.enas_labels import method_errors
 from companion.figures.extrapolation import accuracy_by_place, accuracy_of_first
+from companion.figures.model_by_hand import encoder_and_decoder
 from companion.figures.nasbench import EDGE_HEIGHTS, draw_edge_labelled
 from companion.figures.ngae_architectures import DRAWN, WHOLE, accuracy_flops_front, ngae_top_cells, top_three
 from companion.figures.ngae_predictor import PUBLISHED, ngae_ascent, ngae_predictor_scatter, ngae_rmse_curve
@@ -614,6 +615,12 @@ def test_a_figure_of_an_older_stored_run_is_left_out_in_a_sentence(monkeypatch, 
     results = SimpleNamespace(notebook="03_ngae_predictor")
     show(results, {"rmse_curve": (("curve",), ngae_rmse_curve)}, "rmse_curve", alt="")
     assert "rmse_curve is left out: the stored run of recommended is of an older version" in capsys.readouterr().out
+
+
+def test_a_pdf_with_formulas_is_saved_without_a_warning(output, caplog):
+    """It would stand among the first lines of a run: a font of formulas has no date."""
+    save(encoder_and_decoder(), "model", "quick", "schematic")
+    assert (output / "figures/quick/model.pdf").exists() and not caplog.records
 
 
 def test_figures_are_the_same_bytes_every_time():

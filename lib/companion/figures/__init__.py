@@ -5,6 +5,7 @@ A figure function takes DataFrames and returns a matplotlib figure; `save` write
 and `FIGURES` is found by `companion.figures.redraw`, which draws everything anew from stored tables.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from latentnas.plots.style import OlderTable, styled
 
 if TYPE_CHECKING:
     from companion.claims import Results
+
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns that the fonts of a PDF have no date
 
 StoredFigure = tuple[tuple[str, ...], Callable[..., Figure]]  # names of stored tables, function of these tables
 

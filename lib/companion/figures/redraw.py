@@ -1,7 +1,6 @@
 """All figures of a profile drawn anew from stored tables, without any training. No notebook imports this module."""
 
 import importlib
-import logging
 import pkgutil
 import sys
 
@@ -42,7 +41,6 @@ def redraw(profile: str) -> list[str]:
             f"There are no results of the profile '{profile}' in {paths.RESULTS / profile}, so there is nothing "
             f"to draw. Make them with ./run_all.sh --profile {profile}."
         )
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns that the figures have no date
     names = []
     for (notebook, figure), (frames, function) in stored_figures().items():
         if notebook not in results or not set(frames) <= set(results[notebook]["frames"]):
