@@ -269,9 +269,11 @@ def run_share(job: Job, share: str) -> None:
 def limit_threads(job: Job) -> None:
     """Compute with one thread, so that sums have the same last bits on any number of cores; only a measurement of speed
     uses those that Snakemake gives this job and the machine has, as many as products here can keep busy."""
-    import joblib  # here, because the rest of this module must import quickly
+    most = 1
+    if job.notebook in profiles.read_profiles().bench:
+        from joblib import cpu_count  # here, because the rest of this module must import quickly
 
-    most = min(MOST_THREADS, joblib.cpu_count()) if job.notebook in profiles.read_profiles().bench else 1
+        most = min(MOST_THREADS, cpu_count())
     for name, cores in list(os.environ.items()):  # Snakemake also sets those of MKL, OpenBLAS and others
         if name.endswith("_NUM_THREADS") and cores.isdecimal():
             os.environ[name] = str(min(int(cores), most))
