@@ -41,7 +41,7 @@ elif workflow.is_main_process:
     RUN = None if "LATENTNAS_AGENDA" in os.environ else profiles.only_run()    # which the command line holds
     profiles.out_of_date(JOBS, forget=True)
 WAITED_FOR = Counter(notebook for job in JOBS for _, notebook in job.needs)  # these start first
-HIGHEST = max(WAITED_FOR.values(), default=0) + 5    # of all priorities
+HIGHEST = max(WAITED_FOR.values(), default=0) + 5    # of all priorities: 2 for trainings, then FIRST, then stamps
 # None where a cluster runs the jobs, and in such a job too: its node may have more cores than the job was given
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
@@ -84,8 +84,9 @@ def trained(label, notebook):
 
 
 LISTED = {(job.label, job.notebook) for job in JOBS if job.trainings}
-UNTRAINED = [job for job in JOBS if LISTED.isdisjoint([(job.label, job.notebook), *job.needs])]
-FIRST = [*UNTRAINED[:1], *JOBS[:1]]    # figures that wait for no training, then those where readers begin
+WITHOUT_TRAININGS = [job for job in JOBS if LISTED.isdisjoint([(job.label, job.notebook), *job.needs])]
+# Run before all others, for whoever waits: a notebook whose figures need no training, and the one where readers begin
+FIRST = [*WITHOUT_TRAININGS[:1], *JOBS[:1]]
 
 
 workdir: str(paths.OUTPUT)
