@@ -14,6 +14,7 @@ from companion.claims import FILES, load_results, read_results, seconds_of
 from latentnas.progress import in_words
 
 MARKERS = "<!-- {} -->", "<!-- end of {} -->"  # in the README, around what is generated
+WIDE = "&nbsp;" * 56  # as wide as a thumbnail: browsers squeeze a column that has nothing but pictures
 PUBLISHED = ("paper", "recommended", "quick")  # profiles that the README shows, of equal seeds the first; never smoke
 README_HEAD = ("notebook", "question", "paper beside ours", "time on 2 CPU cores")
 CLAIM_HEAD = ("claim", "paper", "printed in", "target", "ours", "95 % interval", "unit", "seeds", "verdict")
@@ -90,7 +91,7 @@ def findings() -> str:
             where = f"[{notebooks.number_of(finding.notebook)}]({read_at(finding.notebook, finding.profile)})"
             image = f'<img src="{picture}" alt="{alt}" width="240">'
             rows.append([f"[{image}]({picture})", f"{text} ({where}, `{finding.profile}`)"])
-    return table(("", ""), rows)
+    return table((WIDE, ""), rows)
 
 
 def read_at(notebook: str, *profiles: str | None) -> str:
