@@ -66,7 +66,7 @@ def bundled_tables(
     correlation.set_ylim(-0.25, 1.03)
     correlation.set_ylabel("Spearman of two seeds")
     only_the_best(correlation)
-    correlation.set_xlabel("only the best … %")
+    correlation.set_xlabel("only the best … % (log)")
 
     levels = levels.sort_values("flops")
     millions = levels.flops / 1e6

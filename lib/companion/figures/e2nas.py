@@ -27,7 +27,7 @@ from latentnas.stats import mean_interval
 
 LEVEL = "level"  # within the noise of judging
 LINKS = {"behind": "behind", "undecided": "not told apart from", LEVEL: "within the noise of", "ahead": "ahead of"}
-TICKS = (0, 0.5, 1, 2, 5, 10, 20, 50)  # points
+TICKS = (0, 0.5, 1, 1.5, 2, 5, 10, 20, 50)  # points
 AIM = 0.5  # points below the best that can be expected, at most
 
 
