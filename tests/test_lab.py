@@ -134,6 +134,28 @@ def state_alone(cell, message, types, adjacency):
     return message.gate(torch.zeros(len(types), cell.hidden_size))
 
 
+def numbered_to_eight(cell, message, types, adjacency):
+    """One-hot numbers of eight, whatever the number of vertices."""
+    states, sent = [], []
+    for v in range(types.shape[1]):
+        received = torch.zeros(len(types), cell.hidden_size)
+        for u in range(v):
+            received = received + adjacency[:, u, v, None] * sent[u]
+        states.append(cell(F.one_hot(types[:, v], cell.input_size).float(), received))
+        m = torch.cat([states[v], F.one_hot(torch.tensor(v), 8).expand(len(types), -1)], dim=1)
+        sent.append(torch.sigmoid(message.gate(m)) * message.mapper(m))
+    return torch.stack(states, dim=1)
+
+
+def eight_states(cell, message, types, adjacency):
+    states = walked()(cell, message, types, adjacency)
+    return torch.cat([states, torch.zeros(len(types), 8 - states.shape[1], cell.hidden_size)], dim=1)
+
+
+def right_for_eight(cell, message, types, adjacency):
+    return walked()(cell, message, types, adjacency) * types.shape[1] / 8
+
+
 def nothing_is_a_number(cell, message, types, adjacency):
     """The sum of no messages, which Python's `sum` makes 0."""
     return cell(F.one_hot(types[:, 0], cell.input_size).float(), sum([]))
@@ -411,6 +433,9 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
     ("exercise", "answer", "words"),
     [
         ("2a", lambda: [0.8, 0.9, 0.6, 0.75], "Which tanh"),  # only vertex 0 has its whole tanh
+        ("2b", numbered_to_eight, "with 3 of 6 vertices not. Which number should come from the tensors?"),
+        ("2b", eight_states, "here [3, 6, 4], but has [3, 8, 4]"),
+        ("2b", right_for_eight, "wrong for other sizes"),
         ("4b", round_trip, "from the last point to the first"),
         ("4b", forty, "Is there a 40 in it?"),
         ("4b", beyond_the_last, "look for a next one"),

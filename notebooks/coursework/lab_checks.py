@@ -328,10 +328,7 @@ def on_paper(
 
 @torch.no_grad()
 def check_2b(answer: Callable) -> None:
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        encoder = NGAE(NGAEConfig(hidden=5, latent=3)).encoder
-    cell, message, batch = encoder.forward_cell, encoder.forward_message, ENAS.sample(6, seed=1)
+    cell, message, batch = encoder_and_graphs(hidden=5, layers=6, graphs=6)
     hints = {
         "mat1 and mat2": "m is [h ; onehot(u)], so its width is H + N.",
         "no attribute 'dim'": "What a vertex receives that reads no other is a tensor of zeros, no number.",
@@ -359,6 +356,23 @@ def check_2b(answer: Callable) -> None:
         wrong,
         f"{where}. Check σ, G, M, the order in [h ; onehot(u)], and that each graph has its own edges.",
     )
+    cell, message, batch = encoder_and_graphs(hidden=4, layers=4, graphs=3)
+    other = (
+        "With 6 graphs of 8 vertices it is right, with 3 of 6 vertices not. Which number should come from the tensors?"
+    )
+    found = result_of(answer, cell, message, batch.types, batch.adjacency, hints={"": other})
+    right = propagate(cell, message, batch)[0].double()
+    compare(
+        tensor(found, "the result", (3, 6, 4), "[B, N, H]"), right, {}, f"the result is wrong for other sizes. {other}"
+    )
+
+
+def encoder_and_graphs(hidden: int, layers: int, graphs: int) -> tuple[nn.GRUCell, GatedMessage, DagBatch]:
+    """Layers of an untrained encoder, and graphs for it."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        encoder = NGAE(NGAEConfig(hidden=hidden, latent=3, num_vertices=layers + 2)).encoder
+    return encoder.forward_cell, encoder.forward_message, ENAS.sample(graphs, seed=1, layers=layers)
 
 
 def forward(
