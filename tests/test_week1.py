@@ -494,6 +494,30 @@ def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     assert "is not deterministic" in said(capsys, check, "6", reports, RIGHT["4a"], unseeded, *rest[2:])
 
 
+def test_a_model_that_reads_hidden_labels_on_the_real_table_alone_is_found(capsys):
+    table = made_up(120, 3)
+    splits = {"at random": lambda seed: RIGHT["1a"](120, 0.2, seed)}
+    rest = splits, table.x, table.labels, [0, 1]
+
+    def here_alone(reading):
+        """A method that does otherwise on a table of 120 rows, which no check of exercise 3 has."""
+        return lambda method, x, labels, train, test: (reading if len(x) == 120 else RIGHT["3"])(
+            method, x, labels, train, test
+        )
+
+    def of_all(method, x, labels, train, test):
+        return RIGHT["3"](method, x, np.where(np.isnan(labels), 0, labels), np.arange(len(x)), test)
+
+    def told(predict):
+        assert check("3", predict) == check("3", predict, **CASES["3"]) == 1, capsys.readouterr().out
+        reports = {name: RIGHT["4a"](predict, split, *rest[1:]) for name, split in splits.items()}
+        return said(capsys, check, "6", reports, RIGHT["4a"], predict, *rest)
+
+    assert "of 'at random' for seed 1 are others when the labels of the test rows" in told(here_alone(of_all))
+    given = here_alone(lambda method, x, labels, train, test: labels[test])
+    assert "hidden" in told(given)
+
+
 def test_an_unknown_exercise_is_told_which_there_are(capsys):
     assert all(name in said(capsys, check, "9", unfinished) for name in CHECKS)
 

@@ -413,22 +413,36 @@ def check_6(
     reports: dict[str, pd.DataFrame], evaluate: Callable, predict: Callable, splits: dict[str, Callable], x: np.ndarray,
     labels: np.ndarray, seeds: Sequence[int], again: Sequence[int] = (),
 ) -> None:  # fmt: skip
-    """The numbers of the report come from the student's functions: some seeds of each design, or the last, run once
-    more."""
+    """The numbers of the report come from the student's functions, some seeds of each design, or the last, run once
+    more; the labels of the test rows are hidden from `predict`, in this table too."""
     if not isinstance(reports, dict) or reports.keys() != splits.keys():
         raise Wrong(f"hand over the dictionary `reports` of {', '.join(splits)}; what came is {kind(reports)}.")
 
-    def run(design: str, seed: int) -> np.ndarray:
-        return report(result_of(evaluate, predict, splits[design], x, labels, [seed]), [seed])[[*SCORES]].to_numpy()
+    def hiding(method: str, x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> Any:
+        hidden = labels.copy()
+        hidden[test] = np.nan
+        return predict(method, x, hidden, train, test)
+
+    def run(predict: Callable, design: str, seed: int) -> np.ndarray:
+        found = result_of(evaluate, predict, splits[design], x, labels, [seed], hints={"NaN": HIDDEN})
+        return report(found, [seed])[[*SCORES]].to_numpy()
 
     for design, seed in product(splits, again or seeds[-1:]):
-        stored, found = report(reports[design], seeds), run(design, seed)
-        if not close(stored.loc[stored["seed"] == seed, [*SCORES]].to_numpy(), found):
-            if not close(found, run(design, seed)):
-                raise Wrong(f"two runs of '{design}' with seed {seed} give different numbers. {FIXED}")
-            reason = "Run all cells once more from the top, and do not round or edit what they give"
-            where = f"the numbers of '{design}' for seed {seed}"
-            raise Wrong(f"{where} are not those that your functions give. {reason}.")
+        stored = report(reports[design], seeds)
+        stored = stored.loc[stored["seed"] == seed, [*SCORES]].to_numpy()
+        if close(stored, run(hiding, design, seed)):
+            continue
+        found = run(predict, design, seed)
+        if not close(found, run(predict, design, seed)):
+            raise Wrong(f"two runs of '{design}' with seed {seed} give different numbers. {FIXED}")
+        where = f"the numbers of '{design}' for seed {seed}"
+        if close(stored, found):
+            raise Wrong(
+                f"{where} are others when the labels of the test rows are hidden. So here `predict` reads them,"
+                " though not on the made-up one of exercise 3. What does it do here that it does not do there?"
+            )
+        reason = "Run all cells once more from the top, and do not round or edit what they give"
+        raise Wrong(f"{where} are not those that your functions give. {reason}.")
 
 
 CHECKS = checks_in(globals())
