@@ -86,6 +86,8 @@ BAD = {  # what ask does: what the table says
     "import ctypes; ctypes.CDLL(None)": "goes past Python (ctypes.dlopen)",
     "import ctypes; ctypes.pythonapi.fopen": "goes past Python (ctypes.dlsym)",
     "import gc; gc.get_objects()": "goes past Python (gc.get_objects)",
+    "import readline; readline.read_history_file(FILE_OF_MINE)": "goes past Python (readline)",
+    "S=type('S', (str,), {'__eq__': lambda *x: 0, '__hash__': str.__hash__}); __import__(S('readline'))": "(readline)",
 }
 LOOK_UP = """
         from latentnas import benchmarks

@@ -533,6 +533,8 @@ def _guard(
             end(f"{meddles} ({event}), which no searcher needs")
         if event.startswith(beside):
             end(f"goes past Python ({event}), which no searcher needs")
+        if event == "import" and kind(arguments[0], str) and text(arguments[0]).rpartition(".")[2] == "readline":
+            end("goes past Python (readline), which no searcher needs")  # it reads any text, unseen before Python 3.14
         makes = event in ("os.mkdir", "replaced")
         if event == "open" and not kind(arguments[0], int):
             makes = bool(arguments[2] & making)
