@@ -243,6 +243,16 @@ def never_asked(predict, split, x, labels, seeds):
     return typed_in(lambda *arguments: None, lambda seed: (), x, labels, seeds)
 
 
+def handing(change):
+    """A report whose `predict` is handed other features or labels than those of the table."""
+
+    def evaluate(predict, split, x, labels, seeds):
+        handed = lambda method, x, labels, train, test: predict(method, *change(x, labels, train), train, test)  # noqa: E731
+        return RIGHT["4a"](handed, split, x, labels, seeds)
+
+    return evaluate
+
+
 def ends(low, high, centre=lambda values: values.mean()):
     """A summary whose ends are functions of the values of all seeds."""
 
@@ -353,6 +363,11 @@ WRONG = {
     "4a": {
         "was never called": never_asked,
         "another `predict` gives the same": typed_in,
+        "the whole x [rows, features]; what came as x is a NumPy array of shape": handing(
+            lambda x, labels, train: (x[train], labels)
+        ),
+        "the whole labels [400]": handing(lambda x, labels, train: (x, labels[train])),
+        "what came as labels is": handing(lambda x, labels, train: (x, x)),
         "without the root": scored(rmse=lambda true, found: stats.rmse(true, found) ** 2),
         "mean absolute": scored(rmse=lambda true, found: np.abs(true - found).mean()),
         "no others": scored(of="train"),
@@ -383,6 +398,9 @@ WRONG = {
         "a mean is rounded to 2 digits": lambda report: RIGHT["4b"](report).round(2),
         "should be means over the seeds": ends(np.min, np.max, centre=np.median),
         "the ends are not": around(lambda values: 3 * t_width(values)),
+        "one number in each cell, but in the column rmse what stands there is of type Series": ends(
+            np.min, np.max, centre=pd.Series
+        ),
         "one line for each method": lambda report: RIGHT["4b"](report).reset_index(drop=True),
         "lacks the column": lambda report: report.groupby("method")[["rmse", "kendall"]].mean(),
         "pandas DataFrame": lambda report: report["rmse"].mean(),
@@ -516,6 +534,11 @@ def test_a_model_that_reads_hidden_labels_on_the_real_table_alone_is_found(capsy
     assert "of 'at random' for seed 1 are others when the labels of the test rows" in told(here_alone(of_all))
     given = here_alone(lambda method, x, labels, train, test: labels[test])
     assert "hidden" in told(given)
+
+
+def test_a_report_that_hides_the_test_labels_from_its_method_passes(capsys):
+    hidden = handing(lambda x, labels, train: (x, np.where(np.isin(np.arange(len(x)), train), labels, np.nan)))
+    assert check("4a", hidden) == check("4a", hidden, **CASES["4a"]) == 1, capsys.readouterr().out
 
 
 def test_an_unknown_exercise_is_told_which_there_are(capsys):

@@ -247,6 +247,7 @@ class Stub:
 
     def __init__(self, table: MadeUp, seed: int) -> None:
         self.table, self.seed, self.asked = table, seed, []
+        self.strange = ""  # what it was given that is not the table's
 
     def split(self, seed: int) -> Parts:
         train, test = half(self.table, self.seed + seed)
@@ -256,6 +257,13 @@ class Stub:
         self, method: str, x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
     ) -> np.ndarray:
         self.asked.append(method)
+        if not np.array_equal(x, self.table.x):
+            self.strange = f"x [rows, features]; what came as x is {kind(x)}"
+        # only where it may learn, since who hides the other labels from it does well
+        elif np.shape(labels) != (rows := self.table.labels.shape) or np.any(
+            (np.asarray(labels) != self.table.labels)[train]
+        ):
+            self.strange = f"labels {[*rows]}; what came as labels is {kind(labels)}"
         random = np.random.default_rng([self.seed, len(train), int(test.sum()), *map(ord, method)])
         return self.table.labels[test] + random.normal(0, 2 + len(method), len(test))
 
@@ -281,7 +289,14 @@ def frame(value: Any, name: str, columns: Sequence[str], scores: Sequence[str]) 
     if twice:
         raise Wrong(f"{name} has the column {', '.join(twice)} more than once. Which one counts?")
     asked = "a DataFrame with numbers in the column"
-    return value.assign(**{score: numbers(value[score], f"{asked} {score}") for score in scores})
+    found = {score: numbers(value[score], f"{asked} {score}") for score in scores}
+    for score, column in found.items():
+        if column.ndim > 1:  # each cell holds several
+            whole = kind(value[score].iloc[0])
+            raise Wrong(
+                f"{name} should have one number in each cell, but in the column {score} what stands there is {whole}."
+            )
+    return value.assign(**found)
 
 
 def report(value: Any, seeds: Sequence[int]) -> pd.DataFrame:
@@ -312,6 +327,8 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     found = ask(first)
     if not first.asked:
         raise Wrong("the report does not come from the function `predict` that you are given: it was never called.")
+    if first.strange:
+        raise Wrong(f"`predict` picks its rows itself, as in exercise 3. Give it the whole {first.strange}.")
     if close(found[[*SCORES]].to_numpy(), ask(second)[[*SCORES]].to_numpy()):
         raise Wrong("another `predict` gives the same numbers. Where do those of your report come from?")
     unit = table.labels.std()
