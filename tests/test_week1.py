@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import lab_checks
 import numpy as np
@@ -534,6 +535,20 @@ def test_a_model_that_reads_hidden_labels_on_the_real_table_alone_is_found(capsy
     assert "of 'at random' for seed 1 are others when the labels of the test rows" in told(here_alone(of_all))
     given = here_alone(lambda method, x, labels, train, test: labels[test])
     assert "hidden" in told(given)
+
+
+def test_a_report_of_the_real_table_may_take_longer_than_other_answers(monkeypatch, capsys):
+    monkeypatch.setattr(lab_checks, "SECONDS", 0.5)
+    table, splits = made_up(120, 3), {"at random": lambda seed: RIGHT["1a"](120, 0.2, seed)}
+    predict = lambda method, x, labels, train, test: labels[train].mean() + len(method) + x[test, 0]  # noqa: E731
+    rest = predict, splits, table.x, table.labels, [0]
+    reports = {"at random": RIGHT["4a"](predict, splits["at random"], *rest[2:])}
+
+    def slowly(*given):
+        time.sleep(1)
+        return RIGHT["4a"](*given)
+
+    assert check("6", reports, slowly, *rest) == 1, capsys.readouterr().out
 
 
 def test_a_report_that_hides_the_test_labels_from_its_method_passes(capsys):

@@ -76,11 +76,12 @@ def require_arguments(function: Callable, answer: tuple, case: Mapping[str, Any]
 
 def result_of(
     answer: Callable, *arguments: Any, or_none: bool = False, hints: Mapping[str, str] | None = None,
-    files: Collection[str] = (),
+    files: Collection[str] = (), patience: float = 1.0,
 ) -> Any:  # fmt: skip
     """What the student's function returns; raises Wrong where it is no function, unfinished or stops with an error.
     With `or_none` it may return None. A hint follows an error that has its key in it. The function gets copies,
-    so that what it does to them changes no check. `files`: where else than the function the student wrote code."""
+    so that what it does to them changes no check. `files`: where else than the function the student wrote code.
+    `patience`: how many times SECONDS it may take."""
     remedy = "Replace the line `raise NotImplementedError()` by your own"
     unfinished = f"this cell is not finished. {remedy}"
     if answer is None or answer is ...:
@@ -88,7 +89,7 @@ def result_of(
     if not callable(answer):
         raise Wrong(f"hand over the function itself, its name without brackets; what came is {kind(answer)}.")
     try:
-        with ended_after(SECONDS):
+        with ended_after(patience * SECONDS):
             result = answer(*copy.deepcopy(arguments))
     except NotImplementedError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
