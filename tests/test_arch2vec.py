@@ -91,6 +91,7 @@ def test_codes_do_not_depend_on_the_batch():
     torch.testing.assert_close(model.encode(batch[3:4])[0], mu[3:4])
 
 
+@pytest.mark.slow
 def test_a_handful_of_cells_comes_back(tmp_path):
     """Their types all, their edges all but a few: an inner product of a vertex with itself cannot be negative, so
     the decoder pays for every strong edge and some stay near 0.5."""

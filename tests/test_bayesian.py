@@ -64,6 +64,7 @@ def search(kind, model, mu, labels, seed=0, config=SMALL, objective=count_skips,
     return run(searcher, domain.objective(objective), budget, config.batch)
 
 
+@pytest.mark.slow
 def test_expected_improvement_beats_random(train):
     for seed in range(2):
         ours = search(BayesianSearch, ToyModel(), *train, seed)
@@ -72,6 +73,7 @@ def test_expected_improvement_beats_random(train):
         assert ours.incumbent.iloc[-1] > random.incumbent.iloc[-1]
 
 
+@pytest.mark.slow
 def test_history_is_that_of_every_search_and_seeded(train):
     history = search(BayesianSearch, ToyModel(), *train, seed=1)
     assert list(history)[:6] == ["seed", "query", "row", "value", "incumbent", "incumbent_row"]
@@ -83,6 +85,7 @@ def test_history_is_that_of_every_search_and_seeded(train):
     assert len(ended) <= 12 and set(ended.stopped) == {"nothing new proposed"}
 
 
+@pytest.mark.slow
 def test_a_round_is_handed_out_in_pieces_and_learnt_from_as_a_whole(train):
     whole = search(BayesianSearch, ToyModel(), *train, seed=1)
     domain = SampledDomain(ENAS, typical=5)

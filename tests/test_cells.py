@@ -135,6 +135,7 @@ def test_a_batch_that_the_images_do_not_fill_is_refused_and_trains_nothing_in_si
         train_side_by_side(networks, digits.load(0.5), Schedule(batch_size=1000), seed=0)
 
 
+@pytest.mark.slow
 def test_training_learns_and_a_cell_without_operations_cannot():
     networks = CellNetworks(torch.tensor([[3, 3, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0]]), [0, 1])
     data = digits.load(0.5)

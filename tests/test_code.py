@@ -247,6 +247,7 @@ def test_what_the_user_alone_installed_is_installed(monkeypatch, tmp_path):
         assert code._is_installed("found") is installed
 
 
+@pytest.mark.slow
 def test_the_version_of_a_class_typed_into_a_notebook_is_the_same_in_every_process():
     """Texts in a set have another order in each, and functions another address."""
     program = f"""{TYPED}

@@ -192,6 +192,7 @@ def test_the_gradient_that_is_written_out_is_that_of_autograd(constraint):
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 def test_refit_follows_a_concave_target_and_cannot_follow_a_convex_one():
     """Under a symmetric distribution no concave function is closer to |z|^2 than a constant."""
     z = torch.randn(400, 2, generator=generator(0))

@@ -304,6 +304,7 @@ def test_the_predictor_is_what_the_paper_describes():
 # training
 
 
+@pytest.mark.slow
 def test_training_reconstructs_and_keeps_the_network_convex(tmp_path):
     batch = NASBENCH201.enumerate()[::41]  # 382 cells
     labels = 60 + 5.0 * (batch.types == 5).sum(1)  # five points for each 3x3 convolution

@@ -72,6 +72,7 @@ def make(domain, seed, config=SMALL, space=None):
     return CRLSOSearch(domain, seed, lambda rows, values: [space], config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [SMALL, replace(TOY_ENSEMBLE, starts=1)])
 def test_ascent_moves_up_and_descent_down(config):
     """From all of a random design, not only from its best cells; the mean of the space is -10.5."""
@@ -320,6 +321,7 @@ def test_a_coordinate_in_which_no_code_differs_keeps_its_unit():
     assert space.deviation[0] == 1 and space.codes.isfinite().all() and (space.deviation[1:] < 1).all()
 
 
+@pytest.mark.slow
 def test_rows_of_nasbench101_cells_are_found_after_pruning():
     """The first graph is a cell with a vertex too many, the second has no path, the third is too large."""
     types = torch.tensor([[0, 2, 3, 1, -1, -1, -1], [0, 2, 1, -1, -1, -1, -1], [0, 2, 2, 2, 2, 2, 1]])
@@ -338,6 +340,7 @@ def test_rows_of_nasbench101_cells_are_found_after_pruning():
     assert NASBENCH101.index(sampled.graphs(rows[:1])).tolist() == expected[:1]
 
 
+@pytest.mark.slow
 def test_search_in_a_space_learnt_from_the_labels(tmp_path, monkeypatch):
     """Both trainings and the search on all of NAS-Bench-201, with an accuracy made up from the operations."""
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)

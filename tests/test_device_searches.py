@@ -114,6 +114,7 @@ def test_searches_along_gradients_on_the_device():
     on_both(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [BayesianSearch, RandomInBox])
 @pytest.mark.parametrize("kind", [table_domain, partial(SampledDomain, typical=5)], ids=["table", "sampled"])
 def test_searches_of_a_model_on_the_device(search, kind):

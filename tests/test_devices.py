@@ -61,6 +61,7 @@ def build(name):
     return model, space.sample(12, seed=0), targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkeypatch):
     """In two sittings on the device, with the losses of the CPU up to rounding."""

@@ -355,7 +355,8 @@ def test_a_move_asks_for_no_layout_and_is_drawn_once_a_frame(opened):
         const move = (kind, k) => map.dispatchEvent(new PointerEvent(kind,
             { clientX: left + width * (k * 7 % 50) / 50, clientY: top + width * (k * 3 % 50) / 50, buttons: 1 }));
         let changes = [], frames = 0;
-        const watch = new MutationObserver(found => changes.push(...found));
+        const spoken = one => one.target.id === "live";  // words for screen readers: said where a slow machine pauses
+        const watch = new MutationObserver(found => changes.push(...found.filter(one => !spoken(one))));
         watch.observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
         const ticks = () => {
             for (let k = 0; k < 50; k++) { move(k ? "pointermove" : "pointerdown", k + frames); points.add(here); }

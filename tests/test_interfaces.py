@@ -481,6 +481,7 @@ SEARCHERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", SEARCHERS)
 @pytest.mark.parametrize(
     "domain", [table_domain(NASBENCH201, "class"), SampledDomain(ENAS, typical=50)], ids=["table", "sampled"]

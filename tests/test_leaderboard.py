@@ -236,6 +236,7 @@ def test_a_link_to_the_labels_is_no_way_around(board, tmp_path):
     assert "where labels are" in played(board, source).wrong
 
 
+@pytest.mark.slow
 def test_who_reads_the_labels_of_cora_is_out_too(cora):
     for read in ("nas_bench_graph.light_read('cora')", "open(nas_bench_graph.__file__[:-11] + 'light/cora.bench')"):
         found = played(cora, written(f"import nas_bench_graph; {read}"), SECRET)
@@ -350,6 +351,7 @@ def test_rows_that_are_known_by_heart_are_of_no_use_in_hidden_runs_and_are_told(
     assert "where the names are known" in found["remark"] and found["hidden_best"] > 100
 
 
+@pytest.mark.slow
 def test_what_is_known_by_heart_of_cora_is_of_no_use_in_its_hidden_runs_and_is_told(board, cora):
     row = int(cora.labels.argmax())
     source = written(f"return self.next(n) if self.number else [{row}, *self.next(n - 1)]")
@@ -593,6 +595,7 @@ def test_a_csv_that_cannot_be_written_is_told_before_the_runs(board, tmp_path, m
         assert stop.value.code == 2 and "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_even_if_its_file_cannot_be_written_in_the_end(tmp_path, monkeypatch, capsys):
     def no_longer(file):
         raise OSError("the disk is full")

@@ -262,6 +262,7 @@ def test_a_whole_official_file_becomes_a_table_with_validation_accuracy(whole):
     assert len(read) == 1  # the second is from the cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut off", "empty", "one number", "no checksum"])
 def test_a_changed_conversion_is_made_again(whole, tmp_path, capsys, damage):
     first = benchmarks.load("nasbench101", "official")

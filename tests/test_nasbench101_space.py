@@ -433,6 +433,7 @@ def test_neighbours_of_graphs_are_those_of_their_rows(cells):
 # choices
 
 
+@pytest.mark.slow
 def test_choices_say_the_edges_and_the_operations(cells):
     choices = NASBENCH101.choices(NASBENCH101.to_batch([DIAMOND]))
     assert choices.tolist() == [[1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0, 0, 0]]
@@ -520,6 +521,7 @@ def measure(network: nn.Module) -> tuple[int, int]:
     return sum(counted), sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_flops_and_parameters_equal_a_built_network(cells):
     rows = np.concatenate([np.flatnonzero(cells.num_vertices <= 3), np.arange(0, 423_624, 30_000)])
     batch = cells.batch(rows)

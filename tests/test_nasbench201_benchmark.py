@@ -190,6 +190,7 @@ def test_other_tables_and_sources_are_refused(name, source, message):
         benchmarks.load(name, source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["enas", "digits", "nasbench101_official", "nasbench201_official"])
 def test_a_table_needs_neither_scikit_learn_nor_networks(module):
     script = f"import sys, latentnas.benchmarks.{module}; print([m for m in sys.modules if m.startswith(('sklearn', "

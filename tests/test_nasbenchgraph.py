@@ -199,6 +199,7 @@ BEST = {  # validation accuracy of the best, Spearman of validation and test, of
 }
 
 
+@pytest.mark.slow
 def test_the_table_keeps_its_contract_and_has_the_published_numbers(table):
     check_benchmark(table)
     assert isinstance(table, Table) and len(table) == 26_206 and table.known.all()

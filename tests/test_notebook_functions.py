@@ -1184,6 +1184,7 @@ def test_the_model_by_hand_says_how_many_graphs_it_decodes_as_the_library_does()
     assert "12.3 % of these" in second and " 100 % are" in third
 
 
+@pytest.mark.slow
 def test_every_method_that_a_figure_draws_has_its_own_colour(monkeypatch):
     drawn = {}
 

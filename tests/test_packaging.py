@@ -141,6 +141,7 @@ def installed(tmp_path_factory):
     return python
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [None, "elsewhere"])
 def test_the_wheel_brings_tables_and_notebooks_and_writes_where_it_is_called(installed, tmp_path, output):
     program = """

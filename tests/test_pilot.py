@@ -45,6 +45,7 @@ def test_a_summary_counts_what_is_better_than_the_largest():
     assert found["hours of the table"] == pytest.approx(0.5 * 6466 * 3 / 3600)
 
 
+@pytest.mark.slow
 def test_a_pilot_trains_the_network_of_its_setting_and_reads_what_was_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     setting = Setting(channels=2, cells=2, schedule=Schedule(epochs=1))

@@ -583,6 +583,7 @@ def test_figures_whose_tables_a_run_did_not_store_are_left_out(keep):
     assert redraw("quick") == ["01b_nas_bench_nb201_effects"]
 
 
+@pytest.mark.slow
 def test_figures_whose_stored_tables_are_of_an_older_form_are_named_and_keep_their_files(keep, capfd, caplog):
     store()
     keep("rmse_curve", "predictor_scatter", "ascent")
@@ -645,6 +646,7 @@ def test_an_axes_that_was_placed_by_hand_stays_there():
     plt.close(figure)
 
 
+@pytest.mark.slow
 def test_a_solver_whose_last_digits_differ_changes_no_byte(monkeypatch):
     """As that of constrained layout, from one run to the next."""
 

@@ -107,6 +107,7 @@ assert not failed, failed
 """
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other():
     """In a process of its own, which a kernel taken away under a thread would end."""
     assert subprocess.run([sys.executable, "-c", THREADS], capture_output=True).returncode == 0

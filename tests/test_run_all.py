@@ -255,6 +255,7 @@ def test_this_checkout_runs_however_it_is_called(bare, tmp_path, name):
     assert seen(stdout)["LATENTNAS_ROOT"] == str(tmp_path / "checkout")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, word",
     [("--dry-run", "00_first"), ("lab --version", "."), ("test -n 1 tests/test_own.py", "1 passed")],

@@ -119,6 +119,7 @@ def test_an_initial_design_replaces_the_random_start():
     assert trained == [10, 12]
 
 
+@pytest.mark.slow
 def test_the_optimum_of_nasbench201_is_found(nasbench201):
     """CIFAR-100, by class; random search needs thousands of queries."""
     domain = table_domain(NASBENCH201, "class", nasbench201_path_encoding)

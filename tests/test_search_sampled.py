@@ -83,6 +83,7 @@ def test_every_searcher_searches_enas(makers, name):
     assert run(makers[name](again, 0), again.objective(count_skips), 16, 2).equals(history)
 
 
+@pytest.mark.slow
 def test_searches_that_learn_propose_better_graphs_than_random_search():
     domain = SampledDomain(ENAS, typical=100)
     mean = {
@@ -104,6 +105,7 @@ def test_latent_searchers_keep_the_contract(makers, name):
     check_searcher(makers[name], SampledDomain(ENAS, typical=20), queries=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[6:])
 def test_latent_searchers_keep_the_contract_over_a_table(name):
     torch.manual_seed(0)
@@ -156,6 +158,7 @@ def test_a_table_and_its_space_are_one_search():
     assert table.rows_of(sampled.graphs(sampled.neighbors(int(same[1])))).tolist() == table.neighbors(700).tolist()
 
 
+@pytest.mark.slow
 def test_a_small_space_is_searched_to_its_end():
     """A sampled domain does not know how many architectures there are; it gives up after drawing in vain."""
 

@@ -173,6 +173,7 @@ def test_a_graphs_loss_and_code_do_not_depend_on_its_companions(model_class):
         torch.testing.assert_close(model.encode(batch[rows])[0], mu[rows])
 
 
+@pytest.mark.slow
 @both
 def test_a_handful_of_graphs_comes_back(model_class, tmp_path):
     torch.manual_seed(0)

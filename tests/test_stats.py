@@ -74,6 +74,7 @@ def test_estimates_cover_the_truth_in_93_percent_at_least(count):
         assert covered(100 * share, [stats.estimate(row, "share") for row in hits]) >= 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", RUNS)
 @pytest.mark.parametrize("trials", [100, 1902])
 def test_percentages_of_trials_are_covered_near_100_too(count, trials):
@@ -237,6 +238,7 @@ def test_equivalence():
     assert stats.equivalence([0.0] * 30, 0.05)[3] == stats.equivalence([0.0], 0.05)[3] == 1.0  # no spread
 
 
+@pytest.mark.slow
 def test_equivalence_holds_its_level():
     """At a true difference of exactly the margin, one in twenty is called equivalent."""
     draws = np.random.default_rng(0).normal(0.05, 0.05, (4000, 12))

@@ -300,6 +300,7 @@ def cut_to_two(graph):
     return DagBatch(types, adjacency, torch.tensor([2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_handful_of_graphs_comes_back(name, tmp_path):
     """Trained by the common loop on graphs of several sizes, and measured by the common evaluation."""
@@ -316,6 +317,7 @@ def test_a_handful_of_graphs_comes_back(name, tmp_path):
     assert all(0 <= value <= 100 for value in measured.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [ENAS, NASBENCH101, NASBENCH201], ids=lambda space: space.name)
 def test_every_space_trains_in_both_precisions(space, tmp_path):
     batch = space.sample(12, 0) if space is not NASBENCH201 else NASBENCH201.enumerate()[::1302]

@@ -41,6 +41,7 @@ def sampled_domain(seed=0):
     return pytest.importorskip("latentnas.search.domains").SampledDomain(SPACE, seed)
 
 
+@pytest.mark.slow
 def test_the_model_is_trained_and_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECKPOINTS", tmp_path)
     batch = SPACE.sample(64, seed=1)

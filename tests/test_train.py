@@ -66,6 +66,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_of_two_processes_with_the_same_training_one_trains_and_the_other_loads(tmp_path):
     program = """
 import torch
@@ -83,6 +84,7 @@ train_model("twice", NGAE, config, ENAS.sample(64, seed=0), {}, TrainConfig(epoc
     assert sum("20/20" in text for text in told) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [6, 7], ids=["between epochs", "in an epoch"])
 @pytest.mark.parametrize(
     "options",
@@ -99,6 +101,7 @@ def test_resumed_training_ends_bit_identically(data, tmp_path, monkeypatch, opti
     check_resume(lambda: (new_model(data), *data), replace(TRAINING, **options), tmp_path, monkeypatch, steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 def test_every_model_of_the_family_resumes_bit_identically(name, data, tmp_path, monkeypatch):
     drawn = itertools.count(1)
@@ -182,6 +185,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["state", "epoch-0002"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_set_aside_and_made_again(data, tmp_path, monkeypatch, capsys, name, damage):

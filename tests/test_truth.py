@@ -101,6 +101,7 @@ def test_a_flat_posterior_of_two_cells_written_out():
     assert found.best == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_posterior_knows_how_lucky_the_winner_was():
     """What the table says of its winner is too high by far; the posterior's mean is right, and so are its chance to be
     the best and the true accuracy of the best cell of all."""

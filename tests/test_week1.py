@@ -445,6 +445,7 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys)
         said(capsys, check, exercise, lambda *arguments, value=value: value)
 
 
+@pytest.mark.slow
 def test_a_right_answer_in_another_form_passes(capsys):
     assert check("1a", lambda *given: [list(map(int, part)) for part in RIGHT["1a"](*given)]) == 1
     for form in (np.array, torch.tensor, lambda value: torch.tensor([value], requires_grad=True)):
@@ -513,6 +514,7 @@ def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     assert "is not deterministic" in said(capsys, check, "6", reports, RIGHT["4a"], unseeded, *rest[2:])
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_hidden_labels_on_the_real_table_alone_is_found(capsys):
     table = made_up(120, 3)
     splits = {"at random": lambda seed: RIGHT["1a"](120, 0.2, seed)}

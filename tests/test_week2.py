@@ -55,6 +55,7 @@ CASES = {
 SECRETS = {"1": ["edges.mT @"], "2": ["masked_fill"], "4": ["prior_quality"], "5": ["mean_difference"]}
 
 
+@pytest.mark.slow
 def test_every_solution_passes_its_check_and_other_cases(capsys):
     assert list(RIGHT) == list(CHECKS)
     for exercise, answer in RIGHT.items():
@@ -420,6 +421,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exercise", WRONG)
 def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
     for words, answer in WRONG[exercise].items():
@@ -521,6 +523,7 @@ def stopped(*given):
     raise GeneratorExit
 
 
+@pytest.mark.slow
 def test_a_model_is_written_into_a_file_from_the_newest_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sources = [source for source in cells(SOLUTIONS, "solution") if "class " in source]

@@ -133,6 +133,7 @@ def test_a_number_and_three_may_come_as_arrays_or_tensors(capsys):
             assert check(exercise, changed) == 1, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_solved_searcher_passes(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(source())
@@ -180,6 +181,7 @@ class Mine(RandomSearch):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ask", "words"),
     [

@@ -153,6 +153,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exercise", WRONG)
 def test_a_right_answer_passes_and_a_typical_wrong_one_is_told_what_is_wrong(exercise, capsys):
     assert check(exercise, RIGHT[exercise]) == 1, capsys.readouterr().out
