@@ -164,6 +164,7 @@ def test_searches_of_cr_lso_train_on_the_device(tmp_path, monkeypatch):
     on_both(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_one_shot_searches_on_the_device(name, tmp_path):
     data, some = smaller(digits.load(0.5, copies=1)), torch.zeros(2, 6, dtype=torch.int64)

@@ -86,6 +86,7 @@ def test_a_model_trains_resumes_and_decodes_on_the_device(name, tmp_path, monkey
         assert count.sum().item() == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_the_device_or_copies_to_it(name, tmp_path, monkeypatch):
     """All steps but the first, which may prepare what the others use."""
@@ -325,6 +326,7 @@ def cells():
     return embed(CRLSO(CRLSOConfig(hidden=16, latent=4, convexity_weight=0.0)).eval(), NASBENCH201.enumerate())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "waits", "uploads"),
     [

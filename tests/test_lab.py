@@ -533,6 +533,7 @@ def interrupted(*arguments):
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_loop_without_end_is_stopped(capsys, monkeypatch):
     monkeypatch.setattr(lab_checks, "SECONDS", 0.2)
     for answer in (endless, interrupted):

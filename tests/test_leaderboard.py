@@ -118,6 +118,7 @@ def played(board, source, secret=None, number=0, seconds=120.0):
     return leaderboard.play(board, ("mine", source), secret, number, seconds)
 
 
+@pytest.mark.slow
 def test_what_a_submission_does_wrong_is_one_line_and_out(board, tmp_path):
     mine = tmp_path / "mine.txt"
     mine.write_text("kept")
@@ -275,6 +276,7 @@ WALKED = """
 """
 
 
+@pytest.mark.slow
 def test_no_frame_and_no_module_of_a_searchers_process_leads_to_a_label(board, cora):
     for table in (board, cora):
         for secret in (None, SECRET):
@@ -338,6 +340,7 @@ def test_the_secret_is_neither_in_the_arguments_nor_in_a_file_that_can_be_read(b
     assert "opens link.txt, where labels are (or the secret)" in told
 
 
+@pytest.mark.slow
 def test_rows_that_are_known_by_heart_are_of_no_use_in_hidden_runs_and_are_told(board):
     row = int(board.labels.argmax())
     source = written(f"return self.next(n) if self.number else [{row}, *self.next(n - 1)]")
@@ -392,6 +395,7 @@ RENAMED = """
 """
 
 
+@pytest.mark.slow
 def test_who_carries_the_best_cell_and_tries_its_renamings_gets_a_remark(board):
     source = written("pass") + RENAMED
     hidden = [played(board, source, SECRET, number) for number in range(leaderboard.ENOUGH)]

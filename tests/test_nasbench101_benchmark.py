@@ -39,6 +39,7 @@ def test_published_check_values(nasbench101):
     assert accuracy[nasbench101.optimum(TEST)] == accuracy.max() and nasbench101.signals == (TEST,)
 
 
+@pytest.mark.slow
 def test_parameters_on_file_equal_those_of_the_graphs_on_every_row(nasbench101):
     """So a position on file is a row. Counted anew from the graphs, not read from the file of cells."""
     on_file, accuracies = (pd.read_pickle(fetch(f"nasbench101_{name}")) for name in ("params", "accuracies"))
@@ -248,6 +249,7 @@ def whole(write, monkeypatch):
     return path, read
 
 
+@pytest.mark.slow
 def test_a_whole_official_file_becomes_a_table_with_validation_accuracy(whole):
     path, read = whole
     table = benchmarks.load("nasbench101", "official")

@@ -276,6 +276,7 @@ def test_ways_to_write_a_cell():
     assert sum(labelled) == 1_293_208
 
 
+@pytest.mark.slow
 def test_canonical_hash_is_as_fine_as_the_official_one(cells):
     """Both have 423,624 values on the kept cells; here every way to write small cells, and many to write
     large ones, is looked up by one and hashed by the other."""

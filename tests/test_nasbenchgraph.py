@@ -213,6 +213,7 @@ def test_the_table_keeps_its_contract_and_has_the_published_numbers(table):
     assert not BEST and table.signals[:2] == ("cora/valid", "cora/test")
 
 
+@pytest.mark.slow
 def test_parameters_on_record_are_those_counted(table):
     for dataset in module.FILES:
         same = np.isclose(SPACE.params(EVERY, dataset).numpy(), table.table[f"{dataset}/params"], rtol=0, atol=0.01)

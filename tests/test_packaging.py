@@ -72,6 +72,7 @@ def needed(python):
         pytest.skip(f"not the environment of the lock: {error}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_pin_accepts_every_python_that_the_readme_names(python):
     for name in needed(python):
@@ -80,6 +81,7 @@ def test_every_pin_accepts_every_python_that_the_readme_names(python):
         assert not accepted or python in SpecifierSet(accepted), f"{name}=={PINS[name]} needs Python {accepted}"
 
 
+@pytest.mark.slow
 def test_the_lock_pins_what_the_declared_packages_need_and_no_more():
     assert set().union(*map(needed, PYTHONS)) == set(PINS)
 

@@ -83,6 +83,7 @@ def test_two_tasks_of_one_file_are_refused(tmp_path):
         side_by_side(power, {("a", "b-c"): (1, 1), ("a-b", "c"): (1, 2)}, folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_caller_that_is_killed(tmp_path):
     program = f"""
 import os, pathlib, time

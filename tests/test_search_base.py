@@ -314,6 +314,7 @@ def test_nasbench201_domain():
         table_domain(NASBENCH201, "cell")
 
 
+@pytest.mark.slow
 def test_nasbench101_domain():
     domain = table_domain(NASBENCH101)
     assert domain.size == len(domain.distinct) == NASBENCH101.size and domain.choices().shape == (NASBENCH101.size, 26)

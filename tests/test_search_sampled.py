@@ -70,6 +70,7 @@ def makers():
     return TABLE_SEARCHES | latent_searches(model, TRAIN, labels, listed=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_searcher_searches_enas(makers, name):
     domain = SampledDomain(ENAS, typical=100)
@@ -93,6 +94,7 @@ def test_searches_that_learn_propose_better_graphs_than_random_search():
     assert min(mean[name] for name in ("evolution", "ensemble", "gp")) > mean["random"] + 10
 
 
+@pytest.mark.slow
 def test_histories_do_not_depend_on_jobs():
     domain = SampledDomain(ENAS, typical=20)
     arguments = (partial(LocalSearch, domain), domain.objective(count_skips), 20, [0, 1])
@@ -100,6 +102,7 @@ def test_histories_do_not_depend_on_jobs():
     assert run_many(*arguments).equals(pair) and pair.groupby("seed").row.agg(tuple).nunique() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[6:])
 def test_latent_searchers_keep_the_contract(makers, name):
     check_searcher(makers[name], SampledDomain(ENAS, typical=20), queries=12)

@@ -1,5 +1,6 @@
 """What the speed of a call is measured with: counts and memory are exact, times are not looked at."""
 
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,6 +28,7 @@ def test_the_products_of_a_step_are_those_that_pytorch_counts():
     assert torch.bfloat16 in set(speed.products(lambda: train_a_little("bf16"))["dtype"])
 
 
+@pytest.mark.slow
 def test_products_that_another_library_computes_are_counted_once():
     with FlopCounterMode(display=False) as counter:
         train_a_little(hidden=512)

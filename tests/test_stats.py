@@ -51,6 +51,7 @@ def covered(true, intervals):
     return np.mean(np.isnan(low) | ((low <= true + 1e-9) & (true - 1e-9 <= high)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", RUNS)
 def test_estimates_cover_the_truth_in_93_percent_at_least(count):
     rng, draws = np.random.default_rng(count), 1000

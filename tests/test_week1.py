@@ -422,6 +422,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exercise", WRONG)
 def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
     for words, answer in WRONG[exercise].items():
@@ -488,6 +489,7 @@ def test_a_split_whose_share_is_right_by_luck_alone_is_refused(capsys):
         assert len(lucky) == 3
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     table = made_up(120, 3)
     splits = {

@@ -164,6 +164,7 @@ def test_a_searcher_that_breaks_its_contract_is_told_so(tmp_path, capsys):
         assert "names a folder" in said(capsys, check, "3a", folder)
 
 
+@pytest.mark.slow
 def test_a_searcher_of_the_library_is_not_ones_own(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text("from latentnas.search.ensemble import EnsembleSearch\nclass Mine(EnsembleSearch):\n    pass\n")
