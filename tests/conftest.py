@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from latentnas import benchmarks
 from latentnas.benchmarks.download import FILES, DataUnreachable, PublicFile
+from latentnas.spaces.nasbench101 import NASBENCH101
 from toy_project import make_project, run_all
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no failure
@@ -43,11 +44,17 @@ LONGEST = ("test_notebooks.py", "test_device_searches.py", "test_solved.py", "te
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items):
     """The files that take longest come first, so that no process is left alone with one in the end. Tests on the table
-    of NAS-Bench-101 are slow: in a new checkout its cells are enumerated first, for a minute."""
+    of NAS-Bench-101 are slow: to read it and to look for its cells takes seconds."""
     for item in items:
         if "nasbench101" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """The cells of NAS-Bench-101 are enumerated once, not by each process that meets them first."""
+    NASBENCH101.enumerate()
 
 
 def public(name):

@@ -129,6 +129,7 @@ def test_what_a_submission_does_wrong_is_one_line_and_out(board, tmp_path):
     assert mine.read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_searcher_is_told_so(board):
     for source, words in {
         "": "should have one class with ask and tell, but has none",
@@ -182,6 +183,7 @@ COMPILED = (  # the same, of code in C, C++ and Rust, which Python does not repo
 THERE = "import os; there = os.path.lexists(PLACE) or os.path.exists('/dev/shm/' + SHARED); "
 
 
+@pytest.mark.slow
 def test_no_run_leaves_a_note_for_the_next_one(board, tmp_path):
     shared = f"note_{os.getpid()}"
     place = tmp_path / shared

@@ -150,6 +150,7 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
     return first.keys() == second.keys() and all(np.array_equal(first[n], second[n], equal_nan=True) for n in first)
 
 
+@pytest.mark.slow
 def test_scalars_written_by_numpy_1_are_read(tmp_path):
     """The official file is of 2020: a plain pickle whose scalars name a module that NumPy 2 renamed."""
     content = torch.load(write_pth(tmp_path / "new.pth", {0: record(0, number=np.float64)}), weights_only=False)

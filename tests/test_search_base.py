@@ -130,6 +130,7 @@ def test_runs_end_cleanly():
     assert run(Scripted([]), lookup, 10).empty
 
 
+@pytest.mark.slow
 def test_a_goal_ends_a_search_with_the_question_that_reached_it(tmp_path):
     domain, values = toy_domain(), toy_values()
     lookup, goal = domain.lookup(values), values.max()

@@ -174,6 +174,7 @@ def test_rows_with_few_or_no_neighbors_do_not_end_a_search(make):
         assert sorted(history.row) == [0, 1, 2, 3, 4, 5] and set(history.stopped) == {"budget spent"}
 
 
+@pytest.mark.slow
 def test_the_smallest_cell_of_nasbench101_does_not_end_a_search():
     """It has two vertices and no neighbours, and is itself one change away from three cells."""
     domain = table_domain(NASBENCH101)

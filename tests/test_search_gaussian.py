@@ -110,6 +110,7 @@ def test_inputs_of_another_domain_are_refused(inputs, problem):
         GaussianSearch(toy_domain(), 0, inputs=toy_domain().lookup(inputs))
 
 
+@pytest.mark.slow
 def test_hyperparameters_are_fitted_now_and_then(monkeypatch):
     domain, fits = toy_domain(), []
     fit = gaussian.fit_gpytorch_mll

@@ -128,6 +128,7 @@ def check_resume(build, config, tmp_path, monkeypatch, steps=7):
     assert whole.drop(columns="seconds").equals(resumed.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_cut_off_twice_goes_on_with_what_dropout_and_noise_draw_next(data, tmp_path, monkeypatch):
     model_class, config = configure("arch2vec", ENAS, hidden=16, svge_hidden=16, latent=6)  # which has dropout
     losses = {}
@@ -715,6 +716,7 @@ def test_muon_multiplies_in_bf16_only_where_the_chip_computes_in_it(monkeypatch)
         assert orthogonal(matrices).dtype == precision
 
 
+@pytest.mark.slow
 def test_one_cycle_rises_then_falls(data, tmp_path):
     rates = fit(new_model(data), *data, replace(TRAINING, epochs=20), tmp_path)["learning_rate"]
     peak = rates.idxmax()

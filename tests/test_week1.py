@@ -55,6 +55,7 @@ CASES = {  # of hidden tests
 }
 
 
+@pytest.mark.slow
 def test_every_solution_passes_its_check_and_other_cases(capsys):
     assert [*RIGHT, "6"] == list(CHECKS)
     for exercise, answer in RIGHT.items():

@@ -152,6 +152,7 @@ BROKEN = {  # what stands in place of what: what 3a says
 }
 
 
+@pytest.mark.slow
 def test_a_searcher_that_breaks_its_contract_is_told_so(tmp_path, capsys):
     file = tmp_path / "mine.py"
     for (right, wrong), words in BROKEN.items():

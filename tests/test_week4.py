@@ -258,6 +258,7 @@ def test_where_less_is_better_a_gain_has_the_other_sign():
     assert as_gain((-2.0, -3.0, -1.0), "accuracy") == (-2.0, -3.0, -1.0)
 
 
+@pytest.mark.slow
 def test_an_endpoint_of_ones_own_is_entered_with_its_direction(monkeypatch, capsys):
     plan = planned(endpoint="uniqueness")
     assert 'ENDPOINTS["uniqueness"]' in said(capsys, check, "1", plan)
