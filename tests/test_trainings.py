@@ -1,5 +1,6 @@
 """Trainings as jobs of their own: shares that run side by side, and notebooks that find their trainings done."""
 
+import ast
 import json
 import os
 import re
@@ -213,6 +214,22 @@ def test_what_a_notebook_trains_is_listed():
             if "trainings" not in cell.tags:
                 found |= {(name, called) for called in re.findall(r"\b(train_model|train_supernet)\(", cell.source)}
     assert found == NOT_LISTED
+
+
+# What is called side by side without a folder: these load what was trained.
+KEPT_BY_THEMSELVES = {("05_svge", "training"), ("07_crlso", "quality"), ("12_tuning", "chosen_rate")}
+
+
+def test_what_a_cell_computes_for_long_is_kept():
+    """So a run that is cut off repeats one answer at most: searches, and networks that were found and are trained."""
+    without = set()
+    for name in notebooks.names():
+        for cell in notebooks.cells_of(notebooks.source_of(name)):
+            for call in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else ():
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "side_by_side":
+                    folder = [key for key in call.keywords if key.arg == "folder"]
+                    without |= set() if folder or len(call.args) > 3 else {(name, ast.unparse(call.args[0]))}
+    assert without == KEPT_BY_THEMSELVES
 
 
 @pytest.mark.parametrize(
