@@ -424,9 +424,9 @@ def contests(first, second, verdicts):
 def test_rivals_are_listed_worst_first_and_with_their_data_sets_where_these_differ():
     table = pd.concat([contests("a", "b", ["behind", "undecided"]), contests("a", "evolution", ["ahead", "ahead"])])
     words = crlso_words.contested(table, "lead", "points")
-    assert words == "on set 0 behind b; ahead of evolution; on set 1 nothing is shown against b (lead -0.1 points)"
+    assert words == "behind b on set 0, and ahead of evolution. Nothing is shown against b on set 1 (lead -0.1 points)"
     assert compared.against("bcd", ["undecided", "undecided", verdicts.SAME], "xxx", [0.583, 0.2, 0]) == (
-        "level in all runs with d; nothing is shown in the other 2 comparisons (leads from +0.2 to +0.58 points)"
+        "level in all runs with d. Nothing is shown in the other 2 comparisons (leads from +0.2 to +0.58 points)"
     )
     assert compared.against("bc", ["ahead", "ahead"], "xx", [0.3, 0.2]) == "ahead of b and c"
 
@@ -448,7 +448,7 @@ def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
     words = crlso_words.accuracy_in_words
     table = pd.concat([contests("CR-LSO", "most parameters", ["behind"]), contests("CR-LSO", "x", ["ahead"])])
     assert words(accuracies(92.31), table) == (
-        "In validation accuracy, CR-LSO is behind *most parameters*; ahead of x. "
+        "In validation accuracy, CR-LSO is behind *most parameters*, and ahead of x. "
         "It ends at 92.31 %, *most parameters* at 92.41 %."
     )
     table = contests("CR-LSO", "most parameters", ["behind", "behind"])
@@ -505,22 +505,20 @@ def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, ans
     alike = study.assign(low=np.nan, high=np.nan)  # in all runs
     assert "nan" not in convexity.study_in_words(alike, 150)
     assert runs < 3 or (
-        f"Without the regulariser it changes by +0.020 (-0.010 to +0.050, {verdicts[0]}). "
-        "With an ordinary network it changes by -0.010 (" in words
+        f"Without the regulariser it changes by +0.02 (-0.01 to +0.05, {verdicts[0]}). "
+        "With an ordinary network it changes by -0.01 (" in words
     )
     few = convexity.study_in_words(study.assign(runs=3), 150)
-    assert (
-        verdicts[0] == "seen once" or f"it changes by +0.020 ({verdicts[0]})." in few
-    )  # an interval would say nothing
+    assert verdicts[0] == "seen once" or f"it changes by +0.02 ({verdicts[0]})." in few  # an interval would say nothing
 
 
 def test_direction_and_order_are_told_with_their_verdicts_and_not_of_two_runs():
     rows = pd.DataFrame({"variant": ["descent"], "difference": 0.031, "low": -0.1, "high": 0.2, "runs": 9})
     rows, twice = rows.assign(verdict="undecided"), rows.assign(verdict="seen once")
-    told = "Walking down it, in place of up, changes the regret by +0.031 (-0.100 to +0.200, undecided)."
+    told = "Walking down it, in place of up, changes the regret by +0.031 (-0.1 to +0.2, undecided)."
     assert convexity.direction_in_words(rows).endswith(told) and not convexity.direction_in_words(twice)
     assert convexity.order_in_words(rows).endswith(
-        "variant's, over 9 runs, is +0.031 (-0.100 to +0.200, undecided) for *descent*."
+        "variant's, over 9 runs, is +0.031 (-0.1 to +0.2, undecided) for *descent*."
     )
     assert not convexity.order_in_words(twice)
 
@@ -530,7 +528,7 @@ def test_other_searches_are_told_from_the_closest_group_on():
     words = convexity.beside_in_words(pd.DataFrame(rows, columns=["search", "regret"]))
     assert words.endswith(
         "0.30 points below the best cell. Closer: a and b. As close: c. Farther: d. "
-        "(The others are not tuned, and none is tested.)"
+        "The other searches are not tuned, and no test stands behind this order."
     )
 
 
@@ -1229,7 +1227,7 @@ def test_the_search_of_larger_cells_is_told_with_what_its_codes_can_hold():
     leads = pd.DataFrame({"verdict": ["ahead", "behind"], "difference": [0.3, -0.2]}, index=["evolution", "largest"])
     head, _, lead, back = findings_in_words(results, [99.0, 99.5], 61.23, 63.92, leads).splitlines()
     assert "20 runs of each search, of 900 cells; figure `07c_x_curves`" in head and "hardly ever" not in head
-    assert lead == "* In test accuracy, CR-LSO is behind *most parameters*; ahead of evolution."
+    assert lead == "* In test accuracy, CR-LSO is behind *most parameters*, and ahead of evolution."
     assert "their places, 99.25 % of the unseen cells come back; if not, 61.2 %" in back and "than 63.9 %" in back
     once = findings_in_words(results, [99.0], 60.0, 63.9, leads.assign(verdict="seen once"))
     assert "Fewer than three runs" in once and "behind" not in once.splitlines()[2]

@@ -55,7 +55,7 @@ def leads(gaps: Iterable[float], unit: str) -> str:
 def against(
     rivals: Iterable[str], verdicts: Iterable[str], sets: Iterable[str], gaps: Iterable[float], unit: str = "points"
 ) -> str:
-    """ "behind a; on x ahead of b and c; nothing is shown in the other 2 comparisons (lead -0.1 points)": whom a search
+    """ "behind a, and ahead of b on x. Nothing is shown in the other 2 comparisons (lead -0.1 points)": whom a search
     is behind and ahead of, with the data sets where a verdict is not that on all. Of the rest come the ends of the
     differences."""
     rows = pd.DataFrame(zip(rivals, verdicts, sets, gaps), columns=["rival", "verdict", "set", "gap"])
@@ -63,16 +63,17 @@ def against(
     for verdict, side in AGAINST.items():
         names: dict[str, list[str]] = {}
         for rival, part in rows[rows["verdict"] == verdict].groupby("rival", sort=False):
-            where = "" if len(part) == (rows["rival"] == rival).sum() else f"on {listed(part['set'])} "
+            where = "" if len(part) == (rows["rival"] == rival).sum() else f" on {listed(part['set'])}"
             names.setdefault(where, []).append(RIVALS.get(rival, rival))
-        said += [f"{where}{side} {listed(rivals)}" for where, rivals in sorted(names.items())]
+        said += [f"{side} {listed(rivals)}{where}" for where, rivals in sorted(names.items())]
+    decided = ", and ".join(said)
     rest = rows[~rows["verdict"].isin(AGAINST)]
-    if len(rest):
-        [one, *more] = rest["rival"].unique()
-        everywhere = len(rest) == (rows["rival"] == one).sum()
-        place = "" if everywhere else f"on {listed(rest['set'])} "
-        alone = f"{place}nothing is shown against {RIVALS.get(one, one)}"
-        others = f"nothing is shown in the other {len(rest)} comparisons" if more else alone
-        neither = others if said else "not shown to be behind or ahead of any search compared"
-        said.append(f"{neither} ({leads(rest['gap'], unit)})")
-    return "; ".join(said)
+    if rest.empty:
+        return decided
+    ends = f"({leads(rest['gap'], unit)})"
+    if not said:
+        return f"not shown to be behind or ahead of any search compared {ends}"
+    [one, *more] = rest["rival"].unique()
+    place = "" if len(rest) == (rows["rival"] == one).sum() else f" on {listed(rest['set'])}"
+    alone = f"against {RIVALS.get(one, one)}{place}"
+    return f"{decided}. Nothing is shown {f'in the other {len(rest)} comparisons' if more else alone} {ends}"

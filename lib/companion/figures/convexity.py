@@ -55,20 +55,20 @@ def crlso_convexity(gaps: pd.DataFrame, ends: pd.DataFrame) -> Figure:
         raise OlderTable(f"This figure is of {listed(NETWORK_COLOURS)}; the table has {listed(gaps.network.unique())}.")
     figure, axes = new_figure(2.7, columns=2)
     inequality, heights = axes[0]
+    inequality.set_yscale("symlog", linthresh=1e-2)  # before the lines, so that the margins are of this scale
     for (network, colour), width in zip(NETWORK_COLOURS.items(), (2.2, 1)):  # seen where they lie on each other
         of_network = gaps[gaps.network == network]
         inequality.plot(of_network["quantile"], of_network.gap, color=colour, linewidth=width, label=network)
         of_network = ends[ends.network == network]
         heights.plot(of_network.share, -of_network.below, color=colour, linewidth=width, label=network)
     inequality.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
-    inequality.set_yscale("symlog", linthresh=1e-2)
     inequality.set_xlabel("pairs of points, from the smallest gap (share)")
     inequality.set_ylabel("Jensen gap (st. dev.;\nlinear to 0.01, then log)")
     heights.set_xlabel("starts, from the highest end (share)")
     heights.set_ylabel("end of the ascent, from\nthe highest (st. dev.)")
     for ax in axes[0]:
         ax.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    letter(axes, ["Convex where nothing is negative", "One maximum where the line is flat"])
+    letter(axes, ["No gap below 0: convex", "Flat: all ascents end equally high"])
     legend = figure.legend(*inequality.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     legend.set_title("st. dev.: standard deviations of the predictions", {"size": 7})
     legend.set_alignment("left")
@@ -136,7 +136,7 @@ def study_in_words(study: pd.DataFrame, queries: int) -> str:
     answer = "In part" if "worse" in verdicts else "No, to worse" if "better" in verdicts else "No"
     answer = "Yes" if verdicts == {"worse"} else "Mixed" if {"worse", "better"} <= verdicts else answer
     answer = "Undecided" if "undecided" in verdicts else answer
-    changes = " ".join(f"{places[name]} it changes by {judged(row, '+.3f')}." for name, row in rows.iterrows())
+    changes = " ".join(f"{places[name]} it changes by {judged(row, '+.2g')}." for name, row in rows.iterrows())
     head = f"**Does convexity lead to better cells? {answer}.** The regret is how far below the best cell a search ends"
     return f"{head} ({queries} strings; in points). {changes}"
 
@@ -146,7 +146,7 @@ def direction_in_words(study: pd.DataFrame) -> str:
     row = study.set_index("variant").loc["descent"]
     if row["verdict"] == ONCE:
         return ""
-    return f"**Does the gradient help?** Walking down it, in place of up, changes the regret by {judged(row, '+.3f')}."
+    return f"**Does the gradient help?** Walking down it, in place of up, changes the regret by {judged(row, '+.2g')}."
 
 
 def order_in_words(order: pd.DataFrame) -> str:
@@ -155,7 +155,7 @@ def order_in_words(order: pd.DataFrame) -> str:
     if ONCE in set(rows["verdict"]):
         return ""
     runs = f", over {rows['runs'].max()} runs,"
-    lead = listed(f"{judged(row, '+.3f')} for *{name}*" for name, row in rows.iterrows())
+    lead = listed(f"{judged(row, '+.2g')} for *{name}*" for name, row in rows.iterrows())
     lead = lead.replace(SAME, f"0 ({SAME})")
     return f"**Does it help to order cells?** Full CR-LSO's tau minus the variant's{runs} is {lead}."
 
@@ -166,7 +166,7 @@ def beside_in_words(beside: pd.DataFrame) -> str:
     own, others = regret.iloc[0], regret.iloc[1:]
     sides = {"Closer": others < own, "As close": others == own, "Farther": others > own}
     rest = ". ".join(f"{side}: {listed(others.index[which])}" for side, which in sides.items() if which.any())
-    end = "(The others are not tuned, and none is tested.)"
+    end = "The other searches are not tuned, and no test stands behind this order."
     return f"In the mean, full CR-LSO ends {own:.2f} points below the best cell. {rest}. {end}"
 
 
