@@ -128,8 +128,9 @@ def test_what_speaks_against_what_ngae_finds_comes_first():
     others = {"those of random search": claim("met", 0.16, 0.08, 0.24), "the best known": claim("short")}
     said = architectures.found_in_words(answers, "Average pooling saves more.", others, (48, 150, 120), 100.0)
     assert said[0] == (
-        "NGAE's top three are 0.07 points below (-0.15 to -0.01) the best known, at 48 against 120 MFLOPs. "
-        "They are 0.16 points above (0.08 to 0.24) those of random search, at 48 against 150 MFLOPs."
+        "NGAE's top three are 0.07 points below (-0.15 to -0.01) the best known. "
+        "They are 0.16 points above (0.08 to 0.24) those of random search. "
+        "NGAE's cost 48 MFLOPs, those of the others 120 to 150."
     )
     assert [line[:3] for line in said[1:4]] == ["(1)", "(2)", "(3)"] and "*no*; its lead without" in said[1]
     assert said[3].endswith("Average pooling saves more.") and said[4].startswith("100 % of what NGAE hands in")
@@ -143,9 +144,8 @@ def test_one_training_of_the_digits_is_undecided_and_counted_from_scratch():
     assert [line[:3] for line in said[1:4]] == ["(1)", "(2)", "(3)"] and all(
         "*undecided*" in line for line in said[1:4]
     )
-    assert said[0].startswith(
-        "NGAE's top three are 1.20 points below (undecided) those of random search, at 364 against"
-    )
+    assert said[0].startswith("NGAE's top three are 1.20 points below (undecided) those of random search. They")
+    assert said[0].endswith("NGAE's cost 364 MFLOPs, those of the others 298 to 300.")
     assert said[0].count("undecided") == 2 and "beat 72 % of uniformly" in said[4]
     assert said[4].endswith("those of 2 other methods 91 to 93 %.")
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from companion.figures import StoredFigure
 from companion.figures.ngae_predictor import claim_in_words, lead_in_words
+from companion.figures.words import span
 from latentnas.benchmarks.digits import ALONE_FILE
 from latentnas.benchmarks.download import bundled
 from latentnas.benchmarks.enas import EnasTable
@@ -168,17 +169,13 @@ def found_in_words(
     if blindly:
         said = [line + (f" {blindly}" if line.startswith("(3)") else "") for line in said]
     own, *theirs = mflops
-    lines = [
-        (
-            claim.verdict != "short",
-            f"{lead_in_words(claim, 'above', 'below')} {who}, at {own:.0f} against {cost:.0f} MFLOPs",
-        )
-        for (who, claim), cost in zip(others.items(), theirs)
-        if claim.ours is not None
-    ]
-    worse = any(claim.verdict == "short" for claim in others.values())
-    leads = ". They are ".join(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+    rows = [(who, claim, cost) for (who, claim), cost in zip(others.items(), theirs) if claim.ours is not None]
+    rows.sort(key=lambda row: row[1].verdict != "short")
+    leads = ". They are ".join(f"{lead_in_words(claim, 'above', 'below')} {who}" for who, claim, _ in rows)
+    costs = span(pd.Series([cost for *_, cost in rows])) if rows else ""
+    leads += f". NGAE's cost {own:.0f} MFLOPs, those of the others {costs}" * bool(rows)
     leads = leads or "not compared with others: on one side nothing valid was found"
+    worse = any(claim.verdict == "short" for claim in others.values())
     said.insert(0 if worse else (answers["answer"] == "no").sum(), f"NGAE's top three are {leads}.")
     if better is not None:
         rest = better.drop("NGAE")
