@@ -211,7 +211,7 @@ def ngae_top_cells(cells: pd.DataFrame) -> Figure:
             draw_cell(ax, batch.types[0], batch.adjacency[0], ENAS.type_names)
             ax.set_title(
                 f"{scores_in_words(cell)}\n"
-                f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} million parameters,\n"
+                f"{cell.flops / 1e6:,.0f} MFLOPs, {cell.params / 1e6:.2f} million parameters\n"
                 f"complexity {cell.complexity:.2f}",
                 loc="center", fontsize=6.5,
             )  # fmt: skip
@@ -254,7 +254,7 @@ def shared_and_from_scratch(truth: pd.DataFrame) -> Figure:
     ax.axhline(rest.from_scratch.median(), color=GREY, linestyle=":", linewidth=0.8, zorder=0)
     ax.annotate(
         "median of the grey", (0, rest.from_scratch.median()), xycoords=("axes fraction", "data"),
-        xytext=(2, 2), textcoords="offset points", fontsize=7, color=GREY,
+        xytext=(2, -2), textcoords="offset points", va="top", fontsize=7, color=GREY,
     )  # fmt: skip
     ax.set_xlabel("accuracy with shared weights (%)")
     ax.set_ylabel("accuracy from scratch (%)")
@@ -291,13 +291,6 @@ def top_three(runs: pd.DataFrame) -> Figure:
     ax.set_xlabel("evaluated accuracy of the top three (%)")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
-
-
-DRAWN = "drawn uniformly"
-WHOLE = (
-    "best of the whole table",
-    "best of all sets of flags, with average pooling",
-)  # the second: labels by flags alone
 
 
 @styled
