@@ -53,6 +53,51 @@ def test_the_points_are_those_of_the_cells(week):
     assert NUMBERS[said.lower()] == hidden
 
 
+def reading_minutes(name):
+    """Minutes `to read` at the head of the notebook whose name begins so."""
+    [file] = paths.NOTEBOOKS.glob(f"{name}_*.ipynb")
+    head = "".join(json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"])
+    return int(re.search(r"\*\*Takes\*\*.*?(\d+)(?: minutes)? to read", head)[1])
+
+
+def test_the_minutes_to_read_before_a_unit_are_those_of_its_notebooks():
+    [line] = re.findall(r"- To read before the lab.*", TEXT)
+    parts = re.findall(r"[Bb]efore (the lab|week [123]): (.*?)(?=\. Before|\. The \[)", line)
+    for _, text in parts:
+        names = re.findall(r"\]\(\.\./(\w+?)_\w+\.ipynb\)", text)
+        minutes = 60 if "an hour" in text else int(re.search(r"(\d+) minutes", text)[1])
+        assert minutes == sum(map(reading_minutes, names))
+    assert len(parts) == 4
+    low, high = map(int, re.search(r"chosen sentence, (\d+) to (\d+) minutes", line).groups())
+    sentences = next(text for text in texts(4) if text.startswith("## Eight sentences"))
+    each = [reading_minutes(name) for name in set(re.findall(r"\| \[(\d\w+)\]", sentences))]
+    assert (low, high) == (min(each), max(each))
+
+
+def test_the_written_points_are_dealt_in_full():
+    dealt = TEXT.partition("| unit | written points |")[2].partition("\n\n")[0]
+    for unit, written in re.findall(r"(?m)^\| (Lab|Week \d) \| .*? \| (\d+) \| \d+ \|$", TEXT):
+        [words] = re.findall(rf"(?m)^\| {unit} \| (.*) \|$", dealt)
+        assert sum(map(int, re.findall(r"(\d+) for", words))) == int(written), unit
+
+
+def test_the_timetable_of_the_lab_fills_its_three_hours():
+    top = "".join(notebook("lab")["cells"][0]["source"])
+    minutes = {name: int(time) for name, time in re.findall(r"(?m)^\| (\d|exit quiz)[^|]*\| (\d+) \|", top)}
+    table = TEXT.partition("| minute | |")[2].partition("\n\n")[0]
+    starts = [int(start) for start in re.findall(r"(?m)^\| (\d+) \|", table)]
+    named = re.findall(r"(?:exercise|;) (\d), (\d+) minutes", table)
+    assert {name: int(time) for name, time in named} == {name: minutes[name] for name in "123456"}
+    first, second = (sum(minutes[name] for name in names) for names in ("123", "456"))
+    assert starts == [0, 10, 10 + first, 180 - second] and starts[3] > starts[2]
+    assert sum(minutes.values()) >= 180  # so with a break the quiz goes home
+
+
+def test_the_first_exercise_for_points_says_that_types_have_other_numbers_than_the_text():
+    [cell] = [text for text in map("".join, (c["source"] for c in notebook("lab")["cells"])) if "**1a.**" in text]
+    assert "The numbers in `types` are not those of the text" in cell and "three tensors, in this order" in cell
+
+
 def words_of(text):
     return len(re.sub(r"\]\([^)]*\)|<[^>]*>", "", text).split())
 
