@@ -230,6 +230,26 @@ def stays_apart(steps, predicted, evaluated, margin):
     return next((step for place, step in enumerate(steps) if all(found[place:])), None)
 
 
+def parts_in(rows, chosen=lambda found: found):
+    """The first step of some rows of the table at which they are apart."""
+
+    def parting(steps, predicted, evaluated, margin):
+        table = [*zip(steps, predicted, evaluated)][rows]
+        return chosen(next((step for step, p, e in table if p - e > margin), None))
+
+    return parting
+
+
+def from_a_start(start, first=0):
+    """The best so far from some number on, of the evaluations from the first on."""
+
+    def best(accuracy):
+        accuracy[:first], accuracy[0] = np.nan, np.fmax(accuracy[0], start) if first == 0 else start
+        return np.fmax.accumulate(accuracy)
+
+    return best
+
+
 def in_order(accuracy):
     accuracy[np.isnan(accuracy)] = 0
     accuracy.sort()
@@ -441,8 +461,15 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
         ("4b", beyond_the_last, "look for a next one"),
         ("5a", added_up, "Or do gradients add up, as `backward` makes them?"),
         ("5b", stays_apart, "they may meet again"),
+        ("5b", parts_in(slice(1, None)), "at the first row alone"),
+        ("5b", parts_in(slice(-1)), "at the last row alone"),
+        ("5b", parts_in(slice(None), chosen=lambda step: step or None), "can the answer be step 0"),
         ("6", from_the_first, "never recovers"),
         ("6", if_larger, "never recovers"),
+        ("6", from_a_start(0.0, first=1), "does it leave one out"),
+        ("6", from_a_start(50.0), "a number in it that should come from the list"),
+        ("6", lambda accuracy: np.array([0.0, 70, 70, 74, 74, 75, 75, 75]), "right on one made-up list"),
+        ("6", lambda accuracy: RIGHT["6"](accuracy)[:, None], "an array [8], but what came has the shape [8, 1]"),
     ],
 )
 def test_another_answer_of_a_known_kind_is_refused(exercise, answer, words, capsys):
@@ -487,6 +514,7 @@ def told_apart(mu, logvar, noise):
         ("5b", lambda steps, *table: None if (found := apart()(steps, *table)) is None else np.int64(found)),
         ("6", best_in_place),
         ("6", lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy))),
+        ("6", lambda accuracy: pd.Series(accuracy).cummax().ffill()),
         ("6", lambda accuracy: np.maximum.accumulate(np.nan_to_num(accuracy, nan=-1.0))),
         ("6", lambda accuracy: torch.from_numpy(np.fmax.accumulate(accuracy))),
         ("6", lambda accuracy: [np.nanmax(accuracy[: place + 1]) for place in range(len(accuracy))]),

@@ -130,6 +130,22 @@ def in_pairs(rows, share, seed):
     return cut(rows, share, (2 * pairs[:, None] + [0, 1]).ravel())
 
 
+def of_the_first(share_of_all, step=1):
+    """A split whose test rows are drawn from the first part of the table, or from every so many-th row."""
+    return lambda rows, share, seed: cut(
+        rows, share, step * np.random.default_rng(seed).permutation(round(share_of_all * rows))
+    )
+
+
+def classes_of_the_first(share_of_all, step=1):
+    def split(classes, share, seed):
+        names = np.unique(classes)
+        tested = np.isin(classes, names[of_the_first(share_of_all, step)(len(names), share, seed)[1]])
+        return np.flatnonzero(~tested), np.flatnonzero(tested)
+
+    return split
+
+
 def by_class(change):
     """The right split by class, then something else done to it."""
     return lambda classes, share, seed: change(*RIGHT["1b"](classes, share, seed), classes)
@@ -311,6 +327,9 @@ WRONG = {
         "is a mask": lambda rows, share, seed: [np.arange(rows) > 3, np.arange(rows) <= 3],
         "the rows of this table": lambda rows, share, seed: (np.arange(rows) + 1, np.arange(0)),
         "whole numbers": lambda rows, share, seed: (np.arange(rows) / 2, np.arange(3)),
+        "of shape [3], of type float64": lambda rows, share, seed: [np.append([], [1, 2, 3]), np.arange(3, rows)],
+        "no test rows": of_the_first(0.75),
+        "every second of the rows": of_the_first(0.5, step=2),
         "two things": lambda rows, share, seed: shuffled(rows, share, seed)[0],
     },
     "1b": {
@@ -321,6 +340,8 @@ WRONG = {
         "two parts swapped": lambda *given: RIGHT["1b"](*given)[::-1],
         "neighbours in their order": classes_in_order,
         "classes belong into": lambda classes, share, seed: RIGHT["1b"](classes, 0.5, seed),
+        "no test classes": classes_of_the_first(0.75),
+        "every second of the classes": classes_of_the_first(0.5, step=2),
         "Where does the seed": lambda classes, share, seed: RIGHT["1b"](classes, share, 0),
     },
     "2": {
@@ -336,6 +357,7 @@ WRONG = {
         "you round the share. Return": lambda *given: round(RIGHT["2"](*given)),
         "what follows the point": lambda *given: int(RIGHT["2"](*given)),
         "to one digit": lambda *given: round(RIGHT["2"](*given), 1),
+        "wrong for one of five rows": lambda train, test, classes: RIGHT["2"](train[:-1], test, classes),
         "is NaN": lambda train, test, classes: float("nan"),
     },
     "3": {
@@ -358,6 +380,8 @@ WRONG = {
         ),
         "the unit of a feature": lambda name, *given: fitted(method=lambda name: "neighbours")(name, *given)
         if name == "trees" else RIGHT["3"](name, given[0], *given[1:]) + (name == "neighbours"),
+        "an array [200]; what came is a NumPy array of shape [200, 1]": lambda *given: RIGHT["3"](*given)[:, None],
+        "a dictionary with 0, 1, 2, 3, 4, 5, 6, 7, 8, more.": lambda *given: dict(enumerate(RIGHT["3"](*given))),
         "array of predictions": lambda *given: ["much"] * len(given[-1]),
         "holds texts": lambda *given: RIGHT["3"](*given).astype(str),
         "complex": lambda *given: RIGHT["3"](*given) + 1j,
@@ -416,6 +440,7 @@ WRONG = {
         "mean of the group means": mean_of_means,
         "every row gets the same": lambda groups, labels, train, test: np.full(len(test), labels[train].mean()),
         "nothing but the labels of test rows": grouped(known=known_labels),
+        "wrong on one of five rows": grouped(known=lambda labels, train, test: train[1:]),
         "never seen gets NaN": grouped(otherwise=lambda labels, train: np.nan),
         "are NaN or infinite": grouped(otherwise=lambda labels, train: np.inf),
         "holds texts": lambda *given: [*map(str, RIGHT["5"](*given))],
@@ -460,6 +485,17 @@ def test_a_right_answer_in_another_form_passes(capsys):
     for exercise in ("4a", "4b"):
         assert check(exercise, lambda *given, exercise=exercise: RIGHT[exercise](*given).astype(object)) == 1
 
+    for change in (
+        lambda predict: lambda *given: predict(**dict(zip(("method", "x", "labels", "train", "test"), given))),
+        lambda predict: lambda method, x, labels, *rows: predict(method, x, labels.astype(np.float32), *rows),
+        lambda predict: lambda *given: predict(*given[:3], *(rows.tolist() for rows in given[3:])),
+        lambda predict: lambda method, x, labels, train, test: predict(method, x, labels, train[::-1], test),
+    ):
+        other = lambda predict, split, *rest, change=change: RIGHT["4a"](change(predict), split, *rest)  # noqa: E731
+        assert check("4a", other) == 1, capsys.readouterr().out
+    in_order = lambda predict, split, *rest: RIGHT["4a"](predict, lambda seed: map(np.sort, split(seed=seed)), *rest)  # noqa: E731
+    assert check("4a", in_order) == 1, capsys.readouterr().out
+
     def standardised(method, x, labels, train, test):
         mean, unit = labels[train].mean(), labels[train].std()
         return mean + unit * RIGHT["3"](method, x, (labels - mean) / unit, train, test)
@@ -500,6 +536,8 @@ def test_the_numbers_of_a_report_have_to_come_from_its_functions(capsys):
     rest = RIGHT["4a"], RIGHT["3"], splits, table.x, table.labels, [0, 1]
     reports = {name: RIGHT["4a"](RIGHT["3"], split, table.x, table.labels, [0, 1]) for name, split in splits.items()}
     assert check("6", reports, *rest) == 1, capsys.readouterr().out
+    as_lists = lambda predict, *rest: RIGHT["4a"](lambda m, x, y, *rows: predict(m, x, [*y], *rows), *rest)  # noqa: E731
+    assert check("6", reports, as_lists, *rest[1:]) == 1, capsys.readouterr().out
     better = reports | {"by class": reports["by class"].assign(rmse=lambda lines: lines["rmse"] * 0.9)}
     assert "are not those that your functions give" in said(capsys, check, "6", better, *rest)
     rounded = reports | {"at random": reports["at random"].round(2)}

@@ -139,7 +139,8 @@ def kind(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, Mapping):
-        return f"a dictionary with {', '.join(map(str, value)) or 'nothing'}"
+        keys = [f"{key!s:.40}" for key in itertools.islice(value, 9)]
+        return f"a dictionary with {', '.join(keys + ['more'] * (len(value) > 9)) or 'nothing'}"
     return {"str": "a text"}.get(type(value).__name__, f"of type {type(value).__name__}")
 
 
@@ -537,14 +538,23 @@ def check_5b(answer: Callable) -> None:
     compare(whole_number(found, "the step", 0, 20), 5, mistakes, "on a made-up table your step is wrong.")
     if result_of(answer, steps, predicted, evaluated, 5.0, or_none=True) is not None:
         raise Wrong("with a larger margin the two never part. Then your function should return None.")
+    for place, row in ((0, "first"), (2, "last")):
+        predicted = [82.3 if place == other else 80.0 for other in range(3)]
+        found = result_of(answer, [0, 10, 20], predicted, [80.0] * 3, 2.2, or_none=True)
+        if found is None or whole_number(found, "the step", 0, 20) != 10 * place:
+            raise Wrong(
+                f"right on one made-up table, wrong on another, where the two part at the {row} row alone. Does your"
+                " loop go from the first row to the last, and can the answer be step 0?"
+            )
 
 
 def check_6(answer: Callable) -> None:
     accuracy = np.array([np.nan, 70.0, np.nan, 74.0, 72.0, 75.0, np.nan, 71.0])
     value, known = result_of(answer, accuracy), np.nan_to_num(accuracy, nan=-np.inf)
     found = numbers(value, "an array of numbers")
-    if found.ndim == 0:
-        raise Wrong(f"the best so far is one number for each evaluation, but what came is {kind(value)}.")
+    if found.ndim != 1:
+        came = f"has the shape {[*found.shape]}" if found.ndim else f"is {kind(value)}"
+        raise Wrong(f"the best so far is one number for each evaluation, here an array [8], but what came {came}.")
     if found.shape != accuracy.shape:
         reason = "An architecture that is not valid has cost an evaluation, too"
         raise Wrong(f"of 8 evaluations there should be 8 numbers, but {list(found.shape)} came. {reason}.")
@@ -567,6 +577,12 @@ def check_6(answer: Callable) -> None:
     compare(found[1:], np.maximum.accumulate(known)[1:], mistakes, "on a made-up list some entries are wrong.")
     if found[0] >= np.nanmin(accuracy):
         raise Wrong("the first evaluation of a made-up list failed (NaN), so after it no accuracy is known yet.")
+    other = np.array([2.5, 1.5, np.nan, 70.25, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 70.75, np.nan])
+    if not close(numbers(result_of(answer, other), "an array of numbers"), np.fmax.accumulate(other)):
+        raise Wrong(
+            "right on one made-up list, wrong on another, which is longer and whose first evaluation did not fail. Is"
+            " there a number in it that should come from the list, or does it leave one out?"
+        )
 
 
 def checks_in(names: Mapping[str, Any]) -> dict[str, Callable]:

@@ -18,6 +18,7 @@ from latentnas import stats
 METHODS = ("ridge", "trees", "neighbours")
 SCORES = ("rmse", "kendall")
 HIDDEN = "the labels of the test rows are hidden (NaN) in this check. Which rows may a method learn from?"
+ENDS = "Do the first and the last row of each part count?"
 ROUNDED = "{} is rounded to {} digits. Return it as it is."
 FIXED = "So your function is not deterministic: give whatever draws a fixed seed, a model its `random_state`."
 
@@ -56,7 +57,8 @@ def row_numbers(value: Any, name: str, rows: int) -> np.ndarray:
     if found.dtype == bool:
         raise Wrong(f"{name} is a mask of true and false. Return row numbers: np.flatnonzero makes them of a mask.")
     if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise Wrong(f"{name} should be an array of whole numbers [rows], but what came is {kind(value)}.")
+        held = f", of type {found.dtype}" if found.ndim == 1 else ""
+        raise Wrong(f"{name} should be an array of whole numbers [rows], but what came is {kind(value)}{held}.")
     if len(found) and not 0 <= found.min() <= found.max() < rows:
         wrong = found[(found < 0) | (found >= rows)][0]
         raise Wrong(f"{name} has the row {wrong}, but the rows of this table are 0 to {rows - 1}.")
@@ -113,6 +115,15 @@ def order_in(places: np.ndarray, share: float) -> str:
     return "at equal distances" if np.diff(np.sort(places)).std() < drawn / 3 else ""
 
 
+def require_everywhere(places: np.ndarray, count: int, what: str) -> None:
+    """Raise Wrong where some part of the table has no test place in any of several splits, whose places these are."""
+    parts = min(10, len(places) // 16)  # chance leaves a part out once in ten million times
+    if parts > 1 and len({*(places * parts // count)}) < parts:
+        raise Wrong(f"in three splits some part of the table has no test {what}. Draw from all of it.")
+    if parts > 1 and len({*(places % 2)}) < 2:
+        raise Wrong(f"in three splits only every second of the {what} is tested. Draw from all of them.")
+
+
 def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int = 3) -> None:
     (_, test), *others = splits_of(answer, rows, share, rows=rows, seed=seed)
     for tested in (test, *(part for _, part in others)):  # one may have the right number by luck
@@ -120,6 +131,7 @@ def check_1a(answer: Callable, rows: int = 1000, share: float = 0.2, seed: int =
     if order := order_in(test, share):
         reason = "A table may be sorted, or repeat itself: shuffle its rows"
         raise Wrong(f"the test rows are {order} in the table, not drawn. {reason}.")
+    require_everywhere(np.concatenate([test, *(part for _, part in others)]), rows, "rows")
 
 
 def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, seed: int = 3) -> None:
@@ -137,6 +149,8 @@ def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, 
         require_share(number_of, count, share, "classes")
     if order := order_in(np.flatnonzero(np.isin(np.unique(classes), classes[test])), share):
         raise Wrong(f"the test classes are {order} in their order. Shuffle the classes before you cut.")
+    tested = [np.flatnonzero(np.isin(np.unique(classes), classes[part])) for part in (test, *(p for _, p in others))]
+    require_everywhere(np.concatenate(tested), count, "classes")
 
 
 def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
@@ -162,6 +176,9 @@ def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
     for one, percent in ((test, 100.0), (np.flatnonzero(~np.isin(classes, classes[test])), 0.0)):
         if len(one) and not close(share_of(result_of(answer, one, test, classes)), percent):
             raise Wrong(f"right for one split, but where {percent:.0f} % leak your number is another one.")
+    few = np.array([0, 2]), np.array([1, 4, 3]), np.array([4, 4, 9, 9, 2])
+    if not close(share_of(result_of(answer, *few)), 200 / 3):
+        raise Wrong(f"right for one split, wrong for one of five rows. {ENDS}")
 
 
 def share_of(value: Any) -> float:
@@ -179,7 +196,8 @@ def predictions(answer: Callable, *arguments: Any) -> np.ndarray:
         asked = f"Return those of the {count} test rows, in their order"
         raise Wrong(f"you return {rows} predictions, one for each row of the table. {asked}.")
     if found.shape != (count,):
-        raise Wrong(f"return one prediction for each of the {count} test rows; what came is {kind(found)}.")
+        asked = f"one prediction for each of the {count} test rows, an array [{count}]"
+        raise Wrong(f"return {asked}; what came is {kind(found)}.")
     if not np.isfinite(found).all():
         raise Wrong(f"{int((~np.isfinite(found)).sum())} of {count} predictions are NaN or infinite: {HIDDEN}")
     return found
@@ -257,15 +275,16 @@ class Stub:
         self, method: str, x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
     ) -> np.ndarray:
         self.asked.append(method)
+        train, test = np.asarray(train), np.asarray(test)
         if not np.array_equal(x, self.table.x):
             self.strange = f"x [rows, features]; what came as x is {kind(x)}"
         # only where it may learn, since who hides the other labels from it does well
         elif np.shape(labels) != (rows := self.table.labels.shape) or np.any(
-            (np.asarray(labels) != self.table.labels)[train]
+            (np.asarray(labels, np.float32) != self.table.labels.astype(np.float32))[train]
         ):
             self.strange = f"labels {[*rows]}; what came as labels is {kind(labels)}"
-        random = np.random.default_rng([self.seed, len(train), int(test.sum()), *map(ord, method)])
-        return self.table.labels[test] + random.normal(0, 2 + len(method), len(test))
+        random = np.random.default_rng([self.seed, int(train.sum()), *map(ord, method)])  # in whatever order rows come
+        return (self.table.labels + random.normal(0, 2 + len(method), len(self.table.labels)))[test]
 
     def lines(self, seeds: Sequence[int], scores: Callable) -> pd.DataFrame:
         """The report, its numbers by a function of true and predicted labels."""
@@ -320,7 +339,9 @@ def check_4a(answer: Callable, table: MadeUp | None = None, seeds: Sequence[int]
     table = table or made_up()
 
     def ask(stub: Stub) -> pd.DataFrame:
-        predict, split = (lambda *given: stub.predict(*given)), (lambda *given: stub.split(*given))
+        predict, split = (
+            lambda *given, called=called, **named: called(*given, **named) for called in (stub.predict, stub.split)
+        )
         return report(result_of(answer, predict, split, table.x, table.labels, list(seeds)), seeds)
 
     first, second = Stub(table, 1), Stub(table, 2)
@@ -424,6 +445,9 @@ def check_5(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
         "every row gets the same number. Look its group up.": np.full(len(test), mean),
     }  # fmt: skip
     compare(found, looked_up(known.mean(), mean), mistakes, "on a made-up table some predictions are wrong.")
+    few = np.array([4, 4, 9, 9, 2]), np.array([60.0, 0.0, 80.0, 0.0, 0.0]), np.array([0, 2]), np.array([1, 4, 3])
+    if not close(predictions(answer, *few), [60.0, 70.0, 80.0]):
+        raise Wrong(f"right on one made-up table, wrong on one of five rows. {ENDS}")
 
 
 def check_6(
@@ -437,7 +461,7 @@ def check_6(
         raise Wrong(f"hand over the dictionary `reports` of {', '.join(splits)}; what came is {kind(reports)}.")
 
     def hiding(method: str, x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> Any:
-        hidden = labels.copy()
+        hidden = np.array(labels, dtype=np.float64)
         hidden[test] = np.nan
         return predict(method, x, hidden, train, test)
 
