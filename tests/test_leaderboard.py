@@ -154,6 +154,19 @@ def test_who_reads_labels_is_out_even_if_nothing_is_raised_there(board):
     assert "digits-nb201.csv.gz, where labels are" in found.wrong and math.isinf(found.good)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems let compiled code pass")
+def test_compiled_code_reads_no_labels_and_no_secret_but_all_else(board, tmp_path, monkeypatch):
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    (tmp_path / "other.txt").write_text(SECRET)
+    monkeypatch.setattr(leaderboard, "_SECRET_FILES", [secret])
+    read = "import torch; raise ValueError(bytes(torch.from_file({!r}, size=6, dtype=torch.uint8).tolist()))"
+    for place in (leaderboard.paths.BUNDLED / "digits-nb201.csv.gz", secret):
+        assert "ermission denied" in played(board, written(read.format(str(place)))).wrong
+    for place in (tmp_path / "other.txt", FILE):
+        assert f"ValueError: {place.read_bytes()[:6]!r}" in played(board, written(read.format(str(place)))).wrong
+
+
 NOTES = {  # how a run leaves a note in PLACE: what the table says
     "open(PLACE, 'a')": "writes outside the folder that it is started in (open)",
     "open(PLACE.encode(), 'x')": "writes outside the folder that it is started in (open)",

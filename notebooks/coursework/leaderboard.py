@@ -17,9 +17,9 @@ hidden runs gets a remark. So does a file that uses `latentnas.search`, whose se
 file with labels is out, as far as Python's own calls tell.
 
 No run knows of another: each has a process and a folder of its own, which go with it. Who writes anywhere else is out.
-Compiled code, such as that of `torch.save`, which Python does not report, is refused it by Linux from 5.13 on; other
-systems let it pass. This holds against tricks in the course of a course; it is no sandbox. Run files of people that you
-do not trust in a container without network.
+Compiled code, such as that of `torch.save` and `torch.from_file`, which Python does not report, is refused to write
+there or to read labels by Linux from 5.13 on; other systems let it pass. This holds against tricks in the course of a
+course; it is no sandbox. Run files of people that you do not trust in a container without network.
 """
 
 import argparse
@@ -201,7 +201,7 @@ def play(board: Board, submission: tuple[str, str], secret: str | None, number: 
     ours, theirs = _CONTEXT.Pipe()
     late = threading.Event()
     with ours, _folder() as folder:
-        given = (theirs, submission, parts, seed, folder, _guarded())
+        given = (theirs, submission, parts, seed, folder, _guarded(), _hidden())
         process = _CONTEXT.Process(target=_searcher_side, args=given, daemon=True)
         process.start()
         _RUNNING.add(process)
@@ -325,7 +325,7 @@ def domain_of(parts: dict[str, Any]) -> TableDomain:
 
 def _searcher_side(
     theirs: multiprocessing.connection.Connection, submission: tuple[str, str], parts: dict[str, Any], seed: int,
-    folder: str, guarded: frozenset[tuple[int, int]],
+    folder: str, guarded: frozenset[tuple[int, int]], hidden: list[str],
 ) -> None:  # fmt: skip
     """Runs in the process of a searcher: makes it, and answers until it is killed."""
 
@@ -352,7 +352,8 @@ def _searcher_side(
             pass
     shutil._use_fd_functions = tempfile._O_TMPFILE_WORKS = False  # which would open a folder
     sys.dont_write_bytecode = True  # which would replace old files
-    _write_only_in(folder)
+    _confine(folder, hidden)
+    hidden.clear()
     for module, name in itertools.product((os, sys.modules[os.open.__module__]), _OF_OTHERS):
         if hasattr(module, name):
             setattr(module, name, lambda *given, name=name: out(f"{_MEDDLES} (os.{name}), which no searcher needs"))
@@ -427,9 +428,9 @@ class _Counted(io.TextIOBase):
         return len(text)
 
 
-def _write_only_in(folder: str) -> None:
-    """Let the system refuse this process, compiled code too, to write outside a folder, where it can: Landlock of Linux
-    from 5.13 on (https://docs.kernel.org/userspace-api/landlock.html)."""
+def _confine(folder: str, hidden: Sequence[str]) -> None:
+    """Let the system refuse this process, compiled code too, to write outside a folder and to read what is hidden,
+    where it can: Landlock of Linux from 5.13 on (https://docs.kernel.org/userspace-api/landlock.html)."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -440,14 +441,31 @@ def _write_only_in(folder: str) -> None:
         return
     # bits: write to a file, remove and make what is in a folder; of newer versions also link elsewhere, and truncate
     writes = 1 << 1 | 0b1_1111_1111 << 4 | (version >= 2) << 13 | (version >= 3) << 14
-    rules = system.syscall(444, struct.pack("=Q", writes), 8, 0)
-    for place, allowed in ((folder, writes), (os.devnull, writes & (1 << 1 | 1 << 14))):
-        file = os.open(place, os.O_PATH)
+    reads = 1 << 2  # of files
+    rules = system.syscall(444, struct.pack("=Q", writes | reads), 8, 0)
+    own = (folder, writes | reads), (os.devnull, writes & (1 << 1 | 1 << 14) | reads)
+    for place, allowed in (*own, *((place, reads) for place in _beside(hidden))):
+        try:
+            file = os.open(place, os.O_PATH)
+        except OSError:  # it is gone, or not for this user
+            continue
         system.syscall(445, rules, 1, struct.pack("=Qi", allowed, file), 0)  # landlock_add_rule: beneath this path
         os.close(file)
     system.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which the next call is refused
     system.syscall(446, rules, 0)  # landlock_restrict_self
     os.close(rules)
+
+
+def _beside(hidden: Sequence[str]) -> Iterator[str]:
+    """Files and folders that hold everything but what is hidden, since Landlock knows only what is allowed."""
+    without = {*map(Path, hidden)}
+    above = {folder for place in without if without.isdisjoint(place.parents) for folder in place.parents}
+    for folder in above:
+        with suppress(OSError):
+            yield from (
+                entry.path for entry in os.scandir(folder)
+                if not entry.is_symlink() and Path(entry.path) not in without | above
+            )  # fmt: skip
 
 
 _OTHER_PROCESS = ("subprocess", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "socket.")
@@ -464,13 +482,18 @@ _FILES = ("open", "os.link", "os.symlink", "os.rename", "os.listdir", "os.scandi
 _SECRET_FILES: list[Path] = []  # of the process that counts
 
 
-def _guarded() -> frozenset[tuple[int, int]]:
-    """The files and folders with labels, and the file of the secret, as the system tells them apart by any name."""
+def _hidden() -> list[str]:
+    """The files and folders with labels, and the file of the secret."""
     package = importlib.util.find_spec("nas_bench_graph")
     places = [paths.BUNDLED, paths.CACHE, os.environ.get("LATENTNAS_DATA_MIRROR"), *_SECRET_FILES]
     places += [Path(package.origin).parent / "light"] if package else []
+    return [os.path.realpath(place) for place in filter(None, places)]
+
+
+def _guarded() -> frozenset[tuple[int, int]]:
+    """What is hidden, as the system tells files and folders apart by any name."""
     found = set()
-    for place in filter(None, places):
+    for place in _hidden():
         inside = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in (".", *names)]
         for file in (place, *inside):
             with suppress(OSError):
