@@ -118,7 +118,7 @@ def order_in(places: np.ndarray, share: float) -> str:
 def require_everywhere(places: np.ndarray, count: int, what: str) -> None:
     """Raise Wrong where some part of the table has no test place in any of several splits, whose places these are."""
     parts = min(10, len(places) // 16)  # chance leaves a part out once in ten million times
-    if parts > 1 and len({*(places * parts // count)}) < parts:
+    if len({*(places * parts // count)}) < parts:
         raise Wrong(f"in three splits some part of the table has no test {what}. Draw from all of it.")
     if parts > 1 and len({*(places % 2)}) < 2:
         raise Wrong(f"in three splits only every second of the {what} is tested. Draw from all of them.")
