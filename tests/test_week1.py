@@ -361,6 +361,7 @@ WRONG = {
         "you round the share. Return": lambda *given: round(RIGHT["2"](*given)),
         "what follows the point": lambda *given: int(RIGHT["2"](*given)),
         "to one digit": lambda *given: round(RIGHT["2"](*given), 1),
+        "where 100 % leak": lambda *given: min(RIGHT["2"](*given), 99.0),
         "wrong for one of five rows": lambda train, test, classes: RIGHT["2"](train[:-1], test, classes),
         "is NaN": lambda train, test, classes: float("nan"),
     },
