@@ -1,5 +1,6 @@
 """The leaderboard of week 3: it counts by itself, its searchers see no labels, and whatever they do ends in a line."""
 
+import ctypes
 import gc
 import json
 import math
@@ -25,6 +26,7 @@ from latentnas.search.discrete import RandomSearch, RegularisedEvolution
 from latentnas.search.history import expected_random_search, queries_to_optimum
 
 SECRET = "a secret of the teacher"
+LANDLOCK = sys.platform == "linux" and ctypes.CDLL(None).syscall(444, None, 0, 1) > 0  # from 5.13 on, if it is on
 FILE = paths.NOTEBOOKS / "coursework/leaderboard.py"
 HEAD = """
 import numpy as np
@@ -154,7 +156,7 @@ def test_who_reads_labels_is_out_even_if_nothing_is_raised_there(board):
     assert "digits-nb201.csv.gz, where labels are" in found.wrong and math.isinf(found.good)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems let compiled code pass")
+@pytest.mark.skipif(not LANDLOCK, reason="other systems let compiled code pass")
 def test_compiled_code_reads_no_labels_and_no_secret_but_all_else(board, tmp_path, monkeypatch):
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
@@ -207,7 +209,7 @@ def test_no_run_leaves_a_note_for_the_next_one(board, tmp_path):
     for note, words in NOTES.items():
         assert words in asked("import os; " + note), note
         assert not os.path.lexists(place), note
-    if sys.platform == "linux":
+    if LANDLOCK:
         for note in COMPILED:
             assert "rror" in asked("import os; " + note + "; raise RuntimeError('it is written')"), note
             assert "ValueError: False" in asked(THERE + "raise ValueError(there)"), note
