@@ -512,6 +512,18 @@ def test_the_opening_question_is_answered_from_both_variants(verdicts, runs, ans
     assert verdicts[0] == "seen once" or f"it changes by +0.02 ({verdicts[0]})." in few  # an interval would say nothing
 
 
+def test_the_lines_of_the_jensen_gaps_end_inside_their_panel():
+    quantile = np.linspace(0, 1, 11)
+    networks = dict.fromkeys(convexity.NETWORK_COLOURS, np.linspace(-0.7, 1.9, 11))
+    gaps = pd.concat(
+        pd.DataFrame({"network": name, "quantile": quantile, "gap": gap}) for name, gap in networks.items()
+    )
+    ends = gaps.rename(columns={"quantile": "share", "gap": "below"})
+    ax = convexity.crlso_convexity(gaps, ends).axes[0]
+    ends_at = ax.transAxes.inverted().transform(ax.transData.transform([(0, -0.7), (0, 1.9)]))[:, 1]
+    assert ends_at == pytest.approx([1 / 22, 21 / 22])  # a margin of 5 % of the line, in the scale of the axis
+
+
 def test_direction_and_order_are_told_with_their_verdicts_and_not_of_two_runs():
     rows = pd.DataFrame({"variant": ["descent"], "difference": 0.031, "low": -0.1, "high": 0.2, "runs": 9})
     rows, twice = rows.assign(verdict="undecided"), rows.assign(verdict="seen once")
