@@ -449,7 +449,7 @@ def test_accuracy_is_told_beside_print_or_beside_the_best_rival():
     table = pd.concat([contests("CR-LSO", "most parameters", ["behind"]), contests("CR-LSO", "x", ["ahead"])])
     assert words(accuracies(92.31), table) == (
         "In validation accuracy, CR-LSO is behind *most parameters*, and ahead of x. "
-        "It ends at 92.31 %, *most parameters* at 92.41 %."
+        "CR-LSO ends at 92.31 %, *most parameters* at 92.41 %."
     )
     table = contests("CR-LSO", "most parameters", ["behind", "behind"])
     alike = accuracies(73.49, 73.4, paper=73.44)  # in all runs: no interval, and no doubt
@@ -467,8 +467,8 @@ def test_meetings_are_counted_beside_those_of_the_best_rivals():
     table = pd.concat([contests(name, other, ["undecided"]) for other in ("most parameters", "x")])
     table = pd.concat([table, contests("CR-LSO", "most parameters", ["behind"])])
     assert crlso_words.strings_in_words(needed, table, 80) == (
-        "In strings to the best cell, CR-LSO is behind *most parameters*. Its ensemble is not shown to be behind or "
-        "ahead of any search compared (lead +25 strings). Within 80, the ensemble meets that cell in 1 of 3 runs, "
+        "In strings to the best cell, CR-LSO is behind *most parameters*. CR-LSO's ensemble is not shown to be behind "
+        "or ahead of any search compared (lead +25 strings). Within 80, the ensemble meets that cell in 1 of 3 runs, "
         "*most parameters* in all."
     )
     assert crlso_words.strings_in_words(needed, contests(name, "x", ["seen once"]), 80) == ""

@@ -159,7 +159,7 @@ def accuracy_in_words(claims: Sequence["Claim"], compare: pd.DataFrame) -> str:
     worst, ours = part.iloc[part["lead: difference"].argmin()], claims[0].ours
     best = RIVALS.get(worst["second"], worst["second"])
     own, rest = f"{ours:.2f}", f"{ours - worst['lead: difference']:.2f}"
-    return f"{place} {'CR-LSO' if once else 'It'} ends at {own} %, {best} at {rest} %."
+    return f"{place} CR-LSO ends at {own} %, {best} at {rest} %."
 
 
 def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame, queries: int) -> str:
@@ -179,7 +179,7 @@ def strings_in_words(needed: Mapping[tuple, pd.DataFrame], compare: pd.DataFrame
     beside = f"{rivals} in {'as many' if most == met[name] else 'all' if most == runs else most}"
     plain = f"In strings to the best cell, CR-LSO is {contested(own, 'sooner', 'strings')}. "
     return (
-        f"{plain}Its ensemble is {contested(part, 'sooner', 'strings')}. "
+        f"{plain}CR-LSO's ensemble is {contested(part, 'sooner', 'strings')}. "
         f"Within {queries}, the ensemble meets that cell in {share}, {beside}."
     )
 
