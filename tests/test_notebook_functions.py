@@ -530,7 +530,7 @@ def test_direction_and_order_are_told_with_their_verdicts_and_not_of_two_runs():
     told = "Walking down it, in place of up, changes the regret by +0.031 (-0.1 to +0.2, undecided)."
     assert convexity.direction_in_words(rows).endswith(told) and not convexity.direction_in_words(twice)
     assert convexity.order_in_words(rows).endswith(
-        "variant's, over 9 runs, is +0.031 (-0.1 to +0.2, undecided) for *descent*."
+        "variant's, over 9 runs, is +0.031 (-0.100 to +0.200, undecided) for *descent*."
     )
     assert not convexity.order_in_words(twice)
 

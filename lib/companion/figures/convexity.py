@@ -138,7 +138,7 @@ def study_in_words(study: pd.DataFrame, queries: int) -> str:
     answer = "Undecided" if "undecided" in verdicts else answer
     changes = " ".join(f"{places[name]} it changes by {judged(row, '+.2g')}." for name, row in rows.iterrows())
     head = f"**Does convexity lead to better cells? {answer}.** The regret is how far below the best cell a search ends"
-    return f"{head} ({queries} strings; in points). {changes}"
+    return f"{head} ({queries} strings; in points; less is better). {changes}"
 
 
 def direction_in_words(study: pd.DataFrame) -> str:
@@ -155,7 +155,7 @@ def order_in_words(order: pd.DataFrame) -> str:
     if ONCE in set(rows["verdict"]):
         return ""
     runs = f", over {rows['runs'].max()} runs,"
-    lead = listed(f"{judged(row, '+.2g')} for *{name}*" for name, row in rows.iterrows())
+    lead = listed(f"{judged(row, '+.3f')} for *{name}*" for name, row in rows.iterrows())
     lead = lead.replace(SAME, f"0 ({SAME})")
     return f"**Does it help to order cells?** Full CR-LSO's tau minus the variant's{runs} is {lead}."
 

@@ -143,11 +143,12 @@ def findings(
     fall += f" points in the third; on {in_words(unsure)} that may be chance" if len(unsure) else " points in the third"
     said = [
         f"The best cell of the table is truly the best with an estimated chance of {shrunk} %; "
-        f"its runs alone would say {flat} % (figure `chances`).",
+        f"without the correction for luck {flat} % (figure `chances`).",
         f"A trial on {simulated} simulated tables {judged}.",
         f"The table puts its best cell too high by an estimated {luck} points. "
         f"The best by two runs falls by {fall} (figure `third_runs`).",
-        f"By these chances {span(sets['likely best'])} cells are to hold the best one with 95 %; the trial judges.",
+        f"By these chances {span(sets['likely best'])} cells are to hold the best one with a chance of 95 %. "
+        "The simulated tables test this, below.",
     ]
     if len(pairs):
         apart = span(pairs["differ by more, corrected (%)"])
