@@ -165,6 +165,19 @@ def test_lab_opens_the_notebook_that_is_named(tmp_path, monkeypatch, capsys):
         )
 
 
+def test_working_copies_link_to_the_solutions_and_have_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    shutil.copytree(paths.NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns("executed", "mine"))
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "PROFILES", tmp_path / "notebooks/profiles.toml")
+    assert cli.main(["lab", "lab"]) == 0
+    copies = sorted((tmp_path / "notebooks/mine").rglob("*.*"))
+    assert len(copies) == len(notebooks.names()) + 7  # the glossary, the lab, four weeks and a badge
+    links = [(copy, link) for copy in copies for link in re.findall(r"\]\(([^()]*solutions[^()]*)\)", copy.read_text())]
+    assert not [copy for copy in copies if "solutions" in copy.name] and len(links) == len(notebooks.names())
+    assert all((copy.parent / link).exists() for copy, link in links)
+
+
 def test_help_shows_commands_and_examples(capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["--help"])

@@ -194,12 +194,13 @@ def release(options: argparse.Namespace) -> int:
 
 
 def lab(arguments: Sequence[str]) -> int:
-    """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project. The
-    first word may name one to open, such as `week1`; other arguments go to JupyterLab."""
+    """Open JupyterLab on working copies of the notebooks, so that what one tries changes no file of the project.
+    Solutions are not among them. The first word may name one to open, such as `week1`; other arguments go to
+    JupyterLab."""
     mine = paths.NOTEBOOKS / "mine"
     files = [*map(notebooks.source_of, notebooks.names()), *paths.NOTEBOOKS.glob("*.md")]
     files += [file for file in paths.NOTEBOOKS.glob("coursework/*.ipynb") if not file.stem.endswith("_solutions")]
-    files += (*paths.NOTEBOOKS.glob("coursework/solutions/*.ipynb"), *paths.NOTEBOOKS.glob("coursework/*.svg"))
+    files += paths.NOTEBOOKS.glob("coursework/*.svg")
     first = notebooks.source_of(notebooks.names()[0])
     if arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
@@ -210,9 +211,10 @@ def lab(arguments: Sequence[str]) -> int:
         first = named[0]
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)
-        copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.exists():
-            shutil.copy(file, copy)
+            with paths.atomic_write(copy) as temporary:  # a part of a notebook would stay for good
+                text = file.read_bytes().replace(b"](coursework/solutions/", b"](../coursework/solutions/")
+                temporary.write_bytes(text)
     url = f"/lab/tree/notebooks/mine/{first.relative_to(paths.NOTEBOOKS).as_posix()}"
     options = [f"--ServerApp.root_dir={paths.ROOT}", f"--LabApp.default_url={url}"]
     environment = os.environ | {"PYTHONPATH": runner.library_path()}
