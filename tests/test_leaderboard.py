@@ -717,7 +717,7 @@ def test_making_a_unit_again_keeps_what_somebody_has_worked_in(tmp_path, monkeyp
     for _ in range(2):  # what is the same needs no copy
         assert make_coursework.main(["week1"]) == 0
     text = made.read_text()
-    assert not capsys.readouterr().out and len(os.listdir(tmp_path)) == 2
+    assert not capsys.readouterr().out and sorted(os.listdir(tmp_path))[1:] == ["week1.ipynb", "week1_solutions.ipynb"]
     for answers in ("an evening", "another evening"):
         made.write_text(answers)
         assert make_coursework.main([]) == 0 and made.read_text() == text
@@ -726,9 +726,19 @@ def test_making_a_unit_again_keeps_what_somebody_has_worked_in(tmp_path, monkeyp
     assert (tmp_path / "week1.ipynb.before-before").read_text() == "another evening"
     made.write_text("of the last commit")
     monkeypatch.setattr(make_coursework, "in_git", lambda file: b"of the last commit")
-    assert make_coursework.main([]) == 0 and made.read_text() == text and len(os.listdir(tmp_path)) == 4
+    assert make_coursework.main([]) == 0 and made.read_text() == text and len(os.listdir(tmp_path)) == 5
     assert make_coursework.main(["week1", "week9"]) == 2
     assert "There is no unit week9: take one of these (week1)" in capsys.readouterr().err
+
+
+def test_a_unit_made_again_from_a_changed_source_was_changed_by_nobody(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_coursework, "FOLDER", tmp_path)
+    made = tmp_path / "week1.ipynb"
+    for text in ("first", "second", "third"):  # none of them committed
+        cell = {"cell_type": "markdown", "metadata": {}, "source": [text]}
+        (tmp_path / "week1_solutions.ipynb").write_text(json.dumps({"cells": [cell]}))
+        assert make_coursework.main([]) == 0 and text in made.read_text()
+    assert not capsys.readouterr().out and not list(tmp_path.glob("*.before"))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
@@ -48,17 +49,22 @@ def run(notebook: dict) -> dict:
 
 
 def write(file: Path, text: str, keep: bool) -> None:
-    """All or nothing; what somebody has worked in is kept beside it."""
+    """All or nothing; what somebody has worked in, so that it is neither as the last call left it nor as the last
+    commit has it, is kept beside it."""
     old = file.read_bytes() if keep and file.exists() else None
-    if old not in (None, text.encode(), in_git(file)):
+    made = file.with_name(f".{file.name}.made")  # the SHA-256 of what the last call wrote
+    left = made.read_text() if made.exists() else ""
+    if old not in (None, text.encode(), in_git(file)) and sha256(old).hexdigest() != left:
         before = file.with_name(f"{file.name}.before")
         while before.exists():  # an older one is somebody's work, too
             before = before.with_name(f"{before.name}-before")
         file.rename(before)
-        print(f"{file.name} was changed by somebody: it is kept as {before.name}, and a new one is written.")
+        print(f"{file.name} is neither as last made here nor as committed, so it is kept as {before.name}.")
     temporary = file.with_name(f".{file.name}.partial")
     temporary.write_bytes(text.encode())
     os.replace(temporary, file)
+    if keep:
+        made.write_text(sha256(text.encode()).hexdigest())
 
 
 def in_git(file: Path) -> bytes | None:
