@@ -46,7 +46,7 @@ HIGHEST = max(WAITED_FOR.values(), default=0) + 5    # of all priorities: 2 for 
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 SIDE_BY_SIDE = count("LATENTNAS_JOBS", os.environ.get("LATENTNAS_JOBS") or CORES or 1)
 BENCH = profiles.read_profiles().bench
-WAITING = len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS)
+WAITING = max(1, len(json.loads(os.environ.get("LATENTNAS_AGENDA", "[]")) or JOBS))    # none where all run alone
 
 
 def threads_for(side_by_side):

@@ -444,6 +444,14 @@ def test_a_setting_of_snakemake_that_cannot_be_is_named(project, setting, words)
     assert words in told_by_snakemake(project, "--cores", "1", "--config", setting)
 
 
+def test_snakemake_by_itself_has_nothing_to_do_where_all_notebooks_run_alone(project):
+    toml = project / "notebooks/profiles.toml"
+    toml.write_text('alone = ["00_first"]\n' + toml.read_text())
+    told = snakemake(project, "--cores", "2")
+    assert told.returncode == 0 and "Finished jobid: 0 (Rule: all)" in told.stdout + told.stderr
+    assert not (project / "data/results").exists()
+
+
 def test_cores_of_a_cluster_that_are_no_number_are_named(project):
     (project / "Snakefile").write_text((project / "Snakefile").read_text().replace("settings.cores", "settings.nodes"))
     told = told_by_snakemake(project, "--cores", "1", SLURM_CPUS_PER_TASK="x")
