@@ -577,6 +577,31 @@ def test_cleaning_names_the_deepest_of_folders_that_lie_in_each_other(monkeypatc
     assert cell["outputs"][0]["text"] == "./data ~/more"
 
 
+def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
+    (tmp_path / "disk/me").mkdir(parents=True)
+    (tmp_path / "me").symlink_to(tmp_path / "disk/me")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    home, real = tmp_path / "me", tmp_path / "disk/me"
+    taken = [f"{home}", f"{home}/x", f"{home}.", f"({home}, or", f"'{home}'", f"file://{home}/x", f"a=/x:{home}:/y"]
+    taken += [f"\x1b[32m{home}/x", f"'a\\n{home}/x'", f"{real}/x"]
+    left = [
+        "/var/tmp/x",
+        "/mnt/tmp/x",
+        "https://a.b/tmp/x",
+        "../tmp",
+        "~/tmp",
+        "a/tmp",
+        "/tmp-2/x",
+        "/tmp_2",
+        "/tmp.old",
+    ]
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": [*taken, *left, "T_12345_row0.", "/tmp\n"]}]}
+    runner.clean({"metadata": {}, "cells": [cell]})
+    short = [text.replace(str(home), "~").replace(str(real), "~") for text in taken]
+    assert cell["outputs"][0]["text"] == [*short, *left, "T_0_row0.", "<temporary>\n"]
+
+
 def test_cleaning_gives_styled_tables_the_same_names_every_time():
     def cleaned(*ids):
         html = [f'<style>#T_{id}_row0_col1 {{}}</style><table id="T_{id}"></table>' for id in ids]

@@ -152,11 +152,13 @@ def clean(notebook: dict) -> None:
     notebook["metadata"]["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     names = {os.path.expanduser("~"): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
+    names = {os.path.realpath(folder): name for folder, name in names.items()} | names
     folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
-    # ids of pandas' styled tables, and addresses of objects
-    words = [*map(re.escape, folders), r"\bT_[0-9a-f]{5}", r"(?<= at )0x[0-9a-f]+"]
+    # Of a path the beginning, also after a colour or a line break that is spelt out; and the whole name of a folder
+    place = rf"(?:(?<![\w.~-])|(?<=\dm)|(?<=\\n))(?:{'|'.join(map(re.escape, folders))})(?![.-]?\w)"
+    mark = r"(?:\bT_[0-9a-f]{5}|(?<= at )0x[0-9a-f]+)(?![0-9A-Za-z])"  # of pandas' styled tables; address of an object
     picture = r"\bdata:[\w/+.;=-]+;base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
-    moment = re.compile(f"{picture}|(?:{'|'.join(words)})(?![0-9A-Za-z])")
+    moment = re.compile(f"{picture}|{place}|{mark}")
 
     def named(found: re.Match[str]) -> str:
         text = found.group()
