@@ -393,6 +393,7 @@ WRONG = {
         "is infinite": lambda walk: float("inf"),
         "too large": lambda walk: 10**5000,
         "one whole number": lambda walk: equal(walk[:-1], walk[1:]),
+        "came is 0.3571": lambda walk: equal(walk[:-1], walk[1:]).double().mean(),
     },
     "5a": {
         "downhill": lambda model, z, *how: ascent(step_size=-how[1])(model, z, *how),
@@ -660,6 +661,20 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys)
     assert "stopped with TypeError" in said(capsys, exercise, lambda one, two, three, four, five, six: one)
     for value in (not_a_number, lambda *arguments: "text", lambda *arguments: {}, lambda *arguments: [[1], [1, 2]]):
         said(capsys, exercise, value)
+
+
+@pytest.mark.parametrize("exercise", ["2a", "2b", "3a", "5a"])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_a_right_answer_in_half_precision_is_told_so(exercise, half, capsys):
+    def answer(*arguments):
+        found = RIGHT[exercise](*arguments)
+        return torch.as_tensor(found).to(half) if exercise != "3a" else tuple(part.to(half) for part in found)
+
+    told = f"should be in float32 or float64. Yours is in {str(half)[6:]}, which keeps two or three digits."
+    assert told in said(capsys, exercise, answer)
+    if exercise in ("2a", "3a"):  # in part
+        whole = RIGHT[exercise]
+        assert told in said(capsys, exercise, lambda *given: [*whole(*given)[:-1], answer(*given)[-1]])
 
 
 def test_an_unknown_exercise_is_told_which_there_are(capsys):

@@ -152,11 +152,20 @@ def tensor(value: Any, name: str, shape: tuple[int, ...], letters: str) -> Tenso
         raise Wrong(f"{name} should have the shape {letters}, here {list(shape)}, but has {list(value.shape)}.")
     if value.is_complex():
         raise Wrong(f"{name} should hold real numbers, but holds complex ones.")
+    require_digits(value, name)
     if not value.isfinite().all():
         wrong = int((~value.isfinite()).sum())
         cause = "Look for a division by zero, or the logarithm or root of a negative number"
         raise Wrong(f"{wrong} of the {value.numel()} values of {name} are NaN or infinite. {cause}.")
     return value.detach().cpu().double()
+
+
+def require_digits(value: Any, name: str) -> None:
+    """Raise Wrong where numbers are in half precision, which differs from the right ones by more than rounding does."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    types = {str(getattr(part, "dtype", "")).removeprefix("torch.") for part in parts}
+    for half in types & {"float16", "bfloat16"}:
+        raise Wrong(f"{name} should be in float32 or float64. Yours is in {half}, which keeps two or three digits.")
 
 
 def whole_number(value: Any, name: str, low: int, high: int) -> int:
@@ -165,7 +174,8 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     if isinstance(value, float) and not math.isfinite(value):
         raise Wrong(f"{name} is {'NaN' if math.isnan(value) else 'infinite'}. Was something divided by zero?")
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise Wrong(f"{name} should be one whole number, but what came is {kind(value)}.")
+        came = f"{value:.4g}" if isinstance(value, float) else kind(value)
+        raise Wrong(f"{name} should be one whole number, but what came is {came}.")
     if not low <= value <= high:
         raise Wrong(f"{name} should lie between {low} and {high}. Yours is too {'small' if value < low else 'large'}.")
     return int(value)
@@ -302,6 +312,7 @@ def check_2a(answer: Callable) -> None:
     found = torch.from_numpy(numbers(states, asked).ravel())
     if len(found) != 4:
         raise Wrong(f"return {asked}; what came is {kind(states)}.")
+    require_digits(states, "the list")
     found = tensor(found, "the list", (4,), "[N]")
     right = on_paper()
     mistakes = {
