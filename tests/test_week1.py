@@ -11,8 +11,11 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
 from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 from week1_checks import CHECKS, METHODS, check, made_up
 
 from coursework import (
@@ -170,6 +173,22 @@ def until_enough_rows(classes, share, seed):
             total += sizes[place]
     test = np.isin(classes, chosen)
     return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def classes_of_drawn_rows(classes, share, seed):
+    """Rows are drawn until they are of enough classes, so that a class with many rows is drawn early."""
+    names = pd.unique(np.random.default_rng(seed).permutation(classes))
+    test = np.isin(classes, names[: round(share * len(names))])
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def in_place_of_neighbours(model):
+    return lambda name, x, labels, train, test: (
+        (model if name == "neighbours" else model_of(name)).fit(x[train], labels[train]).predict(x[test])
+    )
+
+
+one_more_neighbour = in_place_of_neighbours(KNeighborsRegressor(6))
 
 
 def ridge_of(**weights):
@@ -347,6 +366,7 @@ WRONG = {
         "no test classes": classes_of_the_first(0.75),
         "every second of the classes": classes_of_the_first(0.5, step=2),
         "Where does the seed": lambda classes, share, seed: RIGHT["1b"](classes, share, 0),
+        "depends on its number of rows": classes_of_drawn_rows,
     },
     "2": {
         "between 0 and 1": lambda train, test, classes: np.isin(classes[test], classes[train]).mean(),
@@ -384,7 +404,11 @@ WRONG = {
             method=lambda name: {"trees": "neighbours", "neighbours": "trees"}.get(name, name)
         ),
         "the unit of a feature": lambda name, *given: fitted(method=lambda name: "neighbours")(name, *given)
-        if name == "trees" else RIGHT["3"](name, given[0], *given[1:]) + (name == "neighbours"),
+        if name == "trees" else one_more_neighbour(name, *given),
+        "the predictions of ridge are not half as large": lambda *given: RIGHT["3"](*given) + 1,
+        "of neighbours are not": lambda name, *given: RIGHT["3"](name, *given) + (name == "neighbours"),
+        "A tree does this": in_place_of_neighbours(DecisionTreeRegressor(random_state=0)),
+        "mind how far": in_place_of_neighbours(DecisionTreeRegressor(min_samples_leaf=5, random_state=0)),
         "an array [200]; what came is a NumPy array of shape [200, 1]": lambda *given: RIGHT["3"](*given)[:, None],
         "a dictionary with 0, 1, 2, 3, 4, 5, 6, 7, 8, more.": lambda *given: dict(enumerate(RIGHT["3"](*given))),
         "array of predictions": lambda *given: ["much"] * len(given[-1]),
@@ -506,6 +530,21 @@ def test_a_right_answer_in_another_form_passes(capsys):
         return mean + unit * RIGHT["3"](method, x, (labels - mean) / unit, train, test)
 
     assert check("3", standardised) == 1, capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        KNeighborsRegressor(1),
+        KNeighborsRegressor(9, metric="manhattan"),
+        make_pipeline(StandardScaler(), KNeighborsRegressor(20, weights="distance")),
+        GridSearchCV(KNeighborsRegressor(), {"n_neighbors": [1, 5, 15]}),
+    ],
+)
+def test_neighbours_of_any_kind_pass(model, capsys):
+    for case in ({}, CASES["3"]):
+        assert check("3", in_place_of_neighbours(model), **case) == 1, capsys.readouterr().out
 
 
 def test_a_split_whose_share_is_right_by_luck_alone_is_refused(capsys):

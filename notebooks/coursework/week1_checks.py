@@ -151,6 +151,15 @@ def check_1b(answer: Callable, table: MadeUp | None = None, share: float = 0.2, 
         raise Wrong(f"the test classes are {order} in their order. Shuffle the classes before you cut.")
     tested = [np.flatnonzero(np.isin(np.unique(classes), classes[part])) for part in (test, *(p for _, p in others))]
     require_everywhere(np.concatenate(tested), count, "classes")
+    names, rows = np.unique(classes, return_counts=True)
+    sizes = np.minimum(rows, 4)  # one class has very many
+    parts = [partition(result_of(answer, classes, share, seed + more), len(classes))[1] for more in range(10)]
+    drawn = np.concatenate([sizes[np.isin(names, classes[part])] for part in parts])
+    if abs(drawn.mean() - sizes.mean()) > 5 * sizes.std() * ((1 - share) / len(drawn)) ** 0.5:  # not by chance
+        raise Wrong(
+            "whether a class is tested depends on its number of rows. Give each class the same chance: draw from a list"
+            " of the classes, in which each stands once."
+        )
 
 
 def check_2(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> None:
@@ -233,6 +242,11 @@ def check_3(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
         if stats.rmse(labels[test], found[method]) > 0.9 * plain:
             reason = "Does it use the x and the labels that it is given, and no others?"
             raise Wrong(f"on a made-up table {method} predicts hardly better than the mean of all labels. {reason}")
+        if not close(predictions(answer, method, x, labels / 2, train, test), found[method] / 2):
+            raise Wrong(
+                f"with labels half as large the predictions of {method} are not half as large. Is something added to"
+                " them, or are they rounded? Return what the model predicts."
+            )
     for first, second in combinations(METHODS, 2):
         if close(found[first], found[second]):
             raise Wrong(f"{first} and {second} predict the same. Does your function look at the name of the method?")
@@ -252,6 +266,14 @@ def check_3(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
     moved = np.abs(predictions(answer, "neighbours", x, other, train, test) - found["neighbours"]) > 1e-8
     if moved.mean() > 0.5:
         raise Wrong("one training label was changed, and neighbours predict most rows anew. It is near to a few only.")
+    rows, more = test[:20], np.arange(len(x), len(x) + 20)
+    wider = np.concatenate([x, x[rows] * np.where(np.arange(x.shape[1]) < 4, 0.75, 1.0)])
+    given = "neighbours", wider, np.append(labels, np.full(20, np.nan)), train
+    if close(*np.split(predictions(answer, *given, np.append(rows, more)), 2)):
+        raise Wrong(
+            "neighbours should mind how far away rows are, but where one feature is 0.75 in place of 1 the predictions"
+            " stay as they are. A tree does this: is it one?"
+        )
     scaled = x * np.where(np.arange(x.shape[1]) == 0, 1024.0, 1.0)
     if not close(predictions(answer, "trees", scaled, labels, train, test), found["trees"]):
         raise Wrong(
