@@ -25,6 +25,7 @@ from companion.profiles import UsageError
 from companion.together import ending_together, marked
 
 LAB = "LATENTNAS_LAB"  # marks what a JupyterLab started; a run from one of its terminals may outlive it
+MOST_JOBS = 1000  # each notebook's trainings are dealt into as many shares
 # Three files at a time: on two cores a test that waits for its notebook or another process leaves one idle.
 TEST = (sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
@@ -82,8 +83,8 @@ def run(options: argparse.Namespace) -> int:
     The command `bench` selects the notebooks that profiles.toml lists under `bench`. It runs them even if they are up
     to date, and prints their numbers.
     """
-    if options.jobs is not None and options.jobs < 1:
-        raise UsageError("--jobs must be 1 or more.")
+    if options.jobs is not None and not 1 <= options.jobs <= MOST_JOBS:
+        raise UsageError(f"--jobs must be 1 or more, and at most {MOST_JOBS}.")
     profile, anew = options.profile or "quick", options.command == "bench"
     if anew:
         own = profiles.read_profiles().bench
@@ -249,7 +250,10 @@ def figures(options: argparse.Namespace) -> int:
     """Redraw all figures from stored results, of one profile or of all that have any."""
     labels = [label for label in report.labels_with_results() if options.profile in (None, label)]
     if not labels:
-        raise UsageError(f"There are no results of {options.profile or 'any profile'} yet. Run them: ./run_all.sh")
+        known = f"data/results has: {', '.join(report.labels_with_results()) or 'nothing yet'}"
+        raise UsageError(
+            f"There are no results of {options.profile or 'any profile'}. {known}. ./run_all.sh makes them."
+        )
     from companion.figures.redraw import redraw  # imports matplotlib
 
     for label in labels:
