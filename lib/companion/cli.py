@@ -248,12 +248,11 @@ def site(options: argparse.Namespace) -> int:
 
 def figures(options: argparse.Namespace) -> int:
     """Redraw all figures from stored results, of one profile or of all that have any."""
-    labels = [label for label in report.labels_with_results() if options.profile in (None, label)]
+    stored = report.labels_with_results()
+    labels = [label for label in stored if options.profile in (None, label)]
     if not labels:
-        known = f"data/results has: {', '.join(report.labels_with_results()) or 'nothing yet'}"
-        raise UsageError(
-            f"There are no results of {options.profile or 'any profile'}. {known}. ./run_all.sh makes them."
-        )
+        what = f"There are no results of {options.profile or 'any profile'}"
+        raise UsageError(f"{what}. data/results has: {', '.join(stored) or 'nothing yet'}. ./run_all.sh makes them.")
     from companion.figures.redraw import redraw  # imports matplotlib
 
     for label in labels:
