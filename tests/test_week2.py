@@ -10,6 +10,7 @@ import lab_checks
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 from scipy.stats import ttest_ind
 from torch import nn
 from week2_checks import CHECKS, ROW, alike, check, load, sizes, some_graphs, twins_of, write_model
@@ -175,6 +176,30 @@ class OfPositions(Levels):
         return states - states.mean(dim=1, keepdim=True)
 
 
+class FromTheFourthOn(Levels):
+    def forward(self, batch):
+        return super().forward(batch) + (torch.arange(batch.max_vertices) > 4)[:, None]
+
+
+class OfOneVertex(Levels):
+    def forward(self, batch):
+        states = super().forward(batch)
+        return states + states[:, 4:5]
+
+
+class Changing(Levels):
+    def forward(self, batch):
+        states = super().forward(batch)
+        batch.types.clamp_(min=0)
+        return states
+
+
+class WithLoops(Levels):
+    def forward(self, batch):
+        batch.adjacency.logical_or_(torch.eye(batch.max_vertices, dtype=torch.bool))
+        return super().forward(batch)
+
+
 class Typeless(Levels):
     def forward(self, batch):
         types = torch.where(batch.types < 0, batch.types, 0)
@@ -317,6 +342,12 @@ def pooled(own, base):
     return ttest_ind(own, base).confidence_interval(0.95)
 
 
+def of_three(own, base):
+    """The interval, right if there are three of each."""
+    mean, low, high = stats.mean_difference(own, base)
+    return tuple(mean + (end - mean) * (len(own) / 3) ** 0.5 for end in (low, high))
+
+
 def of_ends(own, base):
     (low, high), (least, most) = stats.mean_interval(own), stats.mean_interval(base)
     return np.mean(own) - np.mean(base), low - most, high - least
@@ -328,6 +359,10 @@ WRONG = {
         "real numbers": levels(lambda forward, batch: forward(batch) + 1j),
         "empty positions": OfPositions,
         "change their numbers": Numbered,
+        "when vertices change": FromTheFourthOn,
+        "stay the same else": OfOneVertex,
+        "you change the batch itself": Changing,
+        "Copy a tensor before": WithLoops,
         "other graphs of the batch": Normalised,
         "no state changes with an edge": mixed(lambda own, before, after, edges: own),
         "vertex 2 should change": mixed(lambda own, before, after, edges: own + after),
@@ -361,6 +396,7 @@ WRONG = {
             lambda self, states, present: (states * present).sum(1) / (1 + (states * present).sum(1).square().mean(0))
         ),
         "where all states are below 0": read(lambda self, states, present: (states * present).amax(dim=1)),
+        "where all states are above 0": read(lambda self, states, present: (states * present).amin(dim=1)),
         "the same result": read(lambda self, states, present: torch.ones_like(states[:, 0])),
         "NaN or infinite": read(lambda self, states, present: (states / present).sum(dim=1)),
         "real numbers": read(
@@ -408,7 +444,14 @@ WRONG = {
     },
     "5": {
         "wrong sign": lambda own, base: stats.mean_difference(base, own),
-        "paired": lambda own, base: (np.mean(own) - np.mean(base), *stats.mean_interval(np.subtract(own, base))),
+        "paired": lambda own, base:
+            (np.mean(own) - np.mean(base), *stats.mean_interval(np.subtract([*own], [*base]))),
+        "yours less the baseline's": lambda own, base: max(
+            stats.mean_difference(own, base), stats.mean_difference(base, own)
+        ),
+        "should be that of the means": lambda own, base: stats.mean_difference((61, 68, 64), (57, 52, 60)),
+        "of the means.": lambda own, base: (np.mean(own - base), 0.0, 1.0),  # pandas joins rows by their numbers
+        "interval is not": lambda own, base: stats.mean_difference(own, base)[:1] + of_three(own, base),
         "1.96": around(lambda own, base: 1.96 * error(own, base)),
         "mean ± standard error": around(error),
         "do not add up": of_ends,
@@ -428,6 +471,58 @@ def test_a_typical_wrong_answer_is_told_what_is_wrong_with_it(exercise, capsys):
         text = said(capsys, check, exercise, answer, secrets=SECRETS.get(exercise, ()))
         assert words.rpartition("may be anything, ")[2].lower() in text.lower(), f"{words!r} is not in: {text}"
     assert len(WRONG[exercise]) >= 3
+
+
+def by_methods_of_a_column(own, baseline):
+    mean, parts = own.mean() - baseline.mean(), [values.var() / values.count() for values in (own, baseline)]
+    spread = sum(parts)
+    degrees = spread**2 / sum(part**2 / (values.size - 1) for part, values in zip(parts, (own, baseline)))
+    half = student.ppf(0.975, degrees) * spread**0.5
+    return mean, mean - half, mean + half
+
+
+def test_a_difference_gets_columns_as_in_the_notebook(capsys):
+    assert check("5", by_methods_of_a_column) == 1, capsys.readouterr().out
+
+
+class StartsAtZero(Levels):
+    """Each level adds to the states what it learned, times a weight that starts at 0."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.first, self.weight = nn.Linear(config.num_types, config.hidden), nn.Parameter(torch.zeros(3))
+
+    def forward(self, batch):
+        states, edges = batch.one_hot(self.num_types).float(), batch.adjacency.float()
+        for place, (own, before, after) in enumerate(zip(self.own, self.before, self.after)):
+            new = (own(states) + edges.mT @ before(states) + edges @ after(states)).relu()
+            states = (states if place else self.first(states)) + self.weight[place] * new
+        return states
+
+
+class AttentionFromZero(ReadOut):
+    def __init__(self, config):
+        super().__init__(config)
+        nn.init.zeros_(self.score.weight)
+
+
+def test_a_part_that_starts_at_zero_is_seen_at_work(capsys):
+    def parts(self, config):
+        self.levels, self.read = StartsAtZero(config), AttentionFromZero(config)
+        for weights in self.mu.parameters():
+            nn.init.zeros_(weights)
+
+    answer = model(lambda self, graph, batch: both(self, graph), parts)
+    for exercise, part in {"1": StartsAtZero, "2": AttentionFromZero, "3b": answer, "3c": answer}.items():
+        assert check(exercise, part) == 1, capsys.readouterr().out
+
+
+def test_a_read_out_may_work_in_place(capsys):
+    def function(self, states, present):
+        states[present[..., 0] == 0] = -torch.inf
+        return states.amax(dim=1)
+
+    assert check("2", read(function)) == 1, capsys.readouterr().out
 
 
 def test_three_numbers_may_come_in_any_row(capsys):

@@ -5,6 +5,7 @@ A hidden test tries another space or other sizes, as in `check("3a", MyModel, sp
 
 import ast
 import contextlib
+import copy
 import importlib.util
 import io
 import sys
@@ -18,6 +19,7 @@ from unittest.mock import patch
 
 import lab_checks
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from lab_checks import Wrong, checks_in, close, compare, kind, number, result_of, tensor, three_numbers
@@ -89,39 +91,51 @@ def called(answer: Any, function: Callable, *arguments: Any) -> Any:
 
 
 def made(answer: Any, base: type, config: NGAEConfig, seed: int = 0) -> nn.Module:
-    """The student's module, its weights drawn from a seed."""
+    """The student's module, its weights drawn from a seed and shaken: so a part that starts at 0, such as the weight of
+    a residual branch or of an attention, is seen at work."""
     if answer is None or answer is ...:
         result_of(answer)
     if not isinstance(answer, type):
         raise Wrong(f"hand over the class itself, without brackets or arguments; what came is {kind(answer)}.")
     if answer is base or not issubclass(answer, base):
         raise Wrong(f"the class {answer.__name__} should be derived from {base.__name__}.")
-    torch.manual_seed(seed)
-    return called(answer, answer, config)
+
+    @torch.no_grad()
+    def shaken(config: NGAEConfig) -> nn.Module:
+        torch.manual_seed(seed)
+        module = answer(config)
+        for weights in module.parameters():
+            weights.add_(0.1 * torch.randn_like(weights))
+        return module
+
+    return called(answer, shaken, config)
+
+
+def another(types: Tensor, config: NGAEConfig) -> Tensor:
+    """Other types, of vertices that are neither input nor output."""
+    return 2 + (types - 1) % (config.num_types - 2)
 
 
 def some_graphs(config: NGAEConfig, count: int, seed: int) -> DagBatch:
-    """Random graphs of N - 1 or N vertices, in which the vertices 2 and 3 have different types and no edge between."""
+    """Random graphs of N - 1 or N vertices, N at least 7, in levels: 0 | 1, 2, 3 | 4 to N - 3 | N - 2 | N - 1. No edge
+    is within a level, so its vertices can be renumbered; each is joined to all of the levels before and after it."""
     draw = torch.Generator().manual_seed(seed)
-    n, shape = config.num_vertices, (count, config.num_vertices)
-    types = torch.randint(2, config.num_types, shape, generator=draw)
-    types[:, 3] = 2 + (types[:, 2] - 1) % (config.num_types - 2)
-    num_vertices = torch.full((count,), n) - torch.arange(count) % 2
-    place = torch.arange(n)
+    n, inside = config.num_vertices, config.num_types - 2
+    level = torch.tensor([0, 1, 1, 1, *[2] * (n - 6), 3, 4])
+    gap, place, num_vertices = level - level[:, None], torch.arange(n), n - torch.arange(count) % 2
+    types = 2 + (torch.randint(inside, (count, 1), generator=draw) + place) % inside  # neighbours differ
     types[:, 0] = config.input_type
     types[place == num_vertices[:, None] - 1] = config.output_type
     types[place >= num_vertices[:, None]] = -1
-    edges = torch.rand(count, n, n, generator=draw) < 0.5
-    edges |= torch.eye(n, dtype=torch.bool).roll(1, 1).triu()
-    edges[:, 2, 3], edges[:, 1, 3] = False, True
+    edges = (gap == 1) | (gap > 0) & (torch.rand(count, n, n, generator=draw) < 0.5)
     there = place < num_vertices[:, None]
-    return DagBatch(types, edges.triu(1) & there[:, None] & there[:, :, None], num_vertices)
+    return DagBatch(types, edges & there[:, None] & there[:, :, None], num_vertices)
 
 
-def twins_of(batch: DagBatch) -> tuple[DagBatch, Tensor]:
-    """The same graphs, their vertices 2 and 3 numbered the other way round, and the order that was used."""
-    order = torch.arange(batch.max_vertices)
-    order[2], order[3] = 3, 2
+def twins_of(batch: DagBatch) -> tuple[DagBatch, list[int]]:
+    """The same graphs, the vertices of each level numbered in another order, and the order of all vertices."""
+    n = batch.max_vertices
+    order = [0, 3, 1, 2, *range(n - 3, 3, -1), n - 2, n - 1]
     return DagBatch(batch.types[:, order], batch.adjacency[:, order][:, :, order], batch.num_vertices), order
 
 
@@ -135,8 +149,11 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
     levels, graphs = made(answer, nn.Module, config).eval(), some_graphs(config, 6, seed)
 
     def states(batch: DagBatch) -> Tensor:
-        shape = (len(batch), batch.max_vertices, hidden)
-        return tensor(called(answer, levels, batch), "the result", shape, "[B, N, H]")
+        given, shape = copy.deepcopy(batch), (len(batch), batch.max_vertices, hidden)
+        found = tensor(called(answer, lambda: levels(given)), "the result", shape, "[B, N, H]")
+        if not (torch.equal(given.types, batch.types) and torch.equal(given.adjacency, batch.adjacency)):
+            raise Wrong("you change the batch itself, so the decoder gets another one. Copy a tensor before you do.")
+        return found
 
     found, there = states(graphs), graphs.present
     wide = states(graphs.pad_to(graphs.max_vertices + 2))[:, : graphs.max_vertices]
@@ -144,7 +161,7 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
         raise Wrong("the states change when empty positions are added at the end. Count only vertices that are there.")
     twins, order = twins_of(graphs)
     if not alike(states(twins)[there], found[:, order][there]):
-        raise Wrong("when two vertices change their numbers, their states should do so, too, and stay the same else.")
+        raise Wrong("when vertices change their numbers, their states should do so, too, and stay the same else.")
     if not alike(states(graphs[[3]])[0], found[3]):
         raise Wrong("the states of a graph change with the other graphs of the batch.")
     changed = graphs.adjacency.clone()
@@ -158,7 +175,7 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
     if not moved[:, 0].any():
         raise Wrong("vertex 0 does not change with an edge that leaves it. Pass messages in both directions.")
     kinds = graphs.types.clone()
-    kinds[:, 1] = 2 + (kinds[:, 1] - 1) % (config.num_types - 2)
+    kinds[:, 1] = another(kinds[:, 1], config)
     if alike(states(DagBatch(kinds, graphs.adjacency, graphs.num_vertices)), found):
         raise Wrong("no state changes with the type of a vertex. What does a vertex know at the start?")
     full = graphs[graphs.num_vertices == graphs.max_vertices]
@@ -168,7 +185,7 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
             "the states stay the same when every edge is turned round, so predecessors count like successors. What in"
             " a level tells the two apart?"
         )
-    chain = torch.eye(full.max_vertices, dtype=torch.bool).roll(1, 1).triu().expand_as(full.adjacency)
+    chain = torch.eye(full.max_vertices, dtype=torch.bool).roll(1, 1).triu().repeat(len(full), 1, 1)
     for edge, vertex in ((0, 2), (2, 1)):  # vertices two steps away, one along the edges, one against them
         cut = chain.clone()
         cut[:, edge, edge + 1] = False
@@ -179,7 +196,7 @@ def check_1(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
                 " does the next make of it?"
             )
     kinds = full.types.clone()
-    kinds[:, 2] = 2 + (kinds[:, 2] - 1) % (config.num_types - 2)
+    kinds[:, 2] = another(kinds[:, 2], config)
     one, two = (states(DagBatch(types, chain, full.num_vertices)) for types in (full.types, kinds))
     if (one - two).abs().amax(dim=(0, 2))[2:4].min() <= 1e-7:  # in a chain, messages alone reach every second vertex
         raise Wrong("a vertex does not mix its own state with those that it receives. It should do so in each level.")
@@ -216,14 +233,14 @@ def check_2(answer: Any, hidden: int = 10, seed: int = 0, space: Space = ENAS) -
         idle += [feature] * alike(code(other, present), found)
     if idle:
         raise Wrong(f"{len(idle)} of the {hidden} numbers in a state change nothing in the result. Use them all.")
-    low = states - 5
-    if not alike(code(F.pad(low, (0, 0, 0, 2)), F.pad(present, (0, 2))), code(low, present)):
-        raise Wrong(
-            "where all states are below 0, the result changes when empty positions are added. What stands there should"
-            " win no maximum and get no weight; does a 0?"
-        )
+    for side, shifted in (("below", states - 5), ("above", states + 5)):
+        if not alike(code(F.pad(shifted, (0, 0, 0, 2)), F.pad(present, (0, 2))), code(shifted, present)):
+            raise Wrong(
+                f"where all states are {side} 0, the result changes when empty positions are added. What stands there"
+                " should win no maximum, nor minimum, and get no weight; does a 0?"
+            )
     means = (states * present[..., None]).sum(dim=1, keepdim=True) / present.sum(dim=1)[:, None, None]
-    if alike(code(means.expand_as(states), present), found):  # the same sum of as many states
+    if alike(code(means.repeat(1, states.shape[1], 1), present), found):  # the same sum of as many states
         raise Wrong(
             "that is the sum or the mean of the states, or made of these alone. The baseline has the sum already, and"
             " on ENAS a mean is one, too. Try another."
@@ -410,7 +427,13 @@ def require_row(answer: Callable, name_of_model: str, points: int, seed: int) ->
 def check_5(
     answer: Callable, own: Sequence[float] = (61.0, 68.0, 64.0), base: Sequence[float] = (57.0, 52.0, 60.0)
 ) -> None:
-    found = result_of(answer, list(own), list(base))
+    require_difference(answer, own, base)
+    require_difference(answer, (*base, 50.0), (*own, 66.0))  # of another length, and below 0
+
+
+def require_difference(answer: Callable, own: Sequence[float], base: Sequence[float]) -> None:
+    columns = pd.Series(own, range(len(base), len(base) + len(own))), pd.Series(base)  # as in the table of the notebook
+    found = result_of(answer, *columns)
     found = three_numbers(found, "difference", "low", "high")
     mean, low, high = stats.mean_difference(own, base)
     compare(found[0], mean, {"the difference has the wrong sign: yours less the baseline's.": -mean},
