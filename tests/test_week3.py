@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import lab_checks
 import leaderboard
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import hypergeom
@@ -59,6 +61,11 @@ def more_than_half(size, good):
     return int(queries[1 - hypergeom.pmf(0, size, good, queries) > 0.5 + 1e-9][0])
 
 
+def of_few_draws(size, good):
+    """As if the share of good ones that are left stayed the same: 1 - (1 - n / size) ** good."""
+    return math.ceil(size * (1 - 0.5 ** (1 / good)))
+
+
 def none_if_missed(rows, goal):
     met = np.isin(rows, goal)
     return 1 + int(met.argmax()) if met.any() else None
@@ -67,6 +74,11 @@ def none_if_missed(rows, goal):
 def first_listed(rows, goal):
     """The first query of the first goal that was met, in the order of `goal`."""
     return next((1 + rows.tolist().index(one) for one in goal.tolist() if one in rows), math.inf)
+
+
+def none_of_row_0(rows, goal):
+    found = next((row for row in rows.tolist() if row in goal), None)
+    return 1 + rows.tolist().index(found) if found else math.inf
 
 
 def budget_if_missed(rows, goal):
@@ -80,12 +92,16 @@ def ends(values, *quantiles):
 WRONG = {
     "1": {
         "you return a mean": by_simulation_of_the_mean,
+        "return a mean. By": lambda size, good: size / good,
+        "of 10 architectures 3 are good, your number is too large": of_few_draws,
+        "of 5 architectures 5 are good": lambda size, good: RIGHT["1"](size, good) + (size == good),
         "one too early": lambda size, good: RIGHT["1"](size, good) - 1,
         "one too large in each": lambda size, good: RIGHT["1"](size, good) + 1,
         "draws without": with_replacement,
         "too large": lambda size, good: size + 5,
         "too small": lambda size, good: 0,
         "more than half": more_than_half,
+        "may be rounded": lambda size, good: RIGHT["1"](size, good) + ((size, good) == (4, 1)),
         "should be one number": lambda size, good: [5, 6],
         "is NaN": lambda size, good: math.nan,
     },
@@ -95,6 +111,7 @@ WRONG = {
         "it is another query": lambda rows, goal: 1 + np.flatnonzero(rows == goal[0])[0],
         "in the order of `goal`": first_listed,
         "that never asks for a goal": budget_if_missed,
+        "the goal [7, 0] it is another": none_of_row_0,
         "was asked twice": lambda rows, goal: RIGHT["2a"](np.array([*dict.fromkeys(rows.tolist())]), goal),
         "one number": lambda rows, goal: np.flatnonzero(np.isin(rows, goal)) + 1,
     },
@@ -106,11 +123,16 @@ WRONG = {
         "a median counts it as infinite": lambda needed: stats.estimate(needed)[:3],
         "this is a mean": lambda needed: (float(np.minimum(needed, 300).mean()), 1.0, 2.0),
         "that is the range": lambda needed: ends(needed, needed.min(), needed.max()),
+        "fastest run to the slowest": lambda needed: ends(needed, needed.min(), needed[np.isfinite(needed)].max()),
         "quantiles of the runs": lambda needed: ends(needed, *np.quantile(needed, [0.25, 0.75])),
+        "of a mean; a": lambda needed: ends(needed, *stats.mean_interval(needed[np.isfinite(needed)])),
         "is Student's": lambda needed: ends(needed, *stats.mean_interval(np.minimum(needed, 300))),
         "not needed 300 queries": lambda needed: ends(needed, 25, 300),
         "the median is another one": lambda needed: ends(np.sort(needed)[:-1], 1, 2),
         "makes one for a median": lambda needed: ends(needed, 1, 2),
+        "right, its interval is not. `stats": lambda needed: ends(needed, *np.sort(needed)[[2, -3]]),  # of 12 runs
+        "and look at the middle": lambda needed: (47.5 + 12, 25.0, math.inf),
+        "`stats.estimate` makes": lambda needed: ends(needed, *stats.median_interval(needed, 0.9)),
         "three numbers": lambda needed: float(np.median(needed)),
         "is NaN": lambda needed: (math.nan, 1.0, 2.0),
     },
@@ -124,6 +146,24 @@ def test_a_right_answer_passes_and_a_typical_wrong_one_is_told_what_is_wrong(exe
     assert len(texts) >= 3 and not [words for words, text in texts.items() if words not in text], texts
     for answer in (lambda *arguments: 1 / 0, lambda *arguments: None, None, "text", lambda *arguments: {}):
         said(capsys, check, exercise, answer)
+
+
+def test_the_notebook_hands_over_arrays_as_the_check_does():
+    [cell] = [source for cell in SOLUTIONS["cells"] if "run_many(" in (source := "".join(cell["source"]))]
+    given, runs = [], pd.DataFrame({"seed": [0, 0, 1], "row": [4, 5, 5]})
+    names = {"np": np, "partial": partial, "domain": DigitsDomain(), "labels": None, "goal": np.array([5]), "good": 1}
+    names |= {"run_many": lambda *given, **named: runs, "RegularisedEvolution": len, "solved": {"1", "2a", "2b"}}
+    names |= {"first_query": RIGHT["2a"], "median_of_random_search": RIGHT["1"]}
+    names["median_and_interval"] = lambda needed: given.append(needed) or RIGHT["2b"](needed)
+    exec(cell, names)
+    assert isinstance(given[0], np.ndarray) and given[0].tolist() == [2, 1]
+
+
+class DigitsDomain:
+    count = 10
+
+    def lookup(self, labels):
+        return labels
 
 
 def test_a_number_and_three_may_come_as_arrays_or_tensors(capsys):
