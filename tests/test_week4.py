@@ -147,6 +147,10 @@ WRONG = {
         "from -1.0 to -0.2": rule(lambda low, high, margin: high > -margin, lambda low, high, margin: True),
         "however large": rule(lambda low, high, margin: -margin < low and high < margin, is_refuted),
         "not always the same": lambda low, high, margin: RIGHT["4"](low, high, 0.5),
+        "from -0.3 to -0.25": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: high < -0.5),
+        "from -1.8 to -1.2": rule(lambda low, high, margin: low > -min(margin, 1.0), is_refuted),
+        "its middle decides nothing": rule(lambda low, high, margin: (low + high) / 2 > -margin, is_refuted),
+        "more than the margin, which is": rule(lambda low, high, margin: low > -2 * margin, is_refuted),
         "has no interval": rule(lambda low, high, margin: low > -margin, lambda low, high, margin: not high >= -margin),
         "return one of": lambda low, high, margin: low > -margin,
     },
@@ -213,6 +217,29 @@ def test_a_report_has_to_agree_with_its_plan_and_its_runs(carried, capsys):
         changed, other = planned(**{field: value}), report | ({field: value} if field != "sentence" else {})
         text = said(capsys, check, "5", lambda other=other, changed=changed: other | {"plan": seal(changed())}, changed)
         assert "changed after the run" in text and field in text
+
+
+def test_a_plan_with_more_fields_and_its_better_end_stay_as_they_were(carried, capsys, monkeypatch):
+    _, report = carried
+    more = planned(notes="added after the run")
+    text = said(capsys, check, "5", lambda: report | {"plan": seal(more())}, more)
+    assert "changed after the run (notes)" in text
+    monkeypatch.setitem(ENDPOINTS, "accuracy", "lower")
+    text = said(capsys, check, "5", lambda: report | {"plan": seal(RIGHT["1"]())}, RIGHT["1"])
+    assert "changed after the run (ENDPOINTS)" in text
+
+
+def test_differences_that_are_all_alike_have_no_interval(monkeypatch, capsys):
+    monkeypatch.setattr(week4_checks, "carried_out", {})
+    plan = planned(endpoint="valid")
+    table = carry_out(plan(), lambda seed, arm: {"valid": 100.0})
+    report = {"plan": seal(plan()), "difference": RIGHT["3"](table, "valid"), "verdict": "undecided"}
+    report |= {key: plan()[key] for key in ("endpoint", "margin", "seeds")}
+    assert check("5", lambda: report, plan) == 1, capsys.readouterr().out
+    for difference in ((0.0, 0.0, 0.0), (0.0, -1.0, 1.0)):
+        text = said(capsys, check, "5", lambda difference=difference: report | {"difference": difference}, plan)
+        assert "All differences are alike" in text
+    assert "mean is not right" in said(capsys, check, "5", lambda: report | {"difference": (1.0, 1.0, 1.0)}, plan)
 
 
 def test_a_plan_with_less_is_better_is_judged_the_other_way_round(carried, capsys, monkeypatch):

@@ -305,12 +305,12 @@ def difference_of(found: Any) -> np.ndarray:
 def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
     """What is wrong with a mean and its interval, or nothing."""
     right = np.array(paired(table, endpoint))
-    if close(found, right):
+    if np.allclose(found, right, rtol=1e-4, atol=1e-5, equal_nan=True):
         return ""
     by_arm = {arm: part.set_index("seed")[endpoint] for arm, part in table.groupby("arm", sort=False)}
     method, comparator = by_arm["method"], by_arm["comparator"]
     differences = (method - comparator).to_numpy()
-    if close(found, -right) or close(found, [-right[0], -right[2], -right[1]]) or close(found[0], -right[0]):
+    if close(found[0], -right[0]) and not close(found[0], right[0]):
         return "the sign is wrong: the difference is method less comparator."
     if close(found, stats.mean_difference(method, comparator)):
         return "your interval is unpaired. Both arms of a seed share their starts: take differences seed by seed first."
@@ -323,6 +323,8 @@ def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
         if close(found[0], np.median(differences)):
             return "this is the median of the differences. The plan asks for their mean."
         return "the mean is not right. For each seed, subtract the comparator's value from the method's; then average."
+    if np.isnan(right[1:]).any():
+        return "the mean is right. All differences are alike and say nothing of the spread, so both ends should be NaN."
     if np.isnan(found[1:]).any() or close(found[1], found[2]):
         return "the mean is right, but it has no interval. One number refutes nothing."
     if close(found[1:], [differences.min(), differences.max()]):
@@ -376,6 +378,12 @@ def check_4(answer: Callable) -> None:
         ((0.8, 2.0, 0.5), "A gain is no loss, however large"),
         ((-0.2, 4.0, 0.5), "A gain is no loss, however large"),
         ((-0.9, -0.6, 1.0), "The margin is that of the plan, not always the same one"),
+        ((-1.8, -1.2, 2.0), "The margin is that of the plan, not always the same one"),
+        (
+            (-0.3, -0.25, 0.2),
+            "All values in the interval are losses of more than the margin, which is that of the plan",
+        ),
+        ((-0.7, 2.0, 0.5), "The interval has a loss of more than the margin in it, so its middle decides nothing"),
         ((nan, nan, 0.5), "One seed has no interval, and what has no interval decides nothing"),
     ]
     for case, why in cases:
@@ -402,7 +410,8 @@ def check_5(answer: Callable, plan: Callable) -> None:
             raise Wrong(f"`{field}` in the report should be one text, but what came is {kind(report[field])}.")
     plan, before = settled(plan), settled(carried_out["plan"])
     report = report | settled({field: report[field] for field in ("margin", "seeds")})
-    changed = [field for field in FIELDS if plan.get(field) != before.get(field)]
+    changed = [field for field in before | plan if plan.get(field) != before.get(field)]
+    changed += ["ENDPOINTS"] * (not changed and seal(plan) != carried_out["seal"])
     if changed:
         raise Wrong(
             f"the plan was changed after the run ({', '.join(changed)}). Put back what was registered, or run anew."
