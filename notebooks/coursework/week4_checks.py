@@ -157,7 +157,7 @@ def words(plan: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str):
         raise Wrong(f"`{field}` should be one text, but what came is {kind(value)}.")
     if len(value.strip()) < 3 or value.strip(" .?!").casefold() in UNFILLED:
-        raise Wrong(f"`{field}` is empty. Whoever repeats your run has nothing but this plan.")
+        raise Wrong(f"`{field}` is empty or as good as empty. Whoever repeats your run has nothing but this plan.")
     return value.strip()
 
 
@@ -325,6 +325,8 @@ def mistake_in(found: np.ndarray, table: pd.DataFrame, endpoint: str) -> str:
         return "the mean is not right. For each seed, subtract the comparator's value from the method's; then average."
     if np.isnan(right[1:]).any():
         return "the mean is right. All differences are alike and say nothing of the spread, so both ends should be NaN."
+    if close(found[1:], [right[2] - right[0]] * 2):
+        return "the mean is right, low and high are distances from it. Give the ends themselves."
     if np.isnan(found[1:]).any() or close(found[1], found[2]):
         return "the mean is right, but it has no interval. One number refutes nothing."
     if close(found[1:], [differences.min(), differences.max()]):
