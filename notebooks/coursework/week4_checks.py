@@ -24,11 +24,7 @@ from latentnas.search.latent.ascent import gradient_ascent, prior_start
 MEASURED = {"accuracy": "higher", "MFLOPs": "lower", "valid": "higher"}  # by run_one, and which of them is better
 ENDPOINTS = dict(MEASURED)  # of plans; a student adds one, as in ENDPOINTS["uniqueness"] = "higher"
 FIELDS = ("sentence", "source", "method", "comparator", "endpoint", "margin", "seeds")
-LOOKED_AT = {
-    *range(30),
-    *range(100, 130),
-    *range(300, 310),
-}  # seeds that notebooks and the choice of settings have used
+LOOKED_AT = {*range(400), *range(1000, 1100)}  # where seeds lie that notebooks and the choice of settings have used
 LEAST, ENOUGH = 6, 1000  # seeds of a plan
 MOST = {"accuracy": 5, "MFLOPs": 100, "valid": 10}  # a margin above lets nearly everything pass
 STEPS, STEP_SIZE, STARTS = 50, 0.1, 16  # of an ascent
@@ -210,7 +206,10 @@ def check_1(answer: Callable) -> None:
         raise Wrong(f"{len(seeds)} seeds are too few: with fewer than {LEAST} the interval says next to nothing.")
     used = sorted({*seeds} & LOOKED_AT)
     if used:
-        raise Wrong(f"the seed {used[0]} was already looked at. Results chosen on a seed are too good on it.")
+        raise Wrong(
+            f"the seed {used[0]} may have been looked at: notebooks have used many below 400, and 1000 to 1099. Results"
+            " chosen on a seed are too good on it."
+        )
 
 
 def reference(model: Any, evaluator: Any, starts: torch.Tensor, weight: float) -> dict[str, float]:
