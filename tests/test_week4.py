@@ -94,6 +94,8 @@ WRONG = {
         "with several, one": planned(endpoint="accuracy or MFLOPs"),
         "should be one text": planned(endpoint=["accuracy", "MFLOPs"]),
         "above 0": planned(margin=0),
+        "should be a number above 0": planned(margin="half a point"),
+        "above 0, in the unit": planned(margin=float("inf")),
         "more than 5 points": planned(margin=50),
         "more than 100 of MFLOPs": planned(endpoint="MFLOPs", margin=1e9),
         "more than 10 of valid": planned(endpoint="valid", margin=100),
@@ -106,6 +108,8 @@ WRONG = {
         "seed 340 may have been looked at": planned(seeds=range(340, 360)),
         "seed 1099 may have been looked at": planned(seeds=range(1099, 1110)),
         "a list of whole numbers": planned(seeds=[0.5] * 8),
+        "be a list of whole numbers": planned(seeds=[*range(2000, 2008), 0.5]),
+        "should be a list of whole numbers": planned(seeds="2001 to 2008"),
         "return a dict": lambda: list(RIGHT["1"]()),
     },
     "2": {
@@ -302,6 +306,12 @@ def test_an_endpoint_of_ones_own_is_entered_with_its_direction(monkeypatch, caps
     assert len(seals) == 2
     monkeypatch.setitem(ENDPOINTS, "accuracy", "lower")
     assert "higher is better" in said(capsys, check, "1", RIGHT["1"])
+
+
+def test_a_plan_at_the_very_limits_passes(capsys):
+    seeds = range(2000, 2006), range(2000, 3000), range(2**31 - 6, 2**31), range(400, 1000)
+    for plan in (planned(margin=5), planned(endpoint="valid", margin=10), *(planned(seeds=these) for these in seeds)):
+        assert check("1", plan) == 1, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", [range, np.arange, set, torch.arange, tuple, pd.Series, "margin"])
