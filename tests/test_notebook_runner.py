@@ -585,6 +585,7 @@ def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
     home, real = tmp_path / "me", tmp_path / "disk/me"
     taken = [f"{home}", f"{home}/x", f"{home}.", f"({home}, or", f"'{home}'", f"file://{home}/x", f"a=/x:{home}:/y"]
     taken += [f"\x1b[32m{home}/x", f"'a\\n{home}/x'", f"{real}/x"]
+    taken += [f"-I{home}/inc", f"file://localhost{home}/x", f"'a\\t{home}'", f"\x1b[m{home}", f"...{home}", f"{home}.A"]
     left = [
         "/var/tmp/x",
         "/mnt/tmp/x",
@@ -592,14 +593,31 @@ def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
         "../tmp",
         "~/tmp",
         "a/tmp",
+        "//tmp",
+        "x-/tmp/y",
         "/tmp-2/x",
         "/tmp_2",
         "/tmp.old",
     ]
-    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": [*taken, *left, "T_12345_row0.", "/tmp\n"]}]}
+    short = ["/tmp\n", "file:///tmp\n", "\x1b[32m/tmp\n", "'a\\n/tmp\n"]
+    cell = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [{"text": [*taken, *left, "T_12345_row0.", *short, f"{home}-2"]}],
+    }
     runner.clean({"metadata": {}, "cells": [cell]})
-    short = [text.replace(str(home), "~").replace(str(real), "~") for text in taken]
-    assert cell["outputs"][0]["text"] == [*short, *left, "T_0_row0.", "<temporary>\n"]
+    named = [text.replace(str(home), "~").replace(str(real), "~") for text in taken]
+    named += [*left, "T_0_row0.", *(text.replace("/tmp", "<temporary>") for text in short)]
+    *found, other = cell["outputs"][0]["text"]
+    assert found == named and "~" not in other
+
+
+@pytest.mark.parametrize("home", ["/", "."])
+def test_cleaning_without_a_home_of_ones_own_changes_no_text(home, monkeypatch):
+    monkeypatch.setenv("HOME", home)
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [{"text": ["a . b / c", "T_12345_row0"]}]}
+    runner.clean({"metadata": {}, "cells": [cell]})
+    assert cell["outputs"][0]["text"] == ["a . b / c", "T_0_row0"]
 
 
 def test_cleaning_gives_styled_tables_the_same_names_every_time():

@@ -153,12 +153,17 @@ def clean(notebook: dict) -> None:
     names = {os.path.expanduser("~"): "~", tempfile.gettempdir(): "<temporary>", sys.prefix: "<python>"}
     names |= {str(paths.ROOT): ".", str(paths.OUTPUT): "."}
     names = {os.path.realpath(folder): name for folder, name in names.items()} | names
-    folders = sorted(names.keys() - {"/"}, key=len, reverse=True)  # the deepest folder counts
-    # Of a path the beginning, also after a colour or a line break that is spelt out; and the whole name of a folder
-    place = rf"(?:(?<![\w.~-])|(?<=\dm)|(?<=\\n))(?:{'|'.join(map(re.escape, folders))})(?![.-]?\w)"
+    names = {folder: name for folder, name in names.items() if folder.startswith("/") and folder != "/"}
+    folders = sorted(names, key=len, reverse=True)  # the deepest folder counts
+    # A folder of one part, as /tmp, may end another path: only after what begins one, colours and escapes included
+    begins = r"(?:(?<![\w.~/-])|(?<=\dm)|(?<=\[m)|(?<=\\[nrt])|(?<=file://))"
+    places = [
+        rf"{begins}{re.escape(name)}(?![.-]?\w)" if name.count("/") == 1 else rf"{re.escape(name)}(?![\w-])"
+        for name in folders
+    ]
     mark = r"(?:\bT_[0-9a-f]{5}|(?<= at )0x[0-9a-f]+)(?![0-9A-Za-z])"  # of pandas' styled tables; address of an object
     picture = r"\bdata:[\w/+.;=-]+;base64,[0-9A-Za-z+/=]+"  # may spell the name of a folder by chance
-    moment = re.compile(f"{picture}|{place}|{mark}")
+    moment = re.compile("|".join([picture, *places, mark]))
 
     def named(found: re.Match[str]) -> str:
         text = found.group()
