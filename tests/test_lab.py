@@ -664,13 +664,13 @@ def test_whatever_comes_in_place_of_an_answer_gets_a_paragraph(exercise, capsys)
 
 
 @pytest.mark.parametrize("exercise", ["2a", "2b", "3a", "5a"])
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16, torch.float8_e5m2])
 def test_a_right_answer_in_half_precision_is_told_so(exercise, half, capsys):
     def answer(*arguments):
         found = RIGHT[exercise](*arguments)
         return torch.as_tensor(found).to(half) if exercise != "3a" else tuple(part.to(half) for part in found)
 
-    told = f"should be in float32 or float64. Yours is in {str(half)[6:]}, which keeps two or three digits."
+    told = f"should be in float32 or float64. Yours is in {str(half)[6:]}, which keeps too few digits."
     assert told in said(capsys, exercise, answer)
     if exercise in ("2a", "3a"):  # in part
         whole = RIGHT[exercise]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, ShuffleSplit
 from sklearn.neighbors import KNeighborsRegressor
@@ -508,6 +508,15 @@ def test_a_right_answer_in_another_form_passes(capsys):
         assert check("2", lambda *given, form=form: form(RIGHT["2"](*given))) == 1, capsys.readouterr().out
     assert check("3", lambda *given: RIGHT["3"](*given).tolist()) == 1
     assert check("3", lambda *given: torch.tensor(RIGHT["3"](*given), requires_grad=True)) == 1
+
+    def pruned(method, x, labels, train, test):  # by a threshold in the unit of the labels
+        forest = RandomForestRegressor(30, min_impurity_decrease=0.01, random_state=0)
+        mine = method == "trees"
+        return (
+            forest.fit(x[train], labels[train]).predict(x[test]) if mine else RIGHT["3"](method, x, labels, train, test)
+        )
+
+    assert check("3", pruned) == 1, capsys.readouterr().out
     assert check("4a", lambda *given: RIGHT["4a"](*given).sample(frac=1, random_state=1).assign(more=1)) == 1
     assert check("4b", lambda report: RIGHT["4b"](report)[::-1]) == 1
     assert check("4a", lambda *given: RIGHT["4a"](*given).astype({"seed": float})) == 1, capsys.readouterr().out

@@ -161,11 +161,12 @@ def tensor(value: Any, name: str, shape: tuple[int, ...], letters: str) -> Tenso
 
 
 def require_digits(value: Any, name: str) -> None:
-    """Raise Wrong where numbers are in half precision, which differs from the right ones by more than rounding does."""
+    """Raise Wrong where numbers have half precision or less, so that they differ by more than rounding does."""
     parts = value if isinstance(value, list | tuple) else [value]
     types = {str(getattr(part, "dtype", "")).removeprefix("torch.") for part in parts}
-    for half in types & {"float16", "bfloat16"}:
-        raise Wrong(f"{name} should be in float32 or float64. Yours is in {half}, which keeps two or three digits.")
+    for found in types:
+        if found.startswith(("float16", "bfloat16", "float8")):
+            raise Wrong(f"{name} should be in float32 or float64. Yours is in {found}, which keeps too few digits.")
 
 
 def whole_number(value: Any, name: str, low: int, high: int) -> int:
@@ -174,7 +175,7 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     if isinstance(value, float) and not math.isfinite(value):
         raise Wrong(f"{name} is {'NaN' if math.isnan(value) else 'infinite'}. Was something divided by zero?")
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        came = f"{value:.4g}" if isinstance(value, float) else kind(value)
+        came = f"{value!r}" if isinstance(value, float) else kind(value)
         raise Wrong(f"{name} should be one whole number, but what came is {came}.")
     if not low <= value <= high:
         raise Wrong(f"{name} should lie between {low} and {high}. Yours is too {'small' if value < low else 'large'}.")

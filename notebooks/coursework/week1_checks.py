@@ -242,6 +242,8 @@ def check_3(answer: Callable, table: MadeUp | None = None, seed: int = 0) -> Non
         if stats.rmse(labels[test], found[method]) > 0.9 * plain:
             reason = "Does it use the x and the labels that it is given, and no others?"
             raise Wrong(f"on a made-up table {method} predicts hardly better than the mean of all labels. {reason}")
+        if method == "trees":  # which may have thresholds in the unit of the labels
+            continue
         if not close(predictions(answer, method, x, labels / 2, train, test), found[method] / 2):
             raise Wrong(
                 f"with labels half as large the predictions of {method} are not half as large. Is something added to"
