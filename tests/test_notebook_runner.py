@@ -375,6 +375,12 @@ def test_a_notebook_may_be_given_by_its_file(project):
             profiles.select_notebooks([nothing])
 
 
+@pytest.mark.parametrize("copy", ["notebooks/mine/00_first.ipynb", "mine/00_first", "/elsewhere/00_first.ipynb"])
+def test_a_copy_in_another_folder_does_not_run_the_notebook_of_its_name(project, copy):
+    with pytest.raises(UsageError, match=f"'{copy}' is not in the folder notebooks.*by hand in Jupyter.*NOTEBOOK"):
+        profiles.select_notebooks([copy])
+
+
 @pytest.fixture
 def line_after(project, monkeypatch, capsys):
     """What a job says of the time left so many seconds after the run began. Of jobs by name: the seconds that they

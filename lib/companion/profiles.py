@@ -162,7 +162,11 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
-        beginning = Path(wanted).name.removesuffix(".ipynb")
+        folders, beginning = Path(wanted).parts[:-1], Path(wanted).name.removesuffix(".ipynb")
+        if folders and folders[-1] != paths.NOTEBOOKS.name:  # else another file of that name would run
+            remedy = f"Run a copy by hand in Jupyter, or save it in {paths.NOTEBOOKS.name}/ as NN_name.ipynb"
+            what = f"'{wanted}' is not in the folder {paths.NOTEBOOKS.name}, and only the notebooks there can run"
+            raise UsageError(f"{what}. {remedy}, with a name that no other has, and set NOTEBOOK to it.")
         matches = [name for name in known if notebooks.number_of(name) == beginning]  # 00 without 00b
         matches = matches or [name for name in known if beginning and name.startswith(beginning)]
         if not matches:
