@@ -295,7 +295,10 @@ def check_benchmark(benchmark: Benchmark, seed: int = 0) -> None:
 
 @_check(GraphVAE)
 def check_model(model: GraphVAE, batch: DagBatch, **labels: Tensor) -> None:
-    """Check a model on graphs of its space (at least two), with the labels its loss takes. Raises InterfaceError."""
+    """Check a model on graphs of its space (at least two), with the labels its loss takes. Raises InterfaceError.
+
+    check_model(NGAE(config), graphs, performance=percent, complexity=costs)    # float tensors [B]
+    """
     require, config = model.require, getattr(model.thing, "config", None)
     if not isinstance(model.thing, GraphVAE):
         require(False, "it is no GraphVAE. Derive it from latentnas.interfaces.GraphVAE and give an instance")

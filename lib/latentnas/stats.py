@@ -66,8 +66,8 @@ def estimate(
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Low and high end of Student's t interval of the mean. (A bootstrap's, percentile or BCa, holds the mean of ten
-    normal values in 89 % of all cases, of three in 71 %.)"""
+    """Low and high end of Student's t interval of the mean; of paired runs give the differences. (A bootstrap's,
+    percentile or BCa, holds the mean of ten normal values in 89 % of all cases, of three in 71 %.)"""
     values = _finite("values", values)
     if len(values) < 2:
         return np.nan, np.nan

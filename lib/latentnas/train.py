@@ -130,7 +130,8 @@ def train_model(
 
     Args:
         name: begins the name of the run's folder. model_class: called with `model_config`.
-        batch, targets, config, device: see `fit`.
+        batch: the graphs `[B]`. targets: for each name that the model's loss learns from a floating-point tensor `[B]`,
+            such as `torch.tensor(numbers)`; {} where it learns from none. config: how. device: see `fit`.
         start: a trained run whose weights this one begins with (fine-tuning). What its model lacks, such as a
             predictor, begins at random.
 

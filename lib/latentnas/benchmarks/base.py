@@ -30,7 +30,7 @@ from latentnas.interfaces import Space
 class Source:
     """Where a table comes from."""
 
-    name: str  # "public", "bundled" or "official"
+    name: str  # "public", "bundled" or "official"; or a name of one's own
     files: dict[str, str]  # name -> SHA-256; of public files, their names in `download.FILES`
     paths: tuple[Path, ...] = ()  # of the files, in the same order
 

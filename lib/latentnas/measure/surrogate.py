@@ -74,7 +74,8 @@ class LiveEvaluator:
 
 def evaluator_of(benchmark: EnasTable, patterns: int | None = None) -> SkipSurrogate | LiveEvaluator:
     """What evaluates architectures beyond a table: of the bundled one, its shared weights; of the public one, a
-    regression on all labelled sets of flags, or on `patterns` of them, kept among the checkpoints."""
+    regression on all labelled sets of flags, or on `patterns` of them, kept among the checkpoints. Of a table of one's
+    own there is none."""
     if benchmark.source.name == "bundled":
         return LiveEvaluator(benchmark, load_shared())
     flags, rows = np.unique(benchmark.space.skips(benchmark.batch).numpy(), axis=0, return_index=True)

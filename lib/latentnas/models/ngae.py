@@ -46,7 +46,11 @@ class NGAEConfig(VAEConfig):
 
 
 class NGAE(AutoregressiveVAE):
-    """The variational graph autoencoder of `NGAEConfig`; its loss learns from `performance` and `complexity`."""
+    """The variational graph autoencoder of `NGAEConfig`; its loss learns from `performance` and `complexity`.
+
+    It joins to the output exactly the vertices without a successor, so it never gives back an architecture with another
+    edge into the output. To change a part derive from it and override `make_encoder`, as `models.gcn` does.
+    """
 
     def __init__(self, config: NGAEConfig) -> None:
         super().__init__()

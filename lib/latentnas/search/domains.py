@@ -266,7 +266,8 @@ class SampledDomain(Domain):
 def table_domain(
     space: Space, identity: str = "string", features: Callable[[DagBatch], ArrayLike] | None = None
 ) -> TableDomain:
-    """A space that can be listed, in the order of its `enumerate()`. `features`: see `TableDomain`, here of graphs.
+    """A space that can be listed, such as `table.space`, in the order of its `enumerate()`. `features`: see
+    `TableDomain`, here of graphs.
 
     Args:
         identity: "string": every architecture counts; "class": those of the same function, which `space.canonical`

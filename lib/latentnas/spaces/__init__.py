@@ -7,5 +7,10 @@ vertices in topological order, from the input (type `input_type`) to the output 
 that is too large to list. One that can be listed also has `enumerate()` and `index(batch)`, as `nasbench201`; with
 `neighbor_rows(rows)`, its neighbours by rows, a table of it can be searched. Graphs are looked up by
 `graphs.canonical_hash`, which may collide: count once that the hashes are as many as the architectures.
+
+D-VAE, NGAE and GCN join to the output exactly the vertices without a successor. So an architecture with another edge
+into the output, such as a skip over the last operation, never comes back from them, however low the loss: the loss
+scores decisions that decoding does not take. SVGe and S-VAE decide these edges too. Or, as `enas`, leave them out.
+
 `latentnas.interfaces.check_space(MySpace())` says what is missing; a line in `tests/test_interfaces.py` keeps it so.
 """

@@ -11,7 +11,9 @@ from latentnas.interfaces import check_space
 
 
 class MySpace:
-    """Three operations in a row, each a convolution (c) or a pooling (p), and three skips from the input: `cpc 101`."""
+    """Three operations in a row, each a convolution (c) or a pooling (p), and three skips from the input: `cpc 101`.
+
+    D-VAE and NGAE never write the third skip, into the output; `latentnas.spaces` says why."""
 
     name = "toy"
     num_vertices, num_types = 5, 4
