@@ -6,7 +6,7 @@ import importlib
 import json
 import pkgutil
 import re
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -42,11 +42,12 @@ from companion.figures.nasbench101_search import curves, findings_in_words, most
 from companion.figures.redraw import stored_figures
 from companion.figures.svge import report
 from companion.figures.verdicts import by_holm
-from latentnas import plots, stats
+from latentnas import benchmarks, plots, stats
 from latentnas.evaluate import encode_all
 from latentnas.graphs import canonical_hash
 from latentnas.models.crlso import CRLSO, CRLSOConfig
 from latentnas.plots import style
+from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
 from latentnas.spaces.nasbench201 import NASBENCH201
 
@@ -165,10 +166,16 @@ def test_the_goal_is_a_thousandth_of_each_table():
 
 
 def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
-    known = {"canonical_hash": canonical_hash, "np": np, "torch": torch, "train_graphs": 6000}
+    """And the graphs to learn from are no twin of the table that is searched: samples of one seed share their skips."""
+    cells = "\n".join(cell.source for cell in notebooks.cells_of(notebooks.source_of("13_latent_search")))
+    drawn = int(re.search(r"^DRAWN = (\d+)", cells, re.MULTILINE)[1])
+    known = {"canonical_hash": canonical_hash, "np": np, "torch": torch, "train_graphs": 6000, "DRAWN": drawn}
     unseen = function_of("13_latent_search", "held_out", **known)(NASBENCH201)
-    learned = NASBENCH201.sample(6000, 0)
+    learned = NASBENCH201.sample(6000, drawn)
     assert len(unseen) == 200 and not np.isin(canonical_hash(unseen), canonical_hash(learned)).any()
+    searched = benchmarks.load("enas", "bundled").batch[:500]
+    assert torch.equal(ENAS.skips(searched), ENAS.skips(ENAS.sample(500, 0)))
+    assert not (ENAS.skips(searched) == ENAS.skips(ENAS.sample(500, drawn))).all(dim=1).any()
 
 
 def test_predictions_are_also_measured_on_classes_that_training_lacks():
@@ -1086,6 +1093,19 @@ def test_what_extrapolates_no_better_is_said_first():
     ]
     larger.verdict = "met"
     assert extrapolated(0.5, 0.6, larger, a="ahead")[-1].startswith("Larger cells")
+
+
+def test_of_equal_scores_the_first_are_drawn_at_random():
+    """Against all orders of the rows; a constant score gives the mean of all, as a random order does."""
+    true, scores = np.array([90.0, 94.0, 91.0, 70.0, 93.0]), np.array([2.0, 2.0, 3.0, 1.0, 2.0])
+    for k in range(1, 6):
+        orders = [sorted(order, key=lambda row: -scores[row]) for order in permutations(range(5))]
+        expected = np.mean([true[order[:k]].mean() for order in orders])
+        assert extrapolation.mean_of_first(true, scores, k) == pytest.approx(expected)
+    assert extrapolation.mean_of_first(true, np.zeros(5), 2) == pytest.approx(true.mean())
+    many = np.tile(true, 1000), np.tile(scores, 1000)
+    curve = extrapolation.accuracy_of_first({("params", seed): many[1] for seed in (0, 1)}, many[0])
+    assert curve.loc[curve["k"] == 2000, "mean"].item() == pytest.approx((91 + np.mean([90, 94, 93])) / 2)
 
 
 def test_leads_are_corrected_and_a_gain_counts_its_random_sample():

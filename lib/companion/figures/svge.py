@@ -327,6 +327,15 @@ def quality_table(rows: pd.DataFrame, caption: str) -> "Styler":
     return shown.style.set_caption(caption)
 
 
+def ends_as_written(batch: DagBatch) -> torch.Tensor:
+    """Which graphs, bool `[B]`, have the edges into their output that D-VAE's decoder gives every graph: one from each
+    vertex without another successor. No other graph can come back from it, however long it trains."""
+    place, output = torch.arange(batch.adjacency.shape[1]), batch.num_vertices[:, None] - 1
+    into = (batch.adjacency & (place == output)[:, None, :]).any(dim=2)
+    others = (batch.adjacency & (place != output)[:, None, :]).any(dim=2)
+    return (into == ~others & (place < output)).all(dim=1)
+
+
 def ends_table(written: Mapping[tuple, Sequence[DagBatch]], domains: Mapping[str, Any]) -> pd.DataFrame:
     """How often both ends wrote the same graph, and what is valid of theirs and of the united one, and equal to the
     test graph (percent). `written` has the three for each training: forward, backward, united. Columns: space, model,
