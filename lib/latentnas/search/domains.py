@@ -172,6 +172,9 @@ class TableDomain(Domain):
         return np.where(codes[place] == code, rows[place], -1)
 
     def sample(self, draw: Callable[[int], int]) -> int:
+        """Uniform over rows, so a class of many rows comes more often; `shuffled` and `fresh` are uniform over classes.
+        So by class evolution and local search start from rows. Started from classes, their best of 100 queries on
+        NAS-Bench-201 is 0.01 to 0.16 points higher (means of 100 runs, validation accuracy)."""
         return int(draw(self.size))
 
     def shuffled(self, random: np.random.Generator) -> Iterator[int]:
