@@ -96,7 +96,8 @@ def clustered_share_interval(percent: ArrayLike, trials: int, confidence: float 
     """Low and high end, in percent, of the interval of a share from clusters, such as trainings, of so many trials each
     (Korn and Graubard, 1998): the exact one of an effective number of trials, p (1 - p) over the squared standard error
     of the clusters' percentages `[n]`, less what few clusters cost. It is at most the trials of one cluster: a few that
-    are alike do not show that all are. NaN for one cluster.
+    are alike do not show that all are. That is conservative where clusters do not differ: all of five times ten trials
+    give 69 to 100 %, as ten do, where the exact interval of fifty independent trials begins at 93. NaN for one cluster.
 
     In 216 simulated cases (3, 5 or 10 clusters, shares of 50 to 99 %) it holds the truth in fewer than 90 % of draws in
     19. Student's t, widened to the exact interval of one cluster, does so in 35, and is 0.86 times as wide. Neither
