@@ -6,8 +6,10 @@ Decoder: types from each vertex's code, edges from the inner products of two cod
     loss = BCE(one-hot types) + BCE(adjacency) + beta * KL / (B N),   all three averaged, KL over the vertices
 
 As in the authors' code, KL counts for less with more graphs in a batch. `mu`, `logvar` and `z` hold the codes
-of a graph's vertices side by side, `[B, N * C]`. Every graph is padded to N, and absent vertices are part of what the
-model learns. Vertices of one type with the same neighbours have the same code, so they are always decoded as joined.
+of a graph's vertices side by side, `[B, N * C]`. The authors search on their mean over the vertices, C numbers, which
+says less: in a short trial on digits-enas ridge regression had an error of 0.82 standard deviations, side by side 0.74.
+Every graph is padded to N, and absent vertices are part of what the model learns. Vertices of one type with the same
+neighbours have the same code, so they are always decoded as joined.
 Letters: B graphs, N vertices, T node types, H hidden, C size of a vertex's code, D = N C latent.
 """
 
@@ -101,7 +103,8 @@ class Arch2Vec(BaseVAE):
         return self.decode(z), rows, torch.full_like(rows, trials)
 
     def loss(self, batch: DagBatch, generator: torch.Generator | None = None, **labels: Tensor) -> dict[str, Tensor]:
-        """The terms are means over all B N T types, B N N edges and B N vertices (nats)."""
+        """The terms are means over all B N T types, B N N edges and B N vertices (nats). In the total, KL is divided by
+        N and by B again, so a held-out loss depends on how many graphs come at once."""
         require_nonempty(batch)
         config, (one_hot, neighbours) = self.config, self._inputs(batch)
         _, z, kl = sample_posterior(self._encode(one_hot, neighbours), config.noise_scale, generator)
