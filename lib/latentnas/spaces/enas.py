@@ -133,7 +133,8 @@ class EnasSpace(shared.OperationSpace):
         return self.is_valid(batch) & (batch.num_vertices == self.num_vertices)
 
     def sample(self, n: int, seed: int, layers: int = NUM_LAYERS) -> DagBatch:
-        """With another number of layers graphs that are valid but not in this space; ValueError for less than one."""
+        """With another number of layers graphs that are valid but not in this space; ValueError for less than one.
+        Samples of one seed but different `n` share their flags, row by row: for others take another seed."""
         random = np.random.default_rng(seed)
         choices = random.integers(0, 2, size=(n, layers * (layers + 1) // 2))
         choices[:, _layout(layers)[0]] = random.integers(0, NUM_OPERATIONS, size=(n, layers))
