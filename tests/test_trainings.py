@@ -165,6 +165,10 @@ def test_a_list_that_is_trained_is_noted_at_once_then_come_a_first_figure_and_th
         (["raise ValueError('Give at least one model.')"], r"with ValueError: Give at least one model\.$"),
         (["trainings = [print]"], "no dictionary `trainings`"),
         (["raise SystemExit('There are no data.')"], r"with SystemExit: There are no data\.$"),
+        (  # of the notebook that it was copied from: said before the trainings, not after
+            ["from companion import claims\nresults = claims.Results('07_crlso', globals())"],
+            r"00_first\.ipynb must write its own results: Results\('00_first', globals\(\)\)",
+        ),
     ],
 )
 def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells, words):

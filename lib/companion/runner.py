@@ -238,7 +238,8 @@ def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
     variables: dict[str, object] = {"__name__": f"trainings of {job.notebook}"} | job.parameters
     for number, source in notebooks.tagged_cells(notebooks.source_of(job.notebook), TRAININGS):
         try:
-            exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
+            with mock.patch.dict(os.environ, LATENTNAS_NOTEBOOK=job.notebook):  # whose results they are
+                exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
         except (Exception, SystemExit) as error:
             what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}".rstrip(".")
             remedy = " Such cells run before the notebook, without those between them: tag each that they need."
