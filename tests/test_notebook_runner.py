@@ -368,14 +368,21 @@ def test_a_folder_in_place_of_profiles_is_refused(project):
         plan("quick")
 
 
-def test_a_notebook_may_be_given_by_its_file(project):
-    assert profiles.select_notebooks(["notebooks/00_first.ipynb"]) == ["00_first"]
+def test_a_notebook_may_be_given_by_its_file(project, monkeypatch):
+    own = str(paths.NOTEBOOKS / "00_first.ipynb")
+    for name in ("notebooks/00_first.ipynb", "./notebooks/00", own, "notebooks/mine/../00_first.ipynb", "00/"):
+        assert profiles.select_notebooks([name]) == ["00_first"]
+    (paths.NOTEBOOKS / "mine").mkdir()
+    monkeypatch.chdir(paths.NOTEBOOKS / "mine")
+    assert profiles.select_notebooks(["../00_first.ipynb"]) == ["00_first"]
     for nothing in (".ipynb", "notebooks/", "."):
         with pytest.raises(UsageError, match="There is no notebook"):
             profiles.select_notebooks([nothing])
 
 
-@pytest.mark.parametrize("copy", ["notebooks/mine/00_first.ipynb", "mine/00_first", "/elsewhere/00_first.ipynb"])
+@pytest.mark.parametrize(
+    "copy", ["notebooks/mine/00_first.ipynb", "mine/00_first", "/elsewhere/notebooks/00_first.ipynb"]
+)
 def test_a_copy_in_another_folder_does_not_run_the_notebook_of_its_name(project, copy):
     with pytest.raises(UsageError, match=f"'{copy}' is not in the folder notebooks.*by hand in Jupyter.*NOTEBOOK"):
         profiles.select_notebooks([copy])

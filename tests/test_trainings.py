@@ -178,6 +178,16 @@ def test_tagged_cells_that_cannot_run_alone_say_so(tmp_path, monkeypatch, cells,
         runner.trainings_of(profiles.Job("00_first", "quick", {}, ()))
 
 
+def test_what_a_tagged_cell_sets_stays_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("TOY_DATA", "before")
+    monkeypatch.delenv("LATENTNAS_NOTEBOOK", raising=False)
+    cells = ["import os\nos.environ['TOY_DATA'] = 'after'", "trainings = {0: lambda: os.environ['TOY_DATA']}"]
+    write_notebook(tmp_path / "00_first.ipynb", cells, tags={1: ["trainings"], 2: ["trainings"]})
+    assert runner.trainings_of(profiles.Job("00_first", "quick", {}, ()))[0]() == "after"
+    assert "LATENTNAS_NOTEBOOK" not in os.environ
+
+
 def test_a_training_that_leaves_python_is_one_that_failed(project, monkeypatch):
     """As `sys.exit()` does, which ends no process with an error."""
     made = []

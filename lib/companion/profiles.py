@@ -162,10 +162,11 @@ def select_notebooks(only: Sequence[str] = ()) -> list[str]:
     alone."""
     known, chosen = notebooks.names(), set()
     for wanted in only:
-        folders, beginning = Path(wanted).parts[:-1], Path(wanted).name.removesuffix(".ipynb")
-        if folders and folders[-1] != paths.NOTEBOOKS.name:  # else another file of that name would run
-            remedy = f"Run a copy by hand in Jupyter, or save it in {paths.NOTEBOOKS.name}/ as NN_name.ipynb"
+        folder, beginning = Path(wanted).parent, Path(wanted).name.removesuffix(".ipynb")
+        places = {(start / folder).resolve() for start in (Path.cwd(), paths.NOTEBOOKS.parent)}
+        if folder != Path() and paths.NOTEBOOKS.resolve() not in places:  # else another file of that name would run
             what = f"'{wanted}' is not in the folder {paths.NOTEBOOKS.name}, and only the notebooks there can run"
+            remedy = f"Run a copy by hand in Jupyter, or save it in {paths.NOTEBOOKS.name}/ as NN_name.ipynb"
             raise UsageError(f"{what}. {remedy}, with a name that no other has, and set NOTEBOOK to it.")
         matches = [name for name in known if notebooks.number_of(name) == beginning]  # 00 without 00b
         matches = matches or [name for name in known if beginning and name.startswith(beginning)]

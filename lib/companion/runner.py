@@ -236,14 +236,16 @@ def run_job(job: Job) -> None:
 def trainings_of(job: Job) -> dict[object, Callable[[], object]]:
     """What the tagged cells of a notebook list, with the parameters of a job."""
     variables: dict[str, object] = {"__name__": f"trainings of {job.notebook}"} | job.parameters
-    for number, source in notebooks.tagged_cells(notebooks.source_of(job.notebook), TRAININGS):
-        try:
-            with mock.patch.dict(os.environ, LATENTNAS_NOTEBOOK=job.notebook):  # whose results they are
-                exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
-        except (Exception, SystemExit) as error:
-            what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}".rstrip(".")
-            remedy = " Such cells run before the notebook, without those between them: tag each that they need."
-            raise NotebookFailed(job, f"{what}." + remedy * isinstance(error, NameError)) from error
+    os.environ["LATENTNAS_NOTEBOOK"] = job.notebook  # as in its kernel: a copy that keeps another's name is refused
+    try:
+        for number, source in notebooks.tagged_cells(notebooks.source_of(job.notebook), TRAININGS):
+            exec(compile(source, f"{job.notebook}, cell {number}", "exec"), variables)
+    except (Exception, SystemExit) as error:
+        what = f"stopped in cell {number}, tagged '{TRAININGS}', with {type(error).__name__}: {error}".rstrip(".")
+        remedy = " Such cells run before the notebook, without those between them: tag each that they need."
+        raise NotebookFailed(job, f"{what}." + remedy * isinstance(error, NameError)) from error
+    finally:
+        del os.environ["LATENTNAS_NOTEBOOK"]
     listed = variables.get(TRAININGS)
     if not isinstance(listed, dict) or not all(map(callable, listed.values())):
         what = f"has cells tagged '{TRAININGS}', but they make no dictionary `{TRAININGS}` of functions"
