@@ -594,25 +594,25 @@ def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
     (tmp_path / "disk/me").mkdir(parents=True)
     (tmp_path / "me").symlink_to(tmp_path / "disk/me")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", "/brief")
     home, real = tmp_path / "me", tmp_path / "disk/me"
     taken = [f"{home}", f"{home}/x", f"{home}.", f"({home}, or", f"'{home}'", f"file://{home}/x", f"a=/x:{home}:/y"]
     taken += [f"\x1b[32m{home}/x", f"'a\\n{home}/x'", f"{real}/x"]
     taken += [f"-I{home}/inc", f"file://localhost{home}/x", f"'a\\t{home}'", f"\x1b[m{home}", f"...{home}", f"{home}.A"]
     left = [
-        "/var/tmp/x",
-        "/mnt/tmp/x",
-        "https://a.b/tmp/x",
-        "../tmp",
-        "~/tmp",
-        "a/tmp",
-        "//tmp",
-        "x-/tmp/y",
-        "/tmp-2/x",
-        "/tmp_2",
-        "/tmp.old",
+        "/var/brief/x",
+        "/disk/brief/x",
+        "https://a.b/brief/x",
+        "../brief",
+        "~/brief",
+        "a/brief",
+        "//brief",
+        "x-/brief/y",
+        "/brief-2/x",
+        "/brief_2",
+        "/brief.old",
     ]
-    short = ["/tmp\n", "file:///tmp\n", "\x1b[32m/tmp\n", "'a\\n/tmp\n"]
+    short = ["/brief\n", "file:///brief\n", "\x1b[32m/brief\n", "'a\\n/brief\n"]
     cell = {
         "cell_type": "code",
         "metadata": {},
@@ -620,7 +620,7 @@ def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
     }
     runner.clean({"metadata": {}, "cells": [cell]})
     named = [text.replace(str(home), "~").replace(str(real), "~") for text in taken]
-    named += [*left, "T_0_row0.", *(text.replace("/tmp", "<temporary>") for text in short)]
+    named += [*left, "T_0_row0.", *(text.replace("/brief", "<temporary>") for text in short)]
     *found, other = cell["outputs"][0]["text"]
     assert found == named and "~" not in other
 

@@ -76,8 +76,9 @@ def accuracy_of_first(rankings: Rankings, true: np.ndarray) -> pd.DataFrame:
 
 
 def mean_of_first(true: np.ndarray, scores: np.ndarray, k: int) -> float:
-    """The mean of `true [N]` over the k rows with the highest `scores [N]`. Of equal scores at the end so many as are
-    needed are drawn at random, and this is the expected mean: of *most parameters*, say, 42 are first."""
+    """The mean of `true [N]` over the k rows with the highest `scores [N]`, none of them NaN; k is 1 to N. Rows with equal
+    scores at the end of the k are taken as drawn at random, and this is the mean over all draws (exact): *most
+    parameters*, say, gives 42 cells of seven vertices the same highest score."""
     last = np.partition(scores, -k)[-k]
     above, equal = scores > last, scores == last
     return float((true[above].sum() + (k - above.sum()) * true[equal].mean()) / k)
