@@ -6,6 +6,7 @@ import importlib
 import json
 import pkgutil
 import re
+from dataclasses import replace
 from itertools import combinations, permutations, product
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ import scipy.stats
 import torch
 
 import companion.figures
-from companion import notebooks, paths, profiles
+from companion import notebooks, paths, profiles, runner
 from companion.claims import Claim, Results
 from companion.figures import (
     benchmark,
@@ -40,12 +41,14 @@ from companion.figures import crlso as crlso_words
 from companion.figures.nasbench101_search import NAMES as SEARCHES_OF_LARGER_CELLS
 from companion.figures.nasbench101_search import curves, findings_in_words, most_given_back, stands
 from companion.figures.redraw import stored_figures
-from companion.figures.svge import report
+from companion.figures.svge import ends_as_written, report
 from companion.figures.verdicts import by_holm
 from latentnas import benchmarks, plots, stats
 from latentnas.evaluate import encode_all
 from latentnas.graphs import canonical_hash
+from latentnas.limits import writable
 from latentnas.models.crlso import CRLSO, CRLSOConfig
+from latentnas.models.family import configure
 from latentnas.plots import style
 from latentnas.spaces.enas import ENAS
 from latentnas.spaces.nasbench101 import NASBENCH101
@@ -175,7 +178,20 @@ def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
     assert len(unseen) == 200 and not np.isin(canonical_hash(unseen), canonical_hash(learned)).any()
     searched = benchmarks.load("enas", "bundled").batch[:500]
     assert torch.equal(ENAS.skips(searched), ENAS.skips(ENAS.sample(500, 0)))
-    assert not (ENAS.skips(searched) == ENAS.skips(ENAS.sample(500, drawn))).all(dim=1).any()
+    job = profiles.Job("13_latent_search", "smoke", profiles.profile_parameters("smoke", "13_latent_search"), ())
+    [learned] = [train.args[3] for (place, *_), train in runner.trainings_of(job).items() if place == "enas"]
+    assert not (ENAS.skips(searched[: len(learned)]) == ENAS.skips(learned)[:500]).all(dim=1).any()
+
+
+def test_the_bound_on_d_vae_counts_edges_into_the_output_that_it_never_writes():
+    graphs = NASBENCH101.sample(300, seed=0)
+    known = {"configure": configure, "replace": replace, "torch": torch, "writable": writable}
+    known |= {"ends_as_written": ends_as_written, "VARIANTS": {"numbered": {"numbered": True}}}
+    known |= {"GRAPHS": {"test": lambda place: graphs}, "parts": lambda batch, size: [batch[:100], batch[100:]]}
+    known["domains"] = {"nasbench101": SimpleNamespace(space=NASBENCH101)}
+    bound = function_of("05_svge", "limit_of", **known)("nasbench101", "numbered", "test")
+    share = 100 * ends_as_written(graphs).double().mean().item()
+    assert bound["greedy"] == bound["random"] == pytest.approx(share) and share < 50
 
 
 def test_predictions_are_also_measured_on_classes_that_training_lacks():
@@ -1106,6 +1122,18 @@ def test_of_equal_scores_the_first_are_drawn_at_random():
     many = np.tile(true, 1000), np.tile(scores, 1000)
     curve = extrapolation.accuracy_of_first({("params", seed): many[1] for seed in (0, 1)}, many[0])
     assert curve.loc[curve["k"] == 2000, "mean"].item() == pytest.approx((91 + np.mean([90, 94, 93])) / 2)
+
+
+def test_rankings_are_judged_by_it():
+    true, rows = np.array([0.0, 90.0, 94.0, 92.0]), np.array([1, 2, 3])
+    known = {"np": np, "extrapolation": extrapolation, "order": lambda *_: 0.5}
+    ten = {"accuracy": np.tile(true, 300), "valid": np.tile(true, 300)}
+    rows, equal = np.concatenate([rows + 4 * turn for turn in range(200)]), np.zeros(600)
+    quality = function_of("06_extrapolation", "quality", **known, **ten)(equal, rows)
+    assert [quality[f"top {k}"] for k in (5, 50, 500)] == pytest.approx([92.0] * 3)
+    assert function_of("06_extrapolation", "beyond", **known, **ten)(rows[:2], rows, equal)["first"] == pytest.approx(
+        92
+    )
 
 
 def test_leads_are_corrected_and_a_gain_counts_its_random_sample():

@@ -612,7 +612,7 @@ def test_cleaning_names_whole_folders_alone(monkeypatch, tmp_path):
         "/brief_2",
         "/brief.old",
     ]
-    short = ["/brief\n", "file:///brief\n", "\x1b[32m/brief\n", "'a\\n/brief\n"]
+    short = ["/brief\n", "file:///brief\n", "\x1b[32m/brief\n", "'a\\n/brief\n", "\x1b[m/brief\n", "'a\\t/brief\n"]
     cell = {
         "cell_type": "code",
         "metadata": {},

@@ -76,7 +76,7 @@ def accuracy_of_first(rankings: Rankings, true: np.ndarray) -> pd.DataFrame:
 
 
 def mean_of_first(true: np.ndarray, scores: np.ndarray, k: int) -> float:
-    """The mean of `true [N]` over the k rows with the highest `scores [N]`, none of them NaN; k is 1 to N. Rows with equal
+    """The mean of `true [N]` over the k rows (1 to N) with the highest `scores [N]`, none of them NaN. Rows with equal
     scores at the end of the k are taken as drawn at random, and this is the mean over all draws (exact): *most
     parameters*, say, gives 42 cells of seven vertices the same highest score."""
     last = np.partition(scores, -k)[-k]
