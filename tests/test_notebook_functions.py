@@ -41,7 +41,7 @@ from companion.figures import crlso as crlso_words
 from companion.figures.nasbench101_search import NAMES as SEARCHES_OF_LARGER_CELLS
 from companion.figures.nasbench101_search import curves, findings_in_words, most_given_back, stands
 from companion.figures.redraw import stored_figures
-from companion.figures.svge import ends_as_written, report
+from companion.figures.svge import report
 from companion.figures.verdicts import by_holm
 from latentnas import benchmarks, plots, stats
 from latentnas.evaluate import encode_all
@@ -183,14 +183,23 @@ def test_reconstruction_is_asked_of_graphs_that_no_training_saw():
     assert not (ENAS.skips(searched[: len(learned)]) == ENAS.skips(learned)[:500]).all(dim=1).any()
 
 
+def test_the_legend_of_all_that_05_compares_fits_its_figure():
+    rows = product(("enas", "nasbench201"), svge.NO_TRAINING, (156, 1000))
+    table = pd.DataFrame(rows, columns=["space", "model", "labels"]).assign(seed=0, kendall=0.5)
+    figure = svge.svge_prediction(table)
+    figure.draw_without_rendering()
+    [box] = [legend.get_window_extent() for legend in figure.legends]
+    assert 0 <= box.x0 <= box.x1 <= figure.bbox.width
+
+
 def test_the_bound_on_d_vae_counts_edges_into_the_output_that_it_never_writes():
     graphs = NASBENCH101.sample(300, seed=0)
     known = {"configure": configure, "replace": replace, "torch": torch, "writable": writable}
-    known |= {"ends_as_written": ends_as_written, "VARIANTS": {"numbered": {"numbered": True}}}
+    known |= {"ends_as_written": svge.ends_as_written, "VARIANTS": {"numbered": {"numbered": True}}}
     known |= {"GRAPHS": {"test": lambda place: graphs}, "parts": lambda batch, size: [batch[:100], batch[100:]]}
     known["domains"] = {"nasbench101": SimpleNamespace(space=NASBENCH101)}
     bound = function_of("05_svge", "limit_of", **known)("nasbench101", "numbered", "test")
-    share = 100 * ends_as_written(graphs).double().mean().item()
+    share = 100 * svge.ends_as_written(graphs).double().mean().item()
     assert bound["greedy"] == bound["random"] == pytest.approx(share) and share < 50
 
 

@@ -183,7 +183,12 @@ def legend_of(figure: Figure, axes: np.ndarray, more: Sequence[Line2D | None]) -
     """One legend for all panels: what is drawn in any of them, and `more`."""
     handles = {text: handle for ax in axes.flat for handle, text in zip(*ax.get_legend_handles_labels())}
     handles |= {handle.get_label(): handle for handle in more if handle}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=5, columnspacing=1.2)
+    look = {"loc": "outside upper left", "columnspacing": 1.2}
+    for columns in range(5, 0, -1):  # the most that are no wider than the figure
+        legend = figure.legend(handles.values(), handles.keys(), ncols=columns, **look)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def bars(table: pd.DataFrame) -> Line2D | None:
