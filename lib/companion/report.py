@@ -211,8 +211,10 @@ def number(value: float | None, digits: int = 5) -> str:
 
 def short(claim: dict, which: str = "ours") -> str:
     """Our number, or an end of its interval, with three digits, four of percentages; no more than the second digit of
-    half the interval."""
+    half the interval. What is short of 100 % is never rounded to it."""
     (value, low, high), digits = (claim[name] for name in (which, "low", "high")), 3 + claim["unit"].startswith("%")
+    if which == "ours" and claim["unit"].startswith("%") and 99.995 <= (value or 0) < 100:
+        return f"{value:.{-math.floor(math.log10(100 - value))}f}"
     if None in (value, ours := claim["ours"], low, high) or not low < high:
         return number(value, digits)
     first = [math.floor(math.log10(size)) for size in ((high - low) / 2, abs(ours) or high - low)]
