@@ -355,6 +355,7 @@ WRONG = {
         "which scales it": bent(z=lambda mu, logvar, noise: logvar + mu * noise),
         "has no noise": bent(z=lambda mu, logvar, noise: mu),
         "not scaled": bent(z=lambda mu, logvar, noise: mu + noise),
+        "a hundredth": bent(z=lambda mu, logvar, noise: mu + 0.01 * noise * (logvar / 2).exp()),
         "never negative": bent(kl=lambda mu, logvar: -kl_divergence(mu, logvar)),
         "not the mean": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) / 4),
         "the formula above": bent(kl=lambda mu, logvar: kl_divergence(mu, logvar) + 1),

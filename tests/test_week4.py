@@ -144,6 +144,7 @@ WRONG = {
         "are distances from it": with_mean(lambda d: (d.mean() - stats.mean_interval(d)[0],) * 2),
         "one standard error": with_mean(lambda d: (d.mean() - d.sem(), d.mean() + d.sem())),
         "1.96 standard errors": with_mean(lambda d: (d.mean() - 1.96 * d.sem(), d.mean() + 1.96 * d.sem())),
+        "both ends should be NaN": with_mean(lambda d: stats.mean_interval(d)),
         "subtract the comparator's": of_arms(lambda method, comparator: (7.0, 6.0, 8.0)),
         "three numbers": of_arms(lambda method, comparator: (method - comparator).mean()),
     },

@@ -423,6 +423,7 @@ def check_3a(answer: Callable) -> None:
         "z has no noise in it, so it is no sample.": mu,
         "z is shifted by the mean, but its noise is not scaled.": mu + noise,
         "z has the right spread, but the same centre for all graphs.": (logvar / 2).exp() * noise,
+        "your noise is a hundredth, as in 00b. Here it has its full width.": mu + 0.01 * (logvar / 2).exp() * noise,
     }  # fmt: skip
     other = "z is not right. Which of mu and logvar shifts the noise, which scales it, and what is done to it before?"
     if not close(z, torch.as_tensor(result_of(answer, mu, logvar, noise)[0])):
