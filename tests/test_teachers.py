@@ -1,5 +1,6 @@
 """What TEACHERS.md and the tops of the weeks say of hours and points, against the exercises."""
 
+import ast
 import json
 import re
 import runpy
@@ -249,3 +250,39 @@ def test_what_students_read_of_a_check_shows_no_hidden_test(week):
     hidden = "".join(source.partition("BEGIN HIDDEN TESTS")[2].partition("### END")[0] for source in sources)
     parts = re.findall(r"made_up\(\d+, \d+|\w+=\d[\d.]*|secret=\"[^\"]+\"", hidden)
     assert parts and not [part for part in parts if part in words]
+
+
+def gate_of(statement):
+    """The exercises that must be solved before an `if` of the coursework runs; None for any other statement."""
+    if not isinstance(statement, ast.If) or "solved" not in ast.unparse(statement.test):
+        return None
+    return {node.value for node in ast.walk(statement.test) if isinstance(node, ast.Constant)}
+
+
+def names_in(statements, context):
+    found = [node for statement in statements for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return {node.id for node in found if isinstance(node.ctx, context)}
+
+
+@pytest.mark.parametrize("name", ["lab", *(f"week{week}" for week in WEEKS)])
+def test_a_cell_waits_for_all_exercises_whose_answers_it_uses(name):
+    code = [cell["source"] for cell in notebook(f"{name}_solutions")["cells"] if cell["cell_type"] == "code"]
+    statements = [one for lines in code if not lines[0].startswith("%%") for one in ast.parse("".join(lines)).body]
+    checked = re.findall(r'(?m)^(?:\w+ \* )?check\("(\w+)", (\w+)', "\n".join("".join(lines) for lines in code))
+    asks, uses = {answer: {exercise} for exercise, answer in reversed(checked)}, 0
+    for statement in statements:
+        gate = gate_of(statement)
+        if isinstance(statement, ast.FunctionDef) and statement.name not in asks:  # which may call answers
+            own = names_in(statement.body, ast.Store) | {argument.arg for argument in statement.args.args}
+            used = names_in(statement.body, ast.Load) - own
+            asks[statement.name] = set().union(*(asks.get(name, ()) for name in used))
+        elif gate is not None:
+            made = names_in(statement.body, ast.Store)
+            needed = {used: asks[used] for used in names_in(statement.body, ast.Load) - made if asks.get(used)}
+            assert all(of <= gate for of in needed.values()), (ast.unparse(statement.test), needed)
+            uses += len(needed)
+            asks |= dict.fromkeys(made, gate)
+        else:
+            for name_made in names_in([statement], ast.Store):
+                asks.pop(name_made, None)
+    assert uses >= 2
