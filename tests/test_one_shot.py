@@ -133,13 +133,15 @@ def test_a_checkpoint_is_named_after_its_training(data, tmp_path):
     arguments = [SharedCells(SKELETON, 0), Gdas(0), data, SCHEDULE, 0]
     names = [checkpoint_file(tmp_path, *arguments)]
     assert checkpoint_file(tmp_path, SharedCells(SKELETON, 5), Gdas(3), *arguments[2:]) == names[0]
-    others = {0: SharedCells(SharedSkeleton(channels=3), 0), 1: Darts(0), 3: SupernetSchedule(epochs=1), 4: 1}
+    noisier = dataclasses.replace(data, train=Images(data.train.images + 0.1, data.train.labels))  # as many as before
+    skeleton, schedule = SharedCells(SharedSkeleton(channels=3), 0), SupernetSchedule(epochs=1)
+    others = {0: skeleton, 1: Darts(0), 2: noisier, 3: schedule, 4: 1}
     for place, other in others.items():
         changed = [*arguments[:place], other, *arguments[place + 1 :]]
         names.append(checkpoint_file(tmp_path, *changed))
     faster = Gdas(0, LearningConfig(learning_rate=1.0))
     names.append(checkpoint_file(tmp_path, arguments[0], faster, *arguments[2:]))
-    assert len(set(names)) == len(names) == 6 and all(name.parent == tmp_path for name in names)
+    assert len(set(names)) == len(names) == 7 and all(name.parent == tmp_path for name in names)
 
 
 def test_batches_that_do_not_fit_are_refused(data, path):

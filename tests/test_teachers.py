@@ -151,6 +151,8 @@ def test_the_space_of_the_template_can_be_listed():
     small = every[:1]
     small = type(every)(small.types[:, [0, 1, 4]], small.adjacency[:, :3, :3], small.num_vertices - 2)
     assert space.choices(small).shape == (1, 6) and space.index(small).tolist() == [-1]
+    unknown = space.from_choices([[2, 0, 0, 0, 0, 0]])  # an operation that the space does not have
+    assert not space.contains(unknown).any() and space.index(unknown).tolist() == [-1]
 
 
 def test_its_commands_and_files_are_there():

@@ -71,7 +71,7 @@ class Space(Protocol):
 class Benchmark(Protocol):
     """What architectures are worth. A table, as opposed to a live measurement, also has `batch` (the graphs of all
     its rows), `labels(signal) -> float64 [rows]` and `optimum(signal)`, the number of its best row. A search asks
-    less, a function of graphs, and takes a plain one too: `measure.surrogate.LiveEvaluator`."""
+    less, a function of graphs, such as `lambda graphs: live.query(graphs)["judged"]` of a live evaluator."""
 
     space: Space
     signals: tuple[str, ...]  # names of its accuracies; searches select by the first

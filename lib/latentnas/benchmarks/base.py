@@ -83,7 +83,7 @@ class Table:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Which rows were measured, bool `[rows]`; all of them but in a partial official file."""
+        """Which rows were measured, bool `[rows]`; all of them but in a table of one's own with NaN."""
         return self.table[self.signals[0]].notna().to_numpy()
 
     def index(self, batch: DagBatch) -> np.ndarray:

@@ -51,7 +51,7 @@ def load(data_source: str = "bundled") -> Table:
 
 def load_from_scratch() -> pd.DataFrame:
     """The first architectures of `digits-enas` (see `benchmarks.enas`), which were also trained from scratch: columns
-    `arch`, `shared` (validation accuracy with shared weights), `valid` and `test` (from scratch, mean over seeds), in
+    `arch`, `shared` (validation accuracy with shared weights), `valid` and `test` (from scratch, one training), in
     percent. Raises DataError."""
     alone = pd.read_csv(bundled(ALONE_FILE), index_col="row")
     shared = pd.read_csv(bundled(SHARED_FILE)).loc[alone.index]

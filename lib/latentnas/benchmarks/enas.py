@@ -47,7 +47,7 @@ class EnasTable(Table):
         return torch.tensor(self.table["complexity"].to_numpy())
 
     def split(self, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Rows of the 17,118 training and 1,902 test architectures, int64. Seed 0 is D-VAE's own split."""
+        """Rows of the training and test architectures (17,118 and 1,902 of all), int64. Seed 0: D-VAE's own split."""
         order = list(range(len(self)))
         random.Random(seed).shuffle(order)
         cut = int(len(order) * TRAIN_SHARE)

@@ -24,7 +24,7 @@ GAMMA, ALPHA = 0.03, 0.01  # the best of five pairs tried with the folds that gi
 class SkipSurrogate:
     """Accuracy in percent of any ENAS architecture, by a model that shares nothing with the searches it is used on. The
     15 skip flags alone decide in the public table: it is looked up where the table has them, elsewhere predicted by
-    kernel ridge regression over all 8,477 labelled sets of flags, test architectures included."""
+    kernel ridge regression over all 8,477 labelled sets of flags, or `patterns` of them, of test architectures too."""
 
     benchmark: EnasTable
     signs: np.ndarray  # [K, 15] the labelled flags as +-1

@@ -114,7 +114,8 @@ class InputConvexNetwork(nn.Module):
 
 
 class ConvexPredictor(Head):
-    """The predicted accuracy 1 - g(z), concave in z; g has one member. Its loss is the convexity regulariser."""
+    """The predicted accuracy 1 - g(z), on its `label_scale`, concave in z; g has one member. Its loss is the convexity
+    regulariser."""
 
     def __init__(self, network: InputConvexNetwork, label_scale: str = "standardised") -> None:
         super().__init__(label_scale)

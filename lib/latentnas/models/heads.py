@@ -66,7 +66,7 @@ class LabelScale(nn.Module):
 
 
 class Head(LabelScale):
-    """A property of an architecture from its latent code, `[B, D] -> [B]`, on the scale of its labels."""
+    """A property of an architecture from its latent code, `[B, D] -> [B]`, on the scale of `standardise`."""
 
     def loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """Squared error on the scale of the labels, `[B]`."""

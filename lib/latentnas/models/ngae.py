@@ -27,9 +27,9 @@ from latentnas.settings import one_of
 class NGAEConfig(VAEConfig):
     """Sizes and weights of NGAE."""
 
-    # "paper": two hidden layers, standardised labels; "released": one, accuracy / 100 and complexity as it is given,
-    # divided by its largest value; "none": D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose error
-    # regularises the latent space, and f_comp the paper's
+    # "paper": two hidden layers, standardised labels; "released": one, from mu, which learns accuracy / 100 and
+    # complexity as it is given, from 0 to 1; "none": D-VAE; "convex": f_perf is the concave 1 - g(z) of CR-LSO, whose
+    # error regularises the latent space, and f_comp the paper's
     predictors: str = "paper"
     performance_weight: float = 1.0  # of the squared error of f_perf
     complexity_weight: float = 1.0  # of the squared error of f_comp

@@ -13,9 +13,9 @@ D-VAE's code, `released=True`, differs. S-VAE's writer is fed ReLU(A z) at every
 from ReLU(A z) and is fed zeros first, not the row of the input, and its edge GRU starts from s_v without the type of v
 and runs from vertex 0 upwards. In both, the reader skips the row of the input and ends with the padding, rows of the
 input type; padding and the edges that cannot be are learnt like true ones; the heads have H hidden units instead of 2
-H; and a decoded graph is closed as D-VAE's is (see `Decoding`). A writer that sees what it has written is what
-GraphRNN's paper means, so it is the default. When GraphRNN writes, D-VAE also draws edges that cannot be and feeds them
-on; here they are left out, as in training.
+H (that of GraphRNN's edges: none); and a decoded graph is closed as D-VAE's is (see `Decoding`). A writer that sees
+what it has written is what GraphRNN's paper means, so it is the default. When GraphRNN writes, D-VAE also draws edges
+that cannot be and feeds them on; here they are left out, as in training.
 
 Letters: B graphs, M branches, N vertices, T node types, H hidden, D latent, F = T + N - 1 numbers in a row.
 """

@@ -200,7 +200,7 @@ class GraphGenerator(nn.Module):
 
 
 class PerformanceHead(Head):
-    """Accuracy from the latent code: four ReLU layers, D to D/2, D/4, D/8 and 1 units, on the standardised scale."""
+    """Accuracy from the latent code: D to D/2, D/4, D/8 by ReLU, to 1 unit without; standardised."""
 
     def __init__(self, latent: int) -> None:
         super().__init__("standardised")

@@ -149,7 +149,8 @@ def train_supernet(
 def checkpoint_file(
     folder: Path, network: SharedCells, strategy: Strategy, data: ImageSets, schedule: SupernetSchedule, seed: int
 ) -> Path:
-    """A path for `train_supernet` that no other training has: named after all that tells them apart."""
+    """A path for `train_supernet` that no training of another description has: skeleton, strategy, schedule, images,
+    seed and code. First weights are taken to follow from the seed."""
     description = _description(network, strategy, data, schedule, seed)
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{type(strategy).__name__}-{key}.safetensors"
@@ -201,6 +202,10 @@ def _epoch(
     return float(np.mean([row[0] for row in values]))
 
 
+def _digest(images: Images) -> str:
+    return hashlib.sha256(images.images.numpy().tobytes() + images.labels.numpy().tobytes()).hexdigest()[:12]
+
+
 def _description(
     network: SharedCells, strategy: Strategy, data: ImageSets, schedule: SupernetSchedule, seed: int
 ) -> dict:
@@ -209,7 +214,7 @@ def _description(
         "skeleton": dataclasses.asdict(network.config),
         "strategy": strategy.description(),
         "schedule": dataclasses.asdict(schedule),
-        "images": [len(data.train), len(data.valid)],
+        "images": [_digest(part) for part in (data.train, data.valid)],
         "seed": seed,
         "code": version_of(type(strategy), __name__),
     }

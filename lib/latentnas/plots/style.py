@@ -144,7 +144,7 @@ def signed(value: float) -> str:
 
 
 def pareto_front(cost: ArrayLike, value: ArrayLike) -> np.ndarray:
-    """The points `[k, 2]` that no other point beats in both: least cost first, value rising."""
+    """The points `[k, 2]` with a higher value than all that cost as much or less: least cost first, value rising."""
     points = np.column_stack([cost, value])
     points = points[~np.isnan(points).any(axis=1)]
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]

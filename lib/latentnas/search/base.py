@@ -79,7 +79,7 @@ def run(
     """Search until `budget` architectures are known.
 
     Args:
-        objective: the only source of labels; called once for each new architecture.
+        objective: the only source of labels; called with the new rows `[n]` of each answer, once for each.
         batch: rows asked for at a time.
         initial: rows whose labels are bought and told before the first question.
         goal: a value that ends the search, such as the highest of a table, of which more queries would tell nothing.

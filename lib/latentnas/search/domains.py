@@ -1,8 +1,8 @@
 """What a search moves over: the rows of a table, or graphs of a space that is sampled.
 
 A searcher speaks of *rows*, numbers of architectures. A `TableDomain` knows all its rows beforehand, 0 to size - 1. A
-`SampledDomain` has a space that cannot be listed: the row of an architecture is its canonical hash, the same number in
-every run and process. Letters: n rows, P decisions, F features.
+`SampledDomain` has a space that cannot be listed: the row of an architecture is its canonical hash without the sign
+bit, the same number in every run and process. Letters: n rows, P decisions, F features.
 """
 
 import math
@@ -69,7 +69,7 @@ class Domain:
 
     @cached_property
     def options(self) -> np.ndarray:
-        """How many options each decision has, int64 `[P]`."""
+        """How many options each decision has among the `reference` rows, int64 `[P]`."""
         return self.choices(self.reference).max(axis=0) + 1
 
     def one_hot(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -89,7 +89,7 @@ class Domain:
         """All architectures, each once, in random order; one row for each."""
 
     def fresh(self, random: np.random.Generator, n: int, known: Collection[int]) -> np.ndarray:
-        """At most `n` architectures that are not known, drawn uniformly without replacement."""
+        """At most `n` architectures that are not `known` (representatives), drawn uniformly without replacement."""
 
     def candidates(
         self, random: np.random.Generator, n: int, known: Collection[int], best: Sequence[int]

@@ -33,7 +33,7 @@ NEAR = 10  # best architectures whose neighbours are candidates, in a domain tha
 @dataclass(frozen=True)
 class GaussianConfig:
     initial: int = 10  # random architectures before the first fit
-    refit: int = 10  # new labels, or a fifth more, after which the hyper-parameters are fitted again
+    refit: int = 10  # new labels, and at least a fifth more, after which the hyper-parameters are fitted again
     iterations: int = 50  # of L-BFGS at most; every fit but the first goes on from the last one
 
     def __post_init__(self) -> None:

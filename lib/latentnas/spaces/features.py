@@ -61,8 +61,8 @@ def graph_features(batch: DagBatch, num_types: int, dead_type: int | None = None
     The number of vertices of each type. Then, for every set of operations: the edges on the shortest path from input to
     output through such vertices only (as many as the graph has vertices where there is none); the most such vertices on
     one path; the out-degree of the input, the in-degree of the output, and mean and largest in- and out-degree of all
-    vertices, where only neighbours in the set count. All sets of up to five operations; of more, those of none, one,
-    all but one and all. Vertices of the `dead_type` have no edges.
+    vertices, where only neighbours in the set count. Where there are up to five operations, all their sets; where
+    more, those of none, one, all but one and all. Vertices of the `dead_type` have no edges.
     """
     rows, vertices = torch.arange(len(batch), device=batch.types.device), batch.max_vertices
     last, count = batch.num_vertices - 1, batch.num_vertices[:, None].float()

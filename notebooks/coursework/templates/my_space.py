@@ -50,7 +50,7 @@ class MySpace:
         wide = batch.pad_to(max(5, batch.max_vertices))
         again = self.from_choices(self.choices(wide)).pad_to(wide.max_vertices).to(wide.types.device)
         same = (again.types == wide.types).all(1) & (again.adjacency == wide.adjacency).flatten(1).all(1)
-        return same & (wide.types[:, 1:4] >= 2).all(1) & (wide.num_vertices == 5)
+        return same & (wide.types[:, 1:4] // 2 == 1).all(1) & (wide.num_vertices == 5)  # of types 2 and 3
 
     def sample(self, n, seed):
         return self.from_choices(np.random.default_rng(seed).integers(0, 2, (n, 6)))

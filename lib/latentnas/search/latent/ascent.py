@@ -5,7 +5,8 @@ https://arxiv.org/abs/1808.07233. All ascend
 
     f = f_perf - w * f_comp        (NGAE eq. 7, there with w = 1)
 
-with both predictions on the standardised scale. Letters: S starts, D latent dimensions.
+with both predictions on the scale of their heads, which is standardised unless predictors are "released". Letters:
+S starts, D latent dimensions.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from latentnas.models.ngae import NGAE
 
 @dataclass(frozen=True)
 class Trajectory:
-    """An ascent from S starts; row 0 is the start, row `steps` the end. Predictions are standardised."""
+    """An ascent from S starts; row 0 is the start, row `steps` the end. Predictions are on the scale of the heads."""
 
     z: Tensor  # [steps + 1, S, D]
     performance: Tensor  # [steps + 1, S]

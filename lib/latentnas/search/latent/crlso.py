@@ -2,8 +2,9 @@
 https://arxiv.org/abs/2211.05950).
 
 A random design is labelled and an autoencoder made from it; then in turns the convex network is refitted to all
-labelled cells, the best of them step along its gradient, z <- z + step * grad(1 - g(z)), and what they decode to is
-asked for next. Letters: D latent size, S starts, M lengths of a step, E convex networks.
+labelled cells, the best of them step along the direction of its gradient, z <- z + m step sqrt(D) grad / |grad| of
+1 - g(z) with m = 1, 2, ..., and what they decode to is asked for next. Letters: D latent size, S starts, M lengths of a
+step, E convex networks.
 
 `CRLSOSearchConfig()` is the method as the paper means it. With `direction="descent"` it steps *down* the predicted
 accuracy, as the authors' code does (which also labels the first 300 cells of its table, not random ones: `initial` of
@@ -82,7 +83,8 @@ def learn_latent_space(
     shown: np.ndarray | slice = slice(None),
 ) -> LatentSpace:
     """CR-LSO's two trainings: a predictor of accuracy from the labels, then the autoencoder with the convexity
-    regulariser on cells with the predictor's pseudo-labels. What was trained before is loaded, by its `name`.
+    regulariser on cells with the predictor's pseudo-labels. What was trained before on the
+    same is loaded; `name` begins its folder.
 
     Args:
         rows, values: the labelled cells and their accuracies `[n]`, of all `graphs` in the order of rows.
