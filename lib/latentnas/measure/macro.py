@@ -3,8 +3,8 @@
 The network is the one stated in `spaces/enas.py`, smaller and on smaller images: layer l merges the vertices that it
 reads with a 1x1 convolution, then applies its operation; after layer 3 the resolution is halved by average pooling;
 global average pooling and a linear layer end it. All weights of every operation on every layer exist once.
-Architectures share them, each with its own images, normalised by their own statistics, in evaluation too: running averages over
-different architectures would mean nothing.
+Architectures share them, each with its own images, normalised by their own statistics, in evaluation too: running
+averages over different architectures would mean nothing.
 """
 
 import math
