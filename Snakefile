@@ -1,7 +1,7 @@
 # Two kinds of jobs: the trainings that a notebook lists, in shares that run side by side, and the notebook itself,
 # which finds them done. `./run_all.sh` starts this; so can `snakemake` itself, for example on a cluster:
 #     snakemake --workflow-profile profiles/slurm --config profile=paper
-# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...]; companion.profiles checks them.
+# Settings: profile=NAME, only=["02", ...], overrides=["seed=1", ...], gpu=N; companion.profiles checks them.
 import json
 import os
 import shlex

@@ -407,6 +407,18 @@ def line_after(project, monkeypatch, capsys):
     return line
 
 
+def test_trainings_that_two_notebooks_share_count_once(monkeypatch, tmp_path):
+    timed = {"02_ngae_latent_space": (100.0, 1000.0), "03_ngae_predictor": (50.0, 1300.0)}
+
+    def last(label, notebook):
+        return dict(zip(("wall_seconds", "loaded_seconds"), timed[notebook]))
+
+    monkeypatch.setattr(runner, "last_run", last)
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    both = [("quick", notebook) for notebook in timed]
+    assert runner.seconds_left(both) == 1100 + 350 and runner.seconds_left(both[1:]) == 1350
+
+
 def test_the_time_left_goes_by_what_is_done_and_by_how_fast_this_machine_is(line_after, monkeypatch):
     timed = {"wall_seconds": 60.0, "loaded_seconds": 180.0}
     monkeypatch.setattr(runner, "last_run", lambda label, notebook: timed)

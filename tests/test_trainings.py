@@ -295,6 +295,16 @@ def test_a_part_of_a_gpu_whose_name_has_slashes_can_be_taken(monkeypatch, tmp_pa
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-1/7/0"
 
 
+@pytest.mark.parametrize("device, shown", [("cuda:1", "0,1"), ("cpu", "0,1"), ("cuda", "0"), ("", "0")])
+def test_a_device_that_the_user_names_stays_to_be_seen(monkeypatch, tmp_path, device, shown):
+    monkeypatch.setattr(paths, "STATE", tmp_path)
+    monkeypatch.setattr(runner, "_held", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("LATENTNAS_DEVICE", device)
+    runner.take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == shown
+
+
 def test_gpus_are_counted_without_cuda(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     listing = tmp_path / "nvidia-smi"

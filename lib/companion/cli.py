@@ -127,7 +127,8 @@ def run(options: argparse.Namespace) -> int:
 def side_by_side(wanted: int | None, cores: int, memory: int, gpus: int) -> tuple[int, int]:
     """How many jobs run at the same time, and the cores of each: together no more than there are, if it can be.
 
-    Where no number is wanted: a core, 3 GB of memory and, on a machine with several GPUs, one of these for each job.
+    Where no number is wanted: a core and 3 GB of memory for each job, and on a machine with GPUs one of these, or two
+    jobs on a single one.
     """
     jobs = wanted or max(1, min(8, cores, memory // 3_000_000_000, max(2, gpus) if gpus else 8))
     return jobs, max(1, cores // jobs)
@@ -208,7 +209,7 @@ def lab(arguments: Sequence[str]) -> int:
         named = [file for file in files if file.suffix == ".ipynb" and f"{file.stem}_".startswith(f"{name}_")]
         if not named:
             known = ", ".join(sorted(file.stem for file in files if file.suffix == ".ipynb"))
-            raise UsageError(f"There is no notebook '{name}' to open. Name one of these, or its beginning: {known}.")
+            raise UsageError(f"There is no notebook '{name}' to open. Name one of these, or its number: {known}.")
         first = named[0]
     for file in () if {"-h", "--help", "--help-all", "--version"}.intersection(arguments) else files:
         copy = mine / file.relative_to(paths.NOTEBOOKS)

@@ -1,7 +1,8 @@
 """Which notebooks run, in which order, with which parameters: profiles.toml and the notebooks' `parameters` cells.
 
 `-p name=value` changes a parameter for one run, whose files then go under the label `<profile>+<hash>`, never under the
-profile's own name. Everything wrong with any of this is a `UsageError` before any work starts.
+profile's own name (but for `jobs`, which changes no result). Everything wrong with any of this is a `UsageError` before
+any work starts.
 """
 
 import os

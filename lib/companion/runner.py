@@ -290,8 +290,9 @@ def limit_threads(job: Job) -> None:
 
 
 def take_gpu() -> None:
-    """Show this process only the first GPU that no other job holds; where all are taken, the GPUs as they are."""
-    gpus = visible_gpus()
+    """Show this process only the first GPU that no other job holds; where all are taken, the GPUs as they are. A device
+    that LATENTNAS_DEVICE names by its number is the user's choice."""
+    gpus = visible_gpus() if os.environ.get("LATENTNAS_DEVICE") in (None, "", "cuda") else []
     for gpu in gpus if len(gpus) > 1 else ():  # on a cluster the scheduler gives a job its own
         with contextlib.suppress(BlockingIOError):
             _held.append(paths.locked(f"gpu-{platform.node()}-{gpu.replace('/', '-')}.lock"))
@@ -332,7 +333,7 @@ def resources(job: Job, attempt: int, processes: int = 1) -> dict[str, int]:
 
 def seconds_left(jobs: Sequence[tuple[str, str]]) -> float | None:
     """What [(label, notebook), ...] take one after the other, by their last runs, without the shares of their trainings
-    that are done; None where one was never timed."""
+    that are done, and trainings that they share counted once; None where one was never timed."""
     left = 0.0
     for label, notebook in jobs:
         if not (run := last_run(label, notebook)):
@@ -341,7 +342,9 @@ def seconds_left(jobs: Sequence[tuple[str, str]]) -> float | None:
         ended = [*stamp.parent.glob(f"{notebook}.trainings-*-of-*.done")]
         shares = int(ended[0].stem.rpartition("-of-")[2]) if ended else 1
         to_train = 0.0 if stamp.exists() else max(0.0, 1 - len(ended) / shares)  # some may be of another --jobs
-        left += run["wall_seconds"] + to_train * run["loaded_seconds"]
+        shared = [of for of in profiles.read_profiles().depends.get(notebook, ()) if (label, of) in jobs]
+        own = run["loaded_seconds"] - sum(last_run(label, of).get("loaded_seconds", 0.0) for of in shared)
+        left += run["wall_seconds"] + to_train * max(0.0, own)
     return left
 
 
