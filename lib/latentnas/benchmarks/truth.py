@@ -44,7 +44,7 @@ def summary(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         runs: `[n, R]`, NaN past the last run of a cell; one line for each cell that was trained on its own.
 
     Raises:
-        ValueError: Runs are no table, a cell has no run, a run is infinite, or no two of a best cell differ.
+        ValueError: Runs are no table, a cell has no run, a run is infinite, or no two of one of the best cells differ.
     """
     runs = np.asarray(runs, dtype=np.float64)
     if runs.ndim != 2:

@@ -28,7 +28,7 @@ class Schedule:
 
     epochs: int = 15
     batch_size: int = 32
-    learning_rate: float = 0.1  # before the cosine, which has begun when `warmup` ends
+    learning_rate: float = 0.1  # of the cosine, which has begun to fall when `warmup` ends
     warmup: float = 0.1  # share of the steps
     momentum: float = 0.9
     weight_decay: float = 5e-4
